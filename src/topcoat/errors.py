@@ -6,12 +6,16 @@
     ├── UsageError                     exit code 2: the call itself is wrong
     │   ├── InvalidRunConfigException
     │   ├── InvalidWorkspace
+    │   ├── InvalidApp
+    │   ├── InvalidMount
+    │   ├── UnknownResource
     │   ├── UnknownScheduler
     │   ├── UnknownComponent
     │   ├── InvalidComponent
     │   ├── InvalidHandle
     │   ├── InvalidReference
     │   ├── InvalidConfigFile
+    │   ├── TorchXInstalled
     │   └── MissingDependency
     ├── WorkspaceError
     │   ├── WorkspaceNotFound
@@ -40,6 +44,8 @@ every instance a message and, where a fix is known, a ``hint``: what to type or 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TopcoatError(Exception):
     """Root of everything topcoat raises on purpose."""
@@ -63,16 +69,45 @@ class UsageError(TopcoatError):
     exit_code = 2
 
 
-class InvalidRunConfigException(UsageError):
-    """A run option is missing, unknown or of the wrong type (TorchX's name)."""
+class InvalidRunConfigException(UsageError, ValueError, TypeError):
+    """A run option is missing, unknown, malformed or of the wrong type (TorchX's name).
+
+    Also a ``ValueError`` and a ``TypeError``, which TorchX raises for some of these.
+
+    Attributes:
+        cfg_key: the option at fault, empty where no single one is.
+    """
 
     code = "invalid-run-option"
+
+    def __init__(self, message: str, cfg_key: str = "", cfg: object = None, *, hint: str | None = None) -> None:
+        """Take TorchX's three arguments; *cfg* is not printed, for it may hold secrets."""
+        super().__init__(message, hint=hint)
+        self.cfg_key = cfg_key
 
 
 class InvalidWorkspace(UsageError, ValueError):
     """A workspace declaration that cannot be understood."""
 
     code = "invalid-workspace"
+
+
+class InvalidApp(UsageError, ValueError):
+    """An application or role that no scheduler could run as declared."""
+
+    code = "invalid-app"
+
+
+class InvalidMount(UsageError, ValueError, KeyError):
+    """A mount that is not ``type=bind|volume|device,src=...,dst=...``."""
+
+    code = "invalid-mount"
+
+
+class UnknownResource(UsageError, KeyError):
+    """No named resource of that name."""
+
+    code = "unknown-resource"
 
 
 class UnknownScheduler(UsageError, KeyError):
@@ -109,6 +144,12 @@ class InvalidConfigFile(UsageError):
     """A configuration file that cannot be parsed."""
 
     code = "invalid-config-file"
+
+
+class TorchXInstalled(UsageError):
+    """The real TorchX is installed where topcoat was asked to take its name."""
+
+    code = "torchx-installed"
 
 
 class MissingDependency(UsageError, ImportError):
@@ -255,6 +296,14 @@ class UnknownApp(SchedulerError):
 
 
 class AppFailed(SchedulerError):
-    """The application ended without success."""
+    """The application ended without success.
+
+    Attributes:
+        status: the ``AppStatus`` that says so, where one is known.
+    """
 
     code = "app-failed"
+
+    def __init__(self, message: str, *, hint: str | None = None, status: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status

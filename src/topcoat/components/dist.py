@@ -1,0 +1,222 @@
+"""Components for distributed PyTorch jobs, started by torchrun.
+
+The image needs ``bash`` and ``torchrun``.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from topcoat import specs
+from topcoat.components.image import default_image
+from topcoat.components.structured_arg import (
+    JobShape,
+    StructuredJArgument,
+    StructuredNameArgument,
+    program_name,
+)
+
+_DEBUG_ENV = {
+    "CUDA_LAUNCH_BLOCKING": "1",
+    "NCCL_DESYNC_DEBUG": "1",
+    "TORCH_DISTRIBUTED_DEBUG": "DETAIL",
+    "TORCH_SHOW_CPP_STACKTRACES": "1",
+}
+
+
+def torchrun(
+    *script_args: str,
+    script: str | None = None,
+    m: str | None = None,
+    image: str = "",
+    name: str = "/",
+    h: str | None = None,
+    cpu: int = 2,
+    gpu: int = 0,
+    memMB: int = 1024,  # noqa: N803  (TorchX's name)
+    j: str = "1x2",
+    env: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+    max_retries: int = 0,
+    rdzv_port: int = 29500,
+    rdzv_backend: str = "c10d",
+    rdzv_conf: str | None = None,
+    mounts: list[str] | None = None,
+    debug: bool = False,
+    tee: int = 3,
+) -> specs.AppDef:
+    """Run a script or module on one or more nodes by torchrun.
+
+    For example: topcoat run dist.torchrun -j 2x8 --script main.py. Processes meet at the first replica, at rdzv_port; on a single node, at a free port.
+
+    Args:
+        script_args: arguments of the script or module
+        script: script to run
+        m: module to run, as python -m does
+        image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
+        name: experiment/run, either part may be empty; the run is named after the script or module by default
+        h: named resource, instead of cpu, gpu and memMB
+        cpu: processors of each node
+        gpu: GPUs of each node
+        memMB: memory of each node in MiB
+        j: [min_nodes:]nodes x processes_per_node; a bare number is the nodes of a named resource, one process
+        for
+            each of its GPUs, else the processes on one node
+        env: environment variables (K=V,K2=V2)
+        metadata: for the scheduler (K=V,K2=V2)
+        max_retries: how often to start again before giving up
+        rdzv_port: port of the first replica where the others meet it
+        rdzv_backend: torchrun's rendezvous backend
+        rdzv_conf: torchrun's rendezvous configuration (timeout=600,join_timeout=600)
+        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
+        debug: set the variables that make PyTorch and NCCL say more
+        tee: which streams torchrun shows and keeps (0 none, 1 stdout, 2 stderr, 3 both)
+    """
+    names = StructuredNameArgument.parse_from(name, m=m, script=script)
+    shape = JobShape.parse(str(StructuredJArgument.parse_from(h, j)) if h and j.isdigit() else j)
+    words = ["--rdzv_backend", rdzv_backend]
+    words += ["--rdzv_conf", rdzv_conf] if rdzv_conf else []
+    words += ["--rdzv_id", specs.macros.app_id, "--nnodes", str(shape)]
+    words += ["--nproc_per_node", str(shape.processes), "--tee", str(tee), "--role", ""]
+    if rdzv_backend == "static":
+        words += ["--node_rank", specs.macros.replica_id]
+    words += ["-m", m] if m else [script or ""]
+    # The shell looks up the variable whose name the scheduler fills in; $$ is how a macro text spells a
+    # dollar sign.
+    rank0 = f'"$${{{specs.macros.rank0_env}:=localhost}}":{rdzv_port}'
+    endpoint = rank0 if shape.nodes > 1 else "localhost:0"
+    command = f"torchrun --rdzv_endpoint {endpoint} {shlex.join([*words, *script_args])}"
+    role = specs.Role(
+        name=program_name(script, m),
+        image=image or default_image(),
+        min_replicas=shape.min_nodes,
+        entrypoint="bash",
+        args=["-c", command],
+        env={
+            "LOGLEVEL": os.environ.get("LOGLEVEL", "WARNING"),
+            **(env or {}),
+            "TORCHX_TRACKING_EXPERIMENT_NAME": names.experiment_name,
+            "TORCHX_TRACKING_RUN_NAME": names.run_name,
+            **(_DEBUG_ENV if debug else {}),
+        },
+        num_replicas=shape.nodes,
+        max_retries=max_retries,
+        resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
+        port_map={"c10d": rdzv_port},
+        mounts=specs.parse_mounts(mounts or []),
+    )
+    return specs.AppDef(name=names.run_name, roles=[role], metadata=dict(metadata or {}))
+
+
+def ddp(
+    *script_args: str,
+    script: str | None = None,
+    m: str | None = None,
+    image: str = "",
+    name: str = "/",
+    h: str | None = None,
+    cpu: int = 2,
+    gpu: int = 0,
+    memMB: int = 1024,  # noqa: N803
+    j: str = "1x2",
+    env: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+    max_retries: int = 0,
+    rdzv_port: int = 29500,
+    rdzv_backend: str = "c10d",
+    rdzv_conf: str | None = None,
+    mounts: list[str] | None = None,
+    debug: bool = False,
+    tee: int = 3,
+) -> specs.AppDef:
+    """Older name of dist.torchrun, where a bare -j is always the processes on one node.
+
+    Args:
+        script_args: arguments of the script or module
+        script: script to run
+        m: module to run, as python -m does
+        image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
+        name: experiment/run, either part may be empty; the run is named after the script or module by default
+        h: named resource, instead of cpu, gpu and memMB
+        cpu: processors of each node
+        gpu: GPUs of each node
+        memMB: memory of each node in MiB
+        j: [[min_nodes:]nodes x]processes_per_node
+        env: environment variables (K=V,K2=V2)
+        metadata: for the scheduler (K=V,K2=V2)
+        max_retries: how often to start again before giving up
+        rdzv_port: port of the first replica where the others meet it
+        rdzv_backend: torchrun's rendezvous backend
+        rdzv_conf: torchrun's rendezvous configuration (timeout=600,join_timeout=600)
+        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
+        debug: set the variables that make PyTorch and NCCL say more
+        tee: which streams torchrun shows and keeps (0 none, 1 stdout, 2 stderr, 3 both)
+    """
+    return torchrun(
+        *script_args,
+        script=script,
+        m=m,
+        image=image,
+        name=name,
+        h=h,
+        cpu=cpu,
+        gpu=gpu,
+        memMB=memMB,
+        j=f"1x{j}" if j.isdigit() else j,
+        env=env,
+        metadata=metadata,
+        max_retries=max_retries,
+        rdzv_port=rdzv_port,
+        rdzv_backend=rdzv_backend,
+        rdzv_conf=rdzv_conf,
+        mounts=mounts,
+        debug=debug,
+        tee=tee,
+    )
+
+
+def spmd(
+    *args: str,
+    script: str | None = None,
+    m: str | None = None,
+    image: str = "",
+    name: str = "/",
+    h: str = "gpu.small",
+    j: str = "1x1",
+    env: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+    max_retries: int = 0,
+    mounts: list[str] | None = None,
+    debug: bool = False,
+) -> specs.AppDef:
+    """Older form of dist.torchrun on named resources, where a bare -j is always the nodes.
+
+    Args:
+        args: arguments of the script or module
+        script: script to run
+        m: module to run, as python -m does
+        image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
+        name: experiment/run, either part may be empty; the run is named after the script or module by default
+        h: named resource of each node
+        j: nodes x processes_per_node, or nodes with one process for each GPU
+        env: environment variables (K=V,K2=V2)
+        metadata: for the scheduler (K=V,K2=V2)
+        max_retries: how often to start again before giving up
+        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
+        debug: set the variables that make PyTorch and NCCL say more
+    """
+    return torchrun(
+        *args,
+        script=script,
+        m=m,
+        image=image,
+        name=name,
+        h=h,
+        j=str(StructuredJArgument.parse_from(h, j)),
+        env=env,
+        metadata=metadata,
+        max_retries=max_retries,
+        mounts=mounts,
+        debug=debug,
+    )

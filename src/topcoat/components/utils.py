@@ -1,0 +1,195 @@
+"""Components for small jobs: print, touch, copy, run a command, a Python program or a binary."""
+
+from __future__ import annotations
+
+import shlex
+
+from topcoat import specs
+from topcoat.components.image import default_image
+from topcoat.components.programs import program
+from topcoat.errors import InvalidComponent
+
+
+def echo(msg: str = "hello world", image: str = "", num_replicas: int = 1) -> specs.AppDef:
+    """Print a message.
+
+    Args:
+        msg: message to print
+        image: image to run in ($TOPCOAT_IMAGE if empty)
+        num_replicas: number of replicas to run
+    """
+    role = specs.Role(
+        name="echo",
+        image=image or default_image(),
+        entrypoint="echo",
+        args=[msg],
+        num_replicas=num_replicas,
+        resource=_small(),
+    )
+    return specs.AppDef(name="echo", roles=[role])
+
+
+def touch(file: str, image: str = "") -> specs.AppDef:
+    """Create an empty file, or set the time of an existing one to now.
+
+    Args:
+        file: path or fsspec URL of the file (a URL needs fsspec in the image)
+        image: image to run in, with python3 ($TOPCOAT_IMAGE if empty)
+    """
+    role = specs.Role(
+        name="touch",
+        image=image or default_image(),
+        entrypoint="python3",
+        args=["-c", program("touch"), file],
+        resource=_small(),
+    )
+    return specs.AppDef(name="touch", roles=[role])
+
+
+def copy(src: str, dst: str, image: str = "", mounts: list[str] | None = None) -> specs.AppDef:
+    """Copy one file; directories of the destination are made.
+
+    Args:
+        src: path or fsspec URL of the file to read (a URL needs fsspec in the image)
+        dst: path or fsspec URL of the file to write
+        image: image to run in, with python3 ($TOPCOAT_IMAGE if empty)
+        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
+    """
+    role = specs.Role(
+        name="copy",
+        image=image or default_image(),
+        entrypoint="python3",
+        args=["-c", program("copy"), src, dst],
+        resource=_small(),
+        mounts=specs.parse_mounts(mounts or []),
+    )
+    return specs.AppDef(name="copy", roles=[role])
+
+
+def sh(
+    *args: str,
+    image: str = "",
+    num_replicas: int = 1,
+    cpu: int = 1,
+    gpu: int = 0,
+    memMB: int = 1024,  # noqa: N803  (TorchX's name)
+    h: str | None = None,
+    env: dict[str, str] | None = None,
+    max_retries: int = 0,
+    mounts: list[str] | None = None,
+    entrypoint: str | None = None,
+) -> specs.AppDef:
+    """Run a command by sh. Its words reach it as they are given here: no variable is expanded.
+
+    Args:
+        args: the command and its arguments
+        image: image to run in ($TOPCOAT_IMAGE if empty)
+        num_replicas: number of replicas to run
+        cpu: processors of each replica
+        gpu: GPUs of each replica
+        memMB: memory of each replica in MiB
+        h: named resource, instead of cpu, gpu and memMB
+        env: environment variables (K=V,K2=V2)
+        max_retries: how often to start again before giving up
+        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
+        entrypoint: program that gets the words as its arguments, instead of sh
+    """
+    if not args and entrypoint is None:
+        raise InvalidComponent("utils.sh needs a command", hint="topcoat run utils.sh echo hello")
+    role = specs.Role(
+        name="sh",
+        image=image or default_image(),
+        entrypoint=entrypoint or "sh",
+        args=list(args) if entrypoint else ["-c", shlex.join(args)],
+        num_replicas=num_replicas,
+        resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
+        env=dict(env or {}),
+        max_retries=max_retries,
+        mounts=specs.parse_mounts(mounts or []),
+    )
+    return specs.AppDef(name="sh", roles=[role])
+
+
+def python(
+    *args: str,
+    m: str | None = None,
+    c: str | None = None,
+    script: str | None = None,
+    image: str = "",
+    name: str = "torchx_utils_python",
+    cpu: int = 1,
+    gpu: int = 0,
+    memMB: int = 1024,  # noqa: N803
+    h: str | None = None,
+    num_replicas: int = 1,
+    mounts: list[str] | None = None,
+) -> specs.AppDef:
+    """Run a Python module, script or command; exactly one of -m, -c and --script.
+
+    Args:
+        args: arguments of the program
+        m: module to run, as python -m does
+        c: program text, as python -c takes it
+        script: file to run
+        image: image to run in ($TOPCOAT_IMAGE if empty)
+        name: name of the job
+        cpu: processors of each replica
+        gpu: GPUs of each replica
+        memMB: memory of each replica in MiB
+        h: named resource, instead of cpu, gpu and memMB
+        num_replicas: number of replicas to run
+        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
+    """
+    programs = [words for words in (m and ["-m", m], c and ["-c", c], script and [script]) if words]
+    if len(programs) != 1:
+        raise InvalidComponent(
+            "utils.python needs exactly one of -m, -c and --script",
+            hint="topcoat run utils.python --script main.py -- --args of main.py",
+        )
+    role = specs.Role(
+        name="python",
+        image=image or default_image(),
+        entrypoint="python",
+        args=[*programs[0], *args],
+        num_replicas=num_replicas,
+        resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
+        mounts=specs.parse_mounts(mounts or []),
+    )
+    return specs.AppDef(name=name, roles=[role])
+
+
+def binary(
+    *args: str,
+    entrypoint: str,
+    name: str = "torchx_utils_binary",
+    num_replicas: int = 1,
+    cpu: int = 1,
+    gpu: int = 0,
+    memMB: int = 1024,  # noqa: N803
+    h: str | None = None,
+) -> specs.AppDef:
+    """Run a program, in the image that $TOPCOAT_IMAGE names where the scheduler needs one.
+
+    Args:
+        args: arguments of the program
+        entrypoint: the program
+        name: name of the job
+        num_replicas: number of replicas to run
+        cpu: processors of each replica
+        gpu: GPUs of each replica
+        memMB: memory of each replica in MiB
+        h: named resource, instead of cpu, gpu and memMB
+    """
+    role = specs.Role(
+        name="binary",
+        image=default_image(),
+        entrypoint=entrypoint,
+        args=list(args),
+        num_replicas=num_replicas,
+        resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
+    )
+    return specs.AppDef(name=name, roles=[role])
+
+
+def _small() -> specs.Resource:
+    return specs.Resource(cpu=1, gpu=0, memMB=1024)

@@ -1,0 +1,1 @@
+"""Where a snapshot goes: a registry, a container engine on this machine, a directory."""

@@ -1,0 +1,153 @@
+"""What every image destination needs to know, and what it has to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from topcoat.oci.config import ImageConfig
+from topcoat.oci.manifest import Manifest
+from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
+from topcoat.pack.layer import Compression, Packed, PackOptions, pack
+from topcoat.pack.memory import ChunkMemory
+from topcoat.pack.plan import Piece
+from topcoat.scan.scanner import Scan
+from topcoat.state import cache_dir, write_atomic
+
+
+class Base(NamedTuple):
+    """The image that code is laid over.
+
+    Attributes:
+        name: as the user wrote it.
+        digest: of what the name refers to: an index where it is one; empty where a daemon holds the image.
+        manifest: of the platform that was chosen.
+        config: its config.
+        registry: host that holds the layers; empty for a daemon.
+        repository: where they lie in it.
+    """
+
+    name: str
+    digest: str
+    manifest: Manifest
+    config: ImageConfig
+    registry: str = ""
+    repository: str = ""
+
+
+class ImageBuild(NamedTuple):
+    """An image as it was planned: everything that decides its content, and its tag.
+
+    Attributes:
+        scan: the snapshot and where its content is read.
+        base: what it is laid over.
+        options: how it is packed.
+        changes: what becomes of the base's settings.
+        tag: 32 hex digits that stand for all of these.
+        hot: whether a hot layer may carry edits.
+        spool: packed layers that wait to be delivered; None where they are delivered as they are packed.
+    """
+
+    scan: Scan
+    base: Base
+    options: PackOptions
+    changes: Changes
+    tag: str
+    hot: bool = True
+    spool: dict[str, Packed] | None = None
+
+    def pack(self, piece: Piece, memory: ChunkMemory) -> Packed:
+        """Pack *piece* and remember its layer."""
+        if self.spool is not None and piece.key in self.spool:
+            return self.spool[piece.key]
+        packed = pack(piece.chunk, self.scan, self.options)
+        memory.remember(piece.key, piece.chunk, packed.layer)
+        if self.spool is not None:
+            self.spool[piece.key] = packed
+        return packed
+
+    def patch(self, layers: list[CodeLayer]) -> PatchedImage:
+        """Return the image that *layers* make over the base."""
+        stacked = ",".join(layer.diff_id for layer in layers)
+        labels = {**self.changes.labels, "dev.topcoat.layers": stacked}
+        return patch(self.base.config, self.base.manifest, layers, self.changes._replace(labels=labels))
+
+
+class Delivered(NamedTuple):
+    """What came of a delivery.
+
+    Attributes:
+        image: the name to run it by: ``repository:tag``, or the id that a daemon gave it.
+        digest: of the manifest in a registry; empty where a daemon holds the image.
+        sent: bytes of blobs that were sent.
+        layers: how many layers were packed for it.
+    """
+
+    image: str
+    digest: str = ""
+    sent: int = 0
+    layers: int = 0
+
+
+class ImageDestination(Protocol):
+    """A place for images."""
+
+    compression: Compression
+    """How layers are stored there."""
+
+    def find_base(self, name: str, platform: str) -> Base:
+        """Look up the image to lay code over; *platform* may be empty for the destination's own choice."""
+
+    def confirm_base(self, base: Base) -> Base:
+        """Return *base*, or what its name stands for by now if it was looked up from memory."""
+
+    def image_name(self, tag: str) -> str:
+        """Return the name that the image with *tag* has, or will have, at this destination."""
+
+    def begin(self, build: ImageBuild, context: str) -> None:
+        """Start in the background what a delivery of *build* begins with."""
+
+    def deliver(self, build: ImageBuild, context: str) -> Delivered:
+        """Bring the image there; nothing is sent that is there already.
+
+        *context* names what is being worked on (the workspace): deliveries of one context build on each other.
+        """
+
+
+class Delivery(NamedTuple):
+    """What a destination remembers of the last image it received in a context.
+
+    Attributes:
+        tag: the image's tag.
+        chunks: keys of its chunks, bottom first, without the hot layer.
+        blobs: digests of everything its manifest refers to, or the diff ids of its layers in a daemon.
+    """
+
+    tag: str
+    chunks: tuple[str, ...]
+    blobs: tuple[str, ...]
+
+
+def last_delivery(*context: str) -> Delivery | None:
+    """Recall the last delivery in *context*; None where there was none."""
+    try:
+        found = json.loads((cache_dir("deliveries") / _file_name(context)).read_bytes())
+        return Delivery(found["tag"], tuple(found["chunks"]), tuple(found["blobs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def note_delivery(delivery: Delivery, *context: str) -> None:
+    """Remember *delivery* as the last one in *context*.
+
+    Raises:
+        StateError: the note cannot be written.
+    """
+    note: Mapping[str, object] = delivery._asdict()
+    write_atomic(cache_dir("deliveries") / _file_name(context), json.dumps(note).encode())
+
+
+def _file_name(context: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(context).encode("utf-8", "surrogateescape")).hexdigest()[:32]

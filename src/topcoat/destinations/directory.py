@@ -1,0 +1,159 @@
+"""Fill a job directory with a snapshot: complete or absent, never a half.
+
+The directory is made beside its final place and renamed into it. A small file in it says which snapshot it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from topcoat.destinations.copy import clone_file, copy_file
+from topcoat.errors import DestinationError, JobDirConflict
+from topcoat.pack.memory import read_entries, write_entries
+from topcoat.scan.scanner import Scan
+from topcoat.scan.snapshot import Entry
+from topcoat.state import cache_dir
+
+LinkPolicy = Literal["copy", "hard"]
+
+MARKER = ".topcoat.json"
+
+
+class DirectoryDestination:
+    """A directory on a file system that the job sees."""
+
+    def __init__(self, job_dir: str, *, link: LinkPolicy = "copy") -> None:
+        """Fill *job_dir* (``~`` is expanded); with *link* ``hard``, unchanged files are hard links to those of the
+        context's previous job directory, so a job that writes in place changes both.
+        """
+        self.path = os.path.abspath(os.path.expanduser(job_dir))
+        self._link = link
+
+    def check(self, snapshot: str) -> bool:
+        """Tell whether the directory holds the *snapshot* with this digest already.
+
+        Raises:
+            JobDirConflict: it holds something else.
+        """
+        try:
+            held = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
+        except (FileNotFoundError, NotADirectoryError):
+            held = None
+        except (ValueError, KeyError, TypeError, OSError):
+            held = "something unknown"
+        if held == snapshot:
+            return True
+        if held is None and not os.path.lexists(self.path):
+            return False
+        if held is None and os.path.isdir(self.path) and not os.listdir(self.path):
+            return False
+        what = "other files" if held is None else "another snapshot of the workspace"
+        raise JobDirConflict(
+            f"the job directory {self.path} already holds {what}",
+            hint="name another one with -cfg job_dir=..., or remove it",
+        )
+
+    def deliver(self, scan: Scan, context: str) -> bool:
+        """Fill the directory with the snapshot of *scan*; return False when it held it already.
+
+        Raises:
+            JobDirConflict: the directory holds something else.
+            DestinationError: it cannot be written.
+            WorkspaceChanged: a file is no longer what the snapshot says.
+        """
+        if self.check(scan.snapshot.digest):
+            return False
+        parent, name = os.path.split(self.path)
+        try:
+            os.makedirs(parent, exist_ok=True)
+            beside = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            previous = _Previous.recall(context) if self._link == "hard" else None
+            _fill(beside, scan, previous)
+            marker = {"snapshot": scan.snapshot.digest}
+            Path(beside, MARKER).write_text(json.dumps(marker))
+            os.chmod(beside, 0o755)
+            os.rename(beside, self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        _Previous.note(context, self.path, scan.snapshot.entries)
+        return True
+
+    def _unwritable(self, error: OSError) -> DestinationError:
+        return DestinationError(
+            f"cannot fill the job directory {self.path}: {error.strerror or error}",
+            hint="name a directory that you can write with -cfg job_dir=...",
+        )
+
+
+class _Previous(NamedTuple):
+    """The last job directory of a context, and what was put there."""
+
+    directory: str
+    entries: dict[bytes, Entry]
+
+    @classmethod
+    def recall(cls, context: str) -> _Previous | None:
+        try:
+            head, _, body = _note_file(context).read_bytes().partition(b"\n")
+            return cls(os.fsdecode(head), {entry.path: entry for entry in read_entries(body)})
+        except (OSError, ValueError):
+            return None
+
+    @staticmethod
+    def note(context: str, directory: str, entries: tuple[Entry, ...]) -> None:
+        write_entries(_note_file(context), os.fsencode(directory) + b"\n", entries)
+
+    def find(self, entry: Entry) -> str | None:
+        """Return the path of the file that still holds what *entry* is, if there is one."""
+        if self.entries.get(entry.path) != entry:
+            return None
+        path = os.path.join(self.directory, os.fsdecode(entry.path))
+        try:
+            st = os.lstat(path)
+        except OSError:
+            return None
+        # A job may have written to it since.
+        same = st.st_size == entry.size and st.st_mtime_ns == entry.mtime and (st.st_mode & 0o7777) == entry.mode
+        return path if same else None
+
+
+def _note_file(context: str) -> Path:
+    return cache_dir("jobdirs") / hashlib.sha256(os.fsencode(context)).hexdigest()[:32]
+
+
+def _fill(root: str, scan: Scan, previous: _Previous | None) -> None:
+    directories = []
+    for entry in scan.snapshot.entries:
+        path = f"{root}/{os.fsdecode(entry.path)}"
+        if entry.kind == "dir":
+            os.mkdir(path, 0o700)
+            directories.append((path, entry))
+        elif entry.kind == "link":
+            os.symlink(os.fsdecode(entry.content), path)
+            if os.utime in os.supports_follow_symlinks:
+                os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+        else:
+            old = previous.find(entry) if previous else None
+            if old is not None:
+                # Too many links, another file system: then it is a copy.
+                with contextlib.suppress(OSError):
+                    os.link(old, path)
+                    continue
+            if not clone_file(scan, entry, path):
+                copy_file(scan, entry, path)
+    # Deepest first: filling a directory changes its time, and its mode may forbid filling it.
+    for path, entry in reversed(directories):
+        os.chmod(path, entry.mode)
+        os.utime(path, ns=(entry.mtime, entry.mtime))

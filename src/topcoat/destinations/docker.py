@@ -1,0 +1,258 @@
+"""Load an image into a container engine on this machine, by one archive that holds only what the engine lacks.
+
+The archive is an OCI layout and a ``docker save`` archive at once, and sparse: layers that the engine has are named in
+it and left out. Docker's classic stores, its containerd store and Podman all take it. Which id the image then has is
+the engine's to say: the digest of the config on classic stores, of the manifest on the containerd store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery, note_delivery
+from topcoat.destinations.engine import connect, engine_errors
+from topcoat.errors import DaemonError, ImageNotFound
+from topcoat.oci.config import ImageConfig
+from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.digest import canonical_json, sha256_digest
+from topcoat.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Manifest
+from topcoat.oci.patch import CodeLayer, PatchedImage
+from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
+from topcoat.pack.layer import Compression
+from topcoat.pack.memory import ChunkMemory
+from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
+from topcoat.pack.tar import END, Ownership, header, padding
+from topcoat.scan.snapshot import Entry
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+__all__ = ["REPOSITORY", "DockerDestination", "connect"]
+
+REPOSITORY = "topcoat"
+_BLOCK = 1 << 20
+
+
+class DockerDestination:
+    """The image store of a Docker-compatible engine."""
+
+    # Nothing travels, so nothing is compressed.
+    compression: Compression = "none"
+
+    def __init__(self, client: DockerClient, repository: str = REPOSITORY) -> None:
+        self._client = client
+        self._repository = repository
+
+    def find_base(self, name: str, platform: str) -> Base:
+        """Return the base as the engine has it; it is pulled only where the engine does not.
+
+        Raises:
+            ImageNotFound: neither the engine nor a registry has it.
+            DaemonError: the engine refuses.
+        """
+        found = self._inspect(name)
+        if found is None:
+            self._pull(name, platform)
+            found = self._inspect(name)
+        if found is None:
+            raise ImageNotFound(f"the container engine has no image {name}", hint=f"docker pull {name}")
+        config = _config(found)
+        # The engine has these layers, and recognises them by the diff ids of the config; their sizes do not matter.
+        layers = tuple(Descriptor(OCI_LAYER, diff_id, 1) for diff_id in config.diff_ids)
+        manifest = Manifest(OCI_MANIFEST, Descriptor(OCI_CONFIG, sha256_digest(b""), 0), layers)
+        return Base(name, "", manifest, config)
+
+    def confirm_base(self, base: Base) -> Base:
+        """Return *base*: an engine is never asked ahead of time."""
+        return base
+
+    def image_name(self, tag: str) -> str:
+        """Return the local name of the image with *tag*."""
+        return f"{self._repository}:{tag}"
+
+    def begin(self, build: ImageBuild, context: str) -> None:
+        """Do nothing: there are no round trips to save."""
+
+    def deliver(self, build: ImageBuild, context: str) -> Delivered:
+        """Load the image, unless its tag is there already.
+
+        Raises:
+            DaemonError: the engine refuses.
+            WorkspaceChanged: a file is no longer what the snapshot says.
+        """
+        name = self.image_name(build.tag)
+        there = self._inspect(name)
+        if there is not None:
+            return Delivered(str(there["Id"]))
+        where = (str(self._client.api.base_url), self._repository, context)
+        pieces, stacked = self._plan(build, last_delivery(*where))
+        archive = _Archive(build, pieces, stacked, name)
+        with engine_errors(f"loading {name}"):
+            for line in self._client.api.load_image(archive.blocks()):
+                if line.get("error"):
+                    raise DaemonError(f"the container engine cannot load {name}: {line['error']}")
+        loaded = self._inspect(name)
+        if loaded is None:
+            raise DaemonError(f"the container engine took {name} and does not have it")
+        chunks = tuple(piece.key for piece in pieces if not piece.hot)
+        note_delivery(Delivery(build.tag, chunks, tuple(loaded["RootFS"]["Layers"])), *where)
+        return Delivered(str(loaded["Id"]), sent=archive.sent, layers=archive.packed)
+
+    def _plan(self, build: ImageBuild, last: Delivery | None) -> tuple[list[Piece], int]:
+        """Return the layers, and how many of them the engine has stacked on the base already.
+
+        An engine knows a layer by everything below it, so only a common beginning with an image it has counts.
+        """
+        base, memory = build.base, ChunkMemory()
+        room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(base.config.diff_ids))
+        previous = self._inspect(self.image_name(last.tag)) if last else None
+        had = tuple(previous["RootFS"]["Layers"]) if previous else ()
+        if last is None or had[: len(base.config.diff_ids)] != base.config.diff_ids:
+            return plan_pieces(build.scan.snapshot, build.options, memory, room=room), 0
+        above = had[len(base.config.diff_ids) :]
+        anchor = last.chunks if build.hot else ()
+        for keys in (anchor, ()):
+            pieces = plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=keys)
+            order = {key: position for position, key in enumerate(last.chunks)}
+            pieces.sort(key=lambda piece: (piece.hot, order.get(piece.key, len(order))))
+            stacked = 0
+            for piece, diff_id in zip(pieces, above, strict=False):
+                if piece.layer is None or piece.layer.diff_id != diff_id:
+                    break
+                stacked += 1
+            # A layer kept from before cannot be packed again, so it has to be there.
+            if not any(piece.kept for piece in pieces[stacked:]):
+                break
+        return pieces, stacked
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        from docker.errors import ImageNotFound as NotThere
+
+        with engine_errors(f"looking up {name}"):
+            try:
+                found: dict[str, Any] = self._client.api.inspect_image(name)
+            except NotThere:
+                return None
+            return found
+
+    def _pull(self, name: str, platform: str) -> None:
+        from docker.errors import ImageNotFound as NotThere
+
+        with engine_errors(f"pulling {name}"):
+            try:
+                self._client.images.pull(name, platform=platform or None)
+            except NotThere as error:
+                raise ImageNotFound(
+                    f"neither the container engine nor the registry has the image {name}: {error.explanation}",
+                    hint="check the name, and `docker login` if the repository is private",
+                ) from error
+
+
+def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:
+    """Push an image that the engine holds, by its id or name, as ``repository:tag``.
+
+    Raises:
+        DaemonError: the engine has no such image, or cannot push it.
+    """
+    name = f"{repository}:{tag}"
+    with engine_errors(f"pushing {name}"):
+        client.api.tag(image, repository, tag, force=True)
+        for line in client.api.push(repository, tag, stream=True, decode=True):
+            if line.get("error"):
+                raise DaemonError(
+                    f"the container engine cannot push {name}: {line['error']}",
+                    hint=f"docker login {repository.partition('/')[0]}, if it is not allowed",
+                )
+
+
+class _Archive:
+    """The archive for one image, packed while it is sent."""
+
+    def __init__(self, build: ImageBuild, pieces: list[Piece], stacked: int, name: str) -> None:
+        self._build = build
+        self._pieces = pieces
+        self._stacked = stacked
+        self._name = name
+        self.sent = 0
+        self.packed = 0
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the archive piece by piece."""
+        memory = ChunkMemory()
+        layers: list[CodeLayer] = []
+        yield _directory(b"blobs") + _directory(b"blobs/sha256")
+        for position, piece in enumerate(self._pieces):
+            if position < self._stacked and piece.layer is not None:
+                layers.append(CodeLayer(*piece.layer, gzip=False))
+                continue
+            layer, blob = self._build.pack(piece, memory)
+            self.packed += 1
+            self.sent += layer.size
+            layers.append(CodeLayer(*layer, gzip=False))
+            yield from _blob(layer.digest, layer.size, blob)
+        image = self._build.patch(layers)
+        for content in (image.config, image.manifest):
+            yield _file(_blob_path(sha256_digest(content)), content)
+        yield _file(b"oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        yield _file(b"index.json", _index(image, self._name))
+        yield _file(b"manifest.json", _docker_manifest(image, layers, self._build.base, self._name))
+        yield END
+
+
+def _config(found: dict[str, Any]) -> ImageConfig:
+    """Make a config out of what the engine says of an image."""
+    document = {
+        "architecture": found.get("Architecture") or "amd64",
+        "os": found.get("Os") or "linux",
+        "config": found.get("Config") or {},
+        "rootfs": {"type": "layers", "diff_ids": list(found["RootFS"].get("Layers") or ())},
+    }
+    if found.get("Variant"):
+        document["variant"] = found["Variant"]
+    if found.get("Created"):
+        document["created"] = found["Created"]
+    return ImageConfig(document)
+
+
+def _index(image: PatchedImage, name: str) -> bytes:
+    entry = {
+        "mediaType": image.media_type,
+        "digest": image.digest,
+        "size": len(image.manifest),
+        "annotations": {
+            "io.containerd.image.name": f"docker.io/library/{name}",
+            "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+        },
+    }
+    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+
+
+def _docker_manifest(image: PatchedImage, layers: list[CodeLayer], base: Base, name: str) -> bytes:
+    diff_ids = [*base.config.diff_ids, *(layer.diff_id for layer in layers)]
+    paths = [_blob_path(diff_id).decode() for diff_id in diff_ids]
+    config = _blob_path(image.descriptor.digest).decode()
+    return json.dumps([{"Config": config, "RepoTags": [name], "Layers": paths}]).encode()
+
+
+def _blob_path(digest: str) -> bytes:
+    return b"blobs/sha256/" + digest.removeprefix("sha256:").encode()
+
+
+def _directory(name: bytes) -> bytes:
+    return header(name, Entry(name, "dir", 0o755, 0, b"", 0), Ownership(), 0)
+
+
+def _file(name: bytes, content: bytes) -> bytes:
+    head = header(name, Entry(name, "file", 0o644, len(content), b"", 0), Ownership(), 0)
+    return head + content + padding(len(content))
+
+
+def _blob(digest: str, size: int, blob: BinaryIO) -> Iterator[bytes]:
+    name = _blob_path(digest)
+    yield header(name, Entry(name, "file", 0o644, size, b"", 0), Ownership(), 0)
+    with blob:
+        while block := blob.read(_BLOCK):
+            yield block
+    yield padding(size)

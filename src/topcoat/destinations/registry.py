@@ -1,0 +1,137 @@
+"""Push images to a registry: only what is not there, in as few round trips as that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery
+from topcoat.destinations.bases import BaseLookup
+from topcoat.destinations.push import Push
+from topcoat.destinations.sessions import Sessions
+from topcoat.errors import RegistryError
+from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.patch import CodeLayer
+from topcoat.oci.reference import Reference
+from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
+from topcoat.pack.layer import Compression
+from topcoat.pack.memory import ChunkMemory
+from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
+from topcoat.registry.clients import Clients
+from topcoat.tasks import Task
+
+# An edit uploads a layer and a config.
+_SESSIONS = 2
+# What registries say when a manifest names a blob that they have lost.
+_LOST_BLOB = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_INVALID")
+
+
+class _FirstRound(NamedTuple):
+    """The requests that a push begins with, side by side."""
+
+    tag: str
+    found: Task[Descriptor | None]
+    last: Delivery | None
+    last_found: Task[Descriptor | None] | None
+    sessions: Sessions
+
+
+class RegistryDestination:
+    """A repository of a registry."""
+
+    compression: Compression = "gzip"
+
+    def __init__(
+        self, target: Reference, clients: Clients, *, notify: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Push to the repository of *target*; *notify* is told about large copies."""
+        self._target = target
+        self._clients = clients
+        self._client = clients(target.registry)
+        self._client.expect_push(target.repository)
+        self._bases = BaseLookup(clients)
+        self._notify = notify
+        self._round: _FirstRound | None = None
+
+    def find_base(self, name: str, platform: str) -> Base:
+        """Return the base; one that was used before comes from memory, to be confirmed by `confirm_base`."""
+        return self._bases.find(name, platform)
+
+    def confirm_base(self, base: Base) -> Base:
+        """Return *base*, or what its name stands for by now."""
+        return self._bases.confirm(base)
+
+    def image_name(self, tag: str) -> str:
+        """Return ``repository:tag``."""
+        return str(self._target.with_tag(tag))
+
+    def begin(self, build: ImageBuild, context: str) -> None:
+        """Send the first round of requests, all side by side, while the caller goes on."""
+        repository = self._target.repository
+        last = last_delivery(self._target.name, context)
+        # The same tag as last time: most likely nothing is to be done, and a session would be opened in vain.
+        changed = last is not None and last.tag != build.tag
+        self._round = _FirstRound(
+            build.tag,
+            Task(lambda: self._client.head_manifest(repository, build.tag)),
+            last,
+            Task(lambda: self._client.head_manifest(repository, last.tag)) if last and changed else None,
+            Sessions(self._client, repository, _SESSIONS if changed else 0),
+        )
+
+    def deliver(self, build: ImageBuild, context: str) -> Delivered:
+        """Push the image, unless its tag is there already.
+
+        Raises:
+            RegistryError: and its kinds, when the registry cannot be reached or refuses.
+            WorkspaceChanged: a file is no longer what the snapshot says.
+        """
+        first = self._take_round(build, context)
+        try:
+            found = first.found.result()
+            if found is not None:
+                return Delivered(self.image_name(build.tag), found.digest)
+            last = first.last if first.last_found and first.last_found.result() else None
+            try:
+                return self._push(build, context, last, first.sessions)
+            except RegistryError as error:
+                if last is None or error.registry_code not in _LOST_BLOB:
+                    raise
+                # The registry has lost a blob that we took for there: look again, without trust.
+                return self._push(build, context, None, first.sessions)
+        finally:
+            first.sessions.cancel()
+
+    def prepare(self, build: ImageBuild, context: str) -> str:
+        """Pack the image into the build's spool, push nothing, and return the image's id.
+
+        Raises:
+            WorkspaceChanged: a file is no longer what the snapshot says.
+        """
+        memory = ChunkMemory()
+        pieces = self._plan(build, memory, last_delivery(self._target.name, context))
+        layers = [CodeLayer(*(piece.layer or build.pack(piece, memory).layer)) for piece in pieces]
+        return build.patch(layers).image_id
+
+    def _take_round(self, build: ImageBuild, context: str) -> _FirstRound:
+        first, self._round = self._round, None
+        if first is not None and first.tag != build.tag:
+            first.sessions.cancel()
+            first = None
+        if first is None:
+            self.begin(build, context)
+            first, self._round = self._round, None
+        assert first is not None
+        return first
+
+    def _push(self, build: ImageBuild, context: str, last: Delivery | None, sessions: Sessions) -> Delivered:
+        pieces = self._plan(build, ChunkMemory(), last)
+        there = frozenset(last.blobs) if last else frozenset()
+        if any(piece.kept and piece.layer and piece.layer.digest not in there for piece in pieces):
+            pieces = self._plan(build, ChunkMemory(), None)
+        return Push(build, self._target, self._clients, last, sessions, self._notify).run(pieces, context)
+
+    def _plan(self, build: ImageBuild, memory: ChunkMemory, last: Delivery | None) -> list[Piece]:
+        room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(build.base.manifest.layers))
+        anchor = last.chunks if last and build.hot else ()
+        return plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=anchor)

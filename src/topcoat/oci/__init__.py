@@ -1,0 +1,1 @@
+"""The image model: digests, descriptors, references, manifests. Values only, no input or output."""

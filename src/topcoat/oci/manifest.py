@@ -1,0 +1,220 @@
+"""Manifests and indexes, in Docker's flavour and in OCI's.
+
+The bytes of a manifest are its identity, so a parsed one remembers them. Which flavour it is follows from the
+document's own ``mediaType`` (covered by the digest), else from the Content-Type it came with, else from its keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from topcoat.errors import InvalidImage, NoSuchPlatform
+from topcoat.oci.descriptor import NOTHING, Descriptor
+from topcoat.oci.digest import canonical_json
+from topcoat.oci.platform import Platform
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+MANIFEST_TYPES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
+INDEX_TYPES = frozenset({DOCKER_INDEX, OCI_INDEX})
+CONFIG_TYPES = frozenset({DOCKER_CONFIG, OCI_CONFIG})
+ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+"""What to ask a registry for; without it, old registries answer in the format of 2014 (schema 1)."""
+
+DEFAULT_PLATFORM = Platform("linux", "amd64")
+_ATTESTATION = "vnd.docker.reference.type"
+
+
+class Manifest(NamedTuple):
+    """One image for one platform: its config and its layers.
+
+    Attributes:
+        media_type: ``DOCKER_MANIFEST`` or ``OCI_MANIFEST``.
+        config: the image config.
+        layers: bottom first.
+        annotations: OCI only.
+        raw: the bytes that the digest is of; None where the manifest was not read from anywhere.
+    """
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, object] = NOTHING
+    raw: bytes | None = None
+
+    @property
+    def is_oci(self) -> bool:
+        """Whether this is OCI's flavour, which has annotations and zstd, and not Docker's."""
+        return self.media_type == OCI_MANIFEST
+
+    @staticmethod
+    def build(
+        *,
+        media_type: str,
+        config: Descriptor,
+        layers: Iterable[Descriptor],
+        annotations: Mapping[str, object] = NOTHING,
+    ) -> bytes:
+        """Return the canonical bytes of a manifest; equal arguments give equal bytes.
+
+        Raises:
+            InvalidImage: annotations in Docker's flavour, which has no place for them.
+        """
+        if annotations and media_type != OCI_MANIFEST:
+            raise InvalidImage("a manifest of Docker's flavour cannot carry annotations")
+        document: dict[str, object] = {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": config.to_json(),
+            "layers": [layer.to_json() for layer in layers],
+        }
+        if annotations:
+            document["annotations"] = dict(annotations)
+        return canonical_json(document)
+
+
+class Index(NamedTuple):
+    """A list of manifests, one for each platform.
+
+    Attributes:
+        media_type: ``DOCKER_INDEX`` or ``OCI_INDEX``.
+        manifests: in the order of the document, attestations included.
+        annotations: OCI only.
+        raw: the bytes that the digest is of; None where the index was not read from anywhere.
+    """
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, object] = NOTHING
+    raw: bytes | None = None
+
+    @property
+    def images(self) -> tuple[tuple[Platform, Descriptor], ...]:
+        """The entries that are images, with their platforms; attestations are left out."""
+        return tuple(
+            (Platform.from_json(entry.extra.get("platform")), entry)
+            for entry in self.manifests
+            if _ATTESTATION not in entry.annotations and not _states_unknown(entry)
+        )
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms that there are images for, each once, in the order of the document."""
+        return tuple(dict.fromkeys(platform for platform, _ in self.images))
+
+    def select(self, platform: Platform | None = None) -> Descriptor:
+        """Return the entry for *platform*; without one, that for linux/amd64, else the only one.
+
+        The same variant wins over the first one that will do.
+
+        Raises:
+            NoSuchPlatform: lists what there is.
+        """
+        images = self.images
+        wanted = platform or DEFAULT_PLATFORM
+        fitting = [(found, entry) for found, entry in images if wanted.matches(found)]
+        for found, entry in fitting:
+            if found.normal == wanted.normal:
+                return entry
+        if fitting:
+            return fitting[0][1]
+        if len(images) == 1 and (platform is None or not images[0][0].known):
+            return images[0][1]
+        raise no_such_platform(wanted if platform else None, self.platforms)
+
+
+def parse(data: bytes, content_type: str = "") -> Manifest | Index:
+    """Read a manifest or an index.
+
+    Args:
+        data: the bytes as stored.
+        content_type: the Content-Type header that came with them, if any.
+
+    Raises:
+        InvalidImage: not JSON, of schema 1, not an image, or against the specification.
+    """
+    declared = content_type.partition(";")[0].strip().lower()
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise InvalidImage(
+            f"expected a manifest and got {declared or 'something'} that is not JSON: {data[:60]!r}",
+            hint="check the registry's address: a proxy, a login page or a web server may answer in its place",
+        ) from None
+    if not isinstance(document, dict):
+        raise InvalidImage(f"expected a manifest and got JSON that is not an object: {data[:60]!r}")
+    if document.get("schemaVersion") == 1 or "manifest.v1+" in declared:
+        raise InvalidImage(
+            "the manifest is of schema 1, which registries and engines have given up",
+            hint="pull the image and push it again with a Docker of the last years",
+        )
+    media_type = _media_type(document, declared)
+    annotations = _annotations(document)
+    if media_type in INDEX_TYPES:
+        entries = tuple(Descriptor.from_json(entry) for entry in _list(document, "manifests"))
+        return Index(media_type, entries, annotations, data)
+    config = Descriptor.from_json(document.get("config"))
+    layers = tuple(Descriptor.from_json(layer) for layer in _list(document, "layers"))
+    return Manifest(media_type, config, layers, annotations, data)
+
+
+def no_such_platform(wanted: Platform | None, there: Iterable[Platform]) -> NoSuchPlatform:
+    """Return the error that says which platforms there are."""
+    names = ", ".join(map(str, there))
+    if wanted is None:
+        message = f"the image has several platforms, and not {DEFAULT_PLATFORM}: {names or 'none at all'}"
+    else:
+        message = f"the image is not there for {wanted}, only for {names or 'no platform at all'}"
+    return NoSuchPlatform(message, hint="name one of them with the run option platform" if names else None)
+
+
+def _media_type(document: dict[str, object], declared: str) -> str:
+    stated, media_type = document.get("mediaType"), declared
+    # A document that can be read both ways means different images to different clients (CVE-2021-41190).
+    if "manifests" in document and ("layers" in document or "config" in document):
+        raise InvalidImage("the manifest is both an image and an index")
+    if isinstance(stated, str) and stated:
+        media_type = stated
+    elif declared not in MANIFEST_TYPES | INDEX_TYPES:
+        media_type = OCI_INDEX if "manifests" in document else OCI_MANIFEST if "layers" in document else declared
+    if media_type not in MANIFEST_TYPES | INDEX_TYPES:
+        errors = document.get("errors")
+        detail = f"an error: {errors!r:.200}" if errors else f"a document of type {media_type or 'unknown'}"
+        raise InvalidImage(f"expected an image manifest and got {detail}")
+    return media_type
+
+
+def _annotations(document: dict[str, object]) -> Mapping[str, object]:
+    found = document.get("annotations")
+    if found is None:
+        return NOTHING
+    if not isinstance(found, dict):
+        raise InvalidImage(f"the manifest's annotations must be a JSON object, not {found!r:.80}")
+    return MappingProxyType(found)
+
+
+def _list(document: dict[str, object], key: str) -> list[object]:
+    found = document.get(key)
+    if not isinstance(found, list):
+        raise InvalidImage(f"the manifest's {key} must be a list, not {found!r:.80}")
+    return found
+
+
+def _states_unknown(entry: Descriptor) -> bool:
+    # How BuildKit marks attestations. An entry that says nothing of its platform may well be an image.
+    platform = entry.extra.get("platform")
+    return isinstance(platform, Mapping) and platform.get("os") == platform.get("architecture") == "unknown"

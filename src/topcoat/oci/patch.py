@@ -1,0 +1,98 @@
+"""Lay layers over a base image: a new config and a new manifest, in the base's flavour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from topcoat.oci.config import ImageConfig
+from topcoat.oci.descriptor import NOTHING, Descriptor
+from topcoat.oci.digest import canonical_json, sha256_digest
+from topcoat.oci.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+    Manifest,
+)
+
+
+class CodeLayer(NamedTuple):
+    """A layer to lay on top: digest of its tar, digest and size as stored, and whether that is compressed."""
+
+    diff_id: str
+    digest: str
+    size: int
+    gzip: bool = True
+
+
+class Changes(NamedTuple):
+    """What the image's settings become besides its layers: absolute working directory, variables, labels to add."""
+
+    working_dir: str
+    env: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+class PatchedImage(NamedTuple):
+    """A patched image: the bytes of its config and manifest, and what they are known by."""
+
+    config: bytes
+    manifest: bytes
+    media_type: str
+    descriptor: Descriptor
+
+    @property
+    def image_id(self) -> str:
+        """Digest of the config: what classic engines and TorchX call an image by."""
+        return sha256_digest(self.config)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the manifest: what registries know the image by."""
+        return sha256_digest(self.manifest)
+
+
+def patch(config: ImageConfig, manifest: Manifest, layers: Sequence[CodeLayer], changes: Changes) -> PatchedImage:
+    """Return the image that *layers* make over the base of this *config* and *manifest*.
+
+    Keys of the base's config that nothing here knows stay as they are, and so do its layers' descriptors.
+    """
+    data = canonical_json(_config(config, layers, changes))
+    oci = manifest.media_type == OCI_MANIFEST
+    descriptor = Descriptor(OCI_CONFIG if oci else DOCKER_CONFIG, sha256_digest(data), len(data))
+    stacked = [*manifest.layers, *(_descriptor(layer, oci=oci) for layer in layers)]
+    annotations = manifest.annotations if oci else NOTHING
+    built = Manifest.build(media_type=manifest.media_type, config=descriptor, layers=stacked, annotations=annotations)
+    return PatchedImage(data, built, manifest.media_type, descriptor)
+
+
+def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) -> dict[str, Any]:
+    document = dict(base.document)
+    document["rootfs"] = {
+        "type": "layers",
+        "diff_ids": [*base.diff_ids, *(layer.diff_id for layer in layers)],
+    }
+    # One entry for each layer, or none at all: tools that read a history expect it to account for every layer.
+    history = document.get("history")
+    if isinstance(history, list):
+        steps = [{"created_by": "topcoat", "comment": f"code layer {layer.diff_id}"} for layer in layers]
+        document["history"] = [*history, *steps]
+    settings = dict(base.settings)
+    settings["WorkingDir"] = changes.working_dir
+    settings["Env"] = [f"{name}={value}" for name, value in {**base.env, **changes.env}.items()]
+    labels = settings.get("Labels")
+    settings["Labels"] = {**(labels if isinstance(labels, dict) else {}), **changes.labels}
+    document["config"] = settings
+    return document
+
+
+def _descriptor(layer: CodeLayer, *, oci: bool) -> Descriptor:
+    if oci:
+        media_type = OCI_LAYER_GZIP if layer.gzip else OCI_LAYER
+    else:
+        media_type = DOCKER_LAYER_GZIP if layer.gzip else DOCKER_LAYER
+    return Descriptor(media_type, layer.digest, layer.size)

@@ -1,0 +1,158 @@
+"""Image names: ``[registry/]repository[:tag][@digest]``, with the defaults that Docker fills in.
+
+The grammar is that of the distribution project's ``reference`` package; the defaults are Docker's: a first
+component without a dot, a colon or an upper-case letter, other than ``localhost``, belongs to Docker Hub, and
+a Hub name of one component lies under ``library/``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from topcoat.errors import InvalidReference
+from topcoat.oci.digest import is_digest
+
+HUB = "docker.io"
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_MOST_CHARACTERS = 255
+
+
+class Reference(NamedTuple):
+    """An image name with nothing left to guess.
+
+    Attributes:
+        registry: host, with its port where it has one; ``docker.io`` for Docker Hub.
+        repository: the path within the registry.
+        tag: empty where the name has only a digest.
+        digest: empty where the name has only a tag.
+    """
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read an image name as Docker does; without a tag and a digest, the tag is ``latest``.
+
+        Raises:
+            InvalidReference: says which part is wrong and why.
+        """
+        if not text or text != text.strip():
+            raise _invalid(text, "it is empty" if not text.strip() else "there is white space around it")
+        if "://" in text:
+            raise _invalid(text, "an image name has no scheme", f"write {text.partition('://')[2]}")
+        name, at, digest = text.partition("@")
+        if at and not is_digest(digest):
+            raise _invalid(text, f"{digest!r} is not a digest: sha256: and 64 lower-case hex digits are expected")
+        # A colon before the last slash belongs to the port.
+        path, colon, tag = name.rpartition(":")
+        if not colon or "/" in tag:
+            path, colon, tag = name, "", ""
+        if colon and not _TAG.fullmatch(tag):
+            raise _invalid(text, f"{tag!r} is not a tag: up to 128 of letters, digits, '_', '.' and '-'")
+        registry, repository = _split(text, path)
+        _check_repository(text, repository)
+        return cls(registry, repository, tag or ("" if digest else "latest"), digest)
+
+    def __str__(self) -> str:
+        return self._suffixed(self.name)
+
+    @property
+    def name(self) -> str:
+        """Registry and repository, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def familiar(self) -> str:
+        """The shortest spelling, as people write it: ``busybox:latest``."""
+        if self.registry != HUB:
+            return self._suffixed(self.name)
+        short = self.repository.removeprefix("library/")
+        name = self.repository if "/" in short or _IMAGE_ID.fullmatch(short) else short
+        if "/" in name and _is_host(name.partition("/")[0]):
+            name = self.name
+        return self._suffixed(name)
+
+    @property
+    def identifier(self) -> str:
+        """What to ask the registry for: the digest where there is one, else the tag."""
+        return self.digest or self.tag
+
+    def with_tag(self, tag: str) -> Reference:
+        """Return the same repository under *tag*; a digest, being that of another image, is dropped.
+
+        Raises:
+            InvalidReference: *tag* breaks the grammar.
+        """
+        if not _TAG.fullmatch(tag):
+            raise _invalid(tag, "a tag is up to 128 of letters, digits, '_', '.' and '-'")
+        return self._replace(tag=tag, digest="")
+
+    def with_digest(self, digest: str) -> Reference:
+        """Return the same name pinned to *digest*; the tag stays, for people to read.
+
+        Raises:
+            InvalidReference: *digest* is malformed.
+        """
+        if not is_digest(digest):
+            raise _invalid(digest, "it is not a digest")
+        return self._replace(digest=digest)
+
+    def _suffixed(self, name: str) -> str:
+        return name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+def _is_host(component: str) -> bool:
+    return bool(set(component) & set(".:[")) or component == "localhost" or component != component.lower()
+
+
+def _split(text: str, path: str) -> tuple[str, str]:
+    first, slash, rest = path.partition("/")
+    if not slash or not _is_host(first):
+        registry, repository = HUB, path
+    else:
+        registry, repository = first, rest
+        if not _REGISTRY.fullmatch(registry):
+            raise _invalid(text, f"{registry!r} is not a host name with an optional port")
+        port = registry.rpartition("]")[2].rpartition(":")[2]
+        if port.isdigit() and ":" in registry and int(port) > 65535:
+            raise _invalid(text, f"there is no port {port}")
+    if registry == "index.docker.io":
+        registry = HUB
+    if registry == HUB and "/" not in repository:
+        if _IMAGE_ID.fullmatch(repository):
+            raise _invalid(text, "64 hex digits are an image id, not a name")
+        repository = f"library/{repository}"
+    return registry, repository
+
+
+def _check_repository(text: str, repository: str) -> None:
+    if len(repository) > _MOST_CHARACTERS:
+        raise _invalid(text, f"the repository has more than {_MOST_CHARACTERS} characters")
+    for component in repository.split("/"):
+        if _COMPONENT.fullmatch(component):
+            continue
+        if not component:
+            raise _invalid(text, "a component of the repository is empty")
+        if component != component.lower():
+            raise _invalid(
+                text,
+                "the repository must be lower-case",
+                f"write {text.replace(repository, repository.lower())}",
+            )
+        raise _invalid(text, f"{component!r} is not lower-case letters and digits with single '.', '_' or '-' between")
+
+
+def _invalid(text: str, why: str, hint: str = "") -> InvalidReference:
+    return InvalidReference(
+        f"{text!r:.300} is not an image name: {why}",
+        hint=hint or "write it as [registry/]repository[:tag][@digest], such as ghcr.io/org/app:v1",
+    )

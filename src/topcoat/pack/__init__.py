@@ -1,0 +1,1 @@
+"""From a snapshot to layers: cut into chunks, packed as deterministic tar."""

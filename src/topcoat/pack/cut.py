@@ -1,0 +1,115 @@
+"""Cut a snapshot into chunks at boundaries that depend on the entries' paths and sizes alone.
+
+Two sequences are cut on their own: large files, and everything else. A chunk is closed at the entry whose path hashes
+lowest among those that leave its weight between a minimum and a maximum, so that after an insertion or deletion the
+boundaries fall back to where they were within a few chunks. Sizes weigh in by power of two: an edit that does not
+change a size's power of two moves no boundary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+from topcoat.scan.snapshot import Entry
+
+# Files of this size and more are cut in a sequence of their own.
+LARGE = 1 << 20
+# The lightest a chunk may be, but for the last of a sequence.
+MINIMUM = 1 << 20
+# Layers given to each sequence where the base leaves room for all of them.
+SMALL_CHUNKS = 16
+LARGE_CHUNKS = 8
+
+_HEADER = 512
+
+
+class Chunk(NamedTuple):
+    """A run of a snapshot's entries that is packed as one layer.
+
+    Attributes:
+        members: the entries, in the order of the snapshot.
+        ancestors: directories of the snapshot above the members; the layer repeats them, for a layer that leaves a
+            directory out resets its attributes.
+    """
+
+    members: tuple[Entry, ...]
+    ancestors: tuple[Entry, ...]
+
+    def key(self, options: str, *, times: bool) -> str:
+        """Return the identity of the layer that these entries give when packed with *options*, as 64 hex digits."""
+        text = hashlib.sha256(b"topcoat-chunk-1\n%d:%b" % (len(options), options.encode()))
+        text.update(b"".join([entry.record(times=times) for entry in self.ancestors]) + b"\n")
+        text.update(b"".join([entry.record(times=times) for entry in self.members]))
+        return text.hexdigest()
+
+
+def cut(entries: Sequence[Entry], room: int = SMALL_CHUNKS + LARGE_CHUNKS) -> list[Chunk]:
+    """Cut the sorted *entries* of a snapshot into at most *room* chunks.
+
+    Every entry is a member of exactly one chunk.
+    """
+    small = [entry for entry in entries if entry.size < LARGE]
+    large = [entry for entry in entries if entry.size >= LARGE]
+    if room < 2:
+        runs: list[Sequence[Entry]] = [entries]
+    else:
+        for_large = min(LARGE_CHUNKS, max(1, room // 3))
+        for_small = min(SMALL_CHUNKS, room - for_large)
+        runs = _cut(small, for_small) + _cut(large, for_large)
+    directories = {entry.path: entry for entry in small if entry.kind == "dir"}
+    return [make_chunk(run, directories) for run in runs if run]
+
+
+def make_chunk(members: Sequence[Entry], directories: dict[bytes, Entry]) -> Chunk:
+    """Return the chunk of *members*; *directories* holds at least the snapshot's directories above them."""
+    own = {entry.path for entry in members if entry.kind == "dir"}
+    above: dict[bytes, Entry] = {}
+    for entry in members:
+        parent = entry.path.rpartition(b"/")[0]
+        while parent and parent not in above:
+            above[parent] = directories[parent]
+            parent = parent.rpartition(b"/")[0]
+    return Chunk(tuple(members), tuple([above[path] for path in sorted(above) if path not in own]))
+
+
+def weight(entry: Entry) -> int:
+    """Return what *entry* counts for in a chunk: a tar header and its size up to the next power of two."""
+    return _HEADER + (1 << entry.size.bit_length()) if entry.size else _HEADER
+
+
+def target_weight(entries: Sequence[Entry], count: int) -> int:
+    """Return the least weight of a chunk, a power of two, such that there are at most *count* of them."""
+    total = sum([weight(entry) for entry in entries])
+    target = MINIMUM
+    while total > target * max(count - 1, 1) and count > 1:
+        target *= 2
+    return target
+
+
+def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
+    if count == 1:
+        return [entries]
+    least = target_weight(entries, count)
+    most = least + least // 2
+    runs: list[Sequence[Entry]] = []
+    start, total, best, lowest = 0, 0, -1, 1 << 32
+    position = 0
+    while position < len(entries):
+        if total >= least:
+            rank = crc32(entries[position].path)
+            if total > most or rank < lowest:
+                if best < 0 or total <= most:
+                    best, lowest = position, rank
+                if total > most:
+                    runs.append(entries[start:best])
+                    start = position = best
+                    total, best, lowest = 0, -1, 1 << 32
+                    continue
+        total += weight(entries[position])
+        position += 1
+    # Where the sequence ends inside the window, the rest stays one chunk: cutting it would leave a sliver.
+    runs.append(entries[start:])
+    return runs

@@ -1,0 +1,32 @@
+"""One client for each registry, shared by all that talk to it."""
+
+from __future__ import annotations
+
+import threading
+
+from topcoat.registry.client import RegistryClient
+from topcoat.registry.credentials import Keyring
+
+
+class Clients:
+    """Gives the client of a registry host, the same one at every call. Threads may share it."""
+
+    def __init__(self, *, keyring: Keyring | None = None) -> None:
+        """Prepare; *keyring* is where credentials come from, this machine's by default."""
+        self._keyring = keyring or Keyring()
+        self._lock = threading.Lock()
+        self._clients: dict[str, RegistryClient] = {}
+
+    def __call__(self, registry: str) -> RegistryClient:
+        """Return the client of *registry* (``host[:port]``)."""
+        with self._lock:
+            if registry not in self._clients:
+                self._clients[registry] = RegistryClient(registry, keyring=self._keyring)
+            return self._clients[registry]
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()

@@ -1,0 +1,245 @@
+"""Credentials, from where ``docker login`` and ``podman login`` leave them.
+
+The order of Docker: the variable ``DOCKER_AUTH_CONFIG``, then ``config.json`` (in ``DOCKER_CONFIG`` or
+``~/.docker``) and in each of them ``credHelpers`` for the host, ``credsStore``, ``auths``. Then Podman's ``auth.json``.
+A helper is a program ``docker-credential-NAME``, given the host on its input, that prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from topcoat.errors import CredentialError
+
+_HUB_KEYS = ("https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io")
+_NOT_FOUND = "credentials not found"
+_HELPER_SECONDS = 30.0
+
+
+class Credential(NamedTuple):
+    """What a registry or its token service may be shown; never printed.
+
+    Attributes:
+        username: of Basic authentication.
+        password: of Basic authentication.
+        identity_token: an OAuth 2 refresh token, to be exchanged for a registry token.
+        registry_token: a bearer token for the registry itself.
+    """
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credential(username={self.username!r}, ...)"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        return tuple(filter(None, (self.password, self.identity_token, self.registry_token)))
+
+
+class Keyring:
+    """The credentials of this machine, read when first asked for and remembered."""
+
+    def __init__(self, *, helper_seconds: float = _HELPER_SECONDS) -> None:
+        self._helper_seconds = helper_seconds
+        self._lock = threading.Lock()
+        self._configs: list[tuple[str, dict[str, object]]] | None = None
+        self._helper_locks: dict[tuple[str, str], threading.Lock] = {}
+        self._answers: dict[tuple[str, str], Credential | None] = {}
+
+    def get(self, registry: str, repository: str = "") -> Credential | None:
+        """Return the credential for *registry* (``host[:port]``), None where there is none.
+
+        Args:
+            registry: as in an image reference.
+            repository: Podman's files may hold credentials for a part of a registry.
+
+        Raises:
+            CredentialError: a file is malformed, or a helper is missing, hangs or fails.
+        """
+        with self._lock:
+            if self._configs is None:
+                self._configs = list(_configs())
+        for source, config in self._configs:
+            helper, host = _helper(config, registry)
+            found = self._ask(helper, host, source) if helper else None
+            if found is None:
+                entry = _auth_entry(_section(config, "auths", source), registry, repository)
+                found = _from_entry(entry, registry, source) if entry else None
+            if found is not None:
+                return found
+        return None
+
+    def _ask(self, helper: str, host: str, source: str) -> Credential | None:
+        # Two threads that need the same credential wait for one run of the helper; other hosts do not.
+        key = (helper, host)
+        with self._lock:
+            lock = self._helper_locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._answers:
+                self._answers[key] = ask_helper(helper, host, source=source, seconds=self._helper_seconds)
+            return self._answers[key]
+
+
+def basic(username: str, password: str) -> str:
+    """Return the value of an ``Authorization`` header for Basic authentication (RFC 7617)."""
+    return "Basic " + binascii.b2a_base64(f"{username}:{password}".encode(), newline=False).decode()
+
+
+def ask_helper(name: str, host: str, *, source: str, seconds: float) -> Credential | None:
+    """Ask the program ``docker-credential-NAME`` for the credential of *host*; None when it has none.
+
+    Args:
+        name: as the configuration spells it.
+        host: the key that the helper stores credentials under.
+        source: the file that names the helper, for messages.
+        seconds: how long the helper may take.
+
+    Raises:
+        CredentialError: the program is missing, hangs, fails or prints something else.
+    """
+    import subprocess
+
+    program = f"docker-credential-{name}"
+    try:
+        done = subprocess.run([program, "get"], input=host.encode(), capture_output=True, timeout=seconds, check=False)
+    except FileNotFoundError:
+        raise CredentialError(
+            f"{source} names the credential helper {program}, which is not installed",
+            hint=f"install {program}, or remove {name!r} from {source} and run: docker login {host}",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise CredentialError(
+            f"the credential helper {program} gave no answer for {host} within {seconds:g} s",
+            hint=f"see where it hangs: echo {host} | {program} get",
+        ) from None
+    except OSError as error:
+        raise CredentialError(f"the credential helper {program} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        # Helpers print their error on stdout; nothing secret is printed by one that fails.
+        said = (done.stdout or done.stderr).decode(errors="replace").strip()
+        if _NOT_FOUND in said.lower():
+            return None
+        raise CredentialError(
+            f"the credential helper {program} failed for {host}: {said[-300:] or f'exit code {done.returncode}'}",
+            hint=f"run: docker login {host}",
+        )
+    try:
+        answer = json.loads(done.stdout)
+        username, secret = str(answer.get("Username") or ""), str(answer.get("Secret") or "")
+    except (ValueError, AttributeError):
+        raise CredentialError(f"the credential helper {program} printed no JSON object for {host}") from None
+    if not secret:
+        return None
+    if username == "<token>":
+        return Credential(identity_token=secret)
+    return Credential(username, secret)
+
+
+def _configs() -> Iterator[tuple[str, dict[str, object]]]:
+    text = os.environ.get("DOCKER_AUTH_CONFIG", "")
+    if text.strip():
+        yield "DOCKER_AUTH_CONFIG", _parse(text, "DOCKER_AUTH_CONFIG")
+    for path in _paths():
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise CredentialError(f"{path} cannot be read: {error.strerror}", hint=f"check: ls -l {path}") from None
+        if data.strip():
+            yield path, _parse(data, path)
+
+
+def _paths() -> Iterator[str]:
+    environ, home = os.environ, os.path.expanduser("~")
+    yield os.path.join(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json")
+    if environ.get("REGISTRY_AUTH_FILE"):
+        yield environ["REGISTRY_AUTH_FILE"]
+        return
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        yield os.path.join(runtime, "containers", "auth.json")
+    elif hasattr(os, "getuid"):
+        yield f"/run/containers/{os.getuid()}/auth.json"
+    yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
+
+
+def _parse(text: str | bytes, source: str) -> dict[str, object]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise CredentialError(
+            f"{source} is not valid JSON{where}", hint=f"repair {source}, or log in anew with: docker login"
+        ) from None
+    if not isinstance(document, dict):
+        raise _malformed(source, "it must be a JSON object")
+    return document
+
+
+def _section(config: dict[str, object], key: str, source: str) -> dict[str, object]:
+    found = config.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise _malformed(source, f"{key!r} must be a JSON object")
+    return found
+
+
+def _keys(registry: str) -> tuple[str, ...]:
+    return _HUB_KEYS if registry in _HUB_KEYS else (registry,)
+
+
+def _helper(config: dict[str, object], registry: str) -> tuple[str, str]:
+    """Return the helper for *registry*, empty if none, and the key it stores the credential under."""
+    keys, own = _keys(registry), config.get("credHelpers")
+    for key in keys:
+        # The store is not asked where a helper is named for the host.
+        if isinstance(own, dict) and own.get(key):
+            return str(own[key]), keys[0]
+    return str(config.get("credsStore") or ""), keys[0]
+
+
+def _auth_entry(auths: dict[str, object], registry: str, repository: str) -> object:
+    parts = repository.split("/") if repository else []
+    paths = ["/".join([registry, *parts[:count]]) for count in range(len(parts), 0, -1)]
+    for key in (*paths, *_keys(registry)):
+        if auths.get(key):
+            return auths[key]
+    names = set(_keys(registry))
+    for key, entry in auths.items():
+        # Older logins were stored under a URL.
+        if entry and key.partition("://")[2].partition("/")[0] in names:
+            return entry
+    return None
+
+
+def _from_entry(entry: object, registry: str, source: str) -> Credential | None:
+    if not isinstance(entry, dict):
+        raise _malformed(source, f"the entry of {registry} must be a JSON object")
+    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
+    if entry.get("auth"):
+        try:
+            decoded = binascii.a2b_base64(str(entry["auth"])).decode()
+        except ValueError:
+            raise _malformed(source, f"the 'auth' of {registry} is not base64") from None
+        # Docker pads with NUL characters, at both ends of what it stores.
+        username, colon, password = decoded.strip("\0").partition(":")
+        if not colon:
+            raise _malformed(source, f"the 'auth' of {registry} is not user:password in base64")
+    found = Credential(username, password, str(entry.get("identitytoken") or ""), str(entry.get("registrytoken") or ""))
+    return found if found.secrets else None
+
+
+def _malformed(source: str, why: str) -> CredentialError:
+    return CredentialError(f"{source} is malformed: {why}", hint=f"repair {source}, or run: docker login")

@@ -1,0 +1,87 @@
+"""From an image name to the manifest and config of one platform."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from topcoat.errors import InvalidImage
+from topcoat.oci.manifest import CONFIG_TYPES, Index, Manifest, no_such_platform, parse
+from topcoat.oci.platform import Platform
+from topcoat.oci.reference import Reference
+from topcoat.registry.client import RegistryClient
+
+_MOST_NESTED = 3
+_MOST_CONFIG_BYTES = 64 * 2**20
+
+
+class ResolvedImage(NamedTuple):
+    """An image of a registry, pinned.
+
+    Attributes:
+        reference: what was asked for.
+        digest: what the name refers to; that of the index where it is one.
+        manifest_digest: that of the platform's manifest.
+        manifest: of the platform.
+        config: the image config's bytes, checked.
+        platform: that the config states.
+    """
+
+    reference: Reference
+    digest: str
+    manifest_digest: str
+    manifest: Manifest
+    config: bytes
+    platform: Platform
+
+
+def resolve(client: RegistryClient, reference: Reference, platform: Platform | None) -> ResolvedImage:
+    """Ask the registry what *reference* is; two requests, three for an index. No layer is read.
+
+    Args:
+        client: of the reference's registry.
+        reference: the image.
+        platform: that the job needs; None takes linux/amd64 where there is an image for it, else the only one.
+
+    Raises:
+        ImageNotFound: no such image.
+        NoSuchPlatform: lists what there is.
+        InvalidImage: it is not a container image, or a broken one.
+    """
+    repository = reference.repository
+    top, data = client.get_manifest(repository, reference.identifier)
+    found, digest, wanted = parse(data, top.media_type), top.digest, platform
+    for _ in range(_MOST_NESTED):
+        if isinstance(found, Manifest):
+            break
+        entry = found.select(platform)
+        stated = Platform.from_json(entry.extra.get("platform"))
+        if wanted is None and stated.known:
+            wanted = stated
+        child, data = client.get_manifest(repository, entry.digest)
+        found, digest = parse(data, entry.media_type), child.digest
+    if isinstance(found, Index):
+        raise InvalidImage(f"{reference} is an index of indexes, nested more than {_MOST_NESTED} deep")
+    if found.config.media_type not in CONFIG_TYPES:
+        raise InvalidImage(
+            f"{reference} is not a container image: its config is of type {found.config.media_type}",
+            hint="name an image that docker run could start",
+        )
+    if found.config.size > _MOST_CONFIG_BYTES:
+        raise InvalidImage(f"the config of {reference} has {found.config.size} bytes")
+    config = client.get_blob(repository, found.config)
+    actual = _platform_of(config, reference)
+    # What an index says of an entry has been obeyed already; a config that says nothing cannot object.
+    if platform is not None and actual.known and not Platform(*platform[:2]).matches(actual):
+        raise no_such_platform(platform, [actual])
+    return ResolvedImage(reference, top.digest, digest, found, config, actual if actual.known else wanted or actual)
+
+
+def _platform_of(config: bytes, reference: Reference) -> Platform:
+    try:
+        document = json.loads(config)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise InvalidImage(f"the config of {reference} is not a JSON object")
+    return Platform.from_json(document)

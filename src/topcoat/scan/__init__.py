@@ -1,0 +1,1 @@
+"""From a workspace to a snapshot: walk, ignore rules, stat index."""

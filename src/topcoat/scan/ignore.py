@@ -1,0 +1,244 @@
+"""Ignore files: the ``.dockerignore`` grammar, decided path by path as BuildKit does while it walks.
+
+The rules are one list. A path starts out kept; a plain rule may leave it out, a ``!`` rule may bring it
+back, and the last one that says something wins. A rule speaks for a path when its pattern matches the
+path or a directory above it, where "above" is what the walk has seen: a rule that had no say on a
+directory (a plain one for a directory already out, a ``!`` one for a directory still in) is not asked
+about it again for the paths below.
+
+So what a walk has to carry downwards is one bit per rule. Neighbours of the same sign can share theirs:
+whether any of them matched is all that later rules and the children can notice. The rules are therefore
+grouped into runs, each run is one regular expression, and the state of a walk is an integer with one bit
+per run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from typing import ClassVar, NamedTuple
+
+from topcoat.errors import InvalidIgnorePattern
+from topcoat.scan.pattern import Term, compile_pattern, decode, encode, matcher
+
+State = int
+"""What a walk hands from a directory to its children."""
+
+DEFAULT_PATTERNS = (
+    "**/.git",
+    "**/.hg",
+    "**/.svn",
+    "**/.venv",
+    "**/venv",
+    "**/node_modules",
+    "**/__pycache__",
+    "**/*.pyc",
+    "**/.mypy_cache",
+    "**/.pytest_cache",
+    "**/.ruff_cache",
+    "**/.hypothesis",
+    "**/.tox",
+    "**/.nox",
+    "**/.ipynb_checkpoints",
+    "**/.DS_Store",
+)
+"""What stays behind where a workspace has no ignore file: version control, environments, caches."""
+
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_LINE = 64 * 1024 - 1
+# Go's unicode.IsSpace; str.strip() alone would also take U+001C to U+001F.
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+_WILDCARDS = frozenset("*[]?^\\")
+
+
+class Match(NamedTuple):
+    """The rule that decided about a path.
+
+    Attributes:
+        pattern: the line as it is written, without the space around it.
+        file: the ignore file's name as given to the parser.
+        line: its line there, from 1.
+        excluded: whether the path is left out; False where a ``!`` rule brought it back.
+    """
+
+    pattern: str
+    file: str
+    line: int
+    excluded: bool
+
+
+class _Rule(NamedTuple):
+    line: Match
+    pattern: str
+    term: Term
+
+
+class _Run(NamedTuple):
+    bit: State
+    negated: bool
+    matches: Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class IgnoreRules:
+    """The rules of a workspace, in the order in which they apply.
+
+    Paths are relative to the workspace's root, separated by ``/``, without one in front, decoded with
+    ``surrogateescape``. Letters are compared as they are, on every platform.
+    """
+
+    ROOT_STATE: ClassVar[State] = 0
+
+    rules: tuple[_Rule, ...] = ()
+    _runs: tuple[_Run, ...] = field(init=False, repr=False, compare=False)
+    _leaves_out: Callable[[str], object] = field(init=False, repr=False, compare=False)
+    _reopened: frozenset[str] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        runs: list[_Run] = []
+        for negated, run in groupby(self.rules, key=lambda rule: not rule.line.excluded):
+            runs.append(_Run(1 << len(runs), negated, matcher(rule.term for rule in run)))
+        plain = [rule.term for rule in self.rules if rule.line.excluded]
+        object.__setattr__(self, "_runs", tuple(runs))
+        object.__setattr__(self, "_leaves_out", matcher(plain) if plain else _nothing)
+        object.__setattr__(self, "_reopened", _reopened(self.rules))
+
+    @classmethod
+    def parse(cls, sources: Iterable[tuple[str, bytes]]) -> IgnoreRules:
+        """Read ignore files, given as (name for messages, content), as one list.
+
+        Raises:
+            InvalidIgnorePattern: with every malformed line of all of them, by file and line.
+        """
+        return cls._build(
+            (name, number, line)
+            for name, content in sources
+            for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), 1)
+        )
+
+    @classmethod
+    def from_patterns(cls, patterns: Iterable[str], name: str) -> IgnoreRules:
+        """Read *patterns* as the lines of an ignore file called *name*.
+
+        Raises:
+            InvalidIgnorePattern: as for `parse`.
+        """
+        return cls._build((name, number, encode(pattern)) for number, pattern in enumerate(patterns, 1))
+
+    @classmethod
+    def _build(cls, lines: Iterable[tuple[str, int, bytes]]) -> IgnoreRules:
+        rules: list[_Rule] = []
+        wrong: list[str] = []
+        for name, number, line in lines:
+            try:
+                rules += _read(name, number, line)
+            except ValueError as error:
+                shown = line.strip().decode(errors="backslashreplace")
+                wrong.append(f"{name}:{number}: {shown if len(shown) < 80 else shown[:77] + '...'}: {error}")
+        if wrong:
+            raise InvalidIgnorePattern(
+                f"malformed ignore pattern{'s' if wrong[1:] else ''}:\n  " + "\n  ".join(wrong),
+                hint="a class is [abc], [a-z] or [^a-z]; a backslash makes the next character a plain one",
+            )
+        return cls(tuple(rules))
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def decide(self, path: str, parent: State) -> tuple[bool, State]:
+        """Say whether *path* is left out, and with what state to go on below it.
+
+        Args:
+            path: a path of the workspace.
+            parent: what this method returned for its directory; `ROOT_STATE` for the root's own members.
+        """
+        if not parent and not self._leaves_out(path):
+            return False, 0
+        excluded = False
+        for bit, negated, matches in self._runs:
+            if parent & bit or (excluded is negated and matches(path)):
+                parent |= bit
+                excluded = not negated
+        return excluded, parent
+
+    def can_prune(self, path: str) -> bool:
+        """Say whether a walk may leave the excluded directory *path* alone: no ``!`` rule reaches below it.
+
+        As in BuildKit, only where every ``!`` rule is a plain path, with ``/*`` or ``/**`` after it or not.
+        """
+        return self._reopened is not None and path not in self._reopened
+
+    def explain(self, path: str) -> Match | None:
+        """Return the rule that decided about *path*, None where no rule speaks for it."""
+        decisive: Match | None = None
+        spoke: set[int] = set()
+        for end in [*(at for at, char in enumerate(path) if char == "/"), len(path)]:
+            excluded, decisive = False, None
+            for index, rule in enumerate(self.rules):
+                if index in spoke or (excluded is not rule.line.excluded and _single(rule.term)(path[:end])):
+                    spoke.add(index)
+                    excluded, decisive = rule.line.excluded, rule.line
+        return decisive
+
+
+def _read(name: str, number: int, line: bytes) -> list[_Rule]:
+    """Read one line: at most one rule. The two steps are those of the file reader and of the matcher."""
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"the line is longer than {_LONGEST_LINE} bytes")
+    text = decode(line.removeprefix(_BOM) if number == 1 else line)
+    written = text.strip(_SPACE)
+    if text.startswith("#") or not written:
+        return []
+    sign = "!" if written.startswith("!") else ""
+    pattern = written[len(sign) :].strip(_SPACE)
+    if pattern:
+        pattern = _clean(pattern)
+        if len(pattern) > 1:
+            pattern = pattern.removeprefix("/")
+    pattern = (sign + pattern).strip(_SPACE)
+    if not pattern:
+        return []
+    pattern = _clean(pattern)
+    excluded = not pattern.startswith("!")
+    if not excluded:
+        pattern = pattern[1:]
+        if not pattern:
+            raise ValueError("nothing follows the exclamation mark")
+    return [_Rule(Match(written, name, number, excluded), pattern, compile_pattern(pattern))]
+
+
+def _clean(path: str) -> str:
+    """Return *path* as Go's ``filepath.Clean`` does on Unix: unlike ``normpath``, ``//a`` becomes ``/a``."""
+    root = "/" if path.startswith("/") else ""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", ".", "..") or (part == ".." and not root):
+            parts.append(part)
+    return root + "/".join(parts) or "."
+
+
+def _reopened(rules: Iterable[_Rule]) -> frozenset[str] | None:
+    """Return every path that a ``!`` rule names, with the directories above; None if one has wildcards."""
+    paths: set[str] = set()
+    for rule in rules:
+        if rule.line.excluded:
+            continue
+        path = rule.pattern.removesuffix("/**").removesuffix("/*")
+        if not _WILDCARDS.isdisjoint(path):
+            return None
+        paths.add(path)
+        paths.update(path[:at] for at, char in enumerate(path) if char == "/")
+    return frozenset(paths)
+
+
+@lru_cache(maxsize=4096)
+def _single(term: Term) -> Callable[[str], object]:
+    return matcher([term])
+
+
+def _nothing(path: str) -> bool:
+    return False

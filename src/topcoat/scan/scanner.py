@@ -1,0 +1,210 @@
+"""Scan a workspace: its projects, walked under their ignore rules, as one snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import BinaryIO, Literal, NamedTuple
+
+from topcoat.errors import InvalidWorkspace, WorkspaceChanged
+from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
+from topcoat.scan.index import StatIndex
+from topcoat.scan.snapshot import Entry, Snapshot
+from topcoat.scan.sources import Project, find_projects
+from topcoat.scan.tree import Node, Tree, digest_file
+from topcoat.scan.walk import walk
+from topcoat.specs.workspace import Workspace
+from topcoat.state import cache_dir
+
+Modes = Literal["portable", "exact"]
+Mtimes = Literal["content", "preserve"]
+
+IMAGE_IGNORE_FILES = (".dockerignore", ".torchxignore")
+DIRECTORY_IGNORE_FILES = (".torchxignore",)
+
+
+class ScanOptions(NamedTuple):
+    """How a workspace is read.
+
+    Attributes:
+        ignore_files: names of the ignore files at each project's root; read in this order as one list.
+        modes: ``portable`` makes every file 0644 or 0755 and every directory 0755; ``exact`` keeps permission bits.
+        mtimes: ``preserve`` makes modification times part of the snapshot's identity.
+    """
+
+    ignore_files: tuple[str, ...] = DIRECTORY_IGNORE_FILES
+    modes: Modes = "portable"
+    mtimes: Mtimes = "content"
+
+
+class Scan:
+    """A snapshot, what the user should know about it, and where its content can be read."""
+
+    def __init__(
+        self, snapshot: Snapshot, warnings: Iterable[str], origins: dict[bytes, tuple[Tree, str]] | Tree
+    ) -> None:
+        self.snapshot = snapshot
+        self.warnings = tuple(warnings)
+        self._origins = origins
+
+    def origin(self, entry: Entry) -> tuple[Tree, str]:
+        """Return the tree that holds *entry*, and its path there."""
+        if isinstance(self._origins, dict):
+            return self._origins[entry.path]
+        return self._origins, os.fsdecode(entry.path)
+
+    def read(self, entry: Entry) -> bytes:
+        """Read a file whole, and check that it is what the snapshot says.
+
+        Raises:
+            WorkspaceChanged: it is not.
+        """
+        tree, path = self.origin(entry)
+        data = tree.read(path)
+        if len(data) != entry.size or hashlib.sha256(data).digest() != entry.content:
+            raise changed(entry)
+        return data
+
+    def open(self, entry: Entry) -> BinaryIO:
+        """Open a file for reading in blocks; the reader checks size and digest."""
+        tree, path = self.origin(entry)
+        return tree.open(path)
+
+
+def changed(entry: Entry) -> WorkspaceChanged:
+    """Return the error for a file that is no longer what its entry says."""
+    return WorkspaceChanged(f"{os.fsdecode(entry.path)} changed after it was scanned", hint="run the command again")
+
+
+def scan(workspace: Workspace, options: ScanOptions | None = None) -> Scan:
+    """Read *workspace* and return its snapshot.
+
+    Files that the stat index knows as unchanged are not opened. Where two projects hold the same file, the later one
+    wins.
+
+    Raises:
+        WorkspaceNotFound: a project's directory or file does not exist.
+        InvalidIgnorePattern: an ignore file cannot be parsed.
+        InvalidWorkspace: two projects put different kinds of things at one path.
+        WorkspaceError: something cannot be read.
+        WorkspaceChanged: a file keeps changing while it is read.
+    """
+    options = options or ScanOptions()
+    projects = find_projects(workspace)
+    scanned = [_ProjectScan(project, options) for project in projects]
+    warnings = [warning for one in scanned for warning in one.warnings]
+    times = options.mtimes == "preserve"
+    if len(projects) == 1 and not projects[0].target:
+        return Scan(Snapshot(scanned[0].entries.values(), times=times), warnings, projects[0].tree)
+    entries: dict[bytes, Entry] = {}
+    origins: dict[bytes, tuple[Tree, str]] = {}
+    for one in scanned:
+        for path, entry in one.entries.items():
+            _check_clash(entries.get(entry.path), entry)
+            entries[entry.path] = entry
+            origins[entry.path] = (one.project.tree, path)
+    _add_parents(entries)
+    return Scan(Snapshot(entries.values(), times=times), warnings, origins)
+
+
+def read_rules(tree: Tree, names: tuple[str, ...], label: str) -> tuple[IgnoreRules, bool]:
+    """Read the ignore files *names* at the root of *tree*; the built-in patterns where there is none.
+
+    Returns:
+        The rules, and whether they are the built-in ones.
+
+    Raises:
+        InvalidIgnorePattern: with file and line; *label* is the directory that the message names.
+    """
+    present = {node.name for node in tree.list("") if node.kind in ("file", "link")}
+    sources = [(f"{label}/{name}", tree.read(name)) for name in names if name in present]
+    if sources:
+        return IgnoreRules.parse(sources), False
+    return IgnoreRules.from_patterns(DEFAULT_PATTERNS, "built-in patterns"), True
+
+
+class _ProjectScan:
+    """The scan of one project: its entries by their path in the project's tree."""
+
+    def __init__(self, project: Project, options: ScanOptions) -> None:
+        self.project = project
+        self.entries: dict[str, Entry] = {}
+        self.warnings: list[str] = []
+        self._exact = options.modes == "exact"
+        self._prefix = project.target + b"/" if project.target else b""
+        self._index = StatIndex({})
+        if project.file is not None:
+            self._add_file(project.file.name, project.file, landing=project.target)
+        elif project.local:
+            remembered = cache_dir("index") / hashlib.sha256(os.fsencode(project.label)).hexdigest()[:32]
+            self._index = StatIndex.load(remembered)
+            self._walk(options)
+            self._index.save(remembered)
+        else:
+            self._walk(options)
+
+    def _walk(self, options: ScanOptions) -> None:
+        tree = self.project.tree
+        rules, built_in = read_rules(tree, options.ignore_files, self.project.label)
+        if built_in:
+            self.warnings.append(
+                f"no {options.ignore_files[-1]} in {self.project.label}: leaving out caches, virtual environments and "
+                "version control; `topcoat init` writes one"
+            )
+        directories: dict[str, Node] = {}
+        for path, excluded, members, below in walk(tree.list, rules):
+            if path and (members or not excluded):
+                self._add_directory(path, directories)
+            inner = f"{path}/" if path else ""
+            for node in below:
+                directories[inner + node.name] = node
+            for node in members:
+                if node.kind == "file":
+                    self._add_file(inner + node.name, node)
+                elif node.kind == "link":
+                    self._add_link(inner + node.name, node)
+                else:
+                    self.warnings.append(f"{inner}{node.name} is neither file, directory nor link: left out")
+
+    def _add_directory(self, path: str, directories: dict[str, Node]) -> None:
+        # An excluded directory is kept when something below it is, so its parents may be missing too.
+        while path and path not in self.entries:
+            node = directories[path]
+            mode = node.mode if self._exact else 0o755
+            self.entries[path] = Entry(self._prefix + os.fsencode(path), "dir", mode, 0, b"", node.mtime)
+            path = path.rpartition("/")[0]
+
+    def _add_file(self, path: str, node: Node, landing: bytes = b"") -> None:
+        size, content = node.size, self._index.digest(path, node)
+        if content is None:
+            size, content = digest_file(self.project.tree, path, node.size)
+            self._index.remember(path, node, content)
+        mode = node.mode if self._exact else 0o755 if node.mode & 0o111 else 0o644
+        landing = landing or self._prefix + os.fsencode(path)
+        self.entries[path] = Entry(landing, "file", mode, size, content, node.mtime)
+
+    def _add_link(self, path: str, node: Node) -> None:
+        target = self.project.tree.readlink(path)
+        inside = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
+            self.warnings.append(f"{path} links to {target}, outside the workspace: kept as a link")
+        self.entries[path] = Entry(self._prefix + os.fsencode(path), "link", 0o777, 0, os.fsencode(target), node.mtime)
+
+
+def _check_clash(earlier: Entry | None, later: Entry) -> None:
+    if earlier is not None and earlier.kind != later.kind:
+        raise InvalidWorkspace(
+            f"{os.fsdecode(later.path)} is a {earlier.kind} in one project and a {later.kind} in another",
+            hint="map the projects to different targets",
+        )
+
+
+def _add_parents(entries: dict[bytes, Entry]) -> None:
+    """Add the directories that a target implies and no project holds."""
+    for path in list(entries):
+        parent = path.rpartition(b"/")[0]
+        while parent and parent not in entries:
+            entries[parent] = Entry(parent, "dir", 0o755, 0, b"", 0)
+            parent = parent.rpartition(b"/")[0]
+        _check_clash(entries.get(parent), Entry(parent, "dir", 0o755, 0, b"", 0))

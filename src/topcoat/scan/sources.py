@@ -1,0 +1,89 @@
+"""Turn a workspace's declaration into the trees to scan."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from topcoat.errors import InvalidWorkspace, MissingDependency, WorkspaceError, WorkspaceNotFound
+from topcoat.scan.tree import FsspecTree, LocalTree, Node, Tree
+from topcoat.specs.workspace import Workspace
+
+
+class Project(NamedTuple):
+    """One source of a workspace and where it lands.
+
+    Attributes:
+        label: the source as messages and caches name it: an absolute path or a URL.
+        tree: the directory to walk, or the one that holds *file*.
+        target: where it lands below the remote root; empty for the root itself.
+        file: set when the source is a single file; *target* then is the file's whole name.
+        local: its stat data can be remembered.
+    """
+
+    label: str
+    tree: Tree
+    target: bytes
+    file: Node | None
+    local: bool
+
+
+def find_projects(workspace: Workspace) -> list[Project]:
+    """Return the sources of *workspace* in its order.
+
+    Raises:
+        WorkspaceNotFound: a source does not exist.
+        InvalidWorkspace: a source is a home directory or the root of a file system.
+    """
+    return [_find(source, target) for source, target in workspace.resolved()]
+
+
+def _find(source: str, target: str) -> Project:
+    landing = os.fsencode(target)
+    if "://" in source and not source.startswith("file://"):
+        return _find_remote(source, landing)
+    path = os.path.abspath(source.removeprefix("file://"))
+    if not os.path.lexists(path):
+        raise WorkspaceNotFound(
+            f"workspace {path} does not exist",
+            hint="check the path given with --workspace or in the role's workspace",
+        )
+    if os.path.isdir(path):
+        if path in (os.path.abspath(os.sep), os.path.expanduser("~")):
+            raise InvalidWorkspace(
+                f"{path} is a home directory or the root of a file system, not a workspace",
+                hint='run from the project\'s directory, name it with --workspace DIR, or use --workspace ""',
+            )
+        return Project(path, LocalTree(path), landing, None, True)
+    parent, name = os.path.split(path)
+    tree = LocalTree(parent)
+    return _single_file(path, tree, landing, name, local=True)
+
+
+def _find_remote(source: str, landing: bytes) -> Project:
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, path = url_to_fs(source)
+        # A listing cached by an earlier scan in this process would hide an edit.
+        fs.invalidate_cache()
+        exists, is_directory = fs.exists(path), fs.isdir(path)
+    except ImportError as error:
+        raise MissingDependency(f"cannot read workspace {source}: {error}") from error
+    except ValueError as error:
+        raise InvalidWorkspace(f"cannot read workspace {source}: {error}") from error
+    except Exception as error:  # each file system has its own exceptions
+        raise WorkspaceError(f"cannot read workspace {source}: {error}") from error
+    if not exists:
+        raise WorkspaceNotFound(f"workspace {source} does not exist")
+    if is_directory:
+        return Project(source, FsspecTree(fs, path), landing, None, False)
+    parent, _, name = path.rpartition("/")
+    return _single_file(source, FsspecTree(fs, parent), landing, name, local=False)
+
+
+def _single_file(label: str, tree: Tree, landing: bytes, name: str, *, local: bool) -> Project:
+    node = next((node for node in tree.list("") if node.name == name), None)
+    if node is None or node.kind not in ("file", "link"):
+        raise InvalidWorkspace(f"workspace {label} is neither a directory nor a file")
+    return Project(label, tree, landing or os.fsencode(name), node, local)

@@ -1,0 +1,51 @@
+"""Walk a tree under ignore rules, never below a directory that no rule can bring back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from topcoat.scan.ignore import IgnoreRules
+from topcoat.scan.tree import Node
+
+
+class Listing(NamedTuple):
+    """One directory of a walk.
+
+    Attributes:
+        path: relative to the root, ``""`` for the root.
+        excluded: the rules leave the directory itself out; it is here because something below may be kept.
+        members: the files, links and special files that are kept.
+        directories: the sub-directories that are kept or have to be looked into.
+    """
+
+    path: str
+    excluded: bool
+    members: list[Node]
+    directories: list[Node]
+
+
+def walk(list_directory: Callable[[str], list[Node]], rules: IgnoreRules) -> Iterator[Listing]:
+    """Yield each directory that is kept or may hold something kept, parents first, names in order.
+
+    This is the walk of BuildKit: an excluded directory is descended into where a ``!`` rule can reach below it.
+    """
+    pending = [("", False, rules.ROOT_STATE)]
+    while pending:
+        path, excluded, state = pending.pop()
+        prefix = f"{path}/" if path else ""
+        members: list[Node] = []
+        directories: list[Node] = []
+        below = []
+        for node in sorted(list_directory(path)):
+            full = prefix + node.name
+            left_out, inner = rules.decide(full, state)
+            if node.kind == "dir":
+                if left_out and rules.can_prune(full):
+                    continue
+                directories.append(node)
+                below.append((full, left_out, inner))
+            elif not left_out:
+                members.append(node)
+        yield Listing(path, excluded, members, directories)
+        pending.extend(reversed(below))

@@ -1,0 +1,50 @@
+"""Names for submitted applications: readable, unique, and valid wherever they end up."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_FIRST = "bcdfghjklmnpqrstvwxz"
+_REST = _FIRST + "0123456789"
+_DEFAULT_LENGTH = 14
+
+
+def make_unique(name: str, string_length: int = 0) -> str:
+    """Return *name*, a dash and a random suffix of *string_length* letters and digits (0: 14, over 64 bits).
+
+    The suffix begins with a letter and has no vowels, so that it is a valid part of a DNS name and spells
+    nothing.
+    """
+    return f"{name}-{random_id(string_length)}"
+
+
+def random_id(string_length: int = 0) -> str:
+    """Return *string_length* random lower-case letters and digits (0: 14), the first one a letter."""
+    length = string_length or _DEFAULT_LENGTH
+    # Eight bytes more than needed make the remainders as good as even.
+    number, first = divmod(int.from_bytes(os.urandom(length + 8), "big"), len(_FIRST))
+    text = _FIRST[first]
+    for _ in range(length - 1):
+        number, digit = divmod(number, len(_REST))
+        text += _REST[digit]
+    return text
+
+
+def app_id_for(name: str) -> str:
+    """Return a unique application id that is one safe component of a path, a URL and a handle."""
+    return make_unique(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "app", 8)
+
+
+def dns_label(text: str, limit: int = 63) -> str:
+    """Return *text* as a DNS label (RFC 1123) of at most *limit* characters.
+
+    What had to be cut off is replaced by a digest of the whole, so that different texts stay different.
+    """
+    label = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+    if len(label) <= limit:
+        return label
+    import hashlib
+
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{label[: limit - 9].rstrip('-')}-{digest}"

@@ -1,0 +1,38 @@
+"""Handles: one string that names a submitted application, wherever it runs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from topcoat.errors import InvalidHandle
+
+AppHandle = str
+"""``scheduler://session/app_id``; the session may be empty."""
+
+
+class ParsedAppHandle(NamedTuple):
+    """Hold the three parts of a handle."""
+
+    scheduler_backend: str
+    session_name: str
+    app_id: str
+
+
+def make_app_handle(scheduler_backend: str, session_name: str, app_id: str) -> AppHandle:
+    """Return ``scheduler_backend://session_name/app_id``."""
+    return f"{scheduler_backend}://{session_name}/{app_id}"
+
+
+def parse_app_handle(app_handle: AppHandle) -> ParsedAppHandle:
+    """Split *app_handle* into its parts.
+
+    The application id is what follows the last slash. Raise ``InvalidHandle`` if a part is missing.
+    """
+    scheduler, scheme, rest = app_handle.partition("://")
+    session, slash, app_id = rest.rpartition("/")
+    if not (scheduler and scheme and slash and app_id) or any(char.isspace() for char in app_handle):
+        raise InvalidHandle(
+            f"{app_handle!r} is not a handle of the form scheduler://session/app_id",
+            hint="topcoat list shows the handles of your jobs",
+        )
+    return ParsedAppHandle(scheduler, session, app_id)

@@ -1,0 +1,22 @@
+"""TorchX's directory for what belongs to a user."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pathlib
+
+
+def TORCHX_HOME(*subdir_paths: str) -> pathlib.Path:  # noqa: N802  (TorchX's name)
+    """Return ``$TORCHX_HOME``, by default ``~/.torchx``, or the sub-directory that *subdir_paths* name.
+
+    It is made if missing. For components that keep files there; topcoat keeps none.
+    """
+    import pathlib
+
+    home = pathlib.Path(os.environ.get("TORCHX_HOME") or pathlib.Path.home() / ".torchx")
+    path = home.joinpath(*subdir_paths)
+    path.mkdir(parents=True, exist_ok=True)
+    return path

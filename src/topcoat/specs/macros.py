@@ -1,0 +1,90 @@
+"""Placeholders in a role that only the scheduler can fill in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from topcoat.errors import InvalidApp
+
+if TYPE_CHECKING:
+    from topcoat.specs.role import Role
+
+
+class macros:  # noqa: N801  (TorchX's name)
+    """Name the macros, for use in a role's ``args``, ``env`` values and ``metadata``.
+
+    ``img_root``: where the image is mounted or unpacked. ``app_id``: the id that the scheduler gave.
+    ``replica_id``: number of the replica within its role, kept when it is replaced. ``rank0_env``: the *name*
+    of the environment variable that holds the address of the first role's first replica, so use it from a
+    shell as ``$${${rank0_env}}``. As in ``string.Template``, ``$$`` stands for one dollar sign.
+    """
+
+    img_root = "${img_root}"
+    app_id = "${app_id}"
+    replica_id = "${replica_id}"
+    rank0_env = "${rank0_env}"
+
+    @dataclass
+    class Values:
+        """Hold the values of one replica's macros."""
+
+        img_root: str
+        app_id: str
+        replica_id: str
+        rank0_env: str
+
+        def apply(self, role: Role) -> Role:
+            """Return a deep copy of *role*, macros in ``args``, ``env`` and ``metadata`` filled in."""
+            role = copy.deepcopy(role)
+            role.args = [self.substitute(arg) for arg in role.args]
+            role.env = {name: self.substitute(value) for name, value in role.env.items()}
+            role.metadata = self._substitute_nested(role.metadata)
+            return role
+
+        def substitute(self, arg: str) -> str:
+            """Return *arg* with its macros filled in, other ``$names`` left alone and ``$$`` made ``$``."""
+            from string import Template
+
+            return Template(arg).safe_substitute(self.to_dict())
+
+        def to_dict(self) -> dict[str, Any]:
+            """Return macro name to value."""
+            return asdict(self)
+
+        def _substitute_nested(self, value: Any) -> Any:
+            if isinstance(value, str):
+                return self.substitute(value)
+            if isinstance(value, dict):
+                return {key: self._substitute_nested(item) for key, item in value.items()}
+            if isinstance(value, list):
+                return [self._substitute_nested(item) for item in value]
+            return value
+
+
+_ALL = (macros.img_root, macros.app_id, macros.replica_id, macros.rank0_env)
+
+
+def check_macros(role: Role) -> None:
+    """Raise ``InvalidApp`` if *role* has a macro where no scheduler would fill it in."""
+    for where, text in _fixed_texts(role):
+        macro = next((macro for macro in _ALL if macro in text), None)
+        if macro is not None:
+            raise InvalidApp(
+                f"the macro {macro} in the {where} of role {role.name!r} would not be filled in: {text!r}",
+                hint="macros work in args, in the values of env and in metadata",
+            )
+
+
+def _fixed_texts(role: Role) -> Iterable[tuple[str, str]]:
+    yield "name", role.name
+    yield "image", role.image
+    yield "entrypoint", role.entrypoint
+    yield from (("env names", name) for name in role.env)
+    yield from (("port_map", name) for name in role.port_map)
+    for mount in role.mounts:
+        yield "mounts", str(mount)
+    if role.workspace is not None:
+        yield "workspace", str(role.workspace)

@@ -1,0 +1,232 @@
+"""The options that a scheduler or workspace accepts, with types, defaults and help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from topcoat.errors import InvalidRunConfigException
+from topcoat.specs import cfg as _cfg
+from topcoat.specs.cfg import CfgVal, get_type_name
+
+
+@dataclass
+class runopt:  # noqa: N801  (TorchX's name)
+    """Describe one run option."""
+
+    default: CfgVal
+    opt_type: Any
+    is_required: bool
+    help: str
+
+    @property
+    def is_type_list_of_str(self) -> bool:
+        """Whether values are ``list[str]``."""
+        return _cfg.base_type(self.opt_type) is list
+
+    @property
+    def is_type_dict_of_str(self) -> bool:
+        """Whether values are ``dict[str, str]``."""
+        return _cfg.base_type(self.opt_type) is dict
+
+    def cast_to_type(self, value: str) -> CfgVal:
+        """Return the text *value* as a value of this option (grammar: ``topcoat.specs.cfg``).
+
+        Raise ``ValueError`` if it is not one.
+        """
+        return _cfg.cast(value, self.opt_type)
+
+
+class runopts:  # noqa: N801  (TorchX's name)
+    """Hold options by name, in the order they were added.
+
+    A snake_case name also answers to its camelCase spelling, as in TorchX.
+    """
+
+    def __init__(self) -> None:
+        self._opts: dict[str, runopt] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, runopt]]:
+        return iter(self._opts.items())
+
+    def __len__(self) -> int:
+        return len(self._opts)
+
+    def __or__(self, other: runopts) -> runopts:
+        """Return a new object with the options of both, *other* winning."""
+        merged = runopts()
+        merged.update(self)
+        merged.update(other)
+        return merged
+
+    def update(self, other: runopts) -> None:
+        """Add the options of *other*, replacing those of the same name."""
+        self._opts.update(other._opts)
+
+    @staticmethod
+    def is_type(obj: CfgVal, tp: Any) -> bool:
+        """Tell whether *obj* is a *tp*, looking into lists and dicts; a bool is no int."""
+        return _cfg.is_type(obj, tp)
+
+    def add(
+        self,
+        cfg_key: str,
+        type_: Any,
+        help: str,  # noqa: A002  (TorchX's name)
+        default: CfgVal = None,
+        required: bool = False,
+    ) -> None:
+        """Add an option: str, int, float, bool, ``list[str]`` or ``dict[str, str]``.
+
+        Raise ``InvalidRunConfigException`` for any other type, for a default of another type, and for a
+        required option with a default.
+        """
+        try:
+            _cfg.base_type(type_)
+        except TypeError as error:
+            raise InvalidRunConfigException(
+                f"the run option {cfg_key!r} cannot be declared: {error}", cfg_key
+            ) from None
+        if required and default is not None:
+            raise InvalidRunConfigException(
+                f"the run option {cfg_key!r} is required, so it cannot have the default {default!r}", cfg_key
+            )
+        if default is not None and not _cfg.is_type(default, type_):
+            raise InvalidRunConfigException(
+                f"the default of the run option {cfg_key!r} is not a {get_type_name(type_)}: {default!r}",
+                cfg_key,
+            )
+        self._opts[cfg_key] = runopt(default, type_, required, help)
+
+    def get(self, name: str) -> runopt | None:
+        """Return the option of that name, or ``None``."""
+        key = self.canonical_key(name)
+        return None if key is None else self._opts[key]
+
+    def canonical_key(self, name: str) -> str | None:
+        """Return the name under which the option that *name* spells was added, or ``None``."""
+        if name in self._opts:
+            return name
+        snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+        return snake if snake in self._opts else None
+
+    def resolve(self, cfg: Mapping[str, CfgVal]) -> dict[str, CfgVal]:
+        """Return *cfg* checked, with defaults filled in and every option under its own name.
+
+        ``None`` is a value of every option that is not required. Unknown names are kept. Raise
+        ``InvalidRunConfigException`` for a missing required option and for a value of the wrong type.
+        """
+        resolved: dict[str, CfgVal] = {}
+        for name, value in cfg.items():
+            self._put(resolved, name, self.canonical_key(name) or name, value)
+        for key, opt in self._opts.items():
+            value = resolved.setdefault(key, opt.default)
+            if value is None and opt.is_required:
+                raise InvalidRunConfigException(
+                    f"the run option {key!r} is required: {opt.help}", key, cfg, hint=f"add -cfg {key}=..."
+                )
+            if value is not None and not _cfg.is_type(value, opt.opt_type):
+                raise InvalidRunConfigException(
+                    f"the run option {key!r} must be a {get_type_name(opt.opt_type)}, not {value!r}", key, cfg
+                )
+        return resolved
+
+    def cfg_from_str(self, cfg_str: str) -> dict[str, CfgVal]:
+        """Parse ``key=value,key2=value2`` (grammar: ``topcoat.specs.cfg``) into typed values.
+
+        Fill in no defaults. An unknown option has no known type: it is left out and a warning logged; a
+        command line calls ``check_known`` first. Raise ``InvalidRunConfigException`` for malformed text or
+        values.
+        """
+        parsed: dict[str, CfgVal] = {}
+        for name, text in _cfg.split_pairs(cfg_str).items():
+            key = self.canonical_key(name)
+            if key is None:
+                _warn(self._unknown(name))
+            else:
+                self._put(parsed, name, key, self.cast(key, text))
+        return parsed
+
+    def cfg_from_json_repr(self, json_repr: str) -> dict[str, CfgVal]:
+        """Parse a JSON object into values for ``resolve``; items become text, unknown options are dropped."""
+        import json
+
+        try:
+            loaded = json.loads(json_repr)
+        except ValueError as error:
+            raise InvalidRunConfigException(f"run options are not JSON: {error}") from error
+        if not isinstance(loaded, dict):
+            raise InvalidRunConfigException(f"run options are not a JSON object but a {type(loaded).__name__}")
+        parsed: dict[str, CfgVal] = {}
+        for name, value in loaded.items():
+            opt = self.get(name)
+            if opt is not None:
+                self._put(parsed, name, self.canonical_key(name) or name, _items_as_text(value, opt))
+        return parsed
+
+    def cast(self, key: str, text: str) -> CfgVal:
+        """Return *text* as a value of the option *key*, or raise ``InvalidRunConfigException``."""
+        opt = self._opts[key]
+        try:
+            return opt.cast_to_type(text)
+        except ValueError as error:
+            raise InvalidRunConfigException(
+                f"the run option {key!r} must be a {get_type_name(opt.opt_type)}: {error}", key
+            ) from None
+
+    def check_known(self, cfg_str: str) -> None:
+        """Raise ``InvalidRunConfigException`` for the first name in *cfg_str* that is no option."""
+        for name in _cfg.split_pairs(cfg_str):
+            if self.canonical_key(name) is None:
+                raise InvalidRunConfigException(self._unknown(name), name, hint=self._nearest(name))
+
+    def _put(self, into: dict[str, CfgVal], name: str, key: str, value: CfgVal) -> None:
+        if key in into and into[key] != value:
+            raise InvalidRunConfigException(
+                f"the run option {key!r} is given under two spellings with two values",
+                key,
+                hint=f"give {key} once",
+            )
+        into[key] = value
+
+    def _unknown(self, name: str) -> str:
+        return f"unknown run option {name!r}"
+
+    def _nearest(self, name: str) -> str:
+        import difflib
+
+        matches = difflib.get_close_matches(name, self._opts, n=3)
+        if matches:
+            return f"did you mean {' or '.join(matches)}?"
+        return f"known options: {', '.join(sorted(self._opts)) or 'none'}"
+
+    def __repr__(self) -> str:
+        required = [(key, opt) for key, opt in self if opt.is_required]
+        optional = [(key, opt) for key, opt in self if not opt.is_required]
+        usage = [f"{key}={key.upper()}" for key, _ in required]
+        usage += [f"[{key}={key.upper()}]" for key, _ in optional]
+        lines = ["    usage:", "        " + ",".join(usage)]
+        for title, opts in (("required", required), ("optional", optional)):
+            if opts:
+                lines += ["", f"    {title} arguments:"]
+            for key, opt in opts:
+                default = "" if opt.is_required else f", {opt.default}"
+                lines.append(f"        {key}={key.upper()} ({get_type_name(opt.opt_type)}{default})")
+                lines.append(f"            {opt.help}")
+        return "\n".join(lines)
+
+
+def _items_as_text(value: Any, opt: runopt) -> CfgVal:
+    if opt.is_type_list_of_str and isinstance(value, list):
+        return [str(item) for item in value]
+    if opt.is_type_dict_of_str and isinstance(value, dict):
+        return {str(key): str(item) for key, item in value.items()}
+    return value  # type: ignore[no-any-return]
+
+
+def _warn(message: str) -> None:
+    import logging
+
+    logging.getLogger("topcoat.specs").warning("%s, ignored", message)

@@ -1,0 +1,78 @@
+"""Where topcoat keeps what it remembers: caches, and the jobs of the local scheduler.
+
+Deleting any of it costs time, never correctness. Directories are made with mode 0700; files are written beside
+their final place and renamed into it, so that a reader sees an old file or a new one and never a half.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from topcoat.errors import StateError
+
+
+def cache_dir(*parts: str) -> Path:
+    """Return a directory for data that can be made again, created on demand.
+
+    Raises:
+        StateError: the directory cannot be created or written.
+    """
+    return _make(_base("XDG_CACHE_HOME", ".cache"), parts)
+
+
+def state_dir(*parts: str) -> Path:
+    """Return a directory for facts that live nowhere else (local jobs), created on demand.
+
+    Raises:
+        StateError: the directory cannot be created or written.
+    """
+    return _make(_base("XDG_STATE_HOME", ".local/state"), parts)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write *data* to *path* so that a reader sees all of it or what was there before.
+
+    Raises:
+        StateError: the file cannot be written.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _base(variable: str, fallback: str) -> Path:
+    # The XDG rule is spelled out for Linux because importing platformdirs costs more than a whole warm scan.
+    if sys.platform.startswith("linux"):
+        given = os.environ.get(variable, "")
+        return (Path(given) if os.path.isabs(given) else Path.home() / fallback) / "topcoat"
+    import platformdirs
+
+    find = platformdirs.user_cache_dir if variable == "XDG_CACHE_HOME" else platformdirs.user_state_dir
+    return Path(find("topcoat", appauthor=False))
+
+
+def _make(base: Path, parts: tuple[str, ...]) -> Path:
+    path = base.joinpath(*parts)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return path
+
+
+def _unusable(path: Path, error: OSError) -> StateError:
+    return StateError(
+        f"cannot write to {path}: {error.strerror or error}",
+        hint="make it writable, or point XDG_CACHE_HOME and XDG_STATE_HOME to a directory that is",
+    )

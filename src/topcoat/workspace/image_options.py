@@ -1,0 +1,96 @@
+"""The run options of image workspaces, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from topcoat.build import ImageOptions
+from topcoat.errors import InvalidRunConfigException
+from topcoat.oci.reference import Reference
+from topcoat.scan.scanner import Modes, Mtimes
+from topcoat.specs import CfgVal, runopts
+
+
+def image_opts() -> runopts:
+    """Return the run options that decide about a patched image."""
+    opts = runopts()
+    opts.add(
+        "image_repo",
+        type_=str,
+        default=None,
+        help="repository to push the patched image to, such as registry.example.com/team/app",
+    )
+    opts.add("quiet", type_=bool, default=False, help="say nothing while images are built and pushed")
+    opts.add("platform", type_=str, default=None, help="platform of the base image, such as linux/arm64")
+    opts.add(
+        "workspace_dir", type_=str, default=None, help="absolute directory for the code (default: the image's WORKDIR)"
+    )
+    opts.add("chown", type_=str, default=None, help="numeric uid[:gid] that owns the code (default: 0:0)")
+    opts.add(
+        "modes",
+        type_=str,
+        default="portable",
+        help="portable: files 0644 or 0755, directories 0755; exact: permission bits as they are",
+    )
+    opts.add(
+        "mtime",
+        type_=str,
+        default="content",
+        help="content: dates that follow from a file's content; preserve: the files' own dates",
+    )
+    opts.add("pythonpath", type_=bool, default=True, help="put the code, and its src/, before installed packages")
+    opts.add("hot", type_=bool, default=True, help="carry small edits in one layer on top")
+    return opts
+
+
+def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
+    """Read the options out of *cfg*; what is absent has its default.
+
+    Raises:
+        InvalidRunConfigException: a value that an option does not take.
+    """
+    return ImageOptions(
+        platform=_text(cfg, "platform"),
+        workspace_dir=_text(cfg, "workspace_dir"),
+        chown=_text(cfg, "chown"),
+        modes=cast(Modes, _choice(cfg, "modes", ("portable", "exact"))),
+        mtimes=cast(Mtimes, _choice(cfg, "mtime", ("content", "preserve"))),
+        pythonpath=_flag(cfg, "pythonpath"),
+        hot=_flag(cfg, "hot"),
+    )
+
+
+def image_repository(cfg: Mapping[str, CfgVal]) -> Reference | None:
+    """Return the repository that ``image_repo`` names, None where it is not set.
+
+    Raises:
+        InvalidRunConfigException: it carries a tag or a digest; the tag is topcoat's to give.
+        InvalidReference: it is not a repository.
+    """
+    text = _text(cfg, "image_repo")
+    if not text:
+        return None
+    reference = Reference.parse(text)
+    if reference.digest or text.endswith(f":{reference.tag}"):
+        raise InvalidRunConfigException(
+            f"image_repo is {text!r}: it names a repository, and the tag is made from the content",
+            hint=f"image_repo={reference.name}",
+        )
+    return reference
+
+
+def _text(cfg: Mapping[str, CfgVal], key: str) -> str:
+    return str(cfg.get(key) or "")
+
+
+def _flag(cfg: Mapping[str, CfgVal], key: str) -> bool:
+    value = cfg.get(key)
+    return True if value is None else bool(value)
+
+
+def _choice(cfg: Mapping[str, CfgVal], key: str, choices: tuple[str, ...]) -> str:
+    value = _text(cfg, key) or choices[0]
+    if value not in choices:
+        raise InvalidRunConfigException(f"{key} is {value!r}", hint=f"{key} is one of {', '.join(choices)}")
+    return value

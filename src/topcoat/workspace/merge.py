@@ -1,0 +1,45 @@
+"""Copy a workspace's projects into one directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from topcoat.destinations.copy import copy_file
+from topcoat.errors import DestinationError
+from topcoat.scan.scanner import scan
+from topcoat.specs.workspace import Workspace
+
+
+def merge(workspace: Workspace, outdir: str | Path) -> None:
+    """Copy each project of *workspace* to its target below *outdir*, which may exist and hold other files.
+
+    Each project's own ignore files decide what is left out; where two projects hold one file, the later one wins.
+    Nothing is written through a link that *outdir* holds.
+
+    Raises:
+        WorkspaceNotFound: a project does not exist.
+        DestinationError: *outdir* cannot be written, or holds something else where a file or directory goes.
+    """
+    root = os.path.abspath(os.path.expanduser(outdir))
+    scanned = scan(workspace)
+    try:
+        os.makedirs(root, exist_ok=True)
+        for entry in scanned.snapshot.entries:
+            path = f"{root}/{os.fsdecode(entry.path)}"
+            there = os.path.lexists(path)
+            directory = os.path.isdir(path) and not os.path.islink(path)
+            if directory if entry.kind != "dir" else there and not directory:
+                raise DestinationError(f"{path} is in the way of the workspace's {entry.kind}")
+            if entry.kind == "dir":
+                if not directory:
+                    os.mkdir(path, entry.mode)
+                continue
+            if there:
+                os.unlink(path)
+            if entry.kind == "link":
+                os.symlink(os.fsdecode(entry.content), path)
+            else:
+                copy_file(scanned, entry, path)
+    except OSError as error:
+        raise DestinationError(f"cannot merge the workspace into {root}: {error.strerror or error}") from error
