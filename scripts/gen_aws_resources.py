@@ -71,9 +71,7 @@ def table(descriptions: Iterable[dict[str, Any]]) -> str:
     rows: dict[str, Row] = {}
     for values in (*map(row, descriptions), *MORE):
         rows.setdefault(values[0], values)
-    ordered = sorted(
-        rows.values(), key=lambda values: (values[0].split(".")[0], values[1], values[3], values[0])
-    )
+    ordered = sorted(rows.values(), key=lambda values: (values[0].split(".")[0], values[1], values[3], values[0]))
     return "\n".join([HEADER, *("\t".join(map(str, values)) for values in ordered), ""])
 
 

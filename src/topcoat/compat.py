@@ -10,11 +10,16 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from topcoat.errors import TorchXInstalled
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    Loader = object  # The import system asks for the two methods only, and the base class is slow to import.
 
 # Where a name differs from ours; below these packages, all others are the same.
 _RENAMED = {
@@ -55,7 +60,7 @@ def _torchx_is_installed() -> bool:
     return spec is not None and spec.origin is not None
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Find ``torchx`` and what is below it."""
 
     def find_spec(

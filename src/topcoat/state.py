@@ -14,6 +14,9 @@ from pathlib import Path
 from topcoat.errors import StateError
 
 
+_LINUX = sys.platform == "linux"
+
+
 def cache_dir(*parts: str) -> Path:
     """Return a directory for data that can be made again, created on demand.
 
@@ -53,7 +56,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def _base(variable: str, fallback: str) -> Path:
     # The XDG rule is spelled out for Linux because importing platformdirs costs more than a whole warm scan.
-    if sys.platform.startswith("linux"):
+    if _LINUX:
         given = os.environ.get(variable, "")
         return (Path(given) if os.path.isabs(given) else Path.home() / fallback) / "topcoat"
     import platformdirs

@@ -32,19 +32,19 @@ class Docker:
     cli: Tool
     containerd_store: bool = False
 
-    def run(self, *args: str | Path, input: bytes | None = None, timeout: float = 120) -> str:
+    def run(self, *args: str | Path, stdin: bytes | None = None, timeout: float = 120) -> str:
         """Run the docker CLI and return its stdout; raise ComponentError with its stderr."""
-        return self.cli(*args, input=input, timeout=timeout)
+        return self.cli(*args, stdin=stdin, timeout=timeout)
 
     def call(
-        self, *args: str | Path, input: bytes | None = None, timeout: float = 120
+        self, *args: str | Path, stdin: bytes | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run the docker CLI without raising on a failure."""
-        return self.cli.call(*args, input=input, timeout=timeout)
+        return self.cli.call(*args, stdin=stdin, timeout=timeout)
 
     def load(self, archive: bytes) -> None:
         """Load an image archive."""
-        self.run("load", input=archive)
+        self.run("load", stdin=archive)
 
     def has(self, name: str) -> bool:
         """Tell whether the daemon has an image of this name."""
@@ -104,20 +104,21 @@ def dockerd(
     containerd: Containerd,
     *,
     cli: Path,
-    buildx: Path | None,
     directory: Path,
     logs: Path,
+    buildx: Path | None = None,
     path: tuple[Path, ...] = (),
-    containerd_store: bool = False,
+    containerd_store: bool | None = None,
 ) -> Iterator[Docker]:
     """Run a Docker daemon on ``containerd``, with a bridge of its own and without touching the host's firewall.
 
     Containers reach each other and published ports work (through docker-proxy); the internet they do not reach.
+    ``containerd_store`` chooses the image store; ``None`` for an engine that has the classic one alone.
     """
     directory.mkdir(exist_ok=True)
     socket = directory / "docker.sock"
     config = directory / "daemon.json"
-    settings = {
+    settings: dict[str, object] = {
         "data-root": f"{directory}/data",
         "exec-root": f"{directory}/exec",
         "pidfile": f"{directory}/pid",
@@ -128,16 +129,13 @@ def dockerd(
         "ip-masq": False,
         "shutdown-timeout": 1,
         "group": "root",
-        **({"features": {"containerd-snapshotter": containerd_store}} if buildx else {"storage-driver": "overlay2"}),
     }
-    client = directory / "client"
-    env = {
-        "DOCKER_HOST": f"unix://{socket}",
-        "DOCKER_CONFIG": str(client),
-        "PATH": environment(cli.parent)["PATH"],
-    }
-    _client_config(client, buildx)
-    docker = Docker(name, env["DOCKER_HOST"], env, Tool(cli, environment(**env)), containerd_store)
+    if containerd_store is None:
+        settings["storage-driver"] = "overlay2"
+    else:
+        settings["features"] = {"containerd-snapshotter": containerd_store}
+    env = client_environment(directory, f"unix://{socket}", cli, buildx)
+    docker = Docker(name, env["DOCKER_HOST"], env, Tool(cli, environment(**env)), bool(containerd_store))
     with contextlib.ExitStack() as stack:
         device, network = stack.enter_context(bridge())
         settings |= {
@@ -159,12 +157,17 @@ def dockerd(
             _clear(docker)
 
 
-def _client_config(directory: Path, buildx: Path | None) -> None:
-    plugins = directory / "cli-plugins"
-    plugins.mkdir(parents=True)
-    (directory / "config.json").write_text("{}")
+def client_environment(directory: Path, host: str, cli: Path, buildx: Path | None = None) -> dict[str, str]:
+    """Return the environment in which ``docker`` is this CLI, talks to ``host``, and knows no login."""
+    config, programs = directory / "client", directory / "client-bin"
+    plugins = config / "cli-plugins"
+    for made in (plugins, programs):
+        made.mkdir(parents=True)
+    (config / "config.json").write_text("{}")
+    (programs / "docker").symlink_to(cli)
     if buildx is not None:
         (plugins / "docker-buildx").symlink_to(buildx)
+    return {"DOCKER_HOST": host, "DOCKER_CONFIG": str(config), "PATH": environment(programs)["PATH"]}
 
 
 def _clear(docker: Docker) -> None:

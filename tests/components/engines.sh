@@ -8,6 +8,7 @@
 # Exit 3: Go is missing. runc also needs gcc, pkg-config and libseccomp-dev.
 set -euo pipefail
 
+self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 root=${XDG_CACHE_HOME:-$HOME/.cache}/topcoat/engines
 
 declare -A version=(
@@ -114,7 +115,7 @@ ensure() (
 )
 
 main() {
-  local name
+  local name code=0
   if [ "${1-}" = --list ]; then
     for name in "${order[@]}"; do echo "$name ${version[$name]} $(directory "$name")"; done
     return
@@ -124,8 +125,13 @@ main() {
     [ -n "${version[$name]-}" ] || { echo "engines.sh: unknown engine $name; one of: ${order[*]}" >&2; return 2; }
   done
   mkdir -p "$root"
-  # No && or || around it: those would turn off set -e inside.
-  for name in "$@"; do ensure "$name"; done
+  if [ $# = 1 ]; then
+    ensure "$1"
+    return
+  fi
+  # A process each: "||" around the function would turn off set -e inside it.
+  for name in "$@"; do "$BASH" "$self" "$name" || code=$?; done
+  return $code
 }
 
 main "$@"

@@ -112,9 +112,7 @@ def docker20(scratch: Path, logs: Path) -> Iterator[Docker]:
     host.need_root("dockerd")
     program, cli = host.tool("dockerd", "docker.io"), _debian_docker_cli()
     with _started("containerd", daemons.containerd(None, None, scratch / "d20c", logs)) as containerd:
-        starting = daemons.dockerd(
-            "docker20", program, containerd, cli=cli, buildx=None, directory=scratch / "d20", logs=logs
-        )
+        starting = daemons.dockerd("docker20", program, containerd, cli=cli, directory=scratch / "d20", logs=logs)
         with _started("dockerd", starting) as running:
             yield running
 

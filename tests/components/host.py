@@ -49,16 +49,16 @@ def tool(name: str, component: str) -> Path:
 
 
 @functools.cache
-def _engines() -> dict[str, Path]:
+def _engines() -> dict[str, tuple[str, Path]]:
     listed = run_tool([_ENGINES_SCRIPT, "--list"], env=ENVIRON)
-    return {name: Path(directory) / "bin" for name, _, directory in map(str.split, listed.splitlines())}
+    return {name: (version, Path(place) / "bin") for name, version, place in map(str.split, listed.splitlines())}
 
 
 def engine(name: str) -> Path:
     """Return the directory with the programs of an engine built by ``engines.sh``; skip without it."""
-    directory = _engines()[name]
+    version, directory = _engines()[name]
     if not directory.is_dir():
-        unavailable(name, "it is not built (scripts/setup builds it, with Go)")
+        unavailable(f"{name} {version}", "it is not built (scripts/setup builds it, with Go)")
     return directory
 
 
@@ -72,12 +72,12 @@ def run_tool(
     command: list[str | Path],
     *,
     env: Mapping[str, str] | None = None,
-    input: bytes | None = None,
+    stdin: bytes | None = None,
     cwd: Path | None = None,
     timeout: float = 120,
 ) -> str:
     """Run a program and return its stdout without the last newline; raise ComponentError with its stderr."""
-    done = call_tool(command, env=env, input=input, cwd=cwd, timeout=timeout)
+    done = call_tool(command, env=env, stdin=stdin, cwd=cwd, timeout=timeout)
     if done.returncode:
         words = " ".join(map(str, command))
         raise ComponentError(f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -88,7 +88,7 @@ def call_tool(
     command: list[str | Path],
     *,
     env: Mapping[str, str] | None = None,
-    input: bytes | None = None,
+    stdin: bytes | None = None,
     cwd: Path | None = None,
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
@@ -100,7 +100,7 @@ def call_tool(
         timeout=timeout,
         capture_output=True,
         check=False,
-        **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
+        input=b"" if stdin is None else stdin,
     )
     stdout, stderr = (out.decode("utf-8", "backslashreplace") for out in (done.stdout, done.stderr))
     return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
@@ -109,18 +109,18 @@ def call_tool(
 class Tool:
     """A program with its environment and first arguments; calling it returns its stdout."""
 
-    def __init__(self, program: Path, env: Mapping[str, str], *first: str | Path) -> None:
-        self.command = [program, *first]
+    def __init__(self, program: str | Path, env: Mapping[str, str], *first: str | Path) -> None:
+        self.command: list[str | Path] = [program, *first]
         self.env = env
 
-    def __call__(self, *args: str | Path, input: bytes | None = None, timeout: float = 120) -> str:
-        return run_tool([*self.command, *args], env=self.env, input=input, timeout=timeout)
+    def __call__(self, *args: str | Path, stdin: bytes | None = None, timeout: float = 120) -> str:
+        return run_tool([*self.command, *args], env=self.env, stdin=stdin, timeout=timeout)
 
     def call(
-        self, *args: str | Path, input: bytes | None = None, timeout: float = 120
+        self, *args: str | Path, stdin: bytes | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run it without raising on a failure."""
-        return call_tool([*self.command, *args], env=self.env, input=input, timeout=timeout)
+        return call_tool([*self.command, *args], env=self.env, stdin=stdin, timeout=timeout)
 
 
 def environment(*path: Path, **extra: str) -> dict[str, str]:

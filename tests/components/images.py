@@ -42,7 +42,10 @@ NATIVE = f"linux/{_MACHINES.get(host_platform.machine(), host_platform.machine()
 class Loads(Protocol):
     """A daemon that ``docker load`` reaches."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Distinguishes the daemons of one test run."""
+        ...
 
     def has(self, name: str) -> bool:
         """Tell whether there is an image of this name."""

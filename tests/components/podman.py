@@ -10,26 +10,26 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.components.daemons import Docker, device_name, free_network
+from tests.components.daemons import Docker, client_environment, device_name, free_network
 from tests.components.host import Tool, environment, tool
 from tests.components.serve import answers, serve
 
 
 @dataclasses.dataclass(frozen=True)
 class Podman(Docker):
-    """Podman's service as a Docker-compatible daemon; ``run`` is the podman CLI, ``docker`` the docker CLI on its socket."""
+    """Podman and its Docker-compatible service: ``run`` is the podman CLI, ``docker`` the docker CLI on its socket."""
 
     docker: Tool = dataclasses.field(kw_only=True)
 
-    def run(self, *args: str | Path, input: bytes | None = None, timeout: float = 120) -> str:
+    def run(self, *args: str | Path, stdin: bytes | None = None, timeout: float = 120) -> str:
         """Run the podman CLI and return its stdout; raise ComponentError with its stderr."""
-        return self.cli(*args, input=input, timeout=timeout)
+        return self.cli(*args, stdin=stdin, timeout=timeout)
 
     def call(
-        self, *args: str | Path, input: bytes | None = None, timeout: float = 120
+        self, *args: str | Path, stdin: bytes | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run the podman CLI without raising on a failure."""
-        return self.cli.call(*args, input=input, timeout=timeout)
+        return self.cli.call(*args, stdin=stdin, timeout=timeout)
 
 
 def containers_environment(directory: Path, registries: Iterable[str]) -> dict[str, str]:
@@ -98,14 +98,7 @@ def podman(directory: Path, logs: Path, env: dict[str, str], docker_cli: Path) -
     program = tool("podman", "podman")
     socket = directory / "podman.sock"
     host = f"unix://{socket}"
-    client = directory / "client"
-    client.mkdir()
-    (client / "config.json").write_text("{}")
-    docker_env = {
-        "DOCKER_HOST": host,
-        "DOCKER_CONFIG": str(client),
-        "PATH": environment(docker_cli.parent)["PATH"],
-    }
+    docker_env = client_environment(directory, host, docker_cli)
     with serve(
         [program, "system", "service", "--time=0", host],
         log=logs / "podman.log",

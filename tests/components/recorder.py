@@ -17,10 +17,10 @@ _BUFFER = 1 << 18
 
 @dataclasses.dataclass
 class Exchange:
-    """One request and its answer. ``sent`` and ``received`` count body bytes as framed content, without chunk headers.
+    """One request and its answer.
 
-    ``started`` and ``answered`` are ``time.monotonic()`` at the request's head and the answer's head; ``status`` is 0 until
-    then.
+    ``headers`` are the request's, names in lower case. ``sent`` and ``received`` count the bytes of the bodies, without
+    chunk framing. ``started`` and ``answered`` are ``time.monotonic()`` at the two heads; ``status`` is 0 in between.
     """
 
     method: str
@@ -88,8 +88,8 @@ class Recording:
 class Recorder:
     """Listen on a free port of 127.0.0.1 and pass everything on to a server.
 
-    Requests and answers are relayed by two independent threads per connection, so ``100 Continue``, early answers, pipelined
-    and chunked messages pass as they come.
+    Two independent threads per connection relay requests and answers, so ``100 Continue``, early answers, pipelined and
+    chunked messages pass as they come.
     """
 
     def __init__(self) -> None:
@@ -172,11 +172,12 @@ class Recorder:
     def _requests(self, client: socket.socket, server: socket.socket, waiting: deque[Exchange]) -> None:
         source = _Source(client)
         with contextlib.suppress(OSError):
-            if not source.speaks_http():
+            if not source.begins().isalpha():
                 # A client that tries TLS first waits for the server's refusal.
                 for piece, _ in source.rest():
                     server.sendall(piece)
-            while head := source.head():
+            while source.begins():
+                head = source.head()
                 start, headers = _parse(head)
                 method, path, _ = start.split(" ", 2)
                 one = Exchange(method, path, headers, time.monotonic())
@@ -192,17 +193,17 @@ class Recorder:
     def _answers(self, server: socket.socket, client: socket.socket, waiting: deque[Exchange]) -> None:
         source = _Source(server)
         with contextlib.suppress(OSError):
-            while head := source.head():
+            while source.begins():
+                if not waiting:  # the refusal of what was no request
+                    for piece, _ in source.rest():
+                        client.sendall(piece)
+                    break
+                head = source.head()
                 start, headers = _parse(head)
                 status = int(start.split(" ", 2)[1])
                 if status < 200:
                     client.sendall(head)
                     continue
-                if not waiting:  # the refusal of what was no request
-                    client.sendall(head)
-                    for piece, _ in source.rest():
-                        client.sendall(piece)
-                    break
                 one = waiting.popleft()
                 one.status, one.answered = status, time.monotonic()
                 client.sendall(head)
@@ -231,17 +232,19 @@ class _Source:
     def _until(self, end: bytes) -> bytes:
         while end not in self._rest:
             if not self._more():
-                return b""
+                raise ConnectionError("the stream ends within a message")
         stop = self._rest.index(end) + len(end)
         taken, self._rest = self._rest[:stop], self._rest[stop:]
         return taken
 
-    def speaks_http(self) -> bool:
-        """Tell whether the stream begins like a method name, or is empty."""
-        return not (self._rest or self._more()) or self._rest[:1].isalpha()
+    def begins(self) -> bytes:
+        """Return the first byte of the next message, without taking it; empty at the end of the stream."""
+        if not self._rest:
+            self._more()
+        return self._rest[:1]
 
     def head(self) -> bytes:
-        """Return the next message head with its blank line; empty at the end of the stream."""
+        """Return the next message head with its blank line."""
         return self._until(b"\r\n\r\n")
 
     def body(self, headers: dict[str, str], *, none_without_length: bool) -> Iterator[tuple[bytes, int]]:
@@ -262,30 +265,24 @@ class _Source:
     def _exactly(self, size: int) -> Iterator[tuple[bytes, int]]:
         while size:
             if not self._rest and not self._more():
-                raise ConnectionError("the message ends within its body")
+                raise ConnectionError("the stream ends within a message")
             piece, self._rest = self._rest[:size], self._rest[size:]
             size -= len(piece)
             yield piece, len(piece)
 
     def _chunked(self) -> Iterator[tuple[bytes, int]]:
         while True:
-            line = self._line()
+            line = self._until(b"\r\n")
             size = int(line.split(b";")[0], 16)
             yield line, 0
             if size == 0:
                 break
             yield from self._exactly(size)
-            yield self._line(), 0
+            yield self._until(b"\r\n"), 0
         trailer = b""
         while trailer != b"\r\n":
-            trailer = self._line()
+            trailer = self._until(b"\r\n")
             yield trailer, 0
-
-    def _line(self) -> bytes:
-        line = self._until(b"\r\n")
-        if not line:
-            raise ConnectionError("the message ends within its body")
-        return line
 
 
 def _parse(head: bytes) -> tuple[str, dict[str, str]]:

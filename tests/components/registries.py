@@ -140,7 +140,7 @@ def _configured(
 def certificates(directory: Path) -> None:
     """Write ca.crt, ca.key, server.crt and server.key, the latter for 127.0.0.1 and localhost."""
     openssl = tool("openssl", "openssl")
-    key = ["-newkey", "rsa:2048", "-nodes"]
+    key: list[str | Path] = ["-newkey", "rsa:2048", "-nodes"]
     names = directory / "names"
     names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
 
@@ -150,7 +150,17 @@ def certificates(directory: Path) -> None:
     try:
         run("req", "-x509", *key, "-days", "30", "-subj", "/CN=topcoat test CA", "-keyout", "ca.key", "-out", "ca.crt")
         run("req", *key, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
-        signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", names]
+        signing: list[str | Path] = [
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-extfile",
+            names,
+        ]
         run("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
     except ComponentError as error:
         unavailable("openssl", str(error))

@@ -56,9 +56,9 @@ def serve(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends.
 
-    The block starts when ``ready`` answers true. ``timeout`` and ``grace`` (between SIGTERM and SIGKILL) are seconds. The
-    server also gets SIGTERM when the test run itself is killed. Raises ComponentError with the end of the log when the
-    server ends early or is not ready in time.
+    The block starts when ``ready`` answers true. ``timeout`` and ``grace`` (between SIGTERM and SIGKILL) are seconds.
+    The server also gets SIGTERM when the test run itself is killed. Raises ComponentError with the end of the log when
+    the server ends early or is not ready in time.
     """
     words = [str(word) for word in command]
     setpriv = shutil.which("setpriv")

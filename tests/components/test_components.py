@@ -202,7 +202,8 @@ def test_buildah_commits_and_pushes(registry: Registry, busybox_image: Image, bu
     buildah("push", target)
 
     path = target.removeprefix(registry.host).replace(":1", "/manifests/1")
-    assert registry.request("HEAD", f"/v2{path}").status == 200
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    assert registry.request("HEAD", f"/v2{path}", headers=accept).status == 200
 
 
 def test_containerd_pulls_and_runs(containerd: Containerd, registry: Registry, python_image: Image) -> None:

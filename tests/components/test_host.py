@@ -24,8 +24,8 @@ def test_a_missing_component_fails_where_all_are_required(monkeypatch: pytest.Mo
 
 def test_an_engine_that_is_not_built_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(host, "POLICY", "auto")
-    monkeypatch.setattr(host, "_engines", lambda: {"moby": tmp_path / "absent"})
-    with pytest.raises(pytest.skip.Exception, match="moby cannot be had"):
+    monkeypatch.setattr(host, "_engines", lambda: {"moby": ("2", tmp_path / "absent")})
+    with pytest.raises(pytest.skip.Exception, match="moby 2 cannot be had"):
         host.engine("moby")
 
 

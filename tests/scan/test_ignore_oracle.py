@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.components.host import ENVIRON
+from tests.scan.ignore_cases import CASES as TABLE
+from tests.scan.ignore_cases import MALFORMED, Case
 from tests.scan.oracle.client import Answer, Oracle
 
 from topcoat.errors import InvalidIgnorePattern
@@ -219,6 +221,22 @@ def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: O
         f"{pairs} pairs, {lists} lists, {refused} lines refused, {excluded_by_walk} differ from MatchesOrParentMatches"
     )
     assert refused
+
+
+@pytest.mark.parametrize("case", TABLE, ids=[case.title for case in TABLE])
+def test_the_table_of_cases_is_what_the_builders_do(ignore_oracle: Oracle, case: Case) -> None:
+    paths = [*case.out, *case.kept]
+    said = ignore_oracle.ask(case.content, map(os.fsencode, paths))
+    assert not said.error
+    assert [path for path, excluded in zip(paths, said.walked, strict=True) if excluded] == list(case.out)
+
+
+@pytest.mark.parametrize(("title", "content"), MALFORMED, ids=[title for title, _ in MALFORMED])
+def test_the_table_of_malformed_lines_is_what_the_builders_refuse(
+    ignore_oracle: Oracle, title: str, content: bytes
+) -> None:
+    said = ignore_oracle.ask(content)
+    assert said.error or not said.valid
 
 
 def test_a_real_tree_is_walked_as_the_listed_one(ignore_oracle: Oracle, tmp_path: Path) -> None:

@@ -28,9 +28,7 @@ def test_sessions_may_be_empty_and_ids_may_hold_colons() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text", ["", "app", "local://app", "://s/app", "local://s/", "local:/s/a", "local://s/a b"]
-)
+@pytest.mark.parametrize("text", ["", "app", "local://app", "://s/app", "local://s/", "local:/s/a", "local://s/a b"])
 def test_anything_else_is_an_error_under_both_names(text: str) -> None:
     with pytest.raises(InvalidHandle, match="scheduler://session/app_id"):
         parse_app_handle(text)

@@ -66,6 +66,4 @@ def test_a_macro_where_nothing_fills_it_in_is_an_error(role: Role, where: str) -
 
 
 def test_macros_in_their_places_pass() -> None:
-    check_macros(
-        Role("a", "img", args=[macros.app_id], env={"A": macros.app_id}, metadata={"k": macros.app_id})
-    )
+    check_macros(Role("a", "img", args=[macros.app_id], env={"A": macros.app_id}, metadata={"k": macros.app_id}))

@@ -99,9 +99,7 @@ def test_text_becomes_typed_values_without_defaults(opts: runopts) -> None:
     assert opts.cfg_from_str("") == {}
 
 
-def test_an_unknown_option_in_text_is_logged_and_left_out(
-    opts: runopts, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unknown_option_in_text_is_logged_and_left_out(opts: runopts, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "topcoat.specs"):
         assert opts.cfg_from_str("nope=1,queue=q") == {"queue": "q"}
     assert "unknown run option 'nope', ignored" in caplog.text
@@ -118,9 +116,7 @@ def test_a_command_line_can_refuse_unknown_options(opts: runopts) -> None:
 
 
 def test_text_of_the_wrong_type_is_named(opts: runopts) -> None:
-    with pytest.raises(
-        InvalidRunConfigException, match=r"'cluster_id' must be a int: 'x' is not a whole number"
-    ):
+    with pytest.raises(InvalidRunConfigException, match=r"'cluster_id' must be a int: 'x' is not a whole number"):
         opts.cfg_from_str("cluster_id=x")
 
 
@@ -159,9 +155,7 @@ def test_merging_makes_a_new_object_and_the_right_side_wins(opts: runopts) -> No
         (set, None, False, "no run option can be a set"),
     ],
 )
-def test_a_wrong_declaration_is_an_error(
-    type_: object, default: CfgVal, required: bool, message: str
-) -> None:
+def test_a_wrong_declaration_is_an_error(type_: object, default: CfgVal, required: bool, message: str) -> None:
     with pytest.raises(InvalidRunConfigException, match=message):
         runopts().add("opt", type_=type_, help="", default=default, required=required)
 

@@ -117,9 +117,7 @@ def test_what_is_neither_is_an_error_that_says_how_to_write_it(text: str, messag
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "projects", [{"": ""}, {" ": ""}, {"a": None}, {"a": 5}, {None: ""}, {"a\0": ""}, {"a": "\0"}]
-)
+@pytest.mark.parametrize("projects", [{"": ""}, {" ": ""}, {"a": None}, {"a": 5}, {None: ""}, {"a\0": ""}, {"a": "\0"}])
 def test_a_workspace_that_cannot_be_used_is_refused_when_made(projects: dict[str, str]) -> None:
     with pytest.raises(InvalidWorkspace):
         Workspace(projects)

@@ -48,7 +48,8 @@ def torchrun(
 ) -> specs.AppDef:
     """Run a script or module on one or more nodes by torchrun.
 
-    For example: topcoat run dist.torchrun -j 2x8 --script main.py. Processes meet at the first replica, at rdzv_port; on a single node, at a free port.
+    For example: topcoat run dist.torchrun -j 2x8 --script main.py. Processes meet at the first replica, at
+    rdzv_port; on a single node, at a free port.
 
     Args:
         script_args: arguments of the script or module

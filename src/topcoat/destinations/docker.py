@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery, note_delivery
+from topcoat.destinations.bases import BaseLookup
 from topcoat.destinations.engine import connect, engine_errors
 from topcoat.errors import DaemonError, ImageNotFound
 from topcoat.oci.config import ImageConfig
@@ -19,11 +20,13 @@ from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Manifest
 from topcoat.oci.patch import CodeLayer, PatchedImage
+from topcoat.oci.reference import Reference
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
 from topcoat.pack.layer import Compression
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
 from topcoat.pack.tar import END, Ownership, header, padding
+from topcoat.registry.clients import Clients
 from topcoat.scan.snapshot import Entry
 
 if TYPE_CHECKING:
@@ -41,12 +44,14 @@ class DockerDestination:
     # Nothing travels, so nothing is compressed.
     compression: Compression = "none"
 
-    def __init__(self, client: DockerClient, repository: str = REPOSITORY) -> None:
+    def __init__(self, client: DockerClient, clients: Clients, repository: str = REPOSITORY) -> None:
+        """Load into the engine of *client*; *clients* look up bases that the engine does not have."""
         self._client = client
+        self._bases = BaseLookup(clients)
         self._repository = repository
 
     def find_base(self, name: str, platform: str) -> Base:
-        """Return the base as the engine has it; it is pulled only where the engine does not.
+        """Return the base as the engine has it, else as its registry has it; nothing is pulled yet.
 
         Raises:
             ImageNotFound: neither the engine nor a registry has it.
@@ -54,10 +59,9 @@ class DockerDestination:
         """
         found = self._inspect(name)
         if found is None:
-            self._pull(name, platform)
-            found = self._inspect(name)
-        if found is None:
-            raise ImageNotFound(f"the container engine has no image {name}", hint=f"docker pull {name}")
+            if name.startswith("sha256:"):
+                raise ImageNotFound(f"the container engine has no image {name}", hint="docker images --no-trunc")
+            return self._bases.find(name, platform or self._platform())
         config = _config(found)
         # The engine has these layers, and recognises them by the diff ids of the config; their sizes do not matter.
         layers = tuple(Descriptor(OCI_LAYER, diff_id, 1) for diff_id in config.diff_ids)
@@ -65,12 +69,17 @@ class DockerDestination:
         return Base(name, "", manifest, config)
 
     def confirm_base(self, base: Base) -> Base:
-        """Return *base*: an engine is never asked ahead of time."""
-        return base
+        """Return *base*, or what its name stands for by now, where it is a registry that holds it."""
+        return self._bases.confirm(base)
 
     def image_name(self, tag: str) -> str:
         """Return the local name of the image with *tag*."""
         return f"{self._repository}:{tag}"
+
+    def image_id(self, name: str) -> str | None:
+        """Return the id of the image that the engine has as *name*, None where it has none."""
+        found = self._inspect(name)
+        return str(found["Id"]) if found else None
 
     def begin(self, build: ImageBuild, context: str) -> None:
         """Do nothing: there are no round trips to save."""
@@ -86,11 +95,13 @@ class DockerDestination:
         there = self._inspect(name)
         if there is not None:
             return Delivered(str(there["Id"]))
+        if build.base.digest:
+            self._pull(build.base)
         where = (str(self._client.api.base_url), self._repository, context)
         pieces, stacked = self._plan(build, last_delivery(*where))
         archive = _Archive(build, pieces, stacked, name)
         with engine_errors(f"loading {name}"):
-            for line in self._client.api.load_image(archive.blocks()):
+            for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
                 if line.get("error"):
                     raise DaemonError(f"the container engine cannot load {name}: {line['error']}")
         loaded = self._inspect(name)
@@ -132,22 +143,24 @@ class DockerDestination:
 
         with engine_errors(f"looking up {name}"):
             try:
-                found: dict[str, Any] = self._client.api.inspect_image(name)
+                found: dict[str, Any] = self._client.api.inspect_image(name)  # type: ignore[no-untyped-call]
             except NotThere:
                 return None
             return found
 
-    def _pull(self, name: str, platform: str) -> None:
-        from docker.errors import ImageNotFound as NotThere
+    def _platform(self) -> str:
+        with engine_errors("asking for its version"):
+            version = self._client.version()
+        return f"{version.get('Os') or 'linux'}/{version.get('Arch') or 'amd64'}"
 
-        with engine_errors(f"pulling {name}"):
-            try:
-                self._client.images.pull(name, platform=platform or None)
-            except NotThere as error:
-                raise ImageNotFound(
-                    f"neither the container engine nor the registry has the image {name}: {error.explanation}",
-                    hint="check the name, and `docker login` if the repository is private",
-                ) from error
+    def _pull(self, base: Base) -> None:
+        """Pull the very image that was looked up, and give it the name that it was looked up by."""
+        reference = Reference.parse(base.name)
+        pinned = f"{reference.name}@{base.digest}"
+        with engine_errors(f"pulling {base.name}"):
+            self._client.images.pull(pinned, platform=str(base.config.platform))
+            if reference.tag:
+                self._client.api.tag(pinned, reference.name, reference.tag)
 
 
 def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:

@@ -157,7 +157,7 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
         ) from None
     if not isinstance(document, dict):
         raise InvalidImage(f"expected a manifest and got JSON that is not an object: {data[:60]!r}")
-    if document.get("schemaVersion") == 1 or "manifest.v1+" in declared:
+    if document.get("schemaVersion") == 1 or "docker.distribution.manifest.v1+" in declared:
         raise InvalidImage(
             "the manifest is of schema 1, which registries and engines have given up",
             hint="pull the image and push it again with a Docker of the last years",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 from topcoat.registry.client import RegistryClient
 from topcoat.registry.credentials import Keyring
@@ -16,6 +17,8 @@ class Clients:
         self._keyring = keyring or Keyring()
         self._lock = threading.Lock()
         self._clients: dict[str, RegistryClient] = {}
+        # Whoever makes one inside another object seldom has a moment to close it.
+        weakref.finalize(self, _close, self._clients)
 
     def __call__(self, registry: str) -> RegistryClient:
         """Return the client of *registry* (``host[:port]``)."""
@@ -27,6 +30,14 @@ class Clients:
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+            _close(self._clients)
+
+
+def _close(clients: dict[str, RegistryClient]) -> None:
+    for client in clients.values():
+        client.close()
+    clients.clear()
+
+    def __del__(self) -> None:
+        # Whoever holds one may have no moment of its own to close it: a scheduler, say.
+        self.close()

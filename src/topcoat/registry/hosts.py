@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+_ETC = "/etc"
 _HUB_ENDPOINT = "registry-1.docker.io"
 _HUB_NAMES = frozenset({"docker.io", "index.docker.io", _HUB_ENDPOINT})
 
@@ -118,7 +119,7 @@ def _in_networks(name: str, networks: list[str]) -> bool:
 
 
 def _daemon_files() -> Iterator[str]:
-    yield "/etc/docker/daemon.json"
+    yield os.path.join(_ETC, "docker", "daemon.json")
     yield os.path.join(_config_home(), "docker", "daemon.json")
     yield os.path.join(os.path.expanduser("~"), ".docker", "daemon.json")
 
@@ -128,10 +129,10 @@ def _certs_directories(registry: str) -> Iterator[str]:
     host = registry.replace(":", "") if os.name == "nt" else registry
     home, config = os.path.expanduser("~"), _config_home()
     for root in (
-        "/etc/docker/certs.d",
+        os.path.join(_ETC, "docker", "certs.d"),
         os.path.join(home, ".docker", "certs.d"),
         os.path.join(config, "docker", "certs.d"),
-        "/etc/containers/certs.d",
+        os.path.join(_ETC, "containers", "certs.d"),
         os.path.join(config, "containers", "certs.d"),
     ):
         yield os.path.join(root, host)
@@ -160,7 +161,7 @@ def _json(path: str) -> object:
 
 def _containerd(registry: str) -> Host:
     """Return what containerd's hosts.toml says of *registry* itself (mirrors are not followed)."""
-    directory = os.path.join("/etc/containerd/certs.d", registry)
+    directory = os.path.join(_ETC, "containerd", "certs.d", registry)
     path = os.path.join(directory, "hosts.toml")
     document = _toml(path)
     tables = document.get("host")

@@ -136,10 +136,11 @@ class IgnoreRules:
                 rules += _read(name, number, line)
             except ValueError as error:
                 shown = line.strip().decode(errors="backslashreplace")
-                wrong.append(f"{name}:{number}: {shown if len(shown) < 80 else shown[:77] + '...'}: {error}")
+                shown = shown if len(shown) < 80 else shown[:77] + "..."
+                wrong.append(f"{name}:{number}: malformed pattern {shown}: {error}")
         if wrong:
             raise InvalidIgnorePattern(
-                f"malformed ignore pattern{'s' if wrong[1:] else ''}:\n  " + "\n  ".join(wrong),
+                "\n".join(wrong),
                 hint="a class is [abc], [a-z] or [^a-z]; a backslash makes the next character a plain one",
             )
         return cls(tuple(rules))

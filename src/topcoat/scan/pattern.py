@@ -49,7 +49,7 @@ def compile_pattern(pattern: str) -> Term:
         ValueError: the pattern is malformed; the message says what is wrong with it.
     """
     if not _well_formed(pattern):
-        raise ValueError("an unfinished or empty class, or a backslash at the end")
+        raise ValueError("a class that is not like [a-z], or a backslash at the end")
     kind, expression = _expression(pattern)
     if kind == "exact":
         return Term("", re.escape(pattern) + r"\Z")

@@ -94,7 +94,7 @@ def parse(expression: str) -> list[list[Piece]]:
             at, repeated = wildcard.end(), True
         elif count := _COUNT.match(expression, at):
             if was_repeated or not pieces:
-                raise ValueError(f"{count[0]} repeats nothing, because braces are not escaped here")
+                raise ValueError(f"{count[0]} has nothing to repeat; \\{{ is a brace")
             pieces[-1] = _repeat(pieces[-1], count)
             at, repeated = count.end(), True
         elif char == "[":
@@ -125,7 +125,7 @@ def _repeat(piece: Piece, count: re.Match[str]) -> Piece:
             break
         room //= number
     if least > bound or room == 0:
-        raise ValueError(f"{count[0]} is not a repeat count, because braces are not escaped here")
+        raise ValueError(f"{count[0]} is no way to repeat; \\{{ is a brace")
     return Piece(f"(?:{piece.source}){{{least},{'' if most is None else most}}}", counts=counts)
 
 

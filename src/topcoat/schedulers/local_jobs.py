@@ -2,8 +2,8 @@
 
 ``<state>/jobs/<app_id>/`` holds ``job.json`` (what was asked for, written once), ``status.json`` (how it goes,
 written by the supervisor), ``code/`` (the snapshot that it runs) and ``logs/``. The supervisor reads from
-``job.json`` ``retries`` (role to ``policy`` and ``max``) and ``replicas`` (``role``, ``id``, ``args``, ``env``,
-``cwd``, ``stdout``, ``stderr``, ``combined``, ``error_file``).
+``job.json`` ``grace`` (seconds between SIGTERM and SIGKILL), ``retries`` (role to ``policy`` and ``max``) and
+``replicas`` (``role``, ``id``, ``args``, ``env``, ``cwd``, ``stdout``, ``stderr``, ``combined``, ``error_file``).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 
 from topcoat.errors import SchedulerError, StateError
 from topcoat.schedulers.process import host_identity, run, signal_group, start_mark
+from topcoat.schedulers.replica import GRACE
 from topcoat.schedulers.supervisor import HEARTBEAT, STARTED, STATUS, command
 from topcoat.specs import AppState, is_terminal
 from topcoat.state import state_dir, write_atomic
 
+_START_TIMEOUT = 300
 _LOST = "its supervisor has died: the machine was restarted, or the process was killed"
 _NEVER_STARTED = "it was never started: the command that submitted it was killed"
 
@@ -76,10 +78,23 @@ def start(app_id: str, job: dict[str, Any]) -> None:
             os.makedirs(os.path.dirname(replica["stdout"]), exist_ok=True)
     except OSError as error:
         raise StateError(f"cannot keep the job in {error.filename or home}: {error.strerror}") from error
-    me = os.getpid()
-    facts = {**job, "app_id": app_id, "host": host_identity(), "launcher": [me, start_mark(me)], "created": time.time()}
+    facts = {
+        "grace": GRACE,
+        **job,
+        "app_id": app_id,
+        "host": host_identity(),
+        "launcher": [os.getpid(), start_mark(os.getpid())],
+        "created": time.time(),
+    }
     write_atomic(home / "job.json", json.dumps(facts, default=str).encode())
-    done = run(command(str(home / "job.json")))
+    try:
+        done = run(command(str(home / "job.json")), timeout=_START_TIMEOUT)
+    except BaseException:
+        # Interrupted half-way: nobody would know the job's handle.
+        begun = load(app_id)
+        if begun is not None:
+            cancel(begun)
+        raise
     if done.stdout != STARTED:
         shutil.rmtree(home, ignore_errors=True)
         raise SchedulerError(f"the job's supervisor cannot be started: {done.stderr.strip() or done.exit_code}")

@@ -94,6 +94,9 @@ def make_request(
                 **visible.get((role.name, replica_id), {}),
                 **replica.env,
             }
+            if role.workspace and os.environ.get("PYTHONPATH"):
+                # The workspace comes first; it does not hide what the user has besides.
+                env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), os.environ["PYTHONPATH"])))
             env["PATH"] = _path(replica.env.get("PATH", ""), cwd, first=bool(cfg.get("prepend_cwd")))
             request.role_params[role.name].append(
                 ReplicaParam(

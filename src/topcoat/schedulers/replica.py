@@ -21,6 +21,7 @@ class Replica:
 
     Args:
         spec: its entry in the job file (``local_jobs``).
+        grace: seconds between SIGTERM and SIGKILL.
 
     Attributes:
         state: name of an ``AppState``.
@@ -31,8 +32,9 @@ class Replica:
         asked: whether its process was asked to end.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], grace: float = GRACE) -> None:
         self._spec = spec
+        self._grace = grace
         self.role: str = spec["role"]
         self.name = f"{spec['role']}/{spec['id']}"
         self.logs = {name: LogFile(spec[name]) for name in ("stdout", "stderr", "combined")}
@@ -97,9 +99,9 @@ class Replica:
         return self.exit_code is not None
 
     def terminate(self) -> None:
-        """Ask the process to end; it has ``GRACE`` seconds to do so."""
+        """Ask the process to end; by force when its time of grace is over."""
         if self._process is not None and not self.asked:
-            self.asked, self._kill_at = True, time.monotonic() + GRACE
+            self.asked, self._kill_at = True, time.monotonic() + self._grace
             signal_group(self._process.pid, signal.SIGTERM)
 
     def close(self) -> None:

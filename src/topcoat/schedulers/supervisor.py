@@ -65,7 +65,7 @@ class Job:
             job = json.load(file)
         self._status = os.path.join(os.path.dirname(job_file), STATUS)
         self._retries: dict[str, dict[str, object]] = job["retries"]
-        self._replicas = [Replica(spec) for spec in job["replicas"]]
+        self._replicas = [Replica(spec, job["grace"]) for spec in job["replicas"]]
         self._selector = selectors.DefaultSelector()
         self._restarts: dict[str, int] = {}
         self._outcome, self._msg, self._saved = "", "", 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from topcoat.specs.cfg import CfgVal
 from topcoat.specs.role import Role
@@ -45,6 +45,8 @@ class AppDryRunInfo(Generic[T]):
         self._app: AppDef | None = None
         self._cfg: Mapping[str, CfgVal] = {}
         self._scheduler: str | None = None
+        # What ``Runner.schedule`` carries out first (``topcoat.workspace.api.WorkspacePlan``).
+        self._workspace_plan: Any = None
 
     @property
     def app(self) -> AppDef | None:

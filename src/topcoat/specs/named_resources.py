@@ -61,6 +61,10 @@ class NamedResources(Mapping[str, Resource]):
 
 
 def _from_plugin(entry: EntryPoint) -> Resource:
+    if entry.group.startswith("torchx."):
+        from topcoat.compat import install_as_torchx_if_missing
+
+        install_as_torchx_if_missing()
     try:
         made: Any = entry.load()()
         if isinstance(made, Resource):

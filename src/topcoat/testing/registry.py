@@ -15,7 +15,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
@@ -31,6 +31,10 @@ from topcoat.oci.manifest import (
     Manifest,
 )
 from topcoat.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from topcoat.testing.registry_routes import Upload
+    from topcoat.testing.registry_server import Server
 
 QUIRKS = {
     "accepts-broken": "a manifest is stored even if its blobs are missing",
@@ -103,7 +107,7 @@ class FakeRegistry:
         requests: what was asked and answered, in that order.
         repositories: what is stored, by name.
         blobs: content by digest.
-        uploads: sessions that are open: repository and content by id.
+        uploads: sessions that are open, by id.
     """
 
     def __init__(
@@ -150,7 +154,7 @@ class FakeRegistry:
         self.requests: list[RecordedRequest] = []
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
-        self.uploads: dict[str, tuple[str, bytearray]] = {}
+        self.uploads: dict[str, Upload] = {}
         self.tokens: dict[str, tuple[frozenset[tuple[str, str]], float]] = {}
         self.lock = threading.RLock()
         self.host = ""
@@ -158,7 +162,7 @@ class FakeRegistry:
         self.scheme = "https" if tls else "http"
         self._tls = tls
         self._faults: list[Fault] = []
-        self._servers: list[tuple[object, threading.Thread]] = []
+        self._servers: list[Server] = []
 
     def __enter__(self) -> FakeRegistry:
         from topcoat.testing.registry_server import Server
@@ -168,7 +172,7 @@ class FakeRegistry:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self._tls)
         self._servers = [Server(self, storage=storage, tls=context) for storage in (False, True)]
-        self.host, self.storage_host = (server.host for server in self._servers)
+        self.host, self.storage_host = [server.host for server in self._servers]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -281,3 +285,8 @@ class FakeRegistry:
                 if fault.method in ("", method) and fault.path in path:
                     return self._faults.pop(place)
         return None
+
+    def record(self, method: str, path: str, status: int, sent: int, headers: Mapping[str, str], host: str) -> None:
+        """Note a request that is being answered."""
+        with self.lock:
+            self.requests.append(RecordedRequest(method, path, status, sent, headers, host))

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from topcoat.build import plan_image
-from topcoat.destinations.base import ImageBuild, ImageDestination
+from topcoat.destinations.docker import DockerDestination, push_image
+from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import InvalidRunConfigException
 from topcoat.notices import notice
 from topcoat.oci.reference import Reference
+from topcoat.registry.clients import Clients
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.workspace.api import WorkspaceMixin, set_image
-from topcoat.workspace.image_options import image_options, image_opts, image_repository
+from topcoat.workspace.image_options import build_args, image_options, image_opts, image_repository
+from topcoat.workspace.image_plans import (
+    TORCHX_DOCKERFILE,
+    Builder,
+    DockerfilePlan,
+    ImagePlan,
+    ImagePlans,
+    PatchPlan,
+    find_dockerfile,
+    plan_dockerfile,
+)
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.destinations.docker import DockerDestination
-    from topcoat.destinations.registry import RegistryDestination
-    from topcoat.registry.clients import Clients
-
-TORCHX_DOCKERFILE = "Dockerfile.torchx"
-
-
-class _Prepared(NamedTuple):
-    """An image that was packed for a registry and not pushed yet."""
-
-    build: ImageBuild
-    context: str
+__all__ = ["TORCHX_DOCKERFILE", "DockerWorkspaceMixin"]
 
 
 class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
@@ -37,6 +40,9 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     With the run option ``image_repo`` the image goes to that repository and no container engine is used; without it,
     or where jobs run on this machine's engine, it is loaded there. ``.dockerignore`` and ``.torchxignore`` decide what
     is left out.
+
+    A workspace with a ``Dockerfile.torchx`` is built by the container engine instead, from that file, with the build
+    arguments ``IMAGE`` (the role's image), ``WORKSPACE`` (the workspace's path) and those of ``build_args``.
 
     Log in with ``docker login`` for repositories that ask for it.
     """
@@ -50,8 +56,9 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         """Pass *docker_client* to use an engine other than the one the docker command line would use."""
         super().__init__(*args, **kwargs)
         self.__docker_client = docker_client
+        self._client_was_given = docker_client is not None
         self._clients: Clients | None = None
-        self._prepared: dict[str, _Prepared] = {}
+        self._prepared: dict[str, PatchPlan] = {}
 
     @property
     def _docker_client(self) -> DockerClient:
@@ -116,13 +123,13 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         for image, (repository, tag) in images_to_push.items():
             prepared = self._prepared.get(image)
             if prepared is None:
-                self._push_from_engine(image, repository, tag)
+                push_image(self._docker_client, image, repository, tag)
             else:
                 destination = self._registry(Reference.parse(repository))
                 destination.deliver(prepared.build._replace(tag=tag), prepared.context)
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> ImagePlans | None:
-        """Name the images that the roles will run; nothing is packed, loaded or pushed."""
+        """Name the images that the roles will run; nothing is packed, built, loaded or pushed."""
         if not self._hooks_are_those_of(DockerWorkspaceMixin):
             return None
         plans: dict[tuple[str, Workspace], ImagePlan] = {}
@@ -131,89 +138,71 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
                 continue
             key = (role.image, role.workspace)
             if key not in plans:
-                destination = self._destination(cfg)
-                build = self._plan(role.image, role.workspace, destination, cfg)
-                plans[key] = ImagePlan(build, destination, str(role.workspace))
+                plans[key] = self._plan(role.image, role.workspace, cfg)
             set_image(role, plans[key].image)
         return ImagePlans(list(plans.values()))
 
-    def _destination(self, cfg: Mapping[str, CfgVal]) -> ImageDestination:
-        repository = self._repository(cfg)
-        return self._engine() if repository is None else self._registry(repository)
-
-    def _repository(self, cfg: Mapping[str, CfgVal]) -> Reference | None:
-        return None if self._runs_on_engine else image_repository(cfg)
-
-    def _engine(self) -> DockerDestination:
-        from topcoat.destinations.docker import DockerDestination
-
-        return DockerDestination(self._docker_client)
-
-    def _registry(self, repository: Reference) -> RegistryDestination:
-        from topcoat.destinations.registry import RegistryDestination
-        from topcoat.registry.clients import Clients
-
-        if self._clients is None:
-            self._clients = Clients()
-        return RegistryDestination(repository, self._clients, notify=notice)
+    def _plan(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> PatchPlan | DockerfilePlan:
+        options, context = image_options(cfg), str(workspace)
+        repository = None if self._runs_on_engine else image_repository(cfg)
+        dockerfile = find_dockerfile(workspace)
+        plan: PatchPlan | DockerfilePlan
+        if dockerfile is None:
+            destination = self._engine() if repository is None else self._registry(repository)
+            build = plan_image(workspace, image, destination, options)
+            scanned, plan = build.scan, PatchPlan(build, destination, context)
+        else:
+            scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes))
+            plan = plan_dockerfile(
+                scanned,
+                dockerfile,
+                image,
+                workspace,
+                self._builder(quiet=bool(cfg.get("quiet"))),
+                build_args=build_args(cfg),
+                platform=options.platform,
+                rebuild=bool(cfg.get("rebuild")),
+                repository=repository,
+            )
+        for warning in scanned.warnings:
+            notice(warning)
+        return plan
 
     def _build(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:
-        """Build at once: into the engine, or packed and ready to be pushed; return the image's id."""
-        repository, context = self._repository(cfg), str(workspace)
-        if repository is None:
-            engine = self._engine()
-            return engine.deliver(self._plan(image, workspace, engine, cfg), context).image
-        registry = self._registry(repository)
-        build = self._plan(image, workspace, registry, cfg)._replace(spool={})
-        image_id = registry.prepare(build, context)
-        self._prepared[image_id] = _Prepared(build, context)
+        """Build at once, into the engine or into a spool that is ready to be pushed; return the image's id."""
+        plan = self._plan(image, workspace, cfg)
+        if isinstance(plan, DockerfilePlan):
+            return plan.build()
+        if not isinstance(plan.destination, RegistryDestination):
+            return plan.destination.deliver(plan.build, plan.context).image
+        build = plan.build._replace(spool={})
+        image_id = plan.destination.prepare(build, plan.context)
+        self._prepared[image_id] = plan._replace(build=build)
         return image_id
 
-    def _plan(
-        self, image: str, workspace: Workspace, destination: ImageDestination, cfg: Mapping[str, CfgVal]
-    ) -> ImageBuild:
-        build = plan_image(workspace, image, destination, image_options(cfg))
-        for warning in build.scan.warnings:
-            notice(warning)
-        return build
+    def _engine(self) -> DockerDestination:
+        return DockerDestination(self._docker_client, self._registries)
 
-    def _push_from_engine(self, image: str, repository: str, tag: str) -> None:
-        from topcoat.destinations.docker import push_image
+    def _registry(self, repository: Reference) -> RegistryDestination:
+        return RegistryDestination(repository, self._registries, notify=notice)
 
-        push_image(self._docker_client, image, repository, tag)
-
-
-class ImagePlan(NamedTuple):
-    """One image that is planned."""
-
-    build: ImageBuild
-    destination: ImageDestination
-    context: str
+    def _builder(self, *, quiet: bool) -> Builder:
+        say = _silent if quiet else _to_stderr
+        return Builder(self._docker_client, self._engine(), self._registries, not self._client_was_given, say)
 
     @property
-    def image(self) -> str:
-        """The name that the image will have."""
-        return self.destination.image_name(self.build.tag)
+    def _registries(self) -> Clients:
+        if self._clients is None:
+            self._clients = Clients()
+        return self._clients
 
 
-class ImagePlans:
-    """The images that an application needs."""
+def _silent(line: str) -> None:
+    """Drop a line of build output."""
 
-    def __init__(self, plans: list[ImagePlan]) -> None:
-        self._plans = plans
 
-    def carry_out(self) -> None:
-        """Deliver every image that is not there yet."""
-        for plan in self._plans:
-            plan.destination.deliver(plan.build, plan.context)
-
-    def lines(self) -> list[str]:
-        """Describe the plan, a line for each image."""
-        return [
-            f"{plan.image}: {len(plan.build.scan.snapshot)} entries, {plan.build.scan.snapshot.size} bytes of "
-            f"{plan.context} in {plan.build.changes.working_dir}, over {plan.build.base.name}"
-            for plan in self._plans
-        ]
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _required(repository: Reference | None, role: Role) -> Reference:

@@ -41,7 +41,23 @@ def image_opts() -> runopts:
     )
     opts.add("pythonpath", type_=bool, default=True, help="put the code, and its src/, before installed packages")
     opts.add("hot", type_=bool, default=True, help="carry small edits in one layer on top")
+    opts.add(
+        "build_args", type_=dict[str, str], default=None, help="build arguments for Dockerfile.torchx, as k:v,k2:v2"
+    )
+    opts.add("rebuild", type_=bool, default=False, help="build Dockerfile.torchx even if nothing has changed")
     return opts
+
+
+def build_args(cfg: Mapping[str, CfgVal]) -> dict[str, str]:
+    """Return the build arguments that *cfg* gives.
+
+    Raises:
+        InvalidRunConfigException: not a mapping of strings.
+    """
+    value = cfg.get("build_args") or {}
+    if not isinstance(value, dict):
+        raise InvalidRunConfigException(f"build_args is {value!r}", hint="-cfg build_args=NAME:VALUE,NAME2:VALUE2")
+    return {str(key): str(text) for key, text in value.items()}
 
 
 def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:

@@ -1,0 +1,156 @@
+"""From an edited file to an image in a registry: topcoat beside its peers, in one run.
+
+`python -m benchmarks.edit_loop [--edits N] [--files N] [--megabytes N] [--only NAME ...] [--json FILE]`
+
+Each peer lays the same workspace over the same base and pushes it to the same registry on loopback: first from nothing
+(cold), then after one line was changed (edit), then with nothing changed. Every figure is a whole process or chain of
+processes, as a user would wait for it; edit and no-op are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.rig import Rig, rig, seconds, torchx_python
+from benchmarks.workloads import edit_line, make_workspace
+from tests.components import host
+from tests.components.images import Image, Pushed
+from tests.components.rootfs import python_layers
+
+_TORCHX = """
+import sys
+from torchx.specs import AppDef, Role
+from torchx.workspace.docker_workspace import DockerWorkspaceMixin
+workspace, image, repo = sys.argv[1:]
+mixin, role = DockerWorkspaceMixin(), Role("r", image)
+cfg = {"image_repo": repo, "quiet": True}
+mixin.build_workspace_and_update_role(role, workspace, cfg)
+mixin.push_images(mixin.dryrun_push_images(AppDef("a", [role]), cfg))
+"""
+
+
+class Figures(NamedTuple):
+    """Seconds."""
+
+    cold: float
+    edit: float
+    noop: float
+
+
+class Peer(NamedTuple):
+    """A way to get the workspace into the registry."""
+
+    name: str
+    push: Callable[[Path], object]
+
+
+def peers(running: Rig, base: Pushed) -> list[Peer]:
+    """Return topcoat and the tools it is measured against."""
+    registry, scratch = running.registry, running.scratch
+    cache = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "XDG_CONFIG_HOME": str(scratch / "config")}
+    dockerfile = scratch / "Dockerfile"
+    dockerfile.write_text(f"FROM {base.reference}\nCOPY . .\n")
+    layer = scratch / "layer.tar"
+    crane = host.engine("crane") / "crane"
+    with_torchx = str(torchx_python())
+
+    def repository(name: str) -> str:
+        return f"{registry.host}/{name}"
+
+    def topcoat(workspace: Path) -> None:
+        build = [sys.executable, "-m", "topcoat", "build", "--image", base.reference]
+        _run([*build, "--image-repo", repository("topcoat"), "--workspace", str(workspace)], env=cache)
+
+    def torchx(workspace: Path) -> None:
+        script = [with_torchx, "-W", "ignore", "-c", _TORCHX]
+        env = {**os.environ, **running.docker20.env}
+        _run([*script, f"file://{workspace}", base.reference, repository("torchx")], env=env)
+
+    def classic(workspace: Path) -> None:
+        name = f"{repository('classic')}:t"
+        env = {**os.environ, **running.docker20.env, "DOCKER_BUILDKIT": "0"}
+        cli = str(running.docker20.cli.command[0])
+        _run([cli, "build", "-q", "-t", name, "-f", str(dockerfile), str(workspace)], env=env)
+        _run([cli, "push", "-q", name], env=env)
+
+    def buildx(workspace: Path) -> None:
+        env = {**os.environ, **running.docker_today.env}
+        cli = [str(running.docker_today.cli.command[0]), "buildx", "build", "-q", "--push", "--provenance=false"]
+        _run([*cli, "-t", f"{repository('buildx')}:t", "-f", str(dockerfile), str(workspace)], env=env)
+
+    def crane_append(workspace: Path) -> None:
+        _run(["tar", "-cf", str(layer), "-C", str(workspace), "--transform", "s,^\\.,app,", "."])
+        _run([str(crane), "append", "--insecure", "-b", base.reference, "-f", str(layer), "-t", repository("crane:t")])
+
+    return [
+        Peer("topcoat", topcoat),
+        Peer("torchx 0.7", torchx),
+        Peer("docker build + push", classic),
+        Peer("buildx --push", buildx),
+        Peer("tar + crane append", crane_append),
+    ]
+
+
+def measure(peer: Peer, workspace: Path, source: Path, edits: int) -> Figures:
+    """Time one peer: cold once, edit and no-op several times."""
+    cold = seconds(lambda: peer.push(workspace))
+    edit, noop = [], []
+    for number in range(edits):
+        edit_line(source, number)
+        edit.append(seconds(lambda: peer.push(workspace)))
+        noop.append(seconds(lambda: peer.push(workspace)))
+    return Figures(cold, statistics.median(edit), statistics.median(noop))
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", type=int, default=5)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    results: dict[str, Figures] = {}
+    with rig() as running:
+        workspace = running.scratch / "W"
+        source = make_workspace(workspace, files=args.files, megabytes=args.megabytes)
+        base = Image("python", python_layers(), {"WorkingDir": "/app"}).push(running.registry, "base", "1")
+        for docker in (running.docker20, running.docker_today):
+            docker.run("pull", "-q", base.reference)
+        for peer in peers(running, base):
+            if not args.only or peer.name.split()[0] in args.only:
+                results[peer.name] = measure(peer, workspace, source, args.edits if peer.name == "topcoat" else 2)
+                print(f"{peer.name}: {results[peer.name]}", file=sys.stderr)
+    _print(results)
+    if args.json:
+        args.json.write_text(json.dumps({name: figures._asdict() for name, figures in results.items()}, indent=2))
+
+
+def _print(results: dict[str, Figures]) -> None:
+    ours = results.get("topcoat")
+    print(f"{'':22}{'cold':>18}{'edit':>18}{'no-op':>18}   seconds (times topcoat's)")
+    for name, figures in results.items():
+        cells = [
+            f"{value:.2f}" + (f" ({value / own:.1f}x)" if ours else "")
+            for value, own in zip(figures, ours or figures, strict=True)
+        ]
+        print(f"{name:22}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+def _run(command: list[str], env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[:6])}... failed:\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""Submit applications to any scheduler, and find them again by their handles."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from topcoat.errors import UnknownApp, UsageError, WorkspaceChanged
+from topcoat.runner.dry_run import Submission, dry_run
+from topcoat.runner.prebuild import prebuild
+from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
+from topcoat.schedulers.api import ListAppResponse, Scheduler, Stream
+from topcoat.specs import (
+    AppDef,
+    AppDryRunInfo,
+    AppHandle,
+    AppStatus,
+    CfgVal,
+    Role,
+    Workspace,
+    make_app_handle,
+    materialize_appdef,
+    parse_app_handle,
+    runopts,
+)
+
+SESSION = "topcoat"
+_PARAMS = "torchx_"
+_ATTEMPTS = 3
+
+
+class Runner:
+    """Submit applications and manage them; a context manager that closes its schedulers, not their jobs.
+
+    Args:
+        name: session name, the middle part of the handles.
+        scheduler_factories: what makes each scheduler, by name; by default all that are installed.
+        component_defaults: component to parameter to default value, as text.
+        scheduler_params: keyword arguments for every factory. ``TORCHX_X=v`` in the environment adds ``x="v"``.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        scheduler_factories: Mapping[str, SchedulerFactory] | None = None,
+        component_defaults: Mapping[str, Mapping[str, str]] | None = None,
+        scheduler_params: Mapping[str, object] | None = None,
+    ) -> None:
+        self._name = name
+        self._factories = get_scheduler_factories() if scheduler_factories is None else dict(scheduler_factories)
+        self._component_defaults = component_defaults or {}
+        self._params = {**_params_from_env(), **(scheduler_params or {})}
+        self._schedulers: dict[str, Scheduler[Any]] = {}
+        self._apps: dict[AppHandle, AppDef] = {}
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every scheduler that was used; their jobs go on. May be called more than once."""
+        for scheduler in self._schedulers.values():
+            scheduler.close()
+
+    def name(self) -> str:
+        """Return the session name."""
+        return self._name
+
+    def run_component(
+        self,
+        component: str,
+        component_args: list[str] | dict[str, Any],
+        scheduler: str,
+        cfg: Mapping[str, CfgVal] | None = None,
+        workspace: Workspace | str | None = None,
+        parent_run_id: str | None = None,
+    ) -> AppHandle:
+        """Run what a component makes of *component_args*: words as on a command line, or values by name.
+
+        *component* is an installed one, a built-in one (``dist.ddp``) or ``path/to/file.py:function``.
+        """
+        app = self._make_app(component, component_args)
+        return self.run(app, scheduler, cfg, workspace, parent_run_id)
+
+    def dryrun_component(
+        self,
+        component: str,
+        component_args: list[str] | dict[str, Any],
+        scheduler: str,
+        cfg: Mapping[str, CfgVal] | None = None,
+        workspace: Workspace | str | None = None,
+        parent_run_id: str | None = None,
+    ) -> AppDryRunInfo[Any]:
+        """Return what ``run_component`` would submit."""
+        app = self._make_app(component, component_args)
+        return self.dryrun(app, scheduler, cfg, workspace, parent_run_id)
+
+    def _make_app(self, component: str, component_args: list[str] | dict[str, Any]) -> AppDef:
+        from topcoat.components.finder import get_component
+
+        return materialize_appdef(get_component(component).fn, component_args, self._component_defaults.get(component))
+
+    @overload
+    def run(
+        self,
+        app: AppDef,
+        scheduler: str,
+        cfg: Mapping[str, CfgVal] | None = ...,
+        workspace: Workspace | str | None = ...,
+        parent_run_id: str | None = ...,
+        *,
+        dryrun: Literal[True],
+    ) -> AppDryRunInfo[Any]: ...
+
+    @overload
+    def run(
+        self,
+        app: AppDef,
+        scheduler: str,
+        cfg: Mapping[str, CfgVal] | None = ...,
+        workspace: Workspace | str | None = ...,
+        parent_run_id: str | None = ...,
+        *,
+        dryrun: Literal[False] = ...,
+    ) -> AppHandle: ...
+
+    def run(
+        self,
+        app: AppDef,
+        scheduler: str,
+        cfg: Mapping[str, CfgVal] | None = None,
+        workspace: Workspace | str | None = None,
+        parent_run_id: str | None = None,
+        *,
+        dryrun: bool = False,
+    ) -> AppHandle | AppDryRunInfo[Any]:
+        """Submit *app* and return its handle; with *dryrun*, return what would be submitted.
+
+        *app* itself is not changed. What is shipped is what was packed: if files change in between, the workspace is
+        looked at again.
+
+        Args:
+            app: the application.
+            scheduler: name of the scheduler.
+            cfg: run options.
+            workspace: local code for the first role, in place of its own.
+            parent_run_id: for experiment trackers, as ``TORCHX_PARENT_RUN_ID``.
+            dryrun: submit nothing.
+
+        Raises:
+            InvalidApp: the application cannot run anywhere as declared.
+            WorkspaceChanged: files kept changing.
+        """
+        for attempt in range(_ATTEMPTS):
+            info = self.dryrun(app, scheduler, cfg, workspace, parent_run_id)
+            if dryrun:
+                return info
+            try:
+                return self.schedule(info)
+            except WorkspaceChanged:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def dryrun(
+        self,
+        app: AppDef,
+        scheduler: str,
+        cfg: Mapping[str, CfgVal] | None = None,
+        workspace: Workspace | str | None = None,
+        parent_run_id: str | None = None,
+    ) -> AppDryRunInfo[Any]:
+        """Return what would be submitted; ``print`` shows it, ``schedule`` submits it.
+
+        Nothing is built, copied or sent; only a third-party workspace mixin that cannot plan builds here already.
+        ``info.app`` is a changed copy of *app*. See ``run`` for the arguments.
+        """
+        asked = Submission(scheduler, self._name, cfg or {}, workspace, parent_run_id)
+        return dry_run(self._scheduler(scheduler), app, asked)
+
+    def schedule(self, dryrun_info: AppDryRunInfo[Any]) -> AppHandle:
+        """Submit the request of a dry run, changed or not, and return the application's handle.
+
+        Raises:
+            WorkspaceChanged: files are no longer what the dry run saw.
+        """
+        scheduler, app = dryrun_info._scheduler, dryrun_info.app
+        if scheduler is None or app is None:
+            raise UsageError("this was not made by Runner.dryrun, so nobody knows which scheduler it is for")
+        sched = self._scheduler(scheduler)
+        if dryrun_info._workspace_plan is not None:
+            dryrun_info._workspace_plan.carry_out()
+            dryrun_info._workspace_plan = None
+        handle = make_app_handle(scheduler, self._name, sched.schedule(dryrun_info))
+        self._apps[handle] = app
+        return handle
+
+    @overload
+    def build_workspace(
+        self, app_or_role: Role, scheduler: str, cfg: Mapping[str, CfgVal] | None = None
+    ) -> str | None: ...
+
+    @overload
+    def build_workspace(
+        self, app_or_role: AppDef, scheduler: str, cfg: Mapping[str, CfgVal] | None = None
+    ) -> dict[tuple[str, Workspace], str]: ...
+
+    def build_workspace(
+        self, app_or_role: AppDef | Role, scheduler: str, cfg: Mapping[str, CfgVal] | None = None
+    ) -> dict[tuple[str, Workspace], str] | str | None:
+        """Build workspaces now and return their images, to run them many times; *app_or_role* is not changed.
+
+        For a role: its image, ``None`` if it has no workspace. For an application:
+        ``{(image, workspace): built image}``, as ``pin_workspace_images`` takes it, without roles whose build changed
+        more than the image.
+        """
+        return prebuild(self._scheduler(scheduler), app_or_role, cfg or {})
+
+    def scheduler_backends(self) -> list[str]:
+        """Return the names of all schedulers."""
+        return [*self._factories]
+
+    def scheduler_run_opts(self, scheduler: str) -> runopts:
+        """Return the run options of a scheduler."""
+        return self._scheduler(scheduler).run_opts()
+
+    def cfg_from_str(self, scheduler: str, *cfg_literal: str) -> Mapping[str, CfgVal]:
+        """Parse ``key=value,...`` texts into options of *scheduler*; later ones win."""
+        opts = self.scheduler_run_opts(scheduler)
+        cfg: dict[str, CfgVal] = {}
+        for text in cfg_literal:
+            cfg.update(opts.cfg_from_str(text))
+        return cfg
+
+    def status(self, app_handle: AppHandle) -> AppStatus | None:
+        """Return how an application is doing, ``None`` if its scheduler does not know it (any more)."""
+        sched, app_id = self._find(app_handle)
+        found = sched.describe(app_id)
+        if found is None:
+            self._apps.pop(app_handle, None)
+            return None
+        return AppStatus(
+            found.state,
+            found.num_restarts,
+            msg=found.msg,
+            structured_error_msg=found.structured_error_msg,
+            ui_url=found.ui_url,
+            roles=found.roles_statuses,
+        )
+
+    def wait(self, app_handle: AppHandle, wait_interval: float = 10) -> AppStatus | None:
+        """Wait until an application has ended and return its status, ``None`` if there is no such application.
+
+        The scheduler is asked often at first, then every *wait_interval* seconds, or more often if that is cheap.
+        """
+        sched, _ = self._find(app_handle)
+        longest = min(wait_interval, sched.poll_interval)
+        pause = 0.05
+        while (status := self.status(app_handle)) is not None and not status.is_terminal():
+            time.sleep(min(pause, longest))
+            pause *= 1.5
+        return status
+
+    def cancel(self, app_handle: AppHandle) -> None:
+        """Ask an application to end, without waiting for it. Nothing happens if it has ended, or never was."""
+        sched, app_id = self._find(app_handle)
+        status = self.status(app_handle)
+        if status is not None and not status.is_terminal():
+            sched.cancel(app_id)
+
+    def delete(self, app_handle: AppHandle) -> None:
+        """Remove an application from its scheduler, cancelled first if it runs. Nothing happens if there is none."""
+        sched, app_id = self._find(app_handle)
+        sched.delete(app_id)
+        self._apps.pop(app_handle, None)
+
+    def stop(self, app_handle: AppHandle) -> None:
+        """Do what ``cancel`` does. Deprecated."""
+        import warnings
+
+        warnings.warn("Runner.stop is deprecated: use Runner.cancel", PendingDeprecationWarning, stacklevel=2)
+        self.cancel(app_handle)
+
+    def describe(self, app_handle: AppHandle) -> AppDef | None:
+        """Return the application as far as its scheduler knows it, ``None`` if it does not."""
+        if app_handle in self._apps:
+            return self._apps[app_handle]
+        sched, app_id = self._find(app_handle)
+        found = sched.describe(app_id)
+        return None if found is None else AppDef(app_id, found.roles, found.metadata)
+
+    def list(self, scheduler: str, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
+        """Return the applications of a scheduler; *cfg* may say where to look."""
+        apps = self._scheduler(scheduler).list(cfg)
+        for app in apps:
+            app.app_handle = make_app_handle(scheduler, self._name, app.app_id)
+        return apps
+
+    def log_lines(
+        self,
+        app_handle: AppHandle,
+        role_name: str,
+        k: int = 0,
+        regex: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        should_tail: bool = False,
+        streams: Stream | None = None,
+    ) -> Iterable[str]:
+        """Return the log lines of replica *k* of a role; print them with ``end=""`` (``Scheduler.log_iter``).
+
+        Raises:
+            UnknownApp: there is no such application.
+        """
+        sched, app_id = self._find(app_handle)
+        if not sched.exists(app_id):
+            raise UnknownApp(f"there is no application {app_handle}", hint=f"topcoat list -s {sched.backend}")
+        return sched.log_iter(app_id, role_name, k, regex, since, until, should_tail, streams=streams)
+
+    def _find(self, app_handle: AppHandle) -> tuple[Scheduler[Any], str]:
+        parsed = parse_app_handle(app_handle)
+        return self._scheduler(parsed.scheduler_backend), parsed.app_id
+
+    def _scheduler(self, name: str) -> Scheduler[Any]:
+        if name not in self._schedulers:
+            if name not in self._factories:
+                raise unknown_scheduler(name, self._factories)
+            self._schedulers[name] = self._factories[name](self._name, **self._params)
+        return self._schedulers[name]
+
+    def __repr__(self) -> str:
+        return f"Runner(name={self._name!r}, schedulers={self.scheduler_backends()})"
+
+
+def get_runner(
+    name: str | None = None,
+    component_defaults: Mapping[str, Mapping[str, str]] | None = None,
+    **scheduler_params: object,
+) -> Runner:
+    """Return a runner with all installed schedulers, in the session ``topcoat`` if *name* is not given."""
+    return Runner(name or SESSION, None, component_defaults, scheduler_params)
+
+
+def _params_from_env() -> dict[str, object]:
+    return {
+        key.lower().removeprefix(_PARAMS): value
+        for key, value in os.environ.items()
+        if key.lower().startswith(_PARAMS) and key.lower() != f"{_PARAMS}session_name"
+    }

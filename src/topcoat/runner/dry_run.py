@@ -1,0 +1,96 @@
+"""From an application to the request that would be submitted."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from topcoat.errors import InvalidApp
+from topcoat.schedulers.api import Scheduler
+from topcoat.specs import (
+    MISSING,
+    AppDef,
+    AppDryRunInfo,
+    CfgVal,
+    Workspace,
+    check_macros,
+    macros,
+    make_app_handle,
+)
+
+PARENT_RUN_ID = "TORCHX_PARENT_RUN_ID"
+
+
+class Submission(NamedTuple):
+    """Hold what is asked for besides the application; see ``Runner.run``."""
+
+    scheduler: str
+    session: str
+    cfg: Mapping[str, CfgVal]
+    workspace: Workspace | str | None = None
+    parent_run_id: str | None = None
+
+
+def dry_run(scheduler: Scheduler[Any], app: AppDef, asked: Submission) -> AppDryRunInfo[Any]:
+    """Return the request for a copy of *app*, with the plan for its workspaces; see ``Runner.dryrun``."""
+    app = copy.deepcopy(_ours(app))
+    check_app(app)
+    workspace = asked.workspace
+    if workspace:
+        app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
+    parent = os.environ.get(PARENT_RUN_ID) or asked.parent_run_id
+    for role in app.roles:
+        # For schedulers that know nothing of topcoat's variables; they fill in the macro.
+        role.env["TORCHX_JOB_ID"] = make_app_handle(asked.scheduler, asked.session, macros.app_id)
+        if parent:
+            role.env[PARENT_RUN_ID] = parent
+    cfg = scheduler.complete_cfg(app, scheduler.run_opts().resolve(asked.cfg))
+    typed = scheduler._resolve_cfg(cfg)
+    scheduler._pre_build_validate(app, asked.scheduler, typed)
+    plan = scheduler.plan_workspaces(app.roles, cfg)
+    if plan is None and any(role.workspace for role in app.roles):
+        scheduler.build_workspaces(app.roles, cfg)
+    scheduler._validate(app, asked.scheduler, typed)
+    info: AppDryRunInfo[Any] = scheduler.submit_dryrun(app, cfg)
+    info._scheduler = asked.scheduler
+    info._workspace_plan = plan
+    return info
+
+
+def check_app(app: AppDef) -> None:
+    """Raise ``InvalidApp`` if no scheduler could run *app* as declared."""
+    if not app.name:
+        raise InvalidApp("the application has no name")
+    if not app.roles:
+        raise InvalidApp(f"the application {app.name!r} has no roles", hint="give AppDef at least one Role")
+    seen = set()
+    for role in app.roles:
+        where = f"role {role.name!r} of application {app.name!r}"
+        if not role.name:
+            raise InvalidApp(f"a role of application {app.name!r} has no name")
+        if role.name in seen:
+            raise InvalidApp(f"the application {app.name!r} has two roles named {role.name!r}", hint="rename one")
+        seen.add(role.name)
+        if not role.entrypoint or role.entrypoint == MISSING:
+            raise InvalidApp(f"{where} has no entrypoint", hint="say what it runs: Role(entrypoint='python', ...)")
+        if role.num_replicas < 1:
+            raise InvalidApp(f"{where} has {role.num_replicas} replicas", hint="num_replicas is at least 1")
+        if role.min_replicas is not None and not 1 <= role.min_replicas <= role.num_replicas:
+            raise InvalidApp(
+                f"{where} has min_replicas={role.min_replicas}",
+                hint=f"min_replicas is between 1 and num_replicas, here {role.num_replicas}",
+            )
+        if role.max_retries < 0:
+            raise InvalidApp(f"{where} has max_retries={role.max_retries}", hint="max_retries is at least 0")
+        check_macros(role)
+
+
+def _ours(app: AppDef) -> AppDef:
+    from topcoat.specs.foreign import as_appdef
+
+    ours = as_appdef(app)
+    if ours is None:
+        raise InvalidApp(f"a {type(app).__qualname__} is no application", hint="give an AppDef")
+    return ours

@@ -1,0 +1,185 @@
+"""What a local Docker application runs, and what its containers say of themselves. No engine is asked here."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from topcoat.notices import notice
+from topcoat.schedulers.env import RANK0_ENV, job_env
+from topcoat.schedulers.ids import dns_label
+from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, VolumeMount, is_terminal, macros
+from topcoat.specs.named_resources_aws import EFA_DEVICE, NEURON_DEVICE
+from topcoat.version import __version__
+
+NETWORK = "topcoat"
+APP_ID = "dev.topcoat.app-id"
+APP_NAME = "dev.topcoat.app-name"
+ROLE = "dev.topcoat.role-name"
+REPLICA = "dev.topcoat.replica-id"
+VERSION = "dev.topcoat.version"
+ERROR_FILE = "/tmp/topcoat-error.json"
+CANCELLED_POLICY = "unless-stopped"
+"""The restart policy that ``cancel`` gives a container, so that it can be told from one that failed by itself."""
+
+_DEVICE_FILES = {EFA_DEVICE: "/dev/infiniband/uverbs", NEURON_DEVICE: "/dev/neuron"}
+
+
+@dataclass
+class DockerContainer:
+    """Hold one container: *command* replaces the image's entrypoint, *kwargs* are those of docker-py's ``create``."""
+
+    image: str
+    command: list[str]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DockerJob:
+    """Hold the containers of an application (TorchX's names)."""
+
+    app_id: str
+    containers: list[DockerContainer] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        import yaml
+
+        return yaml.safe_dump(asdict(self), sort_keys=False, width=120)
+
+
+def make_job(
+    app: AppDef,
+    cfg: Mapping[str, CfgVal],
+    *,
+    backend: str,
+    session_name: str,
+    app_id: str,
+    environ: Mapping[str, str],
+) -> DockerJob:
+    """Return the containers of *app*, whose images are final; ``copy_env`` copies from *environ*."""
+    job = DockerJob(app_id)
+    patterns, extra = cfg.get("copy_env") or [], cfg.get("env") or {}
+    assert isinstance(patterns, list)
+    assert isinstance(extra, dict)
+    copied = {name: value for name, value in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    rank0 = container_name(app_id, app.roles[0].name, 0)
+    for role in app.roles:
+        for replica_id in range(role.num_replicas):
+            replica = macros.Values("", app_id, str(replica_id), RANK0_ENV).apply(role)
+            own = job_env(
+                backend=backend,
+                session_name=session_name,
+                app_id=app_id,
+                role=role,
+                replica_id=replica_id,
+                rank0_host=rank0,
+            )
+            env = {**copied, **own, "TORCHELASTIC_ERROR_FILE": ERROR_FILE, **replica.env, **extra}
+            name = container_name(app_id, role.name, replica_id)
+            kwargs: dict[str, Any] = {
+                "name": name,
+                "hostname": name,
+                "network": NETWORK,
+                "environment": env,
+                "labels": {
+                    APP_ID: app_id,
+                    APP_NAME: app.name,
+                    ROLE: role.name,
+                    REPLICA: str(replica_id),
+                    VERSION: __version__,
+                },
+                **_resources(role),
+                **_mounts(role),
+            }
+            if cfg.get("privileged"):
+                kwargs["privileged"] = True
+            if role.port_map:
+                # An empty list of host ports exposes the port to the network and publishes nothing.
+                kwargs["ports"] = {f"{port}/tcp": [] for port in role.port_map.values()}
+            if role.max_retries > 0:
+                kwargs["restart_policy"] = {"Name": "on-failure", "MaximumRetryCount": role.max_retries}
+            job.containers.append(DockerContainer(role.image, [replica.entrypoint, *replica.args], kwargs))
+    return job
+
+
+def container_name(app_id: str, role: str, replica_id: int) -> str:
+    """Return the name of a container, by which the others reach it: at most 63 characters, valid in DNS."""
+    end = f"-{replica_id}"
+    return dns_label(f"{app_id[-30:]}-{role}", 63 - len(end)) + end
+
+
+def _resources(role: Role) -> dict[str, Any]:
+    resource, kwargs = role.resource, dict[str, Any]()
+    if resource.memMB > 0:
+        # PyTorch's data loaders share memory through /dev/shm, which Docker keeps at 64 MB otherwise.
+        kwargs.update(mem_limit=f"{int(resource.memMB)}m", shm_size=f"{int(resource.memMB)}m")
+    if resource.cpu > 0:
+        kwargs["nano_cpus"] = int(resource.cpu * 1e9)
+    if resource.gpu > 0:
+        kwargs["device_requests"] = [{"count": int(resource.gpu), "capabilities": [["gpu"]]}]
+    return kwargs
+
+
+def _mounts(role: Role) -> dict[str, Any]:
+    mounts: list[dict[str, Any]] = []
+    devices: list[str] = []
+    for mount in role.mounts:
+        if isinstance(mount, BindMount):
+            source = os.path.abspath(os.path.expanduser(mount.src_path))
+            mounts.append({"Type": "bind", "Source": source, "Target": mount.dst_path, "ReadOnly": mount.read_only})
+        elif isinstance(mount, VolumeMount):
+            mounts.append(
+                {"Type": "volume", "Source": mount.src, "Target": mount.dst_path, "ReadOnly": mount.read_only}
+            )
+        elif isinstance(mount, DeviceMount):
+            devices.append(f"{mount.src_path}:{mount.dst_path}:{mount.permissions}")
+    for name, count in role.resource.devices.items():
+        if name in _DEVICE_FILES:
+            devices += [f"{_DEVICE_FILES[name]}{i}:{_DEVICE_FILES[name]}{i}:rwm" for i in range(count)]
+        else:
+            notice(f"role {role.name} asks for the device {name}, which containers on this machine cannot be given")
+    return {key: value for key, value in (("mounts", mounts), ("devices", devices)) if value}
+
+
+def container_state(attrs: Mapping[str, Any]) -> AppState:
+    """Return how the container is doing that ``docker inspect`` describes by *attrs*."""
+    state = attrs["State"]
+    status = state["Status"]
+    if status in ("exited", "stopped"):
+        if attrs["HostConfig"].get("RestartPolicy", {}).get("Name") == CANCELLED_POLICY:
+            return AppState.CANCELLED
+        return AppState.SUCCEEDED if state["ExitCode"] == 0 else AppState.FAILED
+    return {
+        "created": AppState.SUBMITTED,
+        "running": AppState.RUNNING,
+        "restarting": AppState.PENDING,
+        "paused": AppState.PENDING,
+        "removing": AppState.PENDING,
+        "dead": AppState.FAILED,
+    }.get(status, AppState.UNKNOWN)
+
+
+def app_state(states: Iterable[AppState]) -> AppState:
+    """Return the state of an application from those of its containers."""
+    found = set(states)
+    going = [state for state in found if not is_terminal(state)]
+    if going:
+        order = (AppState.RUNNING, AppState.PENDING, AppState.SUBMITTED, AppState.UNKNOWN)
+        return min(going, key=order.index)
+    return next((state for state in (AppState.CANCELLED, AppState.FAILED) if state in found), AppState.SUCCEEDED)
+
+
+def why_failed(attrs: Mapping[str, Any]) -> str:
+    """Say in words why a container failed."""
+    state, code = attrs["State"], attrs["State"]["ExitCode"]
+    if state.get("OOMKilled"):
+        return "ran out of memory"
+    if state.get("Error"):
+        return f"could not run: {state['Error']}"
+    if code > 128 and code - 128 in set(signal.Signals):
+        return f"was ended by {signal.Signals(code - 128).name} (exit code {code})"
+    return f"ended with exit code {code}"

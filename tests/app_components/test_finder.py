@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from topcoat.components import finder
+from topcoat.components.finder import (
+    ComponentNotFoundException,
+    ComponentValidationException,
+    get_builtin_source,
+    get_component,
+    get_components,
+)
+from topcoat.errors import InvalidComponent, UnknownComponent
+from topcoat.specs import materialize_appdef
+
+COMPONENTS = '''
+"""My components."""
+
+from topcoat.specs import AppDef
+
+
+def train(epochs: int = 1) -> AppDef:
+    """Train a
+    model.
+
+    Long.
+    """
+    return AppDef(f"train-{epochs}")
+
+
+def evaluate() -> "AppDef":
+    return AppDef("evaluate")
+
+
+def helper() -> str:
+    return "no component"
+
+
+def _private() -> AppDef:
+    return AppDef("private")
+'''
+
+
+@pytest.fixture(autouse=True)
+def _clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> str:
+    """An importable package with components in itself and in a submodule."""
+    (tmp_path / "mypkg/sub").mkdir(parents=True)
+    (tmp_path / "mypkg/__init__.py").write_text(COMPONENTS)
+    (tmp_path / "mypkg/sub/__init__.py").write_text("")
+    (tmp_path / "mypkg/sub/deep.py").write_text(COMPONENTS)
+    sys.path.append(str(tmp_path))
+    return "mypkg"
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    """Make *values*, entry name to value, those of the group topcoat.components."""
+    entries = [EntryPoint(name, value, "topcoat.components") for name, value in values.items()]
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda *, group: entries if group == "topcoat.components" else []
+    )
+    monkeypatch.setattr(finder, "_REGISTRY", finder.Registry())
+
+
+def test_the_built_in_ones_are_torchx_s() -> None:
+    names = ["echo", "touch", "sh", "copy", "python", "binary"]
+    assert get_components().keys() >= {f"utils.{name}" for name in names} | {
+        "dist.torchrun",
+        "dist.ddp",
+        "dist.spmd",
+    }
+    found = get_component("utils.echo")
+    assert (found.name, found.fn_name, found.description) == ("utils.echo", "echo", "Print a message.")
+    assert materialize_appdef(found.fn, ["--msg=hi"]).name == "echo"
+    assert get_builtin_source("utils.echo").startswith("def echo(")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("utils.ech", "did you mean utils.echo"),
+        ("dist.dpp", "did you mean dist.ddp"),
+        ("ddp", "dist.ddp"),
+        ("nowhere.at.all", "known: "),
+        ("json.nope", "dumps"),
+        ("zzzzzzz", "known: dist.ddp, dist.spmd"),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(UnknownComponent) as caught:
+        get_component(name)
+    assert name.rpartition(".")[2] in caught.value.message
+    assert hint in str(caught.value.hint)
+
+
+def test_torchx_s_exceptions_are_ours() -> None:
+    assert ComponentNotFoundException is UnknownComponent
+    assert ComponentValidationException is InvalidComponent
+
+
+@pytest.mark.parametrize("name", ["mypkg:train", "mypkg.train", "mypkg.sub.deep:train", "mypkg.sub.deep.train"])
+def test_a_module_s_component_is_found_by_its_import_name(package: str, name: str) -> None:
+    assert materialize_appdef(get_component(name).fn, ["--epochs=2"]).name == "train-2"
+
+
+def test_an_installed_package_adds_components_and_hides_nothing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, mine=package, _x="mypkg.sub", one="mypkg.sub.deep:train", utils="mypkg.sub.deep")
+    names = set(get_components())
+    assert names >= {"mine.train", "mine.evaluate", "mine.sub.deep.train", "deep.train", "one", "utils.train"}
+    assert names >= {"utils.echo", "dist.ddp"}
+    assert not any("helper" in name or "_private" in name for name in names)
+    assert get_component("mine.train").description == "Train a model."
+    assert materialize_appdef(get_component("one").fn, []).name == "train-1"
+
+
+def test_an_installed_package_replaces_a_built_in_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(COMPONENTS.replace("def train", "def echo"))
+    sys.path.append(str(tmp_path))
+    installed(monkeypatch, utils="theirs")
+    assert materialize_appdef(get_component("utils.echo").fn, []).name == "train-1"
+    assert materialize_appdef(get_component("utils.sh").fn, ["ls"]).name == "sh"
+
+
+def test_a_package_that_cannot_be_loaded_is_logged_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed(monkeypatch, broken="no_such_package_anywhere")
+    with caplog.at_level(logging.WARNING):
+        assert "utils.echo" in get_components()
+    assert "the entry point broken = no_such_package_anywhere cannot be loaded" in caplog.text
+    assert "left out" in caplog.text

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from topcoat.components.image import default_image
+
+
+def test_the_environment_names_the_image_and_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOPCOAT_IMAGE", raising=False)
+    assert default_image() == ""
+    monkeypatch.setenv("TOPCOAT_IMAGE", "repo/x:1")
+    assert default_image() == "repo/x:1"

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from topcoat.components import utils
+from topcoat.components.finder import get_component
+from topcoat.components.programs import program
+from topcoat.errors import InvalidComponent
+from topcoat.specs import AppDef, BindMount, Resource, Role, macros, materialize_appdef, resource
+
+
+@pytest.fixture(autouse=True)
+def _no_default_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOPCOAT_IMAGE", raising=False)
+
+
+def make(name: str, *words: str) -> AppDef:
+    return materialize_appdef(get_component(name).fn, words)
+
+
+def only_role(app: AppDef) -> Role:
+    (role,) = app.roles
+    return role
+
+
+def run(role: Role, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run *role* as a local scheduler does, macros filled in."""
+    role = macros.Values(str(cwd), "app-1", "0", "HOST0").apply(role)
+    program_ = sys.executable if role.entrypoint.startswith("python") else role.entrypoint
+    return subprocess.run([program_, *role.args], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_echo_prints_its_message(tmp_path: Path) -> None:
+    role = only_role(make("utils.echo", "--msg", "it's; $HOME", "--num_replicas=3"))
+    assert (role.num_replicas, role.resource) == (3, Resource(1, 0, 1024))
+    assert run(role, tmp_path).stdout == "it's; $HOME\n"
+    assert only_role(utils.echo()).args == ["hello world"]
+
+
+def test_touch_makes_a_file_and_keeps_what_is_in_it(tmp_path: Path) -> None:
+    role = only_role(make("utils.touch", "--file", "a b.txt"))
+    assert run(role, tmp_path).returncode == 0
+    (tmp_path / "a b.txt").write_text("kept")
+    assert run(role, tmp_path).returncode == 0
+    assert (tmp_path / "a b.txt").read_text() == "kept"
+
+
+def test_touch_takes_urls(tmp_path: Path) -> None:
+    role = only_role(make("utils.touch", f"--file=file://{tmp_path}/x"))
+    assert run(role, tmp_path).returncode == 0
+    (tmp_path / "x").write_text("kept")
+    assert run(role, tmp_path).returncode == 0
+    assert (tmp_path / "x").read_text() == "kept"
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_copy_copies_a_file_and_makes_directories(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "a").write_bytes(b"\0data")
+    role = only_role(make("utils.copy", f"--src={scheme}{tmp_path}/a", f"--dst={scheme}{tmp_path}/new/dir/b"))
+    done = run(role, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "new/dir/b").read_bytes() == b"\0data"
+
+
+def test_copy_to_a_url_without_fsspec_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "fsspec.py").write_text("raise ImportError")
+    done = run(only_role(make("utils.copy", "--src=a", "--dst=memory://b")), tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        "copying from or to a URL needs fsspec in the image: pip install fsspec",
+    )
+
+
+def test_programs_have_nothing_that_a_macro_would_change() -> None:
+    for name in ("touch", "copy"):
+        assert macros.Values("a", "b", "c", "d").substitute(program(name)) == program(name)
+
+
+def test_sh_passes_words_as_they_are(tmp_path: Path) -> None:
+    words = ["printf", "%s|", "two words", "it's", "$HOME", "a;b", "*"]
+    assert run(only_role(make("utils.sh", *words)), tmp_path).stdout == "two words|it's|$HOME|a;b|*|"
+
+
+def test_sh_fills_in_macros(tmp_path: Path) -> None:
+    assert run(only_role(make("utils.sh", "echo", macros.app_id)), tmp_path).stdout == "app-1\n"
+
+
+def test_sh_takes_torchx_s_flags() -> None:
+    words = ["--image=i", "--num_replicas=2", "--cpu=3", "--gpu=1", "--memMB=5", "--env", "A=1,B=2"]
+    words += ["--max_retries=4", "--mounts", "type=bind,src=/a,dst=/b", "ls"]
+    role = only_role(make("utils.sh", *words))
+    assert (role.image, role.num_replicas, role.max_retries, role.env) == ("i", 2, 4, {"A": "1", "B": "2"})
+    assert (role.resource, role.mounts) == (Resource(3, 1, 5), [BindMount("/a", "/b")])
+    assert only_role(make("utils.sh", "--h=gpu.small", "ls")).resource == resource(h="gpu.small")
+
+
+def test_an_entrypoint_of_one_s_own_gets_the_words_unquoted(tmp_path: Path) -> None:
+    role = only_role(make("utils.sh", "--entrypoint=bash", "--", "-c", "echo $((1 + 1))"))
+    assert run(role, tmp_path).stdout == "2\n"
+
+
+def test_sh_without_a_command_is_an_error() -> None:
+    with pytest.raises(InvalidComponent, match=r"utils\.sh needs a command"):
+        make("utils.sh")
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        (["-c", "import sys; print(sys.argv[1:])", "--", "--x", "1"], "['--x', '1']\n"),
+        (["-m", "json.tool", "--", "--version-does-not-exist"], ""),
+        (["--script", "main.py", "a b"], "main.py ['a b']\n"),
+    ],
+)
+def test_python_runs_a_command_module_or_script(words: list[str], output: str, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import sys; print(sys.argv[0], sys.argv[1:])")
+    app = make("utils.python", "--name=n", *words)
+    assert (app.name, only_role(app).entrypoint) == ("n", "python")
+    assert run(only_role(app), tmp_path).stdout == output
+
+
+@pytest.mark.parametrize("words", [[], ["-m=a", "-c=b"], ["-m=a", "--script=b"], ["-m="]])
+def test_python_needs_exactly_one_program(words: list[str]) -> None:
+    with pytest.raises(InvalidComponent, match="exactly one of -m, -c and --script"):
+        make("utils.python", *words)
+
+
+def test_binary_runs_a_program(tmp_path: Path) -> None:
+    app = make("utils.binary", "--entrypoint=printf", "--name=n", "--", "%s", "x y")
+    assert (app.name, run(only_role(app), tmp_path).stdout) == ("n", "x y")
+
+
+@pytest.mark.parametrize(
+    "words", [["utils.echo"], ["utils.touch", "--file=f"], ["utils.sh", "ls"], ["utils.python", "-c=1"],
+              ["utils.copy", "--src=a", "--dst=b"], ["utils.binary", "--entrypoint=ls"], ["dist.ddp", "-m=a"]]
+)  # fmt: skip
+def test_the_image_is_empty_unless_the_environment_names_one(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only_role(make(*words)).image == ""
+    monkeypatch.setenv("TOPCOAT_IMAGE", "repo/base:1")
+    assert only_role(make(*words)).image == "repo/base:1"
+
+
+def test_callers_values_are_not_changed() -> None:
+    env = {"A": "1"}
+    only_role(utils.sh("ls", env=env)).env["B"] = "2"
+    assert env == {"A": "1"}

@@ -1,0 +1,135 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topcoat.errors import InvalidReference
+from topcoat.oci.reference import Reference
+
+_HEX = "0123456789abcdef" * 4
+_DIGEST = f"sha256:{_HEX}"
+_COMPONENT = st.from_regex(r"[a-z0-9]{1,5}(?:(?:\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}", fullmatch=True)
+_REFERENCES = st.builds(
+    Reference,
+    st.sampled_from(["docker.io", "localhost", "localhost:5000", "ghcr.io", "[::1]:5000", "10.0.0.1:80", "Host"]),
+    st.lists(_COMPONENT, min_size=1, max_size=3).map("/".join),
+    st.just("") | st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True),
+    st.just("") | st.just(_DIGEST),
+).filter(lambda reference: reference.tag or reference.digest)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("busybox", Reference("docker.io", "library/busybox", "latest")),
+        ("busybox:1.36", Reference("docker.io", "library/busybox", "1.36")),
+        ("org/app", Reference("docker.io", "org/app", "latest")),
+        ("docker.io/busybox", Reference("docker.io", "library/busybox", "latest")),
+        ("index.docker.io/org/app:x", Reference("docker.io", "org/app", "x")),
+        ("localhost/app", Reference("localhost", "app", "latest")),
+        ("localhost", Reference("docker.io", "library/localhost", "latest")),
+        ("localhost:5000", Reference("docker.io", "library/localhost", "5000")),
+        ("localhost:5000/app", Reference("localhost:5000", "app", "latest")),
+        ("127.0.0.1:5000/a/b:c", Reference("127.0.0.1:5000", "a/b", "c")),
+        ("[::1]:5000/app", Reference("[::1]:5000", "app", "latest")),
+        ("[2001:db8::1]/app:v1", Reference("[2001:db8::1]", "app", "v1")),
+        ("ghcr.io/org/app:v1", Reference("ghcr.io", "org/app", "v1")),
+        ("Registry/app", Reference("Registry", "app", "latest")),
+        ("reg_istry/app", Reference("docker.io", "reg_istry/app", "latest")),
+        (f"busybox@{_DIGEST}", Reference("docker.io", "library/busybox", "", _DIGEST)),
+        (f"ghcr.io/a:v1@{_DIGEST}", Reference("ghcr.io", "a", "v1", _DIGEST)),
+        ("org/a-b__c.d---e", Reference("docker.io", "org/a-b__c.d---e", "latest")),
+    ],
+)
+def test_defaults_are_filled_in_as_docker_does(text, reference):
+    assert Reference.parse(text) == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty"),
+        (" busybox", "white space around it"),
+        ("https://ghcr.io/org/app", "no scheme"),
+        ("docker://busybox", "no scheme"),
+        ("busybox:", "'' is not a tag"),
+        ("busybox:-x", "'-x' is not a tag"),
+        ("busybox:" + "a" * 129, "is not a tag"),
+        ("busybox@sha256:abc", "'sha256:abc' is not a digest"),
+        ("busybox@", "'' is not a digest"),
+        ("busybox@md5:" + "a" * 32, "is not a digest"),
+        ("org/App", "must be lower-case"),
+        ("Busybox", "must be lower-case"),
+        ("org//app", "a component of the repository is empty"),
+        ("org/app/", "a component of the repository is empty"),
+        ("org/-app", "'-app' is not"),
+        ("org/a..b", "'a..b' is not"),
+        ("org/a___b", "'a___b' is not"),
+        ("bad_host.io/app", "is not a host name"),
+        ("host:port/app", "is not a host name"),
+        ("host.io:99999/app", "there is no port 99999"),
+        (_HEX, "an image id, not a name"),
+        ("ghcr.io/" + "a/" * 130 + "a", "more than 255"),
+        ("a b", "'a b' is not"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_said(text, why):
+    with pytest.raises(InvalidReference, match=re.escape(why)) as caught:
+        Reference.parse(text)
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_the_hint_is_the_name_put_right():
+    with pytest.raises(InvalidReference) as caught:
+        Reference.parse("https://ghcr.io/org/app")
+    assert caught.value.hint == "write ghcr.io/org/app"
+    with pytest.raises(InvalidReference) as caught:
+        Reference.parse("ghcr.io/Org/App:V1")
+    assert caught.value.hint == "write ghcr.io/org/app:V1"
+
+
+@given(_REFERENCES)
+def test_a_reference_is_read_back_from_both_of_its_spellings(made):
+    reference = Reference.parse(str(made))
+    assert Reference.parse(str(reference)) == reference
+    assert Reference.parse(reference.familiar) == reference
+    assert len(reference.familiar) <= len(str(reference))
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a-zA-Z0-9.:/@_\[\]-]{0,40}", fullmatch=True))
+def test_any_text_is_a_name_or_an_error_of_ours(text):
+    try:
+        reference = Reference.parse(text)
+    except InvalidReference:
+        return
+    assert Reference.parse(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "familiar"),
+    [
+        ("docker.io/library/busybox:1", "busybox:1"),
+        ("docker.io/org/app:1", "org/app:1"),
+        ("docker.io/library/a/b:1", "library/a/b:1"),
+        ("docker.io/foo.bar/app:1", "docker.io/foo.bar/app:1"),
+        (f"docker.io/library/{_HEX}:1", f"library/{_HEX}:1"),
+        ("ghcr.io/library/app:1", "ghcr.io/library/app:1"),
+    ],
+)
+def test_the_familiar_spelling_is_short_and_still_the_same_image(text, familiar):
+    assert Reference.parse(text).familiar == familiar
+
+
+def test_a_new_tag_drops_the_digest_and_a_new_digest_keeps_the_tag():
+    reference = Reference.parse(f"ghcr.io/app:v1@{_DIGEST}")
+    assert str(reference.with_tag("v2")) == "ghcr.io/app:v2"
+    assert str(Reference.parse("ghcr.io/app:v1").with_digest(_DIGEST)) == f"ghcr.io/app:v1@{_DIGEST}"
+    assert reference.identifier == _DIGEST
+    assert reference.with_tag("v2").identifier == "v2"
+    assert reference.name == "ghcr.io/app"
+    with pytest.raises(InvalidReference):
+        reference.with_tag("no good")
+    with pytest.raises(InvalidReference):
+        reference.with_digest("sha256:0")

@@ -1,0 +1,260 @@
+import base64
+import json
+import os
+import stat
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from topcoat.errors import CredentialError
+from topcoat.registry.credentials import Credential, Keyring, basic
+
+from .conftest import docker_login, write_docker_config
+
+_ME = Credential("me", "pw")
+
+
+def _auth(username="me", password="pw"):
+    return {"auth": base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """Install a credential helper: a shell script, which also notes what it is asked for."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def install(name, script):
+        path = tmp_path / f"docker-credential-{name}"
+        path.write_text(f'#!/bin/sh\nread host\necho "$1 $host" >> {tmp_path}/asked\n{script}\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return tmp_path / "asked"
+
+    return install
+
+
+def _say(username, secret):
+    return "echo '" + json.dumps({"ServerURL": "x", "Username": username, "Secret": secret}) + "'"
+
+
+def test_without_any_file_there_are_no_credentials():
+    assert Keyring().get("ghcr.io", "org/app") is None
+
+
+def test_what_docker_login_wrote_is_found(home):
+    docker_login(home, "ghcr.io", "me", "pw:with:colons")
+    assert Keyring().get("ghcr.io") == Credential("me", "pw:with:colons")
+    assert Keyring().get("quay.io") is None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.text().filter(lambda t: ":" not in t and "\0" not in t), st.text(min_size=1).filter(lambda t: "\0" not in t))
+def test_any_user_and_password_survive(home, username, password):
+    docker_login(home, "ghcr.io", username, password)
+    assert Keyring().get("ghcr.io") == Credential(username, password)
+
+
+def test_nul_characters_that_docker_pads_with_are_dropped(home):
+    docker_login(home, "ghcr.io", "me", "pw\0\0\0")
+    assert Keyring().get("ghcr.io") == _ME
+
+
+@pytest.mark.parametrize("key", ["https://ghcr.io", "https://ghcr.io/v2/", "http://ghcr.io/v1/"])
+def test_keys_that_are_urls_are_found_by_their_host(home, key):
+    docker_login(home, key, "me", "pw")
+    assert Keyring().get("ghcr.io") == _ME
+
+
+@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "https://docker.io"])
+def test_docker_hub_has_a_key_of_old(home, key):
+    docker_login(home, key, "me", "pw")
+    assert Keyring().get("docker.io") == _ME
+
+
+def test_user_and_password_may_be_spelled_out(home):
+    write_docker_config(home, {"auths": {"ghcr.io": {"username": "me", "password": "pw"}}})
+    assert Keyring().get("ghcr.io") == _ME
+
+
+def test_tokens_are_kept_apart_from_passwords(home):
+    write_docker_config(
+        home,
+        {"auths": {"a.io": {"auth": _auth("me", "")["auth"], "identitytoken": "t"}, "b.io": {"registrytoken": "r"}}},
+    )
+    assert Keyring().get("a.io") == Credential("me", "", identity_token="t")
+    assert Keyring().get("b.io") == Credential(registry_token="r")
+
+
+@pytest.mark.parametrize("entry", [{}, {"email": "me@x"}, _auth("me", "")])
+def test_an_entry_without_a_secret_is_no_credential(home, entry):
+    write_docker_config(home, {"auths": {"ghcr.io": entry}})
+    assert Keyring().get("ghcr.io") is None
+
+
+def test_the_closest_part_of_a_registry_wins(home):
+    write_docker_config(
+        home,
+        {"auths": {"q.io": _auth("host"), "q.io/org": _auth("org"), "q.io/org/app": _auth("app")}},
+    )
+    names = {r: Keyring().get("q.io", r).username for r in ("org/app", "org/app/x", "org/b", "other", "organ")}
+    assert names == {"org/app": "app", "org/app/x": "app", "org/b": "org", "other": "host", "organ": "host"}
+
+
+def test_the_variable_comes_before_the_file_and_falls_back_to_it(home, monkeypatch):
+    docker_login(home, "ghcr.io", "file", "pw")
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"quay.io": _auth("variable")}}))
+    assert Keyring().get("quay.io").username == "variable"
+    assert Keyring().get("ghcr.io").username == "file"
+
+
+def test_podmans_files_are_asked_after_dockers(home, monkeypatch):
+    runtime, config = home / ".run" / "containers", home / ".config" / "containers"
+    for directory, name in ((runtime, "runtime"), (config, "config")):
+        directory.mkdir(parents=True)
+        (directory / "auth.json").write_text(json.dumps({"auths": {f"{name}.io": _auth(name), "all.io": _auth(name)}}))
+    assert [Keyring().get(f"{n}.io").username for n in ("runtime", "config", "all")] == ["runtime", "config", "runtime"]
+    docker_login(home, "all.io", "docker", "pw")
+    assert Keyring().get("all.io").username == "docker"
+    named = home / "named.json"
+    named.write_text(json.dumps({"auths": {"named.io": _auth("named")}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(named))
+    assert Keyring().get("named.io").username == "named"
+    assert Keyring().get("runtime.io") is None
+
+
+def test_a_helper_for_the_host_comes_before_the_store_and_the_file(home, helper):
+    asked = helper("own", _say("own", "s"))
+    helper("store", _say("store", "s"))
+    config = {"credHelpers": {"ghcr.io": "own"}, "credsStore": "store", "auths": {"ghcr.io": _auth("file")}}
+    write_docker_config(home, config)
+    keyring = Keyring()
+    assert keyring.get("ghcr.io") == Credential("own", "s")
+    assert keyring.get("quay.io") == Credential("store", "s")
+    assert asked.read_text().splitlines() == ["get ghcr.io", "get quay.io"]
+
+
+def test_docker_hub_is_asked_for_under_its_key_of_old(home, helper):
+    asked = helper("store", _say("me", "pw"))
+    write_docker_config(home, {"credsStore": "store"})
+    assert Keyring().get("docker.io") == _ME
+    assert asked.read_text().splitlines() == ["get https://index.docker.io/v1/"]
+
+
+def test_a_helper_that_has_nothing_is_no_error_and_the_file_is_asked(home, helper):
+    helper("store", "echo 'credentials not found in native keychain'; exit 1")
+    write_docker_config(home, {"credsStore": "store", "auths": {"ghcr.io": _auth()}})
+    assert Keyring().get("ghcr.io") == _ME
+    assert Keyring().get("quay.io") is None
+
+
+def test_a_token_user_means_an_identity_token(home, helper):
+    helper("store", _say("<token>", "refresh"))
+    write_docker_config(home, {"credsStore": "store"})
+    assert Keyring().get("x.azurecr.io") == Credential(identity_token="refresh")
+
+
+def test_a_helper_is_run_once_for_threads_that_need_it_together(home, helper):
+    asked = helper("store", "sleep 0.05\n" + _say("me", "pw"))
+    write_docker_config(home, {"credsStore": "store"})
+    keyring, found = Keyring(), []
+    threads = [threading.Thread(target=lambda: found.append(keyring.get("ghcr.io", "a"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [_ME] * 4
+    assert len(asked.read_text().splitlines()) == 1
+
+
+def test_a_missing_helper_is_named_with_the_file_that_names_it(home):
+    path = write_docker_config(home, {"credsStore": "gone"})
+    with pytest.raises(CredentialError, match="docker-credential-gone, which is not installed") as caught:
+        Keyring().get("ghcr.io")
+    assert str(path) in str(caught.value)
+    assert "docker login ghcr.io" in caught.value.hint
+
+
+def test_a_helper_that_hangs_is_given_up(home, helper):
+    helper("slow", "exec sleep 60")
+    write_docker_config(home, {"credsStore": "slow"})
+    with pytest.raises(CredentialError, match="no answer for ghcr.io within 0.2 s") as caught:
+        Keyring(helper_seconds=0.2).get("ghcr.io")
+    assert "docker-credential-slow get" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'the keychain is locked'; exit 1", "failed for ghcr.io: the keychain is locked"),
+        ("echo 'no session' >&2; exit 3", "failed for ghcr.io: no session"),
+        ("exit 3", "failed for ghcr.io: exit code 3"),
+        ("echo hello", "printed no JSON object"),
+        ("echo '[1]'", "printed no JSON object"),
+    ],
+)
+def test_a_helper_that_fails_is_quoted(home, helper, script, why):
+    helper("bad", script)
+    write_docker_config(home, {"credsStore": "bad"})
+    with pytest.raises(CredentialError, match=why):
+        Keyring().get("ghcr.io")
+
+
+def test_a_helper_that_cannot_be_run_is_an_error_of_ours(home, helper):
+    asked = helper("store", "exit 0")
+    (asked.parent / "docker-credential-store").write_text("#!/no/such/interpreter\n")
+    write_docker_config(home, {"credsStore": "store"})
+    with pytest.raises(CredentialError, match="docker-credential-store"):
+        Keyring().get("ghcr.io")
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ('{\n  "auths": {', r"is not valid JSON \(line 2\)"),
+        ("[]", "must be a JSON object"),
+        ({"auths": []}, "'auths' must be a JSON object"),
+        ({"auths": {"ghcr.io": "pw"}}, "the entry of ghcr.io must be a JSON object"),
+        ({"auths": {"ghcr.io": {"auth": "a"}}}, "the 'auth' of ghcr.io is not base64"),
+        ({"auths": {"ghcr.io": {"auth": "/////w=="}}}, "the 'auth' of ghcr.io is not base64"),
+        ({"auths": {"ghcr.io": {"auth": base64.b64encode(b"nocolon").decode()}}}, "is not user:password"),
+    ],
+)
+def test_a_malformed_file_is_named_and_nothing_secret_is_shown(home, document, why):
+    path = write_docker_config(home, document)
+    with pytest.raises(CredentialError, match=why) as caught:
+        Keyring().get("ghcr.io")
+    assert str(path) in str(caught.value)
+    assert "nocolon" not in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_malformed_variable_is_named(monkeypatch):
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", "{")
+    with pytest.raises(CredentialError, match="DOCKER_AUTH_CONFIG is not valid JSON"):
+        Keyring().get("ghcr.io")
+
+
+def test_a_file_that_cannot_be_read_is_named(home):
+    path = home / ".docker" / "config.json"
+    path.mkdir(parents=True)
+    with pytest.raises(CredentialError, match="cannot be read: Is a directory") as caught:
+        Keyring().get("ghcr.io")
+    assert str(path) in str(caught.value)
+
+
+def test_an_empty_file_is_no_file(home):
+    write_docker_config(home, "")
+    assert Keyring().get("ghcr.io") is None
+
+
+def test_a_credential_does_not_show_its_secrets():
+    credential = Credential("me", "secret-1", "secret-2", "secret-3")
+    assert repr(credential) == "Credential(username='me', ...)"
+    assert f"{credential}" == repr(credential)
+    assert credential.secrets == ("secret-1", "secret-2", "secret-3")
+
+
+def test_basic_authentication_is_encoded_as_the_standard_says():
+    # The example of RFC 7617.
+    assert basic("Aladdin", "open sesame") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="

@@ -1,0 +1,298 @@
+import email.utils
+import time
+
+import pytest
+
+from topcoat.errors import RegistryError, RegistryUnavailable
+from topcoat.registry.pool import Body
+from topcoat.registry.transport import ATTEMPTS, Transport, backoff, origin_of, retry_after
+from topcoat.testing.registry import FakeRegistry
+
+from .servers import say, scripted_server
+
+
+def _get(transport, where="/v2/", method="GET", body=None, **headers):
+    response = transport.send(method, where, headers, body)
+    response.read_all(1000)
+    return response
+
+
+def _redirect(status, location):
+    return say(f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("status", [408, 429, 499, 500, 502, 503, 504, 522])
+def test_an_answer_that_says_later_is_tried_again(fake, waits, status):
+    fake.fail(status, times=ATTEMPTS - 1)
+    assert _get(Transport(fake.host)).status == 200
+    assert len(waits) == ATTEMPTS - 1
+    assert waits == sorted(waits)
+
+
+def test_attempts_end(fake, waits):
+    fake.fail(503, times=99)
+    assert _get(Transport(fake.host)).status == 503
+    assert len(fake.requests) == ATTEMPTS
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 501])
+def test_an_answer_that_says_no_is_taken(fake, waits, status):
+    fake.fail(status, headers={"Content-Type": "application/json"})
+    assert _get(Transport(fake.host)).status == status
+    assert len(fake.requests) == 1
+    assert waits == []
+
+
+def test_a_cut_connection_is_tried_again(fake, waits):
+    assert _get(Transport(fake.host)).status == 200
+    transport = Transport(fake.host)
+    _get(transport)
+    fake.cut(times=2)
+    # The kept connection counts as stale; the second cut is one of a fresh connection.
+    assert _get(transport).status == 200
+    assert len(waits) == 1
+
+
+def test_nothing_is_tried_again_where_that_is_not_wanted(fake, waits):
+    transport = Transport(fake.host)
+    fake.fail(503)
+    assert transport.send("GET", "/v2/", {}, retry=False).status == 503
+    fake.cut(times=2)
+    with pytest.raises(RegistryUnavailable):
+        transport.send("GET", "/v2/", {}, retry=False)
+    assert waits == []
+
+
+def test_retry_after_is_honoured(fake, waits):
+    fake.fail(429, headers={"Retry-After": "7"})
+    assert _get(Transport(fake.host)).status == 200
+    assert waits == [7]
+
+
+def test_a_registry_that_asks_for_too_much_patience_gets_none(fake, waits):
+    fake.fail(429, headers={"Retry-After": "3600"})
+    assert _get(Transport(fake.host)).status == 429
+    assert waits == []
+
+
+def test_retry_after_may_be_a_date():
+    later = retry_after(email.utils.formatdate(time.time() + 30, usegmt=True))
+    assert 28 < later <= 30
+    assert retry_after(email.utils.formatdate(time.time() - 30, usegmt=True)) == 0
+    assert retry_after("5") == 5
+    assert [retry_after(text) for text in ("", "soon", "-1", "Mon, 99 Foo 2020 25:00:00 GMT")] == [0, 0, 0, 0]
+
+
+def test_waits_double_with_jitter():
+    for attempt in range(1, 6):
+        found = [backoff(attempt) for _ in range(50)]
+        assert 0.75 * 0.25 * 2 ** (attempt - 1) <= min(found) < max(found) <= 1.25 * 0.25 * 2 ** (attempt - 1)
+
+
+def test_nothing_listening_fails_at_once(waits):
+    with scripted_server() as host:
+        pass
+    with pytest.raises(RegistryUnavailable, match=f"cannot reach {host}: nothing listens there") as caught:
+        Transport(host).send("GET", "/v2/", {})
+    assert caught.value.request == f"GET http://{host}/v2/"
+    assert "curl" in caught.value.hint
+    assert waits == []
+
+
+def test_a_name_that_does_not_resolve_is_said_to_be_one(waits):
+    with pytest.raises(RegistryUnavailable, match="its name cannot be resolved") as caught:
+        Transport("no-such-host.invalid").send("GET", "/v2/", {})
+    assert "spelling" in caught.value.hint
+
+
+def test_what_does_not_speak_http_is_said_not_to(waits):
+    with (
+        scripted_server(say(b"SSH-2.0-x\r\n"), say(b"SSH-2.0-x\r\n")) as host,
+        pytest.raises(RegistryUnavailable, match="does not speak HTTP"),
+    ):
+        Transport(host).send("GET", "/v2/", {})
+
+
+def test_silence_is_not_waited_for_forever(monkeypatch):
+    monkeypatch.setattr("topcoat.registry.pool.ANSWER_SECONDS", 0.1)
+    import threading
+
+    done = threading.Event()
+    with scripted_server(lambda connection: done.wait(5)) as host:
+        with pytest.raises(RegistryUnavailable, match="no answer in time"):
+            Transport(host).send("GET", "/v2/", {})
+        done.set()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_of_reads_are_followed_without_credentials_on_another_port(fake, status):
+    with FakeRegistry() as other:
+        fake.fail(status, headers={"Location": f"http://{other.host}/v2/?x=1"})
+        response = _get(Transport(fake.host), Authorization="Basic secret", Accept="a/b")
+    assert response.status == 200
+    assert fake.requests[0].headers["authorization"] == "Basic secret"
+    assert "authorization" not in other.requests[0].headers
+    assert other.requests[0].headers["accept"] == "a/b"
+    assert other.requests[0].path == "/v2/?x=1"
+
+
+def test_credentials_stay_within_their_origin(fake):
+    fake.fail(307, headers={"Location": "/v2/?again"})
+    assert _get(Transport(fake.host), Authorization="Basic secret").status == 200
+    assert [r.headers.get("authorization") for r in fake.requests] == ["Basic secret"] * 2
+
+
+def test_credentials_do_not_come_back_with_a_redirect_back(fake):
+    with FakeRegistry() as other:
+        fake.fail(307, headers={"Location": f"http://{other.host}/v2/"})
+        other.fail(307, headers={"Location": f"http://{fake.host}/v2/"})
+        _get(Transport(fake.host), Authorization="Basic secret")
+    assert [r.headers.get("authorization") for r in fake.requests] == ["Basic secret", None]
+
+
+@pytest.mark.parametrize(("status", "followed"), [(301, False), (302, False), (303, False), (307, True), (308, True)])
+def test_redirects_of_writes_are_followed_with_their_body_where_that_is_what_they_say(fake, status, followed):
+    fake.fail(status, headers={"Location": "/token"})
+    response = _get(Transport(fake.host), "/v2/", "PUT", Body(b"body"))
+    assert (response.status == status) is not followed
+    assert [r.sent for r in fake.requests] == [4, 4][: 1 + followed]
+
+
+def test_redirects_in_a_circle_end(fake):
+    fake.fail(307, headers={"Location": "/v2/"}, times=99)
+    with pytest.raises(RegistryError, match="redirects in a circle"):
+        _get(Transport(fake.host))
+
+
+def test_a_redirect_without_a_location_is_refused(fake):
+    fake.fail(307)
+    with pytest.raises(RegistryError, match="answered 307 without a Location"):
+        _get(Transport(fake.host))
+
+
+@pytest.mark.parametrize("location", ["ftp://x/y", "http://[::1", "http://host:port/", "//", "file:///etc/passwd"])
+def test_a_location_that_is_no_url_is_refused(fake, location):
+    fake.fail(307, headers={"Location": location})
+    with pytest.raises(RegistryError, match="which is not a URL"):
+        _get(Transport(fake.host))
+
+
+def test_a_location_is_escaped_as_far_as_needed(fake):
+    fake.fail(307, headers={"Location": "/v2/?name=a b%20c\xe9"})
+    assert _get(Transport(fake.host)).status == 200
+    assert fake.requests[-1].path == "/v2/?name=a%20b%20c%E9"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "why"),
+    [
+        ("https://reg.io/a", "http://cdn.io/b", "which is not encrypted"),
+        ("https://reg.io/a", "https://10.0.0.1/b", "a private network"),
+        ("https://reg.io/a", "https://169.254.169.254/b", "a private network"),
+        ("https://reg.io/a", "https://127.1/b", "a private network"),
+        ("https://reg.io/a", "https://0x7f.1/b", "a private network"),
+        ("https://reg.io/a", "https://2130706433/b", "a private network"),
+        ("https://reg.io/a", "https://localhost/b", "a private network"),
+        ("https://reg.io/a", "https://[::1]/b", "a private network"),
+        ("https://reg.io/a", "https://[fd00::1]/b", "a private network"),
+        ("https://reg.io/a", "https://[::ffff:10.0.0.1]/b", "a private network"),
+    ],
+)
+def test_addresses_that_an_attacker_could_profit_from_are_refused(source, target, why):
+    with pytest.raises(RegistryError, match=why):
+        Transport("reg.io").check(target, source=source)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("https://reg.io/a", "https://cdn.io/b"),
+        ("https://reg.io/a", "https://8.8.8.8/b"),
+        ("https://10.0.0.1/a", "https://10.0.0.2/b"),
+        ("http://127.0.0.1:5000/a", "http://127.0.0.1:6000/b"),
+        ("http://reg.corp/a", "https://cdn.corp/b"),
+        ("https://10.0.0.1/a", "https://10.0.0.1:8443/b"),
+    ],
+)
+def test_ordinary_addresses_are_not(source, target):
+    Transport("reg.io").check(target, source=source)
+
+
+@pytest.mark.parametrize(
+    ("asked", "location", "target"),
+    [
+        ("https://reg.io/v2/x", "/v2/y?a=b", "https://reg.io/v2/y?a=b"),
+        ("https://reg.io/v2/x/", "y", "https://reg.io/v2/x/y"),
+        ("https://reg.io/v2/x", "http://reg.io/v2/y", "https://reg.io/v2/y"),
+        ("https://reg.io:8443/v2/x", "http://reg.io/v2/y", "https://reg.io:8443/v2/y"),
+        ("https://reg.io:8443/v2/x", "https://reg.io/v2/y", "https://reg.io:8443/v2/y"),
+        ("https://reg.io:8443/v2/x", "http://reg.io:8443/v2/y", "https://reg.io:8443/v2/y"),
+        ("https://reg.io/v2/x", "https://reg.io:9000/v2/y", "https://reg.io:9000/v2/y"),
+        ("https://reg.io/v2/x", "https://up.io/v2/y", "https://up.io/v2/y"),
+    ],
+)
+def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location, target):
+    class _Response:
+        url = asked
+        status = 202
+
+        def header(self, name):
+            return location
+
+    assert Transport("reg.io").location(_Response()) == target
+
+
+def test_an_origin_has_the_default_port_of_its_scheme():
+    assert origin_of("https://reg.io/x") == ("https", "reg.io", 443)
+    assert origin_of("http://reg.io:5000/x") == ("http", "reg.io", 5000)
+
+
+def test_requests_say_who_is_asking(fake):
+    _get(Transport(fake.host))
+    assert fake.requests[0].headers["user-agent"].startswith("topcoat/")
+
+
+def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch):
+    import socket
+    import threading
+
+    from .servers import read_request
+
+    heads = []
+
+    def tunnel(connection):
+        heads.append(read_request(connection)[0].decode())
+        onward = socket.create_connection(("127.0.0.1", int(registry.host.partition(":")[2])))
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        def copy(source, sink):
+            try:
+                while data := source.recv(65536):
+                    sink.sendall(data)
+            except OSError:
+                pass
+            sink.close()
+
+        back = threading.Thread(target=copy, args=(onward, connection), daemon=True)
+        back.start()
+        copy(connection, onward)
+        back.join()
+
+    with FakeRegistry(tls=certificates.tls) as registry, scripted_server(tunnel) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:pw@{proxy}")
+        transport = Transport("reg.example", insecure=True)
+        response = transport.send("GET", "/v2/", {})
+        assert response.read_all(10) == b"{}"
+        transport.close()
+    assert heads[0].startswith("CONNECT reg.example:443 ")
+    assert "Proxy-Authorization: Basic bWU6cHc=" in heads[0]
+    assert "proxy-authorization" not in registry.requests[0].headers
+
+
+def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch):
+    with scripted_server(say(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy}")
+        with pytest.raises(RegistryUnavailable, match="the proxy refuses: .*407") as caught:
+            Transport("reg.example").send("GET", "/v2/", {})
+    assert "HTTPS_PROXY" in caught.value.hint
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from topcoat.schedulers import local_jobs
+from topcoat.specs import is_terminal
+
+
+@pytest.fixture(autouse=True)
+def no_job_left(home: Path) -> Iterator[None]:
+    """End what a test has started and not ended."""
+    yield
+    jobs = list(local_jobs.load_all())
+    for job in jobs:
+        if not is_terminal(job.state):
+            local_jobs.cancel(job)
+    for job in jobs:
+        for replica in job.status["replicas"]:
+            if replica["pid"] and not is_terminal(job.state):
+                try:
+                    os.killpg(replica["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Wait until a condition holds; fail after 20 seconds."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "it never came true"
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,132 @@
+"""What a container of an image sees: its files, its environment, its working directory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.components.daemons import Containerd, Docker
+from topcoat.scan.snapshot import Snapshot
+
+# Runs in the container, so it sticks to what any Python 3 has.
+_SCRIPT = """
+import base64, hashlib, json, os, stat, sys
+def text(data): return base64.b64encode(data).decode()
+def walk(path):
+    st = os.lstat(path)
+    kind = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}.get(stat.S_IFMT(st.st_mode), "other")
+    content = b""
+    if kind == "file":
+        with open(path, "rb") as file: content = hashlib.sha256(file.read()).digest()
+    elif kind == "link": content = os.readlink(path)
+    mode = 0o777 if kind == "link" else st.st_mode & 0o7777
+    found.append((text(path), kind, mode, st.st_uid, st.st_gid, text(content), int(st.st_mtime)))
+    if kind == "dir" and path not in skipped:
+        for name in sorted(os.listdir(path)): walk(os.path.join(path, name))
+found, skipped = [], {b"/proc", b"/sys", b"/dev", b"/run"}
+for top in sys.argv[1:]: walk(os.fsencode(top))
+print(json.dumps({"found": found, "env": dict(os.environ), "cwd": os.getcwd()}))
+"""
+
+# What engines put into every container.
+_OF_THE_ENGINE = {b"/etc/hosts", b"/etc/hostname", b"/etc/resolv.conf", b"/etc/mtab", b"/.dockerenv", b"/run"}
+_OF_THE_ENGINE |= {b"/proc", b"/sys", b"/dev"}
+
+
+class Seen(NamedTuple):
+    """One path in a container; *content* is a file's SHA-256 or a link's target."""
+
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    content: bytes
+    mtime: int = 0
+
+
+class Inside(NamedTuple):
+    """What a container sees: absolute paths, environment variables, working directory."""
+
+    files: dict[bytes, Seen]
+    env: dict[str, str]
+    cwd: str
+
+    def below(self, directory: str) -> dict[bytes, Seen]:
+        """Return what lies below *directory*, by relative path, without modification times."""
+        prefix = os.fsencode(directory.rstrip("/")) + b"/"
+        return {
+            path[len(prefix) :]: seen._replace(mtime=0) for path, seen in self.files.items() if path.startswith(prefix)
+        }
+
+    def outside(self, directory: str) -> dict[bytes, Seen]:
+        """Return everything that is neither below *directory* nor the engine's."""
+        prefix = os.fsencode(directory.rstrip("/"))
+        return {
+            # The engine writes into directories, so their times tell nothing.
+            path: seen if seen.kind != "dir" else seen._replace(mtime=0)
+            for path, seen in self.files.items()
+            if not (path + b"/").startswith(prefix + b"/") and path not in _OF_THE_ENGINE
+        }
+
+
+Run = Callable[[str, "list[str]"], str]
+"""Runs a command in a container of an image and returns its stdout."""
+
+
+def runner(engine: Docker | Containerd) -> Run:
+    """Return how *engine* runs a command."""
+    if isinstance(engine, Docker):
+        return lambda image, command: engine.run("run", "--rm", "--network", "none", image, *command)
+    numbers = iter(range(1000))
+
+    def run(image: str, command: list[str]) -> str:
+        engine.run("images", "pull", "--plain-http", image)
+        return engine.run("run", "--rm", image, f"c{os.urandom(4).hex()}-{next(numbers)}", *command)
+
+    return run
+
+
+def look(engine: Docker | Containerd, image: str, *tops: str) -> Inside:
+    """Run *image*, whose base has Python, and return what is at and below the directories *tops* in it."""
+    return parse(runner(engine)(image, ["python3", "-c", _SCRIPT, *tops]))
+
+
+def parse(printed: str) -> Inside:
+    """Read what the script printed."""
+    told = json.loads(printed)
+    files = {}
+    for path, kind, mode, uid, gid, content, mtime in told["found"]:
+        files[base64.b64decode(path)] = Seen(kind, mode, uid, gid, base64.b64decode(content), mtime)
+    return Inside(files, told["env"], told["cwd"])
+
+
+def expected(snapshot: Snapshot, uid: int = 0, gid: int = 0) -> dict[bytes, Seen]:
+    """Return what a container is to see of *snapshot*."""
+    return {entry.path: Seen(entry.kind, entry.mode, uid, gid, entry.content) for entry in snapshot}
+
+
+def on_disk(directory: str | Path) -> dict[bytes, Seen]:
+    """Return what lies below a *directory* of this machine, without owners and modification times."""
+    import hashlib
+    import stat
+
+    root = os.fsencode(directory)
+    found = {}
+    for parent, directories, files in os.walk(root):
+        for name in directories + files:
+            path = os.path.join(parent, name)
+            st = os.lstat(path)
+            content, kind, mode = b"", "file", st.st_mode & 0o7777
+            if stat.S_ISLNK(st.st_mode):
+                kind, content, mode = "link", os.readlink(path), 0o777
+            elif stat.S_ISDIR(st.st_mode):
+                kind = "dir"
+            else:
+                with open(path, "rb") as file:
+                    content = hashlib.sha256(file.read()).digest()
+            found[os.path.relpath(path, root)] = Seen(kind, mode, 0, 0, content)
+    return found

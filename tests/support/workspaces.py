@@ -1,0 +1,84 @@
+"""Workspaces to ship: small ones by hand, odd ones, and large ones that are the same every time."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+from topcoat.specs import Workspace
+
+Content = str | bytes | None
+"""Of a file; None makes an empty directory."""
+
+LONG = "long" * 30
+
+
+def write(root: Path, files: Mapping[str, Content]) -> Workspace:
+    """Write *files* below *root*, and return *root* as a workspace."""
+    for name, content in files.items():
+        path = root / name
+        if content is None:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Workspace({str(root): ""})
+
+
+def odd(root: Path) -> Workspace:
+    """Write what file systems allow and few tools expect: names, links, modes, empty directories, ignored files."""
+    write(
+        root,
+        {
+            ".torchxignore": "ignored\n*.log\n",
+            "ignored/secret": "no",
+            "run.log": "no",
+            "main.py": "print('main')\n",
+            "empty": b"",
+            "hollow/inner": None,
+            "with space/a b.txt": "space",
+            "new\nline/x\ty": "newline",
+            "uml\u00e4ut/\u65e5\u672c.txt": "unicode",
+            "-rf/--": "dashes",
+            "back\\slash'\"": "quotes",
+            f"{LONG}/{LONG}/{LONG}.txt": "a name that ustar has no room for",
+            f"{'p' * 90}/short": "a name that ustar splits",
+            "large.bin": random.Random(1).randbytes((1 << 20) + 17),
+            "bin/tool": "#!/bin/sh\necho tool\n",
+            "modes/private": "private",
+            "modes/group": "group",
+        },
+    )
+    raw = os.fsencode(root)
+    os.mkdir(raw + b"/\xff\xfe")
+    with open(raw + b"/\xff\xfe/latin-\xe9" + b"-" * 100, "wb") as file:
+        file.write(b"not UTF-8")
+    links = {
+        b"link": b"main.py",
+        b"link-to-dir": b"with space",
+        b"dangling": b"nowhere/at all",
+        b"outside": b"/etc/passwd",
+        b"hollow/up": b"../new\nline/x\ty",
+        b"raw-link": b"\xff\xfe/latin-\xe9",
+        b"far": b"x/" * 80 + b"y",
+    }
+    for name, target in links.items():
+        os.symlink(target, raw + b"/" + name)
+    for name, mode in {"bin/tool": 0o755, "modes/private": 0o600, "modes/group": 0o664, "modes": 0o2750}.items():
+        (root / name).chmod(mode)
+    return Workspace({str(root): ""})
+
+
+def bulk(root: Path, *, files: int = 1200, large: int = 3) -> Workspace:
+    """Write some 20 MB of text in *files* files and *large* ones of 1 to 2 MB: the same content at every call."""
+    chance = random.Random(7)
+    words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz_(), \n", k=12)) for _ in range(2000)]
+    content: dict[str, Content] = {".torchxignore": ".git\n"}
+    for number in range(files):
+        size = min(int(chance.lognormvariate(7.0, 1.0)), 20_000)
+        content[f"src/pkg{number // 60:02}/mod{number:05}.py"] = b"".join(chance.choices(words, k=size // 12 + 1)) * 8
+    for number in range(large):
+        content[f"data/blob{number}.bin"] = chance.randbytes((1 << 20) + chance.randrange(1 << 20))
+    return write(root, content)

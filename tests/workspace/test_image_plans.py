@@ -1,0 +1,138 @@
+"""Workspaces with a Dockerfile.torchx, built by real engines."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.components.daemons import Docker
+from tests.components.images import Image
+from tests.components.registries import Registry
+from topcoat.errors import DaemonError
+from topcoat.specs import Role, Workspace
+from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+
+DOCKERFILE = """\
+ARG IMAGE
+FROM $IMAGE
+ARG WORKSPACE
+ARG GREETING
+WORKDIR /code
+COPY . .
+RUN echo "$GREETING from $WORKSPACE" > /made
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    directory = tmp_path / "workspace"
+    directory.mkdir()
+    (directory / "train.py").write_text("print('trained')\n")
+    (directory / "secret.txt").write_text("no\n")
+    (directory / "Dockerfile.torchx").write_text(DOCKERFILE)
+    (directory / ".torchxignore").write_text("secret.txt\n")
+    return directory
+
+
+def role(workspace: Path, image: str) -> Role:
+    return Role("trainer", image, workspace=Workspace({str(workspace): ""}))
+
+
+@pytest.fixture
+def engine(any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    any_docker.use(monkeypatch)
+    return any_docker
+
+
+def test_the_dockerfile_is_built_with_image_workspace_and_build_args(
+    engine: Docker, busybox_image: Image, workspace: Path
+) -> None:
+    built = role(workspace, busybox_image.load(engine, "local/dockerfile:base"))
+    mixin = DockerWorkspaceMixin()
+    mixin.build_workspaces([built], {"build_args": {"GREETING": "hello"}, "quiet": True})
+    assert built.image.startswith("sha256:")
+    shown = engine.run("run", "--rm", "--network", "none", built.image, "sh", "-c", "cat /made; ls -A /code")
+    assert shown.splitlines() == [f"hello from {workspace}", ".torchxignore", "Dockerfile.torchx", "train.py"]
+
+
+def test_an_ignored_dockerfile_still_reaches_the_builder(engine: Docker, busybox_image: Image, workspace: Path) -> None:
+    (workspace / ".torchxignore").write_text("Dockerfile.torchx\nsecret.txt\n")
+    built = role(workspace, busybox_image.load(engine, "local/dockerfile:base"))
+    DockerWorkspaceMixin().build_workspaces([built], {"quiet": True})
+    assert "from" in engine.run("run", "--rm", "--network", "none", built.image, "cat", "/made")
+
+
+def test_a_plan_builds_nothing_and_its_carrying_out_builds_once_and_pushes(
+    engine: Docker, busybox_image: Image, workspace: Path, registry: Registry
+) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    repository = f"{registry.host}/{registry.unique('dockerfile')}"
+    cfg = {"image_repo": repository, "quiet": True}
+    planned = role(workspace, base)
+    before = engine.run("images", "-q", "--no-trunc")
+    plan = DockerWorkspaceMixin().plan_workspaces([planned], cfg)
+    assert plan is not None
+    assert planned.image.startswith(f"{repository}:")
+    assert engine.run("images", "-q", "--no-trunc") == before
+    plan.carry_out()
+    engine.run("pull", "-q", planned.image)
+    # The same again: the tag is there, and the engine is not asked to build.
+    with registry.recording() as log:
+        again = DockerWorkspaceMixin().plan_workspaces([role(workspace, base)], cfg)
+        assert again is not None
+        again.carry_out()
+    assert [(one.method, one.status) for one in log] == [("HEAD", 200)]
+
+
+def test_an_edit_of_the_dockerfile_an_argument_or_a_file_gives_another_tag(
+    engine: Docker, busybox_image: Image, workspace: Path
+) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+
+    def tag(**args: str) -> str:
+        planned = role(workspace, base)
+        DockerWorkspaceMixin().plan_workspaces([planned], {"build_args": args})
+        return planned.image
+
+    tags = [tag(), tag(GREETING="x")]
+    (workspace / "train.py").write_text("print('again')\n")
+    tags.append(tag())
+    (workspace / "Dockerfile.torchx").write_text(DOCKERFILE + "ENV A=1\n")
+    tags.append(tag())
+    assert len(set(tags)) == 4
+    assert tag() == tags[-1]
+
+
+def test_a_build_that_fails_says_why_with_its_whole_output(
+    engine: Docker, busybox_image: Image, workspace: Path
+) -> None:
+    (workspace / "Dockerfile.torchx").write_text("ARG IMAGE\nFROM $IMAGE\nRUN echo what went wr''ong && exit 7\n")
+    failing = role(workspace, busybox_image.load(engine, "local/dockerfile:base"))
+    with pytest.raises(DaemonError, match="what went wrong") as caught:
+        DockerWorkspaceMixin().build_workspaces([failing], {"quiet": True})
+    assert "7" in caught.value.message
+
+
+def test_without_a_command_line_the_classic_builder_of_the_engine_builds(
+    engine: Docker, busybox_image: Image, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert shutil.which("docker") is None
+    built = role(workspace, base)
+    DockerWorkspaceMixin().build_workspaces([built], {"build_args": {"GREETING": "classic"}, "quiet": True})
+    monkeypatch.undo()
+    assert "classic from" in engine.run("run", "--rm", "--network", "none", built.image, "cat", "/made")
+
+
+def test_output_is_streamed_unless_quiet(
+    engine: Docker, busybox_image: Image, workspace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    DockerWorkspaceMixin().build_workspaces([role(workspace, base)], {"build_args": {"GREETING": "loud"}})
+    assert "FROM" in capfd.readouterr().err
+    cfg = {"build_args": {"GREETING": "quiet"}, "quiet": True}
+    DockerWorkspaceMixin().build_workspaces([role(workspace, base)], cfg)
+    assert "FROM" not in capfd.readouterr().err
