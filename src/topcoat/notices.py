@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+_show: Callable[[str], None] | None = None
+
 
 def notice(text: str) -> None:
-    """Log *text* as a warning of the ``topcoat`` logger; the command line shows it on stderr."""
+    """Tell the user *text*: through what `show_notices` was given, else as a warning of the ``topcoat`` logger."""
+    if _show is not None:
+        _show(text)
+        return
     # Most runs have nothing to say, and importing logging is a tenth of their time.
     import logging
 
     logging.getLogger("topcoat").warning("%s", text)
+
+
+def show_notices(show: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """Let *show* tell the user from now on, or the logger for None; return what did so until now."""
+    global _show  # noqa: PLW0603  (one process has one user)
+    before, _show = _show, show
+    return before

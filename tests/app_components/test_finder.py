@@ -137,6 +137,14 @@ def test_an_installed_package_replaces_a_built_in_of_the_same_name(
     assert materialize_appdef(get_component("utils.sh").fn, ["ls"]).name == "sh"
 
 
+def test_only_a_package_that_may_have_the_component_is_loaded(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, mine=package)
+    get_component("utils.echo")
+    assert package not in sys.modules
+    get_component("mine.train")
+    assert package in sys.modules
+
+
 def test_a_package_that_cannot_be_loaded_is_logged_and_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

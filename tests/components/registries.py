@@ -9,12 +9,13 @@ import http.client
 import itertools
 import json
 import secrets
+import shlex
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.components.host import ComponentError, environment, run_tool, tool, unavailable
+from tests.components.host import ComponentError, environment, run_tool, tool
 from tests.components.recorder import Recorder, Recording
 from tests.components.serve import answers, free_port, serve
 
@@ -139,28 +140,25 @@ def _configured(
 
 def certificates(directory: Path) -> None:
     """Write ca.crt, ca.key, server.crt and server.key, the latter for 127.0.0.1 and localhost."""
-    openssl = tool("openssl", "openssl")
-    key: list[str | Path] = ["-newkey", "rsa:2048", "-nodes"]
-    names = directory / "names"
-    names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    program = tool("openssl", "openssl")
 
-    def run(*args: str | Path) -> None:
-        run_tool([openssl, *args], cwd=directory)
+    def openssl(command: str) -> None:
+        run_tool([program, *shlex.split(command)], cwd=directory)
 
-    try:
-        run("req", "-x509", *key, "-days", "30", "-subj", "/CN=topcoat test CA", "-keyout", "ca.key", "-out", "ca.crt")
-        run("req", *key, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
-        signing: list[str | Path] = [
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "30",
-            "-extfile",
-            names,
-        ]
-        run("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
-    except ComponentError as error:
-        unavailable("openssl", str(error))
+    # Python 3.13 verifies strictly (RFC 5280): without these extensions it refuses the chain.
+    (directory / "server.ext").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\n"
+        "basicConstraints=critical,CA:FALSE\n"
+        "keyUsage=critical,digitalSignature,keyEncipherment\n"
+        "extendedKeyUsage=serverAuth\n"
+        "subjectKeyIdentifier=hash\n"
+        "authorityKeyIdentifier=keyid\n"
+    )
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=topcoat test CA' -keyout ca.key -out ca.crt"
+        " -addext keyUsage=critical,keyCertSign,cRLSign"
+    )
+    openssl("req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr")
+    openssl(
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext -out server.crt"
+    )

@@ -10,16 +10,26 @@ from topcoat.registry.pool import Body, Origin, Pool, Request
 from .servers import ok, read_request, say, scripted_server
 
 
-def _pool(host):
-    name, _, port = host.partition(":")
-    return Pool(Origin("http", name, int(port)), Host())
+@pytest.fixture
+def pool_of():
+    """Make pools that are closed at the end."""
+    made = []
+
+    def make(host, scheme="http"):
+        name, _, port = host.partition(":")
+        made.append(Pool(Origin(scheme, name, int(port)), Host()))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
 
 
 def _request(host, method="GET", body=None, **headers):
     return Request(method, f"http://{host}/x?a=1", headers, body)
 
 
-def test_a_connection_is_used_again():
+def test_a_connection_is_used_again(pool_of):
     heads = []
 
     def serve_two(connection):
@@ -28,14 +38,13 @@ def test_a_connection_is_used_again():
             connection.sendall(ok(b"hello"))
 
     with scripted_server(serve_two) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         for _ in range(2):
             assert pool.exchange(_request(host)).read_all(100) == b"hello"
-        pool.close()
     assert [head.split(b"\r\n")[0] for head in heads] == [b"GET /x?a=1 HTTP/1.1"] * 2
 
 
-def test_a_connection_that_was_closed_while_idle_is_not_used():
+def test_a_connection_that_was_closed_while_idle_is_not_used(pool_of):
     closed = threading.Event()
 
     def serve_one(connection):
@@ -43,14 +52,13 @@ def test_a_connection_that_was_closed_while_idle_is_not_used():
         closed.set()
 
     with scripted_server(serve_one, say(ok(b"2"))) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         assert pool.exchange(_request(host)).read_all(9) == b"1"
         closed.wait(5)
         assert pool.exchange(_request(host)).read_all(9) == b"2"
-        pool.close()
 
 
-def test_a_request_that_hits_a_stale_connection_is_sent_again_whole():
+def test_a_request_that_hits_a_stale_connection_is_sent_again_whole(pool_of):
     bodies = []
 
     def close_on_second(connection):
@@ -64,21 +72,20 @@ def test_a_request_that_hits_a_stale_connection_is_sent_again_whole():
         connection.sendall(ok(b"2"))
 
     with scripted_server(close_on_second, serve) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         assert pool.exchange(_request(host)).read_all(9) == b"1"
         file = io.BytesIO(b"skip" + b"body" * 1000)
         file.seek(4)
         assert pool.exchange(_request(host, "PUT", Body(file))).read_all(9) == b"2"
-        pool.close()
     assert bodies == [b"body" * 1000] * 2
 
 
-def test_a_fresh_connection_that_is_cut_is_not_tried_again():
+def test_a_fresh_connection_that_is_cut_is_not_tried_again(pool_of):
     with scripted_server(lambda connection: connection.close(), say(ok())) as host, pytest.raises(ConnectionError):
-        _pool(host).exchange(_request(host))
+        pool_of(host).exchange(_request(host))
 
 
-def test_the_answer_to_a_body_that_is_refused_early_is_read():
+def test_the_answer_to_a_body_that_is_refused_early_is_read(pool_of):
     def refuse(connection):
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
@@ -87,24 +94,23 @@ def test_the_answer_to_a_body_that_is_refused_early_is_read():
             pass
 
     with scripted_server(refuse, say(ok(b"next"))) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         response = pool.exchange(_request(host, "PUT", Body(b"x" * (64 << 20))))
         assert response.status == 413
         assert response.read_all(9) == b"big"
         assert pool.exchange(_request(host)).read_all(9) == b"next"
-        pool.close()
 
 
-def test_a_body_that_broke_off_is_not_taken_for_a_whole_one():
+def test_a_body_that_broke_off_is_not_taken_for_a_whole_one(pool_of):
     import http.client
 
     with scripted_server(say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")) as host:
-        response = _pool(host).exchange(_request(host))
+        response = pool_of(host).exchange(_request(host))
         with pytest.raises(http.client.IncompleteRead):
             response.read_all(100)
 
 
-def test_a_chunked_answer_is_read_and_its_connection_kept():
+def test_a_chunked_answer_is_read_and_its_connection_kept(pool_of):
     def serve(connection):
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
@@ -112,24 +118,23 @@ def test_a_chunked_answer_is_read_and_its_connection_kept():
         connection.sendall(ok(b"next"))
 
     with scripted_server(serve) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         assert pool.exchange(_request(host)).read_all(100) == b"abcde"
         assert pool.exchange(_request(host)).read_all(100) == b"next"
-        pool.close()
 
 
-def test_an_endless_answer_is_read_to_the_limit_only():
+def test_an_endless_answer_is_read_to_the_limit_only(pool_of):
     with scripted_server(say(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000)) as host:
-        assert _pool(host).exchange(_request(host)).read_all(10) == b"x" * 10
+        assert pool_of(host).exchange(_request(host)).read_all(10) == b"x" * 10
 
 
-def test_at_most_eight_idle_connections_are_kept():
+def test_at_most_eight_idle_connections_are_kept(pool_of):
     def serve(connection):
         read_request(connection)
         connection.sendall(ok(b"12345678"))
 
     with scripted_server(*[serve] * 12) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         responses = [pool.exchange(_request(host)) for _ in range(12)]
         for response in responses:
             response.read_all(100)
@@ -138,16 +143,16 @@ def test_at_most_eight_idle_connections_are_kept():
         assert pool._idle == []
 
 
-def test_a_connection_that_comes_back_after_closing_is_closed():
+def test_a_connection_that_comes_back_after_closing_is_closed(pool_of):
     with scripted_server(say(ok(b"1"))) as host:
-        pool = _pool(host)
+        pool = pool_of(host)
         response = pool.exchange(_request(host))
         pool.close()
         response.read_all(9)
         assert pool._idle == []
 
 
-def test_a_plain_http_request_through_a_proxy_names_the_whole_url(monkeypatch):
+def test_a_plain_http_request_through_a_proxy_names_the_whole_url(monkeypatch, pool_of):
     heads = []
 
     def serve(connection):
@@ -156,9 +161,8 @@ def test_a_plain_http_request_through_a_proxy_names_the_whole_url(monkeypatch):
 
     with scripted_server(serve) as host:
         monkeypatch.setenv("HTTP_PROXY", f"http://me:pw@{host}")
-        pool = Pool(Origin("http", "reg.example", 80), Host())
+        pool = pool_of("reg.example:80")
         assert pool.exchange(Request("GET", "http://reg.example/v2/", {})).read_all(9) == b"hi"
-        pool.close()
     assert heads[0].startswith("GET http://reg.example/v2/ HTTP/1.1\r\nHost: reg.example\r\n")
     assert "Proxy-Authorization: Basic bWU6cHc=" in heads[0]
 

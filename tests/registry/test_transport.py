@@ -11,6 +11,20 @@ from topcoat.testing.registry import FakeRegistry
 from .servers import say, scripted_server
 
 
+@pytest.fixture
+def transport_to():
+    """Make transports that are closed at the end."""
+    made = []
+
+    def make(registry, **options):
+        made.append(Transport(registry, **options))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
 def _get(transport, where="/v2/", method="GET", body=None, **headers):
     response = transport.send(method, where, headers, body)
     response.read_all(1000)
@@ -22,30 +36,30 @@ def _redirect(status, location):
 
 
 @pytest.mark.parametrize("status", [408, 429, 499, 500, 502, 503, 504, 522])
-def test_an_answer_that_says_later_is_tried_again(fake, waits, status):
+def test_an_answer_that_says_later_is_tried_again(fake, waits, status, transport_to):
     fake.fail(status, times=ATTEMPTS - 1)
-    assert _get(Transport(fake.host)).status == 200
+    assert _get(transport_to(fake.host)).status == 200
     assert len(waits) == ATTEMPTS - 1
     assert waits == sorted(waits)
 
 
-def test_attempts_end(fake, waits):
+def test_attempts_end(fake, waits, transport_to):
     fake.fail(503, times=99)
-    assert _get(Transport(fake.host)).status == 503
+    assert _get(transport_to(fake.host)).status == 503
     assert len(fake.requests) == ATTEMPTS
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 501])
-def test_an_answer_that_says_no_is_taken(fake, waits, status):
+def test_an_answer_that_says_no_is_taken(fake, waits, status, transport_to):
     fake.fail(status, headers={"Content-Type": "application/json"})
-    assert _get(Transport(fake.host)).status == status
+    assert _get(transport_to(fake.host)).status == status
     assert len(fake.requests) == 1
     assert waits == []
 
 
-def test_a_cut_connection_is_tried_again(fake, waits):
-    assert _get(Transport(fake.host)).status == 200
-    transport = Transport(fake.host)
+def test_a_cut_connection_is_tried_again(fake, waits, transport_to):
+    assert _get(transport_to(fake.host)).status == 200
+    transport = transport_to(fake.host)
     _get(transport)
     fake.cut(times=2)
     # The kept connection counts as stale; the second cut is one of a fresh connection.
@@ -53,8 +67,8 @@ def test_a_cut_connection_is_tried_again(fake, waits):
     assert len(waits) == 1
 
 
-def test_nothing_is_tried_again_where_that_is_not_wanted(fake, waits):
-    transport = Transport(fake.host)
+def test_nothing_is_tried_again_where_that_is_not_wanted(fake, waits, transport_to):
+    transport = transport_to(fake.host)
     fake.fail(503)
     assert transport.send("GET", "/v2/", {}, retry=False).status == 503
     fake.cut(times=2)
@@ -63,15 +77,15 @@ def test_nothing_is_tried_again_where_that_is_not_wanted(fake, waits):
     assert waits == []
 
 
-def test_retry_after_is_honoured(fake, waits):
+def test_retry_after_is_honoured(fake, waits, transport_to):
     fake.fail(429, headers={"Retry-After": "7"})
-    assert _get(Transport(fake.host)).status == 200
+    assert _get(transport_to(fake.host)).status == 200
     assert waits == [7]
 
 
-def test_a_registry_that_asks_for_too_much_patience_gets_none(fake, waits):
+def test_a_registry_that_asks_for_too_much_patience_gets_none(fake, waits, transport_to):
     fake.fail(429, headers={"Retry-After": "3600"})
-    assert _get(Transport(fake.host)).status == 429
+    assert _get(transport_to(fake.host)).status == 429
     assert waits == []
 
 
@@ -89,46 +103,46 @@ def test_waits_double_with_jitter():
         assert 0.75 * 0.25 * 2 ** (attempt - 1) <= min(found) < max(found) <= 1.25 * 0.25 * 2 ** (attempt - 1)
 
 
-def test_nothing_listening_fails_at_once(waits):
+def test_nothing_listening_fails_at_once(waits, transport_to):
     with scripted_server() as host:
         pass
     with pytest.raises(RegistryUnavailable, match=f"cannot reach {host}: nothing listens there") as caught:
-        Transport(host).send("GET", "/v2/", {})
+        transport_to(host).send("GET", "/v2/", {})
     assert caught.value.request == f"GET http://{host}/v2/"
     assert "curl" in caught.value.hint
     assert waits == []
 
 
-def test_a_name_that_does_not_resolve_is_said_to_be_one(waits):
+def test_a_name_that_does_not_resolve_is_said_to_be_one(waits, transport_to):
     with pytest.raises(RegistryUnavailable, match="its name cannot be resolved") as caught:
-        Transport("no-such-host.invalid").send("GET", "/v2/", {})
+        transport_to("no-such-host.invalid").send("GET", "/v2/", {})
     assert "spelling" in caught.value.hint
 
 
-def test_what_does_not_speak_http_is_said_not_to(waits):
+def test_what_does_not_speak_http_is_said_not_to(waits, transport_to):
     with (
         scripted_server(say(b"SSH-2.0-x\r\n"), say(b"SSH-2.0-x\r\n")) as host,
         pytest.raises(RegistryUnavailable, match="does not speak HTTP"),
     ):
-        Transport(host).send("GET", "/v2/", {})
+        transport_to(host).send("GET", "/v2/", {})
 
 
-def test_silence_is_not_waited_for_forever(monkeypatch):
+def test_silence_is_not_waited_for_forever(monkeypatch, transport_to):
     monkeypatch.setattr("topcoat.registry.pool.ANSWER_SECONDS", 0.1)
     import threading
 
     done = threading.Event()
     with scripted_server(lambda connection: done.wait(5)) as host:
         with pytest.raises(RegistryUnavailable, match="no answer in time"):
-            Transport(host).send("GET", "/v2/", {})
+            transport_to(host).send("GET", "/v2/", {})
         done.set()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_of_reads_are_followed_without_credentials_on_another_port(fake, status):
+def test_redirects_of_reads_are_followed_without_credentials_on_another_port(fake, status, transport_to):
     with FakeRegistry() as other:
         fake.fail(status, headers={"Location": f"http://{other.host}/v2/?x=1"})
-        response = _get(Transport(fake.host), Authorization="Basic secret", Accept="a/b")
+        response = _get(transport_to(fake.host), Authorization="Basic secret", Accept="a/b")
     assert response.status == 200
     assert fake.requests[0].headers["authorization"] == "Basic secret"
     assert "authorization" not in other.requests[0].headers
@@ -136,50 +150,52 @@ def test_redirects_of_reads_are_followed_without_credentials_on_another_port(fak
     assert other.requests[0].path == "/v2/?x=1"
 
 
-def test_credentials_stay_within_their_origin(fake):
+def test_credentials_stay_within_their_origin(fake, transport_to):
     fake.fail(307, headers={"Location": "/v2/?again"})
-    assert _get(Transport(fake.host), Authorization="Basic secret").status == 200
+    assert _get(transport_to(fake.host), Authorization="Basic secret").status == 200
     assert [r.headers.get("authorization") for r in fake.requests] == ["Basic secret"] * 2
 
 
-def test_credentials_do_not_come_back_with_a_redirect_back(fake):
+def test_credentials_do_not_come_back_with_a_redirect_back(fake, transport_to):
     with FakeRegistry() as other:
         fake.fail(307, headers={"Location": f"http://{other.host}/v2/"})
         other.fail(307, headers={"Location": f"http://{fake.host}/v2/"})
-        _get(Transport(fake.host), Authorization="Basic secret")
+        _get(transport_to(fake.host), Authorization="Basic secret")
     assert [r.headers.get("authorization") for r in fake.requests] == ["Basic secret", None]
 
 
 @pytest.mark.parametrize(("status", "followed"), [(301, False), (302, False), (303, False), (307, True), (308, True)])
-def test_redirects_of_writes_are_followed_with_their_body_where_that_is_what_they_say(fake, status, followed):
+def test_redirects_of_writes_are_followed_with_their_body_where_that_is_what_they_say(
+    fake, status, followed, transport_to
+):
     fake.fail(status, headers={"Location": "/token"})
-    response = _get(Transport(fake.host), "/v2/", "PUT", Body(b"body"))
+    response = _get(transport_to(fake.host), "/v2/", "PUT", Body(b"body"))
     assert (response.status == status) is not followed
     assert [r.sent for r in fake.requests] == [4, 4][: 1 + followed]
 
 
-def test_redirects_in_a_circle_end(fake):
+def test_redirects_in_a_circle_end(fake, transport_to):
     fake.fail(307, headers={"Location": "/v2/"}, times=99)
     with pytest.raises(RegistryError, match="redirects in a circle"):
-        _get(Transport(fake.host))
+        _get(transport_to(fake.host))
 
 
-def test_a_redirect_without_a_location_is_refused(fake):
+def test_a_redirect_without_a_location_is_refused(fake, transport_to):
     fake.fail(307)
     with pytest.raises(RegistryError, match="answered 307 without a Location"):
-        _get(Transport(fake.host))
+        _get(transport_to(fake.host))
 
 
 @pytest.mark.parametrize("location", ["ftp://x/y", "http://[::1", "http://host:port/", "//", "file:///etc/passwd"])
-def test_a_location_that_is_no_url_is_refused(fake, location):
+def test_a_location_that_is_no_url_is_refused(fake, location, transport_to):
     fake.fail(307, headers={"Location": location})
     with pytest.raises(RegistryError, match="which is not a URL"):
-        _get(Transport(fake.host))
+        _get(transport_to(fake.host))
 
 
-def test_a_location_is_escaped_as_far_as_needed(fake):
+def test_a_location_is_escaped_as_far_as_needed(fake, transport_to):
     fake.fail(307, headers={"Location": "/v2/?name=a b%20c\xe9"})
-    assert _get(Transport(fake.host)).status == 200
+    assert _get(transport_to(fake.host)).status == 200
     assert fake.requests[-1].path == "/v2/?name=a%20b%20c%E9"
 
 
@@ -198,9 +214,9 @@ def test_a_location_is_escaped_as_far_as_needed(fake):
         ("https://reg.io/a", "https://[::ffff:10.0.0.1]/b", "a private network"),
     ],
 )
-def test_addresses_that_an_attacker_could_profit_from_are_refused(source, target, why):
+def test_addresses_that_an_attacker_could_profit_from_are_refused(source, target, why, transport_to):
     with pytest.raises(RegistryError, match=why):
-        Transport("reg.io").check(target, source=source)
+        transport_to("reg.io").check(target, source=source)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +230,8 @@ def test_addresses_that_an_attacker_could_profit_from_are_refused(source, target
         ("https://10.0.0.1/a", "https://10.0.0.1:8443/b"),
     ],
 )
-def test_ordinary_addresses_are_not(source, target):
-    Transport("reg.io").check(target, source=source)
+def test_ordinary_addresses_are_not(source, target, transport_to):
+    transport_to("reg.io").check(target, source=source)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +247,7 @@ def test_ordinary_addresses_are_not(source, target):
         ("https://reg.io/v2/x", "https://up.io/v2/y", "https://up.io/v2/y"),
     ],
 )
-def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location, target):
+def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location, target, transport_to):
     class _Response:
         url = asked
         status = 202
@@ -239,7 +255,7 @@ def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location
         def header(self, name):
             return location
 
-    assert Transport("reg.io").location(_Response()) == target
+    assert transport_to("reg.io").location(_Response()) == target
 
 
 def test_an_origin_has_the_default_port_of_its_scheme():
@@ -247,12 +263,12 @@ def test_an_origin_has_the_default_port_of_its_scheme():
     assert origin_of("http://reg.io:5000/x") == ("http", "reg.io", 5000)
 
 
-def test_requests_say_who_is_asking(fake):
-    _get(Transport(fake.host))
+def test_requests_say_who_is_asking(fake, transport_to):
+    _get(transport_to(fake.host))
     assert fake.requests[0].headers["user-agent"].startswith("topcoat/")
 
 
-def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch):
+def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch, transport_to):
     import socket
     import threading
 
@@ -280,7 +296,7 @@ def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch):
 
     with FakeRegistry(tls=certificates.tls) as registry, scripted_server(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:pw@{proxy}")
-        transport = Transport("reg.example", insecure=True)
+        transport = transport_to("reg.example", insecure=True)
         response = transport.send("GET", "/v2/", {})
         assert response.read_all(10) == b"{}"
         transport.close()
@@ -289,10 +305,10 @@ def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch):
     assert "proxy-authorization" not in registry.requests[0].headers
 
 
-def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch):
+def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, transport_to):
     with scripted_server(say(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy}")
         with pytest.raises(RegistryUnavailable, match="the proxy refuses: .*407") as caught:
-            Transport("reg.example").send("GET", "/v2/", {})
+            transport_to("reg.example").send("GET", "/v2/", {})
     assert "HTTPS_PROXY" in caught.value.hint
     assert "secret" not in str(caught.value)

@@ -18,7 +18,7 @@ from tests.scan.oracle.client import Answer, Oracle
 from topcoat.errors import InvalidIgnorePattern
 from topcoat.scan.ignore import IgnoreRules
 
-CASES = int(ENVIRON.get("TOPCOAT_ORACLE_CASES") or 5000)
+CASES = int(ENVIRON.get("TOPCOAT_ORACLE_CASES") or 10_000)
 SEED = int(ENVIRON.get("TOPCOAT_ORACLE_SEED") or 0)
 
 _NAMES = r"""
@@ -46,7 +46,7 @@ RAW_ATOMS = [b"\xff", b"\xc3", b"\xa9", b"\xe6", b"\x97\xa5", b"[\xff]", b"\\\xf
 LEADS = [*[b""] * 5, b"/", b"./", b"//", b" ", b"**/", b"**/", b"**", b"*", b"\t", b"../", b"/../", b"/ ", b"#"]
 TAILS = [*[b""] * 5, b"/", b" ", b"\r", b"/**", b"/*", b"**", b"*", b"/.", b"//", b"/..", b" /", b"\\"]
 SIGNS = [b"", b"", b"", b"!", b"!", b"! ", b"!!", b" !", b"!/", b"/!", b"./!", b"\xef\xbb\xbf"]
-SIMPLE_SIGNS = [b"", b"", b"!"]
+SIMPLE_SIGNS = [b"", b"!"]
 
 
 class Generator:

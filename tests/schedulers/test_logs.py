@@ -58,7 +58,14 @@ def test_whole_lines_do_not_depend_on_how_the_text_is_cut(text: str, cuts: list[
 
 
 def test_a_progress_bar_comes_piece_by_piece() -> None:
-    assert list(decode([b"1%\r2%\r", b"3%", b"", b"\r100%\r\nend\n"])) == ["1%\r", "2%\r", "3%", "\r", "100%\r\n", "end\n"]
+    assert list(decode([b"1%\r2%\r", b"3%", b"", b"\r100%\r\nend\n"])) == [
+        "1%\r",
+        "2%\r",
+        "3%",
+        "\r",
+        "100%\r\n",
+        "end\n",
+    ]
 
 
 def test_a_carriage_return_and_its_newline_stay_together_across_chunks() -> None:

@@ -11,7 +11,9 @@ from topcoat.schedulers.process import host_identity, run, signal_group, start_m
 
 
 def test_a_command_gives_its_output_and_exit_code() -> None:
-    done = run([sys.executable, "-c", "import sys; print(input()); print('e', file=sys.stderr); sys.exit(3)"], text="in\n")
+    done = run(
+        [sys.executable, "-c", "import sys; print(input()); print('e', file=sys.stderr); sys.exit(3)"], text="in\n"
+    )
     assert done == (3, "in\n", "e\n")
 
 

@@ -86,12 +86,9 @@ def test_logs_are_for_their_owner_only(tmp_path: Path, logs: dict[str, LogFile])
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
 
 
-def test_a_full_disk_costs_the_log_and_not_the_job() -> None:
-    log = LogFile("/dev/full") if os.access("/dev", os.W_OK) else None
-    if log is None:
-        pytest.skip("/dev cannot be written here")
-    try:
-        log.write(b"text")
-    finally:
-        Path("/dev/.full.times").unlink()
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_costs_the_log_and_not_the_job(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("/dev/full")
+    log = LogFile(str(tmp_path / "x"))
+    log.write(b"text")
     assert log.error == "the logs are incomplete: No space left on device"

@@ -92,7 +92,7 @@ def runner(engine: Docker | Containerd) -> Run:
 
 def look(engine: Docker | Containerd, image: str, *tops: str) -> Inside:
     """Run *image*, whose base has Python, and return what is at and below the directories *tops* in it."""
-    return parse(runner(engine)(image, ["python3", "-c", _SCRIPT, *tops]))
+    return parse(runner(engine)(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
 
 
 def parse(printed: str) -> Inside:

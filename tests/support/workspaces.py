@@ -71,14 +71,23 @@ def odd(root: Path) -> Workspace:
     return Workspace({str(root): ""})
 
 
-def bulk(root: Path, *, files: int = 1200, large: int = 3) -> Workspace:
-    """Write some 20 MB of text in *files* files and *large* ones of 1 to 2 MB: the same content at every call."""
+def bulk(root: Path, *, files: int = 1500, large: int = 12) -> Workspace:
+    """Write about 23 MB of text in *files* files and *large* ones of 1 to 2 MB: the same content at every call."""
     chance = random.Random(7)
-    words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz_(), \n", k=12)) for _ in range(2000)]
+    words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz_(), \n", k=9)) for _ in range(20_000)]
+    text = b"".join(chance.choices(words, k=300_000))
     content: dict[str, Content] = {".torchxignore": ".git\n"}
     for number in range(files):
-        size = min(int(chance.lognormvariate(7.0, 1.0)), 20_000)
-        content[f"src/pkg{number // 60:02}/mod{number:05}.py"] = b"".join(chance.choices(words, k=size // 12 + 1)) * 8
+        size = min(int(chance.lognormvariate(7.5, 1.0)), 100_000)
+        start = chance.randrange(len(text) - size)
+        content[f"src/pkg{number // 60:02}/mod{number:05}.py"] = text[start : start + size]
     for number in range(large):
         content[f"data/blob{number}.bin"] = chance.randbytes((1 << 20) + chance.randrange(1 << 20))
     return write(root, content)
+
+
+def edit(workspace: Workspace, name: str, old: bytes = b"", new: bytes = b"edited") -> None:
+    """Replace *old* (by default the first bytes) of a file by *new*, of the same length by default."""
+    path = Path(next(iter(workspace.projects)), name)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(old, new, 1) if old else new + data[len(new) :])

@@ -99,7 +99,8 @@ class Registry:
     def find(self, name: str) -> Component | None:
         """Return the component *name*, or ``None``."""
         for entry in reversed(self._entry_points):
-            if (component := self._components_of(entry).get(name)) is not None:
+            may_have_it = entry.name.startswith("_") or f"{name}.".startswith(f"{entry.name}.")
+            if may_have_it and (component := self._components_of(entry).get(name)) is not None:
                 return component
         group = name.partition(".")[0]
         if group in BUILTIN_MODULES:

@@ -135,6 +135,7 @@ class Response:
                 # http.client does not tell a body that broke off from one that ended.
                 import http.client
 
+                self._release(keep=False)
                 raise http.client.IncompleteRead(b"", self._raw.length)
             self._release(keep=True)
         return data

@@ -1,0 +1,6 @@
+"""A job that says where it runs."""
+
+import os
+
+print(f"hello from {os.environ['TOPCOAT_ROLE']}/{os.environ['TOPCOAT_REPLICA_ID']} in {os.getcwd()}")
+print("learning rate 0.1")

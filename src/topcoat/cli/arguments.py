@@ -1,0 +1,79 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _ActionsContainer
+
+    from topcoat.runner import Runner
+    from topcoat.specs import CfgVal, runopts
+
+
+def add_scheduler(parser: _ActionsContainer) -> None:
+    """Add ``-s``; ``scheduler_name`` says what it means where it is not given."""
+    parser.add_argument(
+        "-s",
+        "--scheduler",
+        metavar="SCHED",
+        help="scheduler (default: [cli:run] scheduler of .torchxconfig, else local); topcoat runopts lists them",
+    )
+
+
+def scheduler_name(given: str | None) -> str:
+    """Return the scheduler to use: the *given* one, that of ``[cli:run]``, or the default."""
+    from topcoat.cli.defaults import configured
+    from topcoat.schedulers import get_default_scheduler_name
+
+    return given or configured("run").get("scheduler") or get_default_scheduler_name()
+
+
+def add_cfg(parser: _ActionsContainer, of: str) -> None:
+    """Add ``-cfg``, the options *of* what the help says."""
+    parser.add_argument(
+        "-cfg",
+        "--scheduler_args",
+        "--scheduler-args",
+        dest="cfg",
+        action="append",
+        default=[],
+        metavar="K=V,...",
+        help=f"{of}; may be repeated, the last one wins",
+    )
+
+
+def parse_cfg(opts: runopts, texts: Sequence[str]) -> dict[str, CfgVal]:
+    """Return what *texts*, each ``key=value,...``, say.
+
+    Raises:
+        InvalidRunConfigException: with the nearest names for one that is no option.
+    """
+    cfg: dict[str, CfgVal] = {}
+    for text in texts:
+        opts.check_known(text)
+        cfg.update(opts.cfg_from_str(text))
+    return cfg
+
+
+def add_workspace(parser: _ActionsContainer, text: str, *, default: str | None) -> None:
+    """Add ``--workspace`` (and TorchX's ``--buck-target``) with help *text*."""
+    parser.add_argument("--workspace", "--buck-target", metavar="W", default=default, help=text)
+
+
+def add_json(parser: _ActionsContainer) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_handles(parser: ArgumentParser) -> None:
+    """Add one or more handles."""
+    parser.add_argument("handles", nargs="+", metavar="HANDLE", help="scheduler://session/app_id")
+
+
+def open_runner(component_defaults: Mapping[str, Mapping[str, str]] | None = None) -> Runner:
+    """Return the runner that commands talk to."""
+    from topcoat.runner import get_runner
+
+    return get_runner(component_defaults=component_defaults)

@@ -1,0 +1,74 @@
+"""Turn exceptions into messages and exit codes: the one place that prints a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from topcoat.cli.output import say
+from topcoat.notices import show_notices
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended."""
+
+
+class ErrorHandler:
+    """Run a command and report what it raises.
+
+    Attributes:
+        debug: show tracebacks; ``TOPCOAT_DEBUG`` sets it, and the command line may.
+    """
+
+    def __init__(self) -> None:
+        self.debug = os.environ.get("TOPCOAT_DEBUG", "") not in ("", "0")
+
+    def run(self, command: Callable[[ErrorHandler], int]) -> int:
+        """Return the exit code of *command*, or of what it raised."""
+        before = show_notices(say)
+        try:
+            code = self._run(command)
+            # What a closed pipe has to say about the last lines must be heard here, not in the interpreter's end.
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_stdout()
+            return BROKEN_PIPE
+        finally:
+            show_notices(before)
+        return code
+
+    def _run(self, command: Callable[[ErrorHandler], int]) -> int:
+        try:
+            return command(self)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 0
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return self._report(error)
+
+    def _report(self, error: Exception) -> int:
+        from topcoat.errors import TopcoatError
+
+        if self.debug:
+            import traceback
+
+            traceback.print_exception(error)
+        if isinstance(error, TopcoatError):
+            say(f"error: {error.message}")
+            if error.hint:
+                print(f"  hint: {error.hint}", file=sys.stderr)
+            return error.exit_code
+        say(f"error: unexpected {type(error).__name__}: {error}")
+        if not self.debug:
+            print("  hint: this is a bug of topcoat: run it again with --debug and report what it prints", file=sys.stderr)
+        return 1
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter flush what nobody reads into nothing."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())

@@ -1,0 +1,103 @@
+"""``topcoat``: find the command, parse its arguments, run it.
+
+What stands before the command's name is parsed by hand, so that ``topcoat --help`` needs no parser and a command needs
+no other command's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from topcoat.cli.commands import COMMANDS
+from topcoat.cli.error_handler import ErrorHandler
+
+if TYPE_CHECKING:
+    from topcoat.cli.commands import Command
+    from topcoat.cli.parser import Parser
+
+GLOBAL_FLAGS = {
+    "--debug": "show the traceback of an error (so does TOPCOAT_DEBUG=1)",
+    "--version": "print the version",
+    "-h, --help": "print this help; topcoat COMMAND --help prints a command's",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line *argv*, that of the process by default, and return its exit code.
+
+    0 for success, 1 for a failure, 2 for wrong usage, 130 for ^C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    return ErrorHandler().run(lambda handler: _main(words, handler))
+
+
+def _main(words: list[str], handler: ErrorHandler) -> int:
+    while words and words[0].startswith("-"):
+        flag = words.pop(0)
+        if flag in ("-h", "--help"):
+            print(help_text(), end="")
+            return 0
+        if flag == "--version":
+            from topcoat.version import __version__
+
+            print(f"topcoat {__version__}")
+            return 0
+        if flag != "--debug":
+            from topcoat.errors import UsageError
+
+            raise UsageError(f"there is no flag {flag!r} before the command", hint="topcoat --help")
+        handler.debug = True
+    if not words:
+        print(help_text(), end="", file=sys.stderr)
+        return 2
+    name = words[0]
+    command, parser = find_command(name)
+    args = parser.parse(words[1:])
+    handler.debug |= args.debug
+    return command.run(args) or 0
+
+
+def find_command(name: str) -> tuple[Command, Parser]:
+    """Return the command *name*, built in or of an installed package, and its parser with what is configured.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from topcoat.cli.commands import load
+    from topcoat.cli.defaults import apply_defaults, configured
+    from topcoat.cli.parser import Parser
+
+    if name in COMMANDS:
+        command, summary = load(name), COMMANDS[name]
+    else:
+        from topcoat.cli.plugins import load_command
+
+        command, summary = load_command(name), ""
+    parser = Parser(name, summary, getattr(command, "EXAMPLES", ""))
+    command.add_arguments(parser)
+    if section := configured(name):
+        apply_defaults(parser, section)
+    return command, parser
+
+
+def help_text() -> str:
+    """Return what ``topcoat --help`` prints."""
+    from topcoat.cli.plugins import command_names
+
+    more = [name for name in command_names() if name not in COMMANDS]
+    width = max(map(len, [*COMMANDS, *more]))
+    lines = [
+        "usage: topcoat [--debug] COMMAND [ARGUMENTS]",
+        "",
+        "Lay local code over a container image, as its last thin layer, and submit the job.",
+        "",
+        "commands:",
+        *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
+    ]
+    if more:
+        lines += ["", "commands of installed packages:", *(f"  {name}" for name in more)]
+    width = max(map(len, GLOBAL_FLAGS))
+    lines += ["", "flags:", *(f"  {flags:{width}}  {text}" for flags, text in GLOBAL_FLAGS.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,40 @@
+"""What the user sees: results on stdout, words on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+
+def result(text: str) -> None:
+    """Print *text*, the result or a part of it, on stdout."""
+    print(text, flush=True)
+
+
+def json_result(value: object) -> None:
+    """Print the result as one JSON object on stdout."""
+    import json
+
+    print(json.dumps(value, indent=2, default=str), flush=True)
+
+
+def say(text: str) -> None:
+    """Print words on stderr, every line marked as topcoat's."""
+    for line in text.splitlines():
+        print(f"topcoat: {line}", file=sys.stderr, flush=True)
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Return *rows* as text in columns, the last one as long as it likes."""
+    lines = [tuple(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def colors(stream: object) -> bool:
+    """Tell whether *stream* is a terminal that wants colors (https://no-color.org)."""
+    import os
+
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

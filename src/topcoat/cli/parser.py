@@ -1,0 +1,77 @@
+"""A parser of one command's arguments: argparse, with errors of ours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from topcoat.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """Parse the arguments of the command *name*; wrong ones raise ``UsageError``.
+
+    Attributes:
+        settings: what ``[cli:<name>]`` of a configuration file may set besides flags.
+    """
+
+    def __init__(self, name: str, summary: str, examples: str = "") -> None:
+        """Describe a command: what it does in a few words, and examples of its use, a line each."""
+        super().__init__(
+            prog=f"topcoat {name}",
+            description=f"{summary[:1].upper()}{summary[1:]}." if summary else None,
+            epilog=f"examples:\n{examples.rstrip()}" if examples else None,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+        self.name = name
+        self.examples = examples
+        self.settings: tuple[str, ...] = ()
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        self.set_defaults(configured={})
+
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """Every flag and argument, in the order in which it was added."""
+        return list(self._actions)
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Return what *words* say, or raise ``UsageError``."""
+        args, rest = self.parse_known_args(words)
+        if rest:
+            unknown = rest[0].partition("=")[0]
+            flags = [flag for action in self.actions for flag in action.option_strings]
+            what = "flag" if unknown.startswith("-") else "argument"
+            raise UsageError(
+                f"{self.prog} takes no {what} {unknown!r}", hint=nearest(unknown, flags) or f"{self.prog} --help"
+            )
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``UsageError`` with what argparse found wrong."""
+        raise UsageError(f"{self.prog}: {message}", hint=f"{self.prog} --help")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        # Without a width argparse imports shutil, and with it every compression module.
+        super().__init__(prog, width=_width(), max_help_position=30)
+
+
+def _width() -> int:
+    try:
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(sys.__stdout__.fileno()).columns
+    except (ValueError, OSError, AttributeError):
+        columns = 80
+    return max(40, min(columns - 2, 110))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return ``did you mean ...?`` for those of *known* that look like *word*; empty text where none does."""
+    import difflib
+
+    matches = difflib.get_close_matches(word, known, n=3)
+    return f"did you mean {' or '.join(matches)}?" if matches else ""

@@ -1,0 +1,82 @@
+"""Commands of installed packages: the entry point groups ``topcoat.cmds`` and ``torchx.cli.cmds``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from topcoat.cli.commands import Command
+
+GROUPS = ("topcoat.cmds", "torchx.cli.cmds")
+"""In order of precedence. An entry point names a module, a class or an object with ``add_arguments`` and ``run``."""
+
+
+def command_names() -> list[str]:
+    """Return the names of the commands that installed packages add, sorted; nothing of them is imported.
+
+    The files are read here, because importlib.metadata takes longer to import than all else that a help needs.
+    """
+    return sorted({name for path in _entry_point_files() for name in _names_in(path)})
+
+
+def _entry_point_files() -> Iterator[str]:
+    for directory in dict.fromkeys(sys.path):
+        try:
+            names = os.listdir(directory or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")):
+                yield os.path.join(directory, name, "entry_points.txt")
+
+
+def _names_in(path: str) -> Iterator[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    group = ""
+    for line in lines:
+        text = line.strip()
+        if text.startswith("["):
+            group = text.strip("[]").strip()
+        elif group in GROUPS and "=" in text and not text.startswith("#"):
+            yield text.partition("=")[0].strip()
+
+
+def load_command(name: str) -> Command:
+    """Return the command *name* of an installed package.
+
+    Raises:
+        UsageError: there is none.
+        TopcoatError: its package cannot be imported, or it is no command.
+    """
+    from importlib.metadata import entry_points
+
+    from topcoat.cli.commands import COMMANDS
+    from topcoat.cli.parser import nearest
+    from topcoat.errors import TopcoatError, UsageError
+
+    found = [entry for group in GROUPS for entry in entry_points(group=group, name=name)]
+    if not found:
+        hint = nearest(name, [*COMMANDS, *command_names()])
+        raise UsageError(f"there is no command {name!r}", hint=hint or "topcoat --help lists them")
+    entry = found[0]
+    owner = entry.dist.name if entry.dist else entry.value
+    try:
+        loaded = entry.load()
+        command = loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:
+        raise TopcoatError(
+            f"the command {name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}",
+            hint=f"reinstall {owner}, or remove it",
+        ) from error
+    if not (callable(getattr(command, "add_arguments", None)) and callable(getattr(command, "run", None))):
+        raise TopcoatError(
+            f"the command {name!r} of {owner} is no command: {entry.value} has no add_arguments and run"
+        )
+    return cast("Command", command)

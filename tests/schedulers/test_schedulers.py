@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.schedulers.fake import FakeScheduler
+from topcoat import schedulers
+from topcoat.errors import SchedulerError, UnknownScheduler
+from topcoat.schedulers import (
+    GROUPS,
+    get_default_scheduler_name,
+    get_scheduler_factories,
+    unknown_scheduler,
+)
+
+
+def install(
+    site: Path, monkeypatch: pytest.MonkeyPatch, name: str, *entries: tuple[str, str, str], code: str = ""
+) -> None:
+    """Install a package *name* with entry points (group, name, value) and the module ``NAME_mod``."""
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("".join(f"[{group}]\n{key} = {value}\n" for group, key, value in entries))
+    (site / f"{name}_mod.py").write_text(code or "from tests.schedulers.fake import FakeScheduler as create\n")
+    monkeypatch.syspath_prepend(str(site))
+
+
+def test_local_is_the_default() -> None:
+    assert get_default_scheduler_name() == "local"
+
+
+def test_the_built_in_schedulers_are_found_and_made() -> None:
+    factories = get_scheduler_factories()
+    assert list(factories) == ["local", "local_cwd", "local_docker"]
+    for name, factory in factories.items():
+        made = factory("session", unknown_argument=1)
+        assert (made.backend, made.session_name) == (name, "session")
+
+
+def test_naming_the_schedulers_imports_none_of_them() -> None:
+    code = (
+        "import sys; from topcoat.schedulers import get_scheduler_factories as f; f();"
+        "print([m for m in sys.modules if m.startswith('topcoat.schedulers.')])"
+    )
+    root = str(Path(schedulers.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": root}
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_packages_add_schedulers_and_hide_none(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "added", (group, "fancy", "added_mod:create"))
+    factories = get_scheduler_factories()
+    assert list(factories) == ["local", "local_cwd", "local_docker", "fancy"]
+    assert isinstance(factories["fancy"]("s"), FakeScheduler)
+    assert list(get_scheduler_factories(skip_defaults=True)) == ["fancy"]
+    assert get_default_scheduler_name() == "local"
+
+
+def test_a_package_replaces_the_built_in_scheduler_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "better", (GROUPS[1], "local_docker", "better_mod:create"))
+    factories = get_scheduler_factories()
+    assert isinstance(factories["local_docker"]("s"), FakeScheduler)
+    assert len(factories) == 3
+
+
+def test_the_own_group_wins_over_torchxs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "1", monkeypatch, "theirs", (GROUPS[1], "fancy", "missing_module:create"))
+    install(tmp_path / "2", monkeypatch, "ours", (GROUPS[0], "fancy", "ours_mod:create"))
+    assert isinstance(get_scheduler_factories()["fancy"]("s"), FakeScheduler)
+
+
+def test_what_topcoat_gives_to_torchx_is_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "self", (GROUPS[1], "slurm", "topcoat.plugins.torchx:create_slurm"))
+    assert "slurm" not in get_scheduler_factories()
+
+
+@pytest.mark.parametrize("value", ["nowhere:create", "broken_mod:create", "broken_mod:missing"])
+def test_a_broken_package_is_an_error_only_when_it_is_asked_for(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "create = 1 / 0\n" if value == "broken_mod:create" else "x = 1\n"
+    install(tmp_path, monkeypatch, "broken", (GROUPS[0], "bad", value), code=code)
+    monkeypatch.delitem(sys.modules, "broken_mod", raising=False)
+    factories = get_scheduler_factories()
+    factories["local_cwd"]("s")
+    with pytest.raises(SchedulerError, match="'bad' of broken cannot be loaded") as caught:
+        factories["bad"]("s")
+    assert caught.value.hint
+    monkeypatch.delitem(sys.modules, "broken_mod", raising=False)
+
+
+def test_a_scheduler_of_another_make_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(
+        tmp_path, monkeypatch, "alien", (GROUPS[0], "odd", "alien_mod:create"), code="create = lambda name: object()\n"
+    )
+    with pytest.raises(SchedulerError, match=r"'odd' of alien is a builtins\.object"):
+        get_scheduler_factories()["odd"]("s")
+
+
+def test_an_unknown_scheduler_is_answered_with_the_nearest_names() -> None:
+    known = get_scheduler_factories()
+    near = unknown_scheduler("local_dokcer", known)
+    assert isinstance(near, UnknownScheduler)
+    assert "local_docker" in str(near.hint)
+    far = unknown_scheduler("xyz", known)
+    assert isinstance(far, UnknownScheduler)
+    assert far.hint == "there are local, local_cwd, local_docker"

@@ -1,0 +1,30 @@
+"""Pushes as the command line makes them, each with connections of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.components.images import Pushed
+from tests.components.registries import Registry
+from topcoat.build import ImageOptions, build_image
+from topcoat.destinations.base import Delivered
+from topcoat.destinations.registry import RegistryDestination
+from topcoat.oci.reference import Reference
+from topcoat.registry.clients import Clients
+from topcoat.specs import Workspace
+
+
+def destination(repository: str) -> RegistryDestination:
+    """Return ``host/name`` as a destination, with nothing connected yet."""
+    return RegistryDestination(Reference.parse(repository), Clients())
+
+
+def push(workspace: Workspace, base: str | Pushed, repository: str, **options: Any) -> Delivered:
+    """Lay *workspace* over *base* and push it to *repository* (``host/name``)."""
+    name = base if isinstance(base, str) else base.reference
+    return build_image(workspace, name, destination(repository), ImageOptions(**options))
+
+
+def fresh(registry: Registry, name: str = "app") -> str:
+    """Return a repository of *registry* that nothing else uses."""
+    return f"{registry.host}/{registry.unique(name)}"
