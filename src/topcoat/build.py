@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from topcoat.destinations.base import Base, Delivered, ImageBuild, ImageDestination
+from topcoat.destinations.base import Base, Delivered, ImageBuild, ImageDestination, context_of
 from topcoat.errors import UsageError, WorkspaceChanged
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.patch import Changes
@@ -16,6 +17,8 @@ from topcoat.pack.layer import Compression, PackOptions, default_parents
 from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, Mtimes, Scan, ScanOptions, scan
 from topcoat.specs.workspace import Workspace
+
+T = TypeVar("T")
 
 # Part of every tag: it changes when the same inputs give another image.
 _FORMAT = 1
@@ -59,16 +62,31 @@ def build_image(
     Raises:
         TopcoatError: one of its kinds, as `plan_image` and the destination's ``deliver`` say.
     """
-    for attempt in range(_TRIES):
+    told: set[str] = set()
+
+    def attempt() -> Delivered:
         build = plan_image(workspace, base, destination, options, eager=True)
-        for warning in build.scan.warnings if attempt == 0 else ():
-            notify(warning)
+        for warning in build.scan.warnings:
+            if warning not in told:
+                notify(warning)
+                told.add(warning)
+        return destination.deliver(build, context_of(workspace))
+
+    return until_settled(attempt)
+
+
+def until_settled(attempt: Callable[[], T]) -> T:
+    """Return what *attempt* returns, started over where a file changes under its hands, three times at most.
+
+    Raises:
+        WorkspaceChanged: the last time too.
+    """
+    for _ in range(_TRIES - 1):
         try:
-            return destination.deliver(build, str(workspace))
+            return attempt()
         except WorkspaceChanged:
-            if attempt == _TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+            continue
+    return attempt()
 
 
 def plan_image(
@@ -93,7 +111,7 @@ def plan_image(
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes))
     build = _image_build(scanned, found, options, destination.compression)
     if eager:
-        destination.begin(build, str(workspace))
+        destination.begin(build, context_of(workspace))
     confirmed = destination.confirm_base(found)
     return build if confirmed is found else _image_build(scanned, confirmed, options, destination.compression)
 
@@ -124,13 +142,14 @@ def _image_build(scanned: Scan, base: Base, options: ImageOptions, compression: 
 
 def _workspace_dir(base: Base, options: ImageOptions) -> str:
     if not options.workspace_dir:
-        return base.config.working_dir
+        # A WORKDIR may be written in more than one way; an archive holds each path in one.
+        return posixpath.normpath(base.config.working_dir)
     if not options.workspace_dir.startswith("/") or ".." in options.workspace_dir.split("/"):
         raise UsageError(
             f"workspace_dir must be an absolute directory of the image, not {options.workspace_dir!r}",
             hint="for example -cfg workspace_dir=/app",
         )
-    return "/" + options.workspace_dir.strip("/")
+    return posixpath.normpath("/" + options.workspace_dir.strip("/"))
 
 
 def parse_chown(text: str) -> Ownership:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from topcoat.errors import StateError
 
+_PLACES = "point XDG_CACHE_HOME and XDG_STATE_HOME to a directory that can be written"
+
 
 _LINUX = sys.platform == "linux"
 
@@ -58,24 +60,37 @@ def _base(variable: str, fallback: str) -> Path:
     # The XDG rule is spelled out for Linux because importing platformdirs costs more than a whole warm scan.
     if _LINUX:
         given = os.environ.get(variable, "")
-        return (Path(given) if os.path.isabs(given) else Path.home() / fallback) / "topcoat"
+        return (Path(given) if os.path.isabs(given) else _home() / fallback) / "topcoat"
     import platformdirs
 
     find = platformdirs.user_cache_dir if variable == "XDG_CACHE_HOME" else platformdirs.user_state_dir
     return Path(find("topcoat", appauthor=False))
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user that no user database knows
+        raise StateError("there is no home directory for caches and jobs", hint=f"set HOME, or {_PLACES}") from None
+
+
 def _make(base: Path, parts: tuple[str, ...]) -> Path:
     path = base.joinpath(*parts)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path)
     except OSError as error:
         raise _unusable(path, error) from error
     return path
 
 
+def _make_private(path: Path) -> None:
+    # Path.mkdir(parents=True) would make the directories above with the default mode.
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        _make_private(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def _unusable(path: Path, error: OSError) -> StateError:
-    return StateError(
-        f"cannot write to {path}: {error.strerror or error}",
-        hint="make it writable, or point XDG_CACHE_HOME and XDG_STATE_HOME to a directory that is",
-    )
+    return StateError(f"cannot write to {path}: {error.strerror or error}", hint=f"make it writable, or {_PLACES}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,20 +17,16 @@ class Task(Generic[T]):
     """A function that runs in a thread of its own from the moment the task is made."""
 
     def __init__(self, function: Callable[[], T], *, limit: threading.Semaphore | None = None) -> None:
-        self._function = function
-        self._limit = limit
         self._value: T | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="topcoat-task", daemon=True)
+        # The thread holds the function, and with it whatever that holds (a packed layer), until it has ended.
+        self._thread = threading.Thread(target=self._run, args=(function, limit), name="topcoat-task", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, function: Callable[[], T], limit: threading.Semaphore | None) -> None:
         try:
-            if self._limit is None:
-                self._value = self._function()
-            else:
-                with self._limit:
-                    self._value = self._function()
+            with limit or nullcontext():
+                self._value = function()
         except BaseException as error:
             self._error = error
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import tarfile
@@ -51,19 +52,21 @@ def busybox_layers() -> tuple[Layer, ...]:
 
 
 def python_layers() -> tuple[Layer, ...]:
-    """Three layers: the system's libraries and busybox; the distribution's Python; /app and the first users."""
+    """Three layers: the system's libraries and busybox; the distribution's Python; /app and a marker."""
     busybox = tool("busybox", "busybox-static")
     for program in ("apt-get", "apt-cache", "dpkg"):
         tool(program, "Debian's Python packages")
-    policy = run_tool(["apt-cache", "policy", "python3-minimal"])
-    version = re.search(r"Candidate: (\d+\.\d+)\.(\S+)", policy)
-    if version is None:
-        unavailable("Debian's Python packages", "apt-cache knows no python3-minimal (apt-get update)")
-    short = version[1]
-    return _cached(
-        f"python-{short}.{re.sub('[^A-Za-z0-9.]', '_', version[2])}",
-        lambda: _python_layers(f"python{short}", busybox),
-    )
+    release = platform.freedesktop_os_release()
+    name = f"python-{release['ID']}-{release.get('VERSION_ID', 'rolling')}"
+    return _cached(name, lambda: _python_layers(_python_of_this_release(), busybox))
+
+
+def _python_of_this_release() -> str:
+    listed = run_tool(["apt-cache", "depends", "python3-minimal"])
+    found = re.search(r"Depends: (python3\.\d+)-minimal", listed)
+    if found is None:
+        raise ComponentError(f"apt-cache knows no python3-minimal (apt-get update):\n{listed}")
+    return found[1]
 
 
 class _Entry(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -260,3 +261,31 @@ def test_an_escaped_path_matches_itself_and_what_is_below(path: str, other: str)
     rules = IgnoreRules.from_patterns([escaped], "test")
     assert _decide(rules, path)
     assert _decide(rules, other) == (other == path or other.startswith(path + "/"))
+
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "ignore.md").read_text(encoding="utf-8")
+
+
+def _documented() -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield the examples of the documentation: an ignore file, what it leaves out, what it keeps."""
+    file = ""
+    for part in re.split(r"\n\n+", _PAGE):
+        if part.startswith("```dockerignore"):
+            file = part.partition("\n")[2].removesuffix("```")
+        header, *rows = part.split("\n")
+        for row in rows[1:] if header == "| pattern | leaves out | keeps |" else []:
+            pattern, out, kept = (cell.strip() for cell in row.strip("|").split("|"))
+            names = re.compile("`(.+?)`").findall
+            yield "".join(names(pattern)) or file, names(out), names(kept)
+
+
+@pytest.mark.parametrize(("file", "out", "kept"), list(_documented()))
+def test_the_documentation_tells_the_truth(file: str, out: list[str], kept: list[str]) -> None:
+    assert out
+    assert _kept(_rules(*file.split("\n")), [*out, *kept]) == kept
+
+
+def test_the_documentation_has_its_examples() -> None:
+    assert len(list(_documented())) > 25
+    built_in = _PAGE.partition("leaves out, at any depth: ")[2].partition(". ")[0]
+    assert [f"**/{name}" for name in re.findall("`(.+?)`", built_in)] == list(DEFAULT_PATTERNS)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from topcoat.schedulers import local_jobs
+from topcoat.schedulers.process import signal_group
 from topcoat.specs import is_terminal
 
 
@@ -16,17 +16,12 @@ from topcoat.specs import is_terminal
 def no_job_left(home: Path) -> Iterator[None]:
     """End what a test has started and not ended."""
     yield
-    jobs = list(local_jobs.load_all())
-    for job in jobs:
+    for job in local_jobs.load_all():
         if not is_terminal(job.state):
             local_jobs.cancel(job)
-    for job in jobs:
-        for replica in job.status["replicas"]:
-            if replica["pid"] and not is_terminal(job.state):
-                try:
-                    os.killpg(replica["pid"], signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            for replica in job.status["replicas"]:
+                if replica["pid"]:
+                    signal_group(replica["pid"], signal.SIGKILL)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ActionsContainer
 
+    from topcoat.cli.parser import Parser
     from topcoat.runner import Runner
     from topcoat.specs import CfgVal, runopts
 
@@ -30,18 +31,17 @@ def scheduler_name(given: str | None) -> str:
     return given or configured("run").get("scheduler") or get_default_scheduler_name()
 
 
-def add_cfg(parser: _ActionsContainer, of: str) -> None:
+def add_cfg(parser: Parser, of: str) -> None:
     """Add ``-cfg``, the options *of* what the help says."""
     parser.add_argument(
         "-cfg",
-        "--scheduler_args",
-        "--scheduler-args",
         dest="cfg",
         action="append",
         default=[],
         metavar="K=V,...",
         help=f"{of}; may be repeated, the last one wins",
     )
+    parser.alias("-cfg", "--scheduler-args")
 
 
 def parse_cfg(opts: runopts, texts: Sequence[str]) -> dict[str, CfgVal]:
@@ -57,9 +57,10 @@ def parse_cfg(opts: runopts, texts: Sequence[str]) -> dict[str, CfgVal]:
     return cfg
 
 
-def add_workspace(parser: _ActionsContainer, text: str, *, default: str | None) -> None:
-    """Add ``--workspace`` (and TorchX's ``--buck-target``) with help *text*."""
-    parser.add_argument("--workspace", "--buck-target", metavar="W", default=default, help=text)
+def add_workspace(parser: Parser, text: str, *, default: str | None) -> None:
+    """Add ``--workspace`` with help *text*."""
+    parser.add_argument("--workspace", metavar="W", default=default, help=text)
+    parser.alias("--workspace", "--buck-target")
 
 
 def add_json(parser: _ActionsContainer) -> None:

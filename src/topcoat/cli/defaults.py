@@ -38,19 +38,17 @@ def apply_defaults(parser: Parser, section: dict[str, str]) -> None:
     Raises:
         InvalidConfigFile: a value that the flag does not take.
     """
-    flags = {_name(flag): action for action in parser.actions for flag in action.option_strings if flag[:1] == "-"}
+    flags = {flag.lstrip("-").replace("-", "_"): action for flag, action in parser.flags().items()}
+    known: dict[str, str] = {}
     for name, text in section.items():
         action = flags.get(name)
+        known[action.dest if action else name] = text
         if action is None or isinstance(action, argparse._HelpAction):
             if name not in parser.settings:
                 _unknown(parser, name)
         elif action.default != argparse.SUPPRESS:
             parser.set_defaults(**{action.dest: _value(parser, action, name, text)})
-    parser.set_defaults(configured=section)
-
-
-def _name(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_")
+    parser.set_defaults(configured=known)
 
 
 def _unknown(parser: Parser, name: str) -> None:

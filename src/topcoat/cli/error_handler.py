@@ -43,8 +43,8 @@ class ErrorHandler:
             return command(self)
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else 0
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        except KeyboardInterrupt as interrupt:
+            return int(getattr(interrupt, "exit_code", INTERRUPTED))
         except BrokenPipeError:
             raise
         except Exception as error:

@@ -14,8 +14,11 @@ from topcoat.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """Parse the arguments of the command *name*; wrong ones raise ``UsageError``.
 
+    Underscores do for the dashes within a flag.
+
     Attributes:
         settings: what ``[cli:<name>]`` of a configuration file may set besides flags.
+        aliases: further spellings of flags, which the help leaves out.
     """
 
     def __init__(self, name: str, summary: str, examples: str = "") -> None:
@@ -30,6 +33,7 @@ class Parser(argparse.ArgumentParser):
         self.name = name
         self.examples = examples
         self.settings: tuple[str, ...] = ()
+        self.aliases: dict[str, argparse.Action] = {}
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
         self.set_defaults(configured={})
 
@@ -38,8 +42,19 @@ class Parser(argparse.ArgumentParser):
         """Every flag and argument, in the order in which it was added."""
         return list(self._actions)
 
+    def alias(self, flag: str, *spellings: str) -> None:
+        """Let *spellings*, TorchX's for the most part, do for *flag*."""
+        self.aliases.update(dict.fromkeys(spellings, self.flags()[flag]))
+
+    def flags(self) -> dict[str, argparse.Action]:
+        """Return every spelling of every flag."""
+        flags = {flag: action for action in self.actions for flag in action.option_strings} | self.aliases
+        underscores = {"--" + flag[2:].replace("-", "_"): flags[flag] for flag in flags if flag.startswith("--")}
+        return underscores | flags
+
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Return what *words* say, or raise ``UsageError``."""
+        self._option_string_actions.update(self.flags())
         args, rest = self.parse_known_args(words)
         if rest:
             unknown = rest[0].partition("=")[0]

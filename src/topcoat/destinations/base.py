@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from topcoat.errors import StateError, TopcoatError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.manifest import Manifest
 from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
@@ -14,6 +16,7 @@ from topcoat.pack.layer import Compression, Packed, PackOptions, pack
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import Piece
 from topcoat.scan.scanner import Scan
+from topcoat.specs.workspace import Workspace
 from topcoat.state import cache_dir, write_atomic
 
 
@@ -47,7 +50,8 @@ class ImageBuild(NamedTuple):
         changes: what becomes of the base's settings.
         tag: 32 hex digits that stand for all of these.
         hot: whether a hot layer may carry edits.
-        spool: packed layers that wait to be delivered; None where they are delivered as they are packed.
+        pieces: the layers that it was packed as ahead of its delivery; empty where it was not.
+        spool: those of them that are packed and wait, by their keys.
     """
 
     scan: Scan
@@ -56,17 +60,38 @@ class ImageBuild(NamedTuple):
     changes: Changes
     tag: str
     hot: bool = True
-    spool: dict[str, Packed] | None = None
+    pieces: tuple[Piece, ...] = ()
+    spool: Mapping[str, Packed] = {}
 
     def pack(self, piece: Piece, memory: ChunkMemory) -> Packed:
-        """Pack *piece* and remember its layer."""
-        if self.spool is not None and piece.key in self.spool:
-            return self.spool[piece.key]
-        packed = pack(piece.chunk, self.scan, self.options)
+        """Pack *piece* and remember its layer, or take it from the spool.
+
+        Raises:
+            WorkspaceChanged: a file is no longer what the snapshot says.
+            StateError: there is no place to spool.
+        """
+        waiting = self.spool.get(piece.key)
+        if waiting is not None:
+            # An earlier delivery may have read it.
+            waiting.blob.seek(0)
+            return waiting
+        try:
+            packed = pack(piece.chunk, self.scan, self.options)
+        except TopcoatError:
+            raise
+        except OSError as error:
+            raise StateError(
+                f"cannot spool a layer: {error.strerror or error}",
+                hint="make room, or point XDG_CACHE_HOME to a larger disk",
+            ) from error
         memory.remember(piece.key, piece.chunk, packed.layer)
-        if self.spool is not None:
-            self.spool[piece.key] = packed
         return packed
+
+    def without_spool(self) -> ImageBuild:
+        """Return the build as it was before it was packed ahead, and let go of what was packed."""
+        for packed in self.spool.values():
+            packed.blob.close()
+        return self._replace(pieces=(), spool={})
 
     def patch(self, layers: list[CodeLayer]) -> PatchedImage:
         """Return the image that *layers* make over the base."""
@@ -112,8 +137,16 @@ class ImageDestination(Protocol):
     def deliver(self, build: ImageBuild, context: str) -> Delivered:
         """Bring the image there; nothing is sent that is there already.
 
-        *context* names what is being worked on (the workspace): deliveries of one context build on each other.
+        *context* names what is being worked on (see `context_of`): deliveries of one context build on each other.
         """
+
+
+def context_of(workspace: Workspace) -> str:
+    """Name *workspace* by its absolute paths, so that two directories never share a context."""
+    projects = [
+        (source if "://" in source else os.path.abspath(source), target) for source, target in workspace.resolved()
+    ]
+    return ";".join([f"{source}:{target}" if target else source for source, target in projects])
 
 
 class Delivery(NamedTuple):

@@ -37,6 +37,11 @@ class BaseLookup:
             NoSuchPlatform: not for that platform.
             InvalidReference: *name* is not an image name.
         """
+        if name.startswith("sha256:"):
+            raise ImageNotFound(
+                f"{name} is an image of this machine's container engine, and no registry knows it by that",
+                hint="push it, and name it by its repository and tag",
+            )
         reference = Reference.parse(name)
         remembered = _recall(name, platform)
         if remembered is None:

@@ -70,24 +70,36 @@ class DirectoryDestination:
         """
         if self.check(scan.snapshot.digest):
             return False
-        parent, name = os.path.split(self.path)
+        # An empty directory that is there may be there through a link.
+        final = os.path.realpath(self.path)
+        parent, name = os.path.split(final)
         try:
             os.makedirs(parent, exist_ok=True)
             beside = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            previous = _Previous.recall(context) if self._link == "hard" else None
-            _fill(beside, scan, previous)
-            marker = {"snapshot": scan.snapshot.digest}
-            Path(beside, MARKER).write_text(json.dumps(marker))
+            # First of all, so that a scan of a workspace around it knows from the start what this is.
+            Path(beside, MARKER).write_text(json.dumps({"snapshot": scan.snapshot.digest}))
+            _fill(beside, scan, _Previous.recall(context) if self._link == "hard" else None)
             os.chmod(beside, 0o755)
-            os.rename(beside, self.path)
+            if not self._rename(beside, final, scan.snapshot.digest):
+                return False
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        _Previous.note(context, self.path, scan.snapshot.entries)
+        _Previous.note(context, final, scan.snapshot.entries)
+        return True
+
+    def _rename(self, beside: str, final: str, snapshot: str) -> bool:
+        """Put the directory in its place; return False where somebody else has put the same there meanwhile."""
+        try:
+            os.rename(beside, final)
+        except OSError:
+            if self.check(snapshot):
+                return False
+            raise
         return True
 
     def _unwritable(self, error: OSError) -> DestinationError:
@@ -137,6 +149,9 @@ def _fill(root: str, scan: Scan, previous: _Previous | None) -> None:
     directories = []
     for entry in scan.snapshot.entries:
         path = f"{root}/{os.fsdecode(entry.path)}"
+        if entry.path == MARKER.encode():
+            # The workspace was a job directory itself.
+            continue
         if entry.kind == "dir":
             os.mkdir(path, 0o700)
             directories.append((path, entry))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery, note_delivery
 from topcoat.destinations.bases import BaseLookup
 from topcoat.destinations.engine import connect, engine_errors
-from topcoat.errors import DaemonError, ImageNotFound
+from topcoat.errors import DaemonError, ImageNotFound, TopcoatError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
@@ -97,13 +97,20 @@ class DockerDestination:
             return Delivered(str(there["Id"]))
         if build.base.digest:
             self._pull(build.base)
-        where = (str(self._client.api.base_url), self._repository, context)
+        # One workspace over two bases makes two images, and each is compared with its own last version.
+        where = (str(self._client.api.base_url), self._repository, build.base.name, context)
         pieces, stacked = self._plan(build, last_delivery(*where))
         archive = _Archive(build, pieces, stacked, name)
         with engine_errors(f"loading {name}"):
-            for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
-                if line.get("error"):
-                    raise DaemonError(f"the container engine cannot load {name}: {line['error']}")
+            try:
+                for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
+                    if line.get("error"):
+                        raise DaemonError(f"the container engine cannot load {name}: {line['error']}")
+            except Exception:
+                # To the HTTP library, a failure to make the archive can look like one of the connection.
+                if archive.failure is not None:
+                    raise archive.failure from None
+                raise
         loaded = self._inspect(name)
         if loaded is None:
             raise DaemonError(f"the container engine took {name} and does not have it")
@@ -190,9 +197,17 @@ class _Archive:
         self._name = name
         self.sent = 0
         self.packed = 0
+        self.failure: TopcoatError | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the archive piece by piece."""
+        try:
+            yield from self._blocks()
+        except TopcoatError as error:
+            self.failure = error
+            raise
+
+    def _blocks(self) -> Iterator[bytes]:
         memory = ChunkMemory()
         layers: list[CodeLayer] = []
         yield _directory(b"blobs") + _directory(b"blobs/sha256")

@@ -11,7 +11,7 @@ from topcoat.destinations.sessions import Sessions
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer
 from topcoat.oci.reference import Reference
-from topcoat.pack.layer import Layer
+from topcoat.pack.layer import Layer, Packed
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import Piece
 from topcoat.registry.clients import Clients
@@ -58,8 +58,8 @@ class Push:
         self._sent = 0
         self._packed = 0
 
-    def run(self, pieces: list[Piece], context: str) -> Delivered:
-        """Push what *pieces* are, and remember it in *context*."""
+    def run(self, pieces: list[Piece], where: tuple[str, ...]) -> Delivered:
+        """Push what *pieces* are, and remember it as the last delivery *where*."""
         build = self._build
         tasks = self._copy_base()
         layers: list[CodeLayer] = []
@@ -82,7 +82,7 @@ class Push:
         stacked = [layer.digest for layer in build.base.manifest.layers] + [layer.digest for layer in layers]
         chunks = tuple(piece.key for piece in pieces if not piece.hot)
         blobs = (*stacked, image.descriptor.digest)
-        note_delivery(Delivery(build.tag, chunks, blobs), self._target.name, context)
+        note_delivery(Delivery(build.tag, chunks, blobs), *where)
         name = str(self._target.with_tag(build.tag))
         return Delivered(name, digest, self._sent, self._packed)
 
@@ -92,27 +92,31 @@ class Push:
         if known is not None:
             if known.digest in self._there:
                 return known, None
-            return known, self._make_sure(known, lambda: self._pack(piece)[1])
+            return known, Task(lambda: self._make_sure(piece, known), limit=self._uploading)
         # Packing waits for a free place, so that packed layers do not pile up before a slow network.
         with self._uploading:
-            layer, blob = self._pack(piece)
-        if piece.hot:
-            descriptor = Descriptor("", layer.digest, layer.size)
-            return layer, Task(lambda: self._upload(blob, descriptor), limit=self._uploading)
-        return layer, self._make_sure(layer, lambda: blob)
+            packed = self._pack(piece)
+        return packed.layer, Task(lambda: self._send(piece, packed), limit=self._uploading)
 
-    def _make_sure(self, layer: Layer, blob: Callable[[], BinaryIO]) -> Task[None]:
-        def upload_if_missing() -> None:
-            if not self._client.has_blob(self._target.repository, layer.digest):
-                self._upload(blob(), Descriptor("", layer.digest, layer.size))
+    def _make_sure(self, piece: Piece, known: Layer) -> None:
+        if not self._client.has_blob(self._target.repository, known.digest):
+            self._send(piece, self._pack(piece), ask=False)
 
-        return Task(upload_if_missing, limit=self._uploading)
-
-    def _pack(self, piece: Piece) -> tuple[Layer, BinaryIO]:
+    def _pack(self, piece: Piece) -> Packed:
         packed = self._build.pack(piece, self._memory)
         with self._counting:
             self._packed += 1
-        return packed.layer, packed.blob
+        return packed
+
+    def _send(self, piece: Piece, packed: Packed, *, ask: bool = True) -> None:
+        """Upload a packed layer; ask first whether it is there, but for a hot one, which is nobody else's."""
+        layer, blob = packed
+        try:
+            if piece.hot or not ask or not self._client.has_blob(self._target.repository, layer.digest):
+                self._upload(blob, Descriptor("", layer.digest, layer.size))
+        finally:
+            if piece.key not in self._build.spool:
+                blob.close()
 
     def _upload(self, body: bytes | BinaryIO, descriptor: Descriptor, location: str | None = None) -> None:
         location = location or self._sessions.take()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery
 from topcoat.destinations.bases import BaseLookup
 from topcoat.destinations.push import Push
 from topcoat.destinations.sessions import Sessions
-from topcoat.errors import RegistryError
+from topcoat.errors import RegistryError, TopcoatError
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer
 from topcoat.oci.reference import Reference
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
-from topcoat.pack.layer import Compression
+from topcoat.pack.layer import Compression, Packed
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
 from topcoat.registry.clients import Clients
@@ -59,7 +59,11 @@ class RegistryDestination:
 
     def confirm_base(self, base: Base) -> Base:
         """Return *base*, or what its name stands for by now."""
-        return self._bases.confirm(base)
+        try:
+            return self._bases.confirm(base)
+        except TopcoatError:
+            self._give_up_round()
+            raise
 
     def image_name(self, tag: str) -> str:
         """Return ``repository:tag``."""
@@ -68,7 +72,7 @@ class RegistryDestination:
     def begin(self, build: ImageBuild, context: str) -> None:
         """Send the first round of requests, all side by side, while the caller goes on."""
         repository = self._target.repository
-        last = last_delivery(self._target.name, context)
+        last = last_delivery(*self._where(build, context))
         # The same tag as last time: most likely nothing is to be done, and a session would be opened in vain.
         changed = last is not None and last.tag != build.tag
         self._round = _FirstRound(
@@ -102,36 +106,65 @@ class RegistryDestination:
         finally:
             first.sessions.cancel()
 
-    def prepare(self, build: ImageBuild, context: str) -> str:
-        """Pack the image into the build's spool, push nothing, and return the image's id.
+    def prepare(self, build: ImageBuild, context: str) -> tuple[ImageBuild, str]:
+        """Pack what the repository is not known to hold, and push nothing.
+
+        Returns:
+            The build with its packed layers, whatever becomes of the workspace, and the image's id.
 
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        memory = ChunkMemory()
-        pieces = self._plan(build, memory, last_delivery(self._target.name, context))
-        layers = [CodeLayer(*(piece.layer or build.pack(piece, memory).layer)) for piece in pieces]
-        return build.patch(layers).image_id
+        memory, last = ChunkMemory(), last_delivery(*self._where(build, context))
+        there = _blobs(last)
+        pieces = self._plan(build, memory, last)
+        spool: dict[str, Packed] = {}
+        layers = []
+        for piece in pieces:
+            if piece.layer is None or piece.layer.digest not in there:
+                spool[piece.key] = build.pack(piece, memory)
+            layers.append(CodeLayer(*(piece.layer or spool[piece.key].layer)))
+        return build._replace(pieces=tuple(pieces), spool=spool), build.patch(layers).image_id
 
     def _take_round(self, build: ImageBuild, context: str) -> _FirstRound:
-        first, self._round = self._round, None
-        if first is not None and first.tag != build.tag:
-            first.sessions.cancel()
-            first = None
-        if first is None:
+        if self._round is not None and self._round.tag != build.tag:
+            self._give_up_round()
+        if self._round is None:
             self.begin(build, context)
-            first, self._round = self._round, None
+        first, self._round = self._round, None
         assert first is not None
         return first
 
+    def _give_up_round(self) -> None:
+        first, self._round = self._round, None
+        if first is not None:
+            first.sessions.cancel()
+
     def _push(self, build: ImageBuild, context: str, last: Delivery | None, sessions: Sessions) -> Delivered:
-        pieces = self._plan(build, ChunkMemory(), last)
-        there = frozenset(last.blobs) if last else frozenset()
-        if any(piece.kept and piece.layer and piece.layer.digest not in there for piece in pieces):
-            pieces = self._plan(build, ChunkMemory(), None)
-        return Push(build, self._target, self._clients, last, sessions, self._notify).run(pieces, context)
+        pieces = list(build.pieces)
+        if not pieces or not _can_be_had(pieces, last):
+            pieces = self._plan(build, ChunkMemory(), last)
+        push = Push(build, self._target, self._clients, last, sessions, self._notify)
+        return push.run(pieces, self._where(build, context))
 
     def _plan(self, build: ImageBuild, memory: ChunkMemory, last: Delivery | None) -> list[Piece]:
         room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(build.base.manifest.layers))
         anchor = last.chunks if last and build.hot else ()
-        return plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=anchor)
+        pieces = plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=anchor)
+        if _can_be_had(pieces, last):
+            return pieces
+        return plan_pieces(build.scan.snapshot, build.options, memory, room=room)
+
+    def _where(self, build: ImageBuild, context: str) -> tuple[str, ...]:
+        # One workspace over two bases makes two images, and each is compared with its own last version.
+        return self._target.name, build.base.name, context
+
+
+def _blobs(last: Delivery | None) -> frozenset[str]:
+    return frozenset(last.blobs) if last else frozenset()
+
+
+def _can_be_had(pieces: Sequence[Piece], last: Delivery | None) -> bool:
+    """Tell whether each layer is in the repository or can be packed from the workspace of today."""
+    there = _blobs(last)
+    return not any(piece.kept and piece.layer and piece.layer.digest not in there for piece in pieces)

@@ -41,7 +41,7 @@ class ImageConfig(NamedTuple):
         """
         try:
             document = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidImage("the image's config is not JSON") from None
         if not isinstance(document, dict):
             raise InvalidImage("the image's config is not a JSON object")

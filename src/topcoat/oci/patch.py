@@ -72,10 +72,8 @@ def patch(config: ImageConfig, manifest: Manifest, layers: Sequence[CodeLayer], 
 
 def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) -> dict[str, Any]:
     document = dict(base.document)
-    document["rootfs"] = {
-        "type": "layers",
-        "diff_ids": [*base.diff_ids, *(layer.diff_id for layer in layers)],
-    }
+    diff_ids = [*base.diff_ids, *(layer.diff_id for layer in layers)]
+    document["rootfs"] = {"type": "layers", **document["rootfs"], "diff_ids": diff_ids}
     # One entry for each layer, or none at all: tools that read a history expect it to account for every layer.
     history = document.get("history")
     if isinstance(history, list):

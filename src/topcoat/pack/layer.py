@@ -7,13 +7,16 @@ import io
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
+from topcoat.errors import StateError
 from topcoat.pack.cut import Chunk
 from topcoat.pack.tar import BLOCK, END, Ownership, derived_mtime, header, padding
 from topcoat.scan.scanner import Scan, changed
 from topcoat.scan.snapshot import Entry
+from topcoat.scan.tree import reading
 from topcoat.state import cache_dir
 
 Compression = Literal["gzip", "none"]
@@ -85,13 +88,20 @@ def pack(chunk: Chunk, scan: Scan, options: PackOptions) -> Packed:
         StateError: there is no place to spool.
     """
     weight = sum([entry.size + BLOCK for entry in chunk.members])
-    sink = _Sink(_spool(weight), options.compression)
-    if weight < _ONE_THREAD:
-        for block in _blocks(chunk, scan, options):
-            sink.write(block)
-    else:
-        _write_beside(sink, _blocks(chunk, scan, options))
-    return sink.finish()
+    blob = _spool(weight)
+    try:
+        sink = _Sink(blob, options.compression)
+        with closing(_blocks(chunk, scan, options)) as blocks:
+            if weight < _ONE_THREAD:
+                for block in blocks:
+                    sink.write(block)
+            else:
+                _write_beside(sink, blocks)
+        return sink.finish()
+    except BaseException:
+        with suppress(OSError):  # on a full disk, closing fails once more
+            blob.close()
+        raise
 
 
 def compressor_name() -> str:
@@ -99,7 +109,7 @@ def compressor_name() -> str:
     return _compressor()[0]
 
 
-def _blocks(chunk: Chunk, scan: Scan, options: PackOptions) -> Iterator[bytes]:
+def _blocks(chunk: Chunk, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
     parts: list[bytes] = []
     size = 0
     for part in _parts(chunk, scan, options):
@@ -132,7 +142,7 @@ def _parts(chunk: Chunk, scan: Scan, options: PackOptions) -> Iterator[bytes]:
 
 def _stream(entry: Entry, scan: Scan) -> Iterator[bytes]:
     left, digest = entry.size, hashlib.sha256()
-    with scan.open(entry) as source:
+    with scan.open(entry) as source, reading(os.fsdecode(entry.path)):
         while left:
             block = source.read(min(left, _BLOCK))
             if not block:
@@ -162,12 +172,14 @@ class _Sink:
         if self._compressor:
             self._stored.update(data)
         self._size += len(data)
-        self._blob.write(data)
+        with _spooling():
+            self._blob.write(data)
 
     def finish(self) -> Packed:
         if self._compressor:
             self._store(self._compressor.flush())
-        self._blob.seek(0)
+        with _spooling():
+            self._blob.seek(0)
         diff, stored = f"sha256:{self._diff.hexdigest()}", f"sha256:{self._stored.hexdigest()}"
         return Packed(Layer(diff, stored, self._size), self._blob)
 
@@ -205,7 +217,19 @@ def _spool(weight: int) -> BinaryIO:
         return io.BytesIO()
     import tempfile
 
-    return cast(BinaryIO, tempfile.TemporaryFile(dir=os.fspath(cache_dir("spool")), prefix="layer-"))
+    with _spooling():
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=os.fspath(cache_dir("spool")), prefix="layer-"))
+
+
+@contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"cannot spool a layer in {cache_dir('spool')}: {error.strerror or error}",
+            hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
+        ) from error
 
 
 def _compressor() -> tuple[str, Callable[[], Any]]:

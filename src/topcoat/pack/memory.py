@@ -19,6 +19,7 @@ from topcoat.state import cache_dir, write_atomic
 _MAGIC = b"topcoat chunk 1\n"
 _LAYER = struct.Struct("<32s32sQI")
 _ENTRY = struct.Struct("<HcIQHq")
+_EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1
 _LETTERS: dict[str, bytes] = {"file": b"f", "dir": b"d", "link": b"l"}
 _KINDS: dict[bytes, Kind] = {b"f": "file", b"d": "dir", b"l": "link"}
 
@@ -116,4 +117,6 @@ def _layer(data: bytes) -> Layer | None:
 
 def _bytes(entry: Entry) -> bytes:
     path, kind, mode, size, content, mtime = entry
+    # Some file systems keep dates that nanoseconds in 64 bits cannot; such a file counts as changed, at worst.
+    mtime = min(max(mtime, _EARLIEST), _LATEST)
     return _ENTRY.pack(len(path), _LETTERS[kind], mode, size, len(content), mtime) + path + content

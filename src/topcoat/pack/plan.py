@@ -7,9 +7,11 @@ differences go into one small hot layer on top, so that an edit costs what the e
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from topcoat.errors import InvalidImage, WorkspaceError
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS, Chunk, cut, make_chunk
 from topcoat.pack.layer import Layer, PackOptions
 from topcoat.pack.memory import ChunkMemory, Remembered
@@ -59,7 +61,12 @@ def plan_pieces(
         memory: what was packed before.
         room: how many layers the base leaves, the hot one included.
         anchor: keys of the chunks that the destination holds; without any there is no hot layer.
+
+    Raises:
+        InvalidImage: the base leaves no room.
+        WorkspaceError: a name that means a deletion in a layer.
     """
+    _check(snapshot, room)
     identity = options.identity()
     chunks = cut(snapshot.entries, max(room - 1, 1))
     pieces = []
@@ -89,6 +96,20 @@ def plan_pieces(
     return result if len(result) <= room else pieces
 
 
+def _check(snapshot: Snapshot, room: int) -> None:
+    if room < 1:
+        raise InvalidImage(
+            f"the base image has {MAX_LAYERS - room} layers, and engines mount no more than {MAX_LAYERS}",
+            hint="build a base with fewer layers: docker build --squash, or a multi-stage build that copies the result",
+        )
+    for entry in snapshot.entries:
+        if b".wh." in entry.path and entry.path.rpartition(b"/")[2].startswith(b".wh."):
+            raise WorkspaceError(
+                f"{os.fsdecode(entry.path)} cannot be in an image: there, names with .wh. in front delete files",
+                hint="rename it, or leave it out with a line in .torchxignore",
+            )
+
+
 class _Group(NamedTuple):
     """Fresh and stale chunks that share paths, and the entries that are new or changed between them."""
 
@@ -106,14 +127,14 @@ def _keep(
 ) -> tuple[list[_Group], list[Entry]]:
     """Return the groups whose stale layers can stay, and what the hot layer then has to hold."""
     groups = _groups(fresh, stale, directories, options.times)
-    heaviest = max(sum([entry.size for entry in piece.chunk.members]) for piece in fresh)
-    allowed = max(HOT_WEIGHT, heaviest // HOT_PART)
     groups.sort(key=lambda group: group.weight)
+    sizes = {piece.key: sum([entry.size for entry in piece.chunk.members]) for piece in fresh}
     kept: list[_Group] = []
-    total = 0
+    total = heaviest = 0
     for group in groups:
         total += group.weight
-        if total > allowed:
+        heaviest = max(heaviest, *[sizes[key] for key in group.fresh])
+        if total > max(HOT_WEIGHT, heaviest // HOT_PART):
             break
         kept.append(group)
     return kept, [entry for group in kept for entry in group.delta]

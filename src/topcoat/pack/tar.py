@@ -18,8 +18,9 @@ _EPOCH = 315_532_800
 _SPAN = 20 * 365 * 86_400
 
 _TYPE = {"file": b"0", "link": b"2", "dir": b"5"}
-_MAX_OCTAL_SIZE = 8**11
-_MAX_OCTAL_ID = 8**7
+# The first numbers that ustar's fields have no room for: size and time, and owners.
+_LONG_OCTAL = 8**11
+_SHORT_OCTAL = 8**7
 
 
 class Ownership(NamedTuple):
@@ -60,14 +61,17 @@ def header(name: bytes, entry: Entry, owner: Ownership, mtime: int) -> bytes:
         pax.append((b"linkpath", link))
         link = link[:100]
     size = entry.size
-    if size >= _MAX_OCTAL_SIZE:
+    if size >= _LONG_OCTAL:
         pax.append((b"size", b"%d" % size))
         size = 0
     uid, gid = owner
-    if uid >= _MAX_OCTAL_ID:
+    if mtime >= _LONG_OCTAL:
+        pax.append((b"mtime", b"%d" % mtime))
+        mtime = 0
+    if uid >= _SHORT_OCTAL:
         pax.append((b"uid", b"%d" % uid))
         uid = 0
-    if gid >= _MAX_OCTAL_ID:
+    if gid >= _SHORT_OCTAL:
         pax.append((b"gid", b"%d" % gid))
         gid = 0
     block = _block(name, entry.mode, uid, gid, size, mtime, _TYPE[entry.kind], link, prefix)

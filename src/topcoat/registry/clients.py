@@ -37,7 +37,3 @@ def _close(clients: dict[str, RegistryClient]) -> None:
     for client in clients.values():
         client.close()
     clients.clear()
-
-    def __del__(self) -> None:
-        # Whoever holds one may have no moment of its own to close it: a scheduler, say.
-        self.close()

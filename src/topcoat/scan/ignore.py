@@ -69,7 +69,15 @@ class Match(NamedTuple):
     excluded: bool
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
+    """One line of an ignore file.
+
+    Attributes:
+        line: the line, as `IgnoreRules.explain` names it.
+        pattern: cleaned, without the ``!``.
+        term: the pattern, compiled.
+    """
+
     line: Match
     pattern: str
     term: Term
@@ -91,7 +99,7 @@ class IgnoreRules:
 
     ROOT_STATE: ClassVar[State] = 0
 
-    rules: tuple[_Rule, ...] = ()
+    rules: tuple[Rule, ...] = ()
     _runs: tuple[_Run, ...] = field(init=False, repr=False, compare=False)
     _leaves_out: Callable[[str], object] = field(init=False, repr=False, compare=False)
     _reopened: frozenset[str] | None = field(init=False, repr=False, compare=False)
@@ -129,7 +137,7 @@ class IgnoreRules:
 
     @classmethod
     def _build(cls, lines: Iterable[tuple[str, int, bytes]]) -> IgnoreRules:
-        rules: list[_Rule] = []
+        rules: list[Rule] = []
         wrong: list[str] = []
         for name, number, line in lines:
             try:
@@ -141,7 +149,7 @@ class IgnoreRules:
         if wrong:
             raise InvalidIgnorePattern(
                 "\n".join(wrong),
-                hint="a class is [abc], [a-z] or [^a-z]; a backslash makes the next character a plain one",
+                hint="correct or remove the line; a class is [abc], [a-z] or [^a-z], a backslash escapes punctuation",
             )
         return cls(tuple(rules))
 
@@ -184,7 +192,7 @@ class IgnoreRules:
         return decisive
 
 
-def _read(name: str, number: int, line: bytes) -> list[_Rule]:
+def _read(name: str, number: int, line: bytes) -> list[Rule]:
     """Read one line: at most one rule. The two steps are those of the file reader and of the matcher."""
     if len(line) > _LONGEST_LINE:
         raise ValueError(f"the line is longer than {_LONGEST_LINE} bytes")
@@ -207,7 +215,7 @@ def _read(name: str, number: int, line: bytes) -> list[_Rule]:
         pattern = pattern[1:]
         if not pattern:
             raise ValueError("nothing follows the exclamation mark")
-    return [_Rule(Match(written, name, number, excluded), pattern, compile_pattern(pattern))]
+    return [Rule(Match(written, name, number, excluded), pattern, compile_pattern(pattern))]
 
 
 def _clean(path: str) -> str:
@@ -222,7 +230,7 @@ def _clean(path: str) -> str:
     return root + "/".join(parts) or "."
 
 
-def _reopened(rules: Iterable[_Rule]) -> frozenset[str] | None:
+def _reopened(rules: Iterable[Rule]) -> frozenset[str] | None:
     """Return every path that a ``!`` rule names, with the directories above; None if one has wildcards."""
     paths: set[str] = set()
     for rule in rules:

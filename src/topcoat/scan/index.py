@@ -14,7 +14,6 @@ import struct
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from topcoat.scan.tree import Node
 from topcoat.state import write_atomic
@@ -23,26 +22,19 @@ from topcoat.state import write_atomic
 SETTLED = 2_000_000_000
 
 _MAGIC = b"topcoat stat index 1\n"
-_RECORD = struct.Struct("<qqqQI32s")
+_RECORD = struct.Struct("<IqqqQ32s")
 
-
-class Stat(NamedTuple):
-    """What a file looked like when its content was read, and the raw SHA-256 of that content."""
-
-    mtime: int
-    ctime: int
-    size: int
-    inode: int
-    mode: int
-    digest: bytes
+# What a file looked like when its content was read: `Node.stat`, and the raw SHA-256 of that content.
+# A plain tuple, for thousands of these are read and compared at each start.
+Record = tuple[int, int, int, int, int, bytes]
 
 
 class StatIndex:
     """Look-up from a path to what was seen there last; collects what the scan at hand sees."""
 
-    def __init__(self, known: dict[str, Stat], *, now: int | None = None) -> None:
+    def __init__(self, known: dict[str, Record], *, now: int | None = None) -> None:
         self._known = known
-        self._seen: dict[str, Stat] = {}
+        self._seen: dict[str, Record] = {}
         self._horizon = (time.time_ns() if now is None else now) - SETTLED
         self._changed = False
 
@@ -57,16 +49,16 @@ class StatIndex:
 
     def digest(self, path: str, node: Node) -> bytes | None:
         """Return the digest of the unchanged file at *path*, or None when it has to be read."""
-        stat = self._known.get(path)
-        if stat is None or stat[:5] != (node.mtime, node.ctime, node.size, node.inode, node.mode):
+        record = self._known.get(path)
+        if record is None or record[:5] != node.stat:
             return None
-        self._seen[path] = stat
-        return stat.digest
+        self._seen[path] = record
+        return record[5]
 
     def remember(self, path: str, node: Node, digest: bytes) -> None:
         """Note that the content of the file at *path*, as listed in *node*, has this digest."""
-        if max(node.mtime, node.ctime) < self._horizon:
-            self._seen[path] = Stat(node.mtime, node.ctime, node.size, node.inode, node.mode, digest)
+        if 0 <= node.mtime < self._horizon and node.ctime < self._horizon:
+            self._seen[path] = (*node.stat, digest)
             self._changed = True
 
     def save(self, path: Path) -> None:
@@ -79,18 +71,18 @@ class StatIndex:
             write_atomic(path, _format(self._seen.items()))
 
 
-def _format(items: Iterable[tuple[str, Stat]]) -> bytes:
+def _format(items: Iterable[tuple[str, Record]]) -> bytes:
     names: list[bytes] = []
     records: list[bytes] = []
-    for name, stat in items:
+    for name, record in items:
         names.append(os.fsencode(name))
-        records.append(_RECORD.pack(*stat))
+        records.append(_RECORD.pack(*record))
     # No file name holds a NUL byte.
     body = struct.pack("<Q", len(names)) + b"".join(records) + b"\0".join(names)
     return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _parse(data: bytes) -> dict[str, Stat]:
+def _parse(data: bytes) -> dict[str, Record]:
     body = data[len(_MAGIC) + 32 :]
     if not data.startswith(_MAGIC) or data[len(_MAGIC) : len(_MAGIC) + 32] != hashlib.sha256(body).digest():
         return {}
@@ -99,4 +91,4 @@ def _parse(data: bytes) -> dict[str, Stat]:
         return {}
     split = 8 + count * _RECORD.size
     names = os.fsdecode(body[split:]).split("\0")
-    return dict(zip(names, map(Stat._make, _RECORD.iter_unpack(body[8:split])), strict=True))
+    return dict(zip(names, _RECORD.iter_unpack(body[8:split]), strict=True))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from topcoat.scan import re2
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# The grammar of Go's filepath.Match: a character, an escape or a class is an element, stars separate chunks of them.
 _NOT_IN_CLASS = r"\ud800-\udfff"
 _CLASS_CHAR = rf"(?:[^\\\]\-{_NOT_IN_CLASS}]|\\[^{_NOT_IN_CLASS}])"
 _ELEMENT = rf"(?:[^\\\[*]|\\.|\[(?:\^|(?!\^))(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+\])"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO, Literal, NamedTuple
 
-from topcoat.errors import InvalidWorkspace, WorkspaceChanged
+from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceNotFound
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
 from topcoat.scan.index import StatIndex
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -61,15 +61,25 @@ class Scan:
             WorkspaceChanged: it is not.
         """
         tree, path = self.origin(entry)
-        data = tree.read(path)
+        try:
+            data = tree.read(path)
+        except WorkspaceNotFound:
+            raise changed(entry) from None
         if len(data) != entry.size or hashlib.sha256(data).digest() != entry.content:
             raise changed(entry)
         return data
 
     def open(self, entry: Entry) -> BinaryIO:
-        """Open a file for reading in blocks; the reader checks size and digest."""
+        """Open a file for reading in blocks; the reader checks size and digest.
+
+        Raises:
+            WorkspaceChanged: it is gone.
+        """
         tree, path = self.origin(entry)
-        return tree.open(path)
+        try:
+            return tree.open(path)
+        except WorkspaceNotFound:
+            raise changed(entry) from None
 
 
 def changed(entry: Entry) -> WorkspaceChanged:
@@ -153,19 +163,39 @@ class _ProjectScan:
                 "version control; `topcoat init` writes one"
             )
         directories: dict[str, Node] = {}
-        for path, excluded, members, below in walk(tree.list, rules):
+        if self._prefix:
+            self.entries[""] = Entry(self.project.target, "dir", 0o755, 0, b"", 0)
+        for path, excluded, members, below in walk(self._list, rules):
             if path and (members or not excluded):
                 self._add_directory(path, directories)
             inner = f"{path}/" if path else ""
             for node in below:
                 directories[inner + node.name] = node
             for node in members:
-                if node.kind == "file":
-                    self._add_file(inner + node.name, node)
-                elif node.kind == "link":
-                    self._add_link(inner + node.name, node)
-                else:
-                    self.warnings.append(f"{inner}{node.name} is neither file, directory nor link: left out")
+                try:
+                    self._add_member(inner + node.name, node)
+                except WorkspaceNotFound:
+                    self._warn_gone(inner + node.name)
+
+    def _list(self, path: str) -> list[Node]:
+        try:
+            return self.project.tree.list(path)
+        except WorkspaceNotFound:
+            if not path:
+                raise
+            self._warn_gone(path)
+            return []
+
+    def _warn_gone(self, path: str) -> None:
+        self.warnings.append(f"{path} was deleted while the workspace was scanned: left out")
+
+    def _add_member(self, path: str, node: Node) -> None:
+        if node.kind == "file":
+            self._add_file(path, node)
+        elif node.kind == "link":
+            self._add_link(path, node)
+        else:
+            self.warnings.append(f"{path} is neither file, directory nor link: left out")
 
     def _add_directory(self, path: str, directories: dict[str, Node]) -> None:
         # An excluded directory is kept when something below it is, so its parents may be missing too.

@@ -49,15 +49,15 @@ def _find(source: str, target: str) -> Project:
             hint="check the path given with --workspace or in the role's workspace",
         )
     if os.path.isdir(path):
-        if path in (os.path.abspath(os.sep), os.path.expanduser("~")):
+        real = os.path.realpath(path)
+        if real in (os.path.dirname(real), os.path.realpath(os.path.expanduser("~"))):
             raise InvalidWorkspace(
                 f"{path} is a home directory or the root of a file system, not a workspace",
                 hint='run from the project\'s directory, name it with --workspace DIR, or use --workspace ""',
             )
         return Project(path, LocalTree(path), landing, None, True)
     parent, name = os.path.split(path)
-    tree = LocalTree(parent)
-    return _single_file(path, tree, landing, name, local=True)
+    return _single_file(path, LocalTree(parent), landing, name, local=True)
 
 
 def _find_remote(source: str, landing: bytes) -> Project:
@@ -75,7 +75,10 @@ def _find_remote(source: str, landing: bytes) -> Project:
     except Exception as error:  # each file system has its own exceptions
         raise WorkspaceError(f"cannot read workspace {source}: {error}") from error
     if not exists:
-        raise WorkspaceNotFound(f"workspace {source} does not exist")
+        raise WorkspaceNotFound(
+            f"workspace {source} does not exist",
+            hint="check the URL given with --workspace or in the role's workspace",
+        )
     if is_directory:
         return Project(source, FsspecTree(fs, path), landing, None, False)
     parent, _, name = path.rpartition("/")
@@ -83,7 +86,10 @@ def _find_remote(source: str, landing: bytes) -> Project:
 
 
 def _single_file(label: str, tree: Tree, landing: bytes, name: str, *, local: bool) -> Project:
-    node = next((node for node in tree.list("") if node.name == name), None)
-    if node is None or node.kind not in ("file", "link"):
-        raise InvalidWorkspace(f"workspace {label} is neither a directory nor a file")
+    node = tree.stat(name)
+    if node.kind != "file":
+        raise InvalidWorkspace(
+            f"workspace {label} is neither a directory nor a file",
+            hint="name the directory that holds the code with --workspace DIR",
+        )
     return Project(label, tree, landing or os.fsencode(name), node, local)

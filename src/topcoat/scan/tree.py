@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
-from topcoat.errors import WorkspaceChanged, WorkspaceError, WorkspaceNotFound
+from topcoat.errors import TopcoatError, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -19,6 +19,8 @@ NodeKind = Literal["file", "dir", "link", "other"]
 
 _BLOCK = 1 << 20
 _TRIES = 5
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
 class Node(NamedTuple):
@@ -33,12 +35,20 @@ class Node(NamedTuple):
     inode: int
     info: Mapping[str, object] | None = None
 
+    @property
+    def stat(self) -> tuple[int, int, int, int, int]:
+        """Mode, size, times and inode: what tells that a file may have changed."""
+        return self[2:7]
+
 
 class Tree(Protocol):
     """A directory that can be listed and read. Paths are relative to its root; ``""`` is the root itself."""
 
     def list(self, path: str) -> list[Node]:
         """List the members of a directory."""
+
+    def stat(self, path: str) -> Node:
+        """Return what is at *path*; of a symbolic link, what it leads to."""
 
     def read(self, path: str) -> bytes:
         """Read a whole file: for small ones. Never returns a mix of two versions."""
@@ -61,13 +71,25 @@ class LocalTree:
         return f"{self.root}/{path}" if path else self.root
 
     def list(self, path: str) -> list[Node]:
-        with reading(self.full(path)), os.scandir(self.full(path)) as members:
-            return [_local_node(member.name, member.stat(follow_symlinks=False)) for member in members]
+        full = self.full(path)
+        nodes: list[Node] = []
+        with reading(full), os.scandir(full) as members:
+            for member in members:
+                try:
+                    nodes.append(_local_node(member.name, member.stat(follow_symlinks=False)))
+                except FileNotFoundError:  # gone since the directory was read: an editor's temporary file
+                    continue
+        return nodes
+
+    def stat(self, path: str) -> Node:
+        full = self.full(path)
+        with reading(full):
+            return _local_node(os.path.basename(full), os.stat(full))
 
     def read(self, path: str) -> bytes:
         full = self.full(path)
         with reading(full):
-            handle = os.open(full, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            handle = _open_regular(full)
             try:
                 return _read_settled(handle, full)
             finally:
@@ -76,7 +98,7 @@ class LocalTree:
     def open(self, path: str) -> BinaryIO:
         full = self.full(path)
         with reading(full):
-            return cast(BinaryIO, open(full, "rb", buffering=0))
+            return cast(BinaryIO, open(_open_regular(full), "rb", buffering=0))
 
     def readlink(self, path: str) -> str:
         full = self.full(path)
@@ -97,22 +119,34 @@ class FsspecTree:
 
     def list(self, path: str) -> list[Node]:
         full = self.full(path)
-        with reading(full):
+        with _reading_remote(full):
             infos: list[dict[str, Any]] = self.fs.ls(full, detail=True)
         # Object stores list a directory's own marker object among its members.
         own = {full.rstrip("/"), full.rstrip("/") + "/"}
-        return [_fsspec_node(info) for info in infos if info["name"] not in own]
+        nodes: dict[str, Node] = {}
+        for node in [_fsspec_node(info) for info in infos if info["name"] not in own]:
+            if nodes.setdefault(node.name, node).kind != node.kind:
+                raise WorkspaceError(
+                    f"{full}/{node.name} is both a file and a directory",
+                    hint="only object stores have that, and no job's file system; rename one of them",
+                )
+        return list(nodes.values())
+
+    def stat(self, path: str) -> Node:
+        full = self.full(path)
+        with _reading_remote(full):
+            return _fsspec_node({**self.fs.info(full), "islink": False})
 
     def read(self, path: str) -> bytes:
-        with reading(self.full(path)):
+        with _reading_remote(self.full(path)):
             return cast(bytes, self.fs.cat_file(self.full(path)))
 
     def open(self, path: str) -> BinaryIO:
-        with reading(self.full(path)):
+        with _reading_remote(self.full(path)):
             return cast(BinaryIO, self.fs.open(self.full(path), "rb"))
 
     def readlink(self, path: str) -> str:
-        with reading(self.full(path)):
+        with _reading_remote(self.full(path)):
             return str(self.fs.info(self.full(path))["destination"])
 
 
@@ -132,6 +166,17 @@ def reading(path: str) -> Iterator[None]:
         raise WorkspaceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+@contextmanager
+def _reading_remote(path: str) -> Iterator[None]:
+    with reading(path):
+        try:
+            yield
+        except (OSError, TopcoatError):
+            raise
+        except Exception as error:  # each file system has its own exceptions
+            raise WorkspaceError(f"cannot read {path}: {error}") from error
+
+
 def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
     """Return size and raw SHA-256 of a file's content; *size* is what the listing said, and only steers the reading.
 
@@ -144,34 +189,31 @@ def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
     for _ in range(_TRIES):
         digest, total = hashlib.sha256(), 0
         with tree.open(path) as source, reading(path):
-            before = _version(source)
+            before = _source_version(source)
             while block := source.read(_BLOCK):
                 digest.update(block)
                 total += len(block)
-            if _version(source) == before:
+            if _source_version(source) == before:
                 return total, digest.digest()
     raise _keeps_changing(path)
 
 
-def _version(source: BinaryIO) -> tuple[int, int] | None:
+def _version(handle: int) -> tuple[int, int, int]:
+    st = os.fstat(handle)
+    # A writer can set the mtime back, but not the ctime.
+    return st.st_size, st.st_mtime_ns, st.st_ctime_ns
+
+
+def _source_version(source: BinaryIO) -> tuple[int, int, int] | None:
     try:
-        st = os.fstat(source.fileno())
-    except (OSError, AttributeError, NotImplementedError):
+        return _version(source.fileno())
+    except (OSError, AttributeError, NotImplementedError):  # not a file of this machine
         return None
-    return st.st_size, st.st_mtime_ns
 
 
 def _local_node(name: str, st: os.stat_result) -> Node:
     mode = st.st_mode
-    kind: NodeKind
-    if stat.S_ISREG(mode):
-        kind = "file"
-    elif stat.S_ISDIR(mode):
-        kind = "dir"
-    elif stat.S_ISLNK(mode):
-        kind = "link"
-    else:
-        kind = "other"
+    kind = _KINDS.get(stat.S_IFMT(mode), "other")
     return Node(name, kind, mode & 0o7777, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
 
 
@@ -197,16 +239,28 @@ def _mtime(info: Mapping[str, Any]) -> int:
     return 0
 
 
+def _open_regular(path: str) -> int:
+    # Without O_NONBLOCK, opening a FIFO that took the file's place would wait for a writer.
+    handle = os.open(path, _READ_ONLY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise WorkspaceChanged(
+            f"{path} is not a regular file",
+            hint="run the command again, or leave it out with a line in .torchxignore",
+        )
+    return handle
+
+
 def _read_settled(handle: int, path: str) -> bytes:
     for _ in range(_TRIES):
-        before = os.fstat(handle)
-        data = os.read(handle, before.st_size + 1) if before.st_size < _BLOCK else b""
-        if len(data) != before.st_size:
+        before = _version(handle)
+        size = before[0]
+        data = os.read(handle, size + 1) if size < _BLOCK else b""
+        if len(data) != size:
             os.lseek(handle, 0, os.SEEK_SET)
             with io.FileIO(handle, closefd=False) as whole:
                 data = whole.readall()
-        after = os.fstat(handle)
-        if len(data) == after.st_size and before.st_mtime_ns == after.st_mtime_ns and before.st_size == after.st_size:
+        if len(data) == size and _version(handle) == before:
             return data
         os.lseek(handle, 0, os.SEEK_SET)
     raise _keeps_changing(path)

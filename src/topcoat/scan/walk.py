@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from topcoat.scan.ignore import IgnoreRules
 from topcoat.scan.tree import Node
+
+_NAME = itemgetter(0)
 
 
 class Listing(NamedTuple):
@@ -37,7 +40,7 @@ def walk(list_directory: Callable[[str], list[Node]], rules: IgnoreRules) -> Ite
         members: list[Node] = []
         directories: list[Node] = []
         below = []
-        for node in sorted(list_directory(path)):
+        for node in sorted(list_directory(path), key=_NAME):
             full = prefix + node.name
             left_out, inner = rules.decide(full, state)
             if node.kind == "dir":

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from topcoat.build import plan_image
+from topcoat.build import plan_image, until_settled
+from topcoat.destinations.base import context_of
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import InvalidRunConfigException
@@ -127,6 +128,8 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             else:
                 destination = self._registry(Reference.parse(repository))
                 destination.deliver(prepared.build._replace(tag=tag), prepared.context)
+                # What is pushed need not be kept; pushed once more, it is found there.
+                self._prepared[image] = prepared._replace(build=prepared.build.without_spool())
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> ImagePlans | None:
         """Name the images that the roles will run; nothing is packed, built, loaded or pushed."""
@@ -143,14 +146,14 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         return ImagePlans(list(plans.values()))
 
     def _plan(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> PatchPlan | DockerfilePlan:
-        options, context = image_options(cfg), str(workspace)
+        options = image_options(cfg)
         repository = None if self._runs_on_engine else image_repository(cfg)
         dockerfile = find_dockerfile(workspace)
         plan: PatchPlan | DockerfilePlan
         if dockerfile is None:
             destination = self._engine() if repository is None else self._registry(repository)
             build = plan_image(workspace, image, destination, options)
-            scanned, plan = build.scan, PatchPlan(build, destination, context)
+            scanned, plan = build.scan, PatchPlan(build, destination, context_of(workspace))
         else:
             scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes))
             plan = plan_dockerfile(
@@ -170,15 +173,18 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
 
     def _build(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:
         """Build at once, into the engine or into a spool that is ready to be pushed; return the image's id."""
-        plan = self._plan(image, workspace, cfg)
-        if isinstance(plan, DockerfilePlan):
-            return plan.build()
-        if not isinstance(plan.destination, RegistryDestination):
-            return plan.destination.deliver(plan.build, plan.context).image
-        build = plan.build._replace(spool={})
-        image_id = plan.destination.prepare(build, plan.context)
-        self._prepared[image_id] = plan._replace(build=build)
-        return image_id
+
+        def attempt() -> str:
+            plan = self._plan(image, workspace, cfg)
+            if isinstance(plan, DockerfilePlan):
+                return plan.build()
+            if not isinstance(plan.destination, RegistryDestination):
+                return plan.destination.deliver(plan.build, plan.context).image
+            build, image_id = plan.destination.prepare(plan.build, plan.context)
+            self._prepared[image_id] = plan._replace(build=build)
+            return image_id
+
+        return until_settled(attempt)
 
     def _engine(self) -> DockerDestination:
         return DockerDestination(self._docker_client, self._registries)

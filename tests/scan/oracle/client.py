@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
@@ -71,10 +72,11 @@ def build() -> Path:
     program = host.CACHE / "engines" / f"ignore-oracle-{identity.hexdigest()[:16]}" / "ignore-oracle"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
+        made = program.with_name(f"{program.name}.{os.getpid()}")
         try:
-            command: list[str | Path] = [go, "build", "-o", f"{program}.new", "."]
+            command: list[str | Path] = [go, "build", "-o", made, "."]
             host.run_tool(command, env=host.ENVIRON, cwd=Path(__file__).parent, timeout=600)
         except host.ComponentError as error:
             host.unavailable("Go", f"the ignore oracle does not build:\n{error}")
-        program.with_name(f"{program.name}.new").replace(program)
+        made.replace(program)
     return program

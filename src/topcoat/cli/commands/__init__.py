@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import Namespace
+
+    from topcoat.cli.parser import Parser
 
 COMMANDS = {
     "run": "run a component or a command as a job, with your local code",
@@ -29,7 +31,7 @@ COMMANDS = {
 class Command(Protocol):
     """What a command is: one of these modules, or what a package names in the group ``topcoat.cmds``."""
 
-    def add_arguments(self, parser: ArgumentParser, /) -> None:
+    def add_arguments(self, parser: Parser, /) -> None:
         """Declare flags and arguments."""
 
     def run(self, args: Namespace, /) -> int | None:

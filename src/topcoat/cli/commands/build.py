@@ -1,0 +1,94 @@
+"""``topcoat build``: local code over an image, in a registry or in this machine's container engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from topcoat.cli.arguments import add_cfg, add_json, add_workspace, parse_cfg
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from topcoat.cli.parser import Parser
+
+    from topcoat.destinations.base import Delivered, ImageDestination
+    from topcoat.specs import CfgVal
+
+EXAMPLES = """\
+  topcoat build --image registry.example.com/team/base:1 --image-repo registry.example.com/team/app
+  topcoat build --image python:3.12-slim -cfg workspace_dir=/app
+  docker run --rm "$(topcoat build --image python:3.12-slim)" python train.py
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the flags."""
+    parser.add_argument("--image", metavar="BASE", help="image to lay the code over (required)")
+    parser.add_argument(
+        "--image-repo",
+        metavar="REPO",
+        help="repository to push to; without it, the image goes into this machine's container engine",
+    )
+    add_workspace(
+        parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
+    )
+    parser.add_argument("--platform", metavar="OS/ARCH", help="platform of the base image, such as linux/arm64")
+    add_cfg(parser, "options of the image: chown, modes, workspace_dir... (topcoat runopts local_docker)")
+    add_json(parser)
+
+
+def run(args: Namespace) -> int:
+    """Build, and print ``repository:tag@digest``, or the id that the engine gave the image."""
+    from topcoat.build import build_image
+    from topcoat.cli.progress import Progress
+    from topcoat.errors import UsageError
+    from topcoat.notices import notice
+    from topcoat.specs.workspace import Workspace
+    from topcoat.workspace.image_options import image_options, image_opts
+
+    if not args.image:
+        raise UsageError("topcoat build has no image to lay code over", hint="--image BASE")
+    workspace = Workspace.from_str("." if args.workspace is None else args.workspace)
+    if not workspace:
+        raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")
+    given = {"image_repo": args.image_repo, "platform": args.platform}
+    cfg = {**parse_cfg(image_opts(), args.cfg), **{name: value for name, value in given.items() if value}}
+    options = image_options(cfg)
+    destination = _destination(cfg)
+    with Progress(f"laying {workspace} over {args.image}", quiet=bool(cfg.get("quiet"))):
+        delivered = build_image(workspace, args.image, destination, options, notify=notice)
+    _print(delivered, as_json=args.json)
+    return 0
+
+
+def _destination(cfg: dict[str, CfgVal]) -> ImageDestination:
+    from topcoat.notices import notice
+    from topcoat.registry.clients import Clients
+    from topcoat.workspace.image_options import image_repository
+
+    repository, clients = image_repository(cfg), Clients()
+    if repository is None:
+        from topcoat.destinations.docker import DockerDestination, connect
+
+        return DockerDestination(connect(), clients)
+    from topcoat.destinations.registry import RegistryDestination
+
+    return RegistryDestination(repository, clients, notify=notice)
+
+
+def _print(delivered: Delivered, *, as_json: bool) -> None:
+    from topcoat.cli.output import json_result, result
+
+    reference = f"{delivered.image}@{delivered.digest}" if delivered.digest else delivered.image
+    if not as_json:
+        result(reference)
+        return
+    json_result(
+        {
+            "reference": reference,
+            "image": delivered.image,
+            "digest": delivered.digest or None,
+            "sent": delivered.sent,
+            "layers": delivered.layers,
+        }
+    )

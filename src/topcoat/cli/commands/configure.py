@@ -1,0 +1,44 @@
+"""``topcoat configure``: a ``.torchxconfig`` to start from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from topcoat.cli.parser import Parser
+
+EXAMPLES = """\
+  topcoat configure -s local_docker -a
+  topcoat configure --print
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the flags."""
+    parser.add_argument("-s", "--schedulers", metavar="SCHED,...", help="these schedulers (default: all of them)")
+    parser.add_argument("-a", "--all", action="store_true", help="optional run options too, with their defaults")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--print", action="store_true", help="print it instead of writing .torchxconfig")
+    what.add_argument("--force", action="store_true", help="overwrite .torchxconfig")
+
+
+def run(args: Namespace) -> int:
+    """Write the file and print its name."""
+    import sys
+
+    from topcoat.cli.output import result
+    from topcoat.errors import InvalidConfigFile
+    from topcoat.runner.config import CONFIG_FILE, configure, dump
+
+    schedulers = args.schedulers.split(",") if args.schedulers else None
+    if args.print:
+        dump(sys.stdout, schedulers, required_only=not args.all)
+        return 0
+    import os
+
+    if os.path.exists(CONFIG_FILE) and not args.force:
+        raise InvalidConfigFile(f"{CONFIG_FILE} is there already", hint="--force overwrites it, --print shows a new one")
+    result(str(configure(CONFIG_FILE, schedulers, required_only=not args.all, overwrite=args.force)))
+    return 0

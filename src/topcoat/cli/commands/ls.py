@@ -1,0 +1,69 @@
+"""``topcoat ls``: the paths that a job would get."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from topcoat.cli.arguments import add_json, add_workspace
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from topcoat.cli.parser import Parser
+
+EXAMPLES = """\
+  topcoat ls
+  topcoat ls --directory-rules --workspace ~/code/app
+  topcoat ls -0 | tar --null --no-recursion -T - -czf code.tar.gz
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the flags."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("-0", "--null", action="store_true", help="end each path with a NUL byte instead of a newline")
+    add_json(how)
+    rules = parser.add_mutually_exclusive_group()
+    rules.add_argument(
+        "--image-rules",
+        action="store_true",
+        help="as for an image: .dockerignore, then .torchxignore (the default)",
+    )
+    rules.add_argument(
+        "--directory-rules", action="store_true", help="as for a job directory (local, slurm): .torchxignore alone"
+    )
+    add_workspace(
+        parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print the paths, sorted, directories with a slash at the end."""
+    from topcoat.cli.progress import Progress
+    from topcoat.notices import notice
+    from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, ScanOptions, scan
+    from topcoat.specs.workspace import Workspace
+
+    files = DIRECTORY_IGNORE_FILES if args.directory_rules else IMAGE_IGNORE_FILES
+    with Progress("scanning"):
+        scanned = scan(Workspace.from_str(args.workspace or "."), ScanOptions(files))
+    for warning in scanned.warnings:
+        notice(warning)
+    snapshot = scanned.snapshot
+    if args.json:
+        from topcoat.cli.output import json_result
+
+        entries = [
+            {"path": os.fsdecode(entry.path), "kind": entry.kind, "mode": f"{entry.mode:04o}", "size": entry.size}
+            for entry in snapshot
+        ]
+        json_result({"digest": snapshot.digest, "size": snapshot.size, "entries": entries})
+        return 0
+    end = b"\0" if args.null else b"\n"
+    paths = [entry.path + b"/" * (entry.kind == "dir") + end for entry in snapshot]
+    # Bytes, because a path need not be text.
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(paths))
+    return 0

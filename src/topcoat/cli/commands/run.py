@@ -1,0 +1,184 @@
+"""``topcoat run``: submit a component, or a command, with local code."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from topcoat.cli.arguments import add_cfg, add_json, add_scheduler, add_workspace, open_runner, parse_cfg, scheduler_name
+from topcoat.cli.output import json_result, result, say
+from topcoat.cli.role_flags import add_role_flags, refuse_role_flags, role_app
+from topcoat.errors import UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from topcoat.cli.parser import Parser
+    from topcoat.runner import Runner
+    from topcoat.specs import AppDef, AppDryRunInfo, CfgVal
+
+EXAMPLES = """\
+  topcoat run -- python train.py --lr 0.1
+  topcoat run --num-replicas 2 --env DEBUG=1 -- python worker.py
+  topcoat run -s local_docker --image python:3.12-slim -- python train.py
+  topcoat run utils.python --script train.py -- --lr 0.1
+  topcoat run jobs.py:train --epochs 3
+  topcoat run --dryrun -- python train.py
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the flags."""
+    parser.usage = "topcoat run [flags] (COMPONENT [ARGS ...] | [role flags] -- CMD [ARGS ...])"
+    parser.settings = ("component",)
+    add_scheduler(parser)
+    add_cfg(parser, "run options of the scheduler (topcoat runopts)")
+    add_workspace(
+        parser,
+        "directory, URL, or mapping '{src: dst, src2: dst2}': the local code of the first role "
+        "(default: the current directory, where the scheduler takes one and the role has none of its own); '' for none",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--dryrun", action="store_true", help="print what would be submitted, do nothing")
+    parser.add_argument("--wait", action="store_true", help="wait for the job's end; 1 is the exit code if it fails")
+    parser.add_argument("--log", action="store_true", help="print the job's logs on stderr while waiting for its end")
+    parser.add_argument(
+        "--detach", action="store_true", help="return at once; without it local* schedulers wait and print the logs"
+    )
+    add_json(parser)
+    parser.add_argument("--parent-run-id", metavar="ID", help="for experiment trackers")
+    add_role_flags(parser)
+    parser.alias("--dryrun", "--dry-run")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(args: Namespace) -> int:
+    """Submit, print the handle, and wait if that is wanted."""
+    if args.detach and (args.wait or args.log):
+        raise UsageError("--detach does not wait, and --wait and --log do", hint="give one or the other")
+    component, words = _component(args)
+    if component and "--help" in words[: words.index("--") if "--" in words else None]:
+        return _component_help(component)
+    scheduler = scheduler_name(args.scheduler)
+    with open_runner() as runner:
+        cfg = _cfg(runner, scheduler, args)
+        app = _component_app(component, words) if component else role_app(args, words)
+        workspace = _workspace(runner, scheduler, app, args)
+        if args.dryrun:
+            info = runner.dryrun(app, scheduler, cfg, workspace, args.parent_run_id)
+            _print_dry_run(info, as_json=args.json)
+            return 0
+        handle = _submit(runner, app, scheduler, cfg, workspace, args.parent_run_id)
+        return _after_submit(runner, handle, scheduler, args)
+
+
+def _component(args: Namespace) -> tuple[str, list[str]]:
+    """Return the component's name, empty for a command, and the words that are the component's or the command."""
+    words: list[str] = args.words
+    if words and words[0] == "--":
+        return "", words[1:]
+    if words:
+        refuse_role_flags(args, words[0])
+        return words[0], words[1:]
+    component = args.configured.get("component")
+    if not component:
+        raise UsageError(
+            "there is nothing to run", hint="topcoat run -- python train.py, or a component: topcoat builtins"
+        )
+    return component, []
+
+
+def _component_help(component: str) -> int:
+    from topcoat.components.finder import get_component
+    from topcoat.specs.signature import component_help
+
+    result(component_help(get_component(component).fn, component).rstrip())
+    return 0
+
+
+def _component_app(component: str, words: list[str]) -> AppDef:
+    from topcoat.components.finder import get_component
+    from topcoat.runner.config import get_configs
+    from topcoat.specs import materialize_appdef
+
+    return materialize_appdef(get_component(component).fn, words, get_configs("component", component))
+
+
+def _cfg(runner: Runner, scheduler: str, args: Namespace) -> dict[str, CfgVal]:
+    from topcoat.runner import config
+
+    cfg = parse_cfg(runner.scheduler_run_opts(scheduler), args.cfg)
+    config.apply(scheduler, cfg)
+    return cfg
+
+
+def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> str | None:
+    """Return the workspace for the first role, ``None`` to leave it as it is."""
+    if hasattr(args, "workspace"):
+        if not args.workspace:
+            for role in app.roles:
+                role.workspace = None
+        return args.workspace or None
+    # What was not asked for on this command line is a default: it yields to the role's own, and to schedulers that
+    # take no workspace.
+    if not runner._scheduler(scheduler).uses_workspace or (app.roles and app.roles[0].workspace):
+        return None
+    configured: str | None = args.configured.get("workspace")
+    return "." if configured is None else configured or None
+
+
+def _print_dry_run(info: AppDryRunInfo[Any], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    plan = info._workspace_plan.lines() if info._workspace_plan else []
+    if as_json:
+        app = asdict(info.app) if info.app else None
+        json_result({"scheduler": info.scheduler, "app": app, "workspaces": plan, "request": str(info)})
+        return
+    for line in plan:
+        result(line)
+    result(str(info).rstrip())
+
+
+def _submit(
+    runner: Runner,
+    app: AppDef,
+    scheduler: str,
+    cfg: dict[str, CfgVal],
+    workspace: str | None,
+    parent_run_id: str | None,
+) -> str:
+    from topcoat.cli.progress import Progress
+    from topcoat.errors import WorkspaceChanged
+
+    with Progress(f"submitting {app.name} to {scheduler}", quiet=bool(cfg.get("quiet"))):
+        info = runner.dryrun(app, scheduler, cfg, workspace, parent_run_id)
+        lines = info._workspace_plan.lines() if info._workspace_plan else []
+        try:
+            handle = runner.schedule(info)
+        except WorkspaceChanged:
+            lines = []
+            handle = runner.run(app, scheduler, cfg, workspace, parent_run_id)
+    for line in lines:
+        say(line)
+    return handle
+
+
+def _after_submit(runner: Runner, handle: str, scheduler: str, args: Namespace) -> int:
+    from topcoat.cli.wait import failure, wait_for
+
+    local = scheduler == "local" or scheduler.startswith("local_")
+    waits = not args.detach and (local or args.wait or args.log)
+    facts = {"handle": handle, "scheduler": scheduler, "app_id": handle.rpartition("/")[2]}
+    if not args.json:
+        result(handle)
+    if not waits:
+        if args.json:
+            json_result(facts)
+        return 0
+    status = wait_for(runner, handle, logs=local or args.log, cancel=local)
+    if args.json:
+        json_result({**facts, **status.to_json()})
+    if str(status.state) != "SUCCEEDED":
+        raise failure(handle, status)
+    return 0

@@ -1,0 +1,123 @@
+"""Print the logs of replicas, of several at once if need be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+from topcoat.cli.output import colors
+from topcoat.errors import UnknownApp
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from topcoat.runner import Runner
+    from topcoat.schedulers.api import Stream
+    from topcoat.specs import AppStatus
+
+_COLORS = (36, 33, 32, 35, 34, 31)
+
+
+class Replica(NamedTuple):
+    """Name a replica."""
+
+    role: str
+    number: int
+
+
+class LogQuery(NamedTuple):
+    """Say which lines are wanted; see ``Scheduler.log_iter``."""
+
+    regex: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    follow: bool = False
+    stream: Stream | None = None
+
+
+def replicas_of(runner: Runner, handle: str) -> list[Replica]:
+    """Return every replica of an application.
+
+    Raises:
+        UnknownApp: there is no such application.
+    """
+    app = runner.describe(handle)
+    if app is None:
+        raise unknown_app(handle)
+    return [Replica(role.name, number) for role in app.roles for number in range(role.num_replicas)]
+
+
+def unknown_app(handle: str) -> UnknownApp:
+    """Return the error for a *handle* that its scheduler does not know."""
+    return UnknownApp(f"there is no job {handle}", hint=f"topcoat list -s {handle.partition('://')[0]}")
+
+
+def wait_until_started(runner: Runner, handle: str) -> AppStatus:
+    """Wait until an application runs, or has ended, and return its status.
+
+    Raises:
+        UnknownApp: there is no such application.
+    """
+    from topcoat.specs import is_started
+
+    pause = 0.02
+    while (status := runner.status(handle)) is not None and not is_started(status.state):
+        time.sleep(pause)
+        pause = min(pause * 1.5, 2.0)
+    if status is None:
+        raise unknown_app(handle)
+    return status
+
+
+def print_logs(runner: Runner, handle: str, replicas: Sequence[Replica], query: LogQuery, out: TextIO) -> None:
+    """Print the logs of *replicas* to *out*: as they are for one, each line with ``role/replica`` for several.
+
+    With ``query.follow``, go on until the application has ended, all replicas side by side; else one after the other.
+    """
+
+    def lines(replica: Replica) -> Iterable[str]:
+        regex, since, until, follow, stream = query
+        return runner.log_lines(handle, *replica, regex, since, until, should_tail=follow, streams=stream)
+
+    if len(replicas) == 1:
+        for piece in lines(replicas[0]):
+            print(piece, end="", file=out, flush=True)
+        return
+    lock = threading.Lock()
+    width = max((len(f"{role}/{number}") for role, number in replicas), default=0)
+    copiers = []
+    for position, replica in enumerate(replicas):
+        name = f"{replica.role}/{replica.number}".ljust(width)
+        prefix = f"\033[{_COLORS[position % len(_COLORS)]}m{name}\033[0m " if colors(out) else f"{name} "
+        copiers.append(_copier(lines, replica, prefix, out, lock))
+    if query.follow:
+        from topcoat.tasks import run_all
+
+        run_all(copiers, at_once=len(copiers))
+    else:
+        for copy in copiers:
+            copy()
+
+
+def _copier(
+    lines: Callable[[Replica], Iterable[str]], replica: Replica, prefix: str, out: TextIO, lock: threading.Lock
+) -> Callable[[], None]:
+    def copy() -> None:
+        line = ""
+        for piece in lines(replica):
+            # Pieces of one line must not be torn apart by another replica's.
+            line += piece
+            if line.endswith(("\n", "\r")):
+                _write(out, lock, f"{prefix}{line[:-1]}\n")
+                line = ""
+        if line:
+            _write(out, lock, f"{prefix}{line}\n")
+
+    return copy
+
+
+def _write(out: TextIO, lock: threading.Lock, text: str) -> None:
+    with lock:
+        print(text, end="", file=out, flush=True)

@@ -1,0 +1,186 @@
+"""``topcoat run [role flags] -- CMD ARGS...``: an application of one role, without a component."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from topcoat.errors import InvalidMount, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from topcoat.cli.parser import Parser
+    from topcoat.specs import AppDef, BindMount, DeviceMount, VolumeMount
+
+RETRY_POLICIES = ("REPLICA", "APPLICATION", "ROLE")
+_NAMES = (
+    *("name", "image", "num_replicas", "cpu", "gpu", "memMB", "resource", "env", "env_file", "mount", "port"),
+    *("max_retries", "retry_policy"),
+)
+
+
+def add_role_flags(parser: Parser) -> None:
+    """Add the flags that describe the role."""
+    role = parser.add_argument_group("role flags, for -- CMD")
+    role.add_argument("--name", help="name of the job (default: that of the program)")
+    role.add_argument("--image", help="container image, or a directory for local")
+    role.add_argument("--num-replicas", type=int, metavar="N", help="how many to start (default: 1)")
+    role.add_argument("--cpu", type=int, metavar="N", help="processors of each replica")
+    role.add_argument("--gpu", type=int, metavar="N", help="GPUs of each replica")
+    role.add_argument("--memMB", type=int, metavar="N", help="memory of each replica in MiB")
+    role.add_argument("--resource", metavar="NAME", help="named resource, instead of the three")
+    role.add_argument(
+        "--env", action="append", metavar="K=V", help="environment variable; K alone takes your own; may be repeated"
+    )
+    role.add_argument(
+        "--env-file", action="append", metavar="F", help="file of K=V lines; --env wins over it"
+    )
+    role.add_argument(
+        "--mount",
+        action="append",
+        metavar="M",
+        help="src:dst[:ro], or type=bind|volume|device,src=...,dst=...[,readonly]; may be repeated",
+    )
+    role.add_argument("--port", action="append", metavar="NAME=N", help="port that the role serves; may be repeated")
+    role.add_argument("--max-retries", type=int, metavar="N", help="how often to start again")
+    role.add_argument(
+        "--retry-policy", type=str.upper, choices=RETRY_POLICIES, help="what to start again"
+    )
+    parser.alias("--memMB", "--mem-mb")
+    parser.alias("--resource", "--h")
+
+
+def refuse_role_flags(args: Namespace, component: str) -> None:
+    """Raise ``UsageError`` if a role flag is given before the name of a *component*."""
+    for name in _NAMES:
+        if getattr(args, name) is not None and name not in args.configured:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{flag} describes the role of a command after --, and {component} is a component",
+                hint=f"topcoat run {component} --help lists the flags of the component itself; they go after its name",
+            )
+
+
+def role_app(args: Namespace, command: Sequence[str]) -> AppDef:
+    """Return the application that runs *command* as the role flags say.
+
+    Raises:
+        UsageError: a flag's value cannot be understood.
+    """
+    from topcoat.specs import AppDef, RetryPolicy, Role
+
+    if not command:
+        raise UsageError("there is no command after --", hint="topcoat run -- python train.py")
+    name = args.name or program_name(command)
+    role = Role(
+        name=name,
+        image=args.image or _default_image(),
+        entrypoint=command[0],
+        args=list(command[1:]),
+        env={**_env_of_files(args.env_file or ()), **_env(args.env or ())},
+        num_replicas=1 if args.num_replicas is None else args.num_replicas,
+        max_retries=args.max_retries or 0,
+        port_map=_ports(args.port or ()),
+        mounts=_mounts(args.mount or ()),
+    )
+    if args.retry_policy:
+        role.retry_policy = RetryPolicy(args.retry_policy)
+    if any(value is not None for value in (args.cpu, args.gpu, args.memMB, args.resource)):
+        from topcoat.specs import resource
+
+        role.resource = resource(cpu=args.cpu, gpu=args.gpu, memMB=args.memMB, h=args.resource)
+    return AppDef(name=name, roles=[role])
+
+
+def program_name(command: Sequence[str]) -> str:
+    """Return a name for *command*: of the script or module that Python runs, else of the program."""
+    program = os.path.basename(command[0])
+    name = program
+    if re.fullmatch(r"python[\d.]*", program):
+        words = list(command[1:])
+        for position, word in enumerate(words):
+            if word == "-m" and position + 1 < len(words):
+                name = words[position + 1].rpartition(".")[2]
+                break
+            if word.endswith(".py"):
+                name = os.path.basename(word).removesuffix(".py")
+                break
+            if word == "-c":
+                break
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "app"
+
+
+def _default_image() -> str:
+    from topcoat.components.image import default_image
+
+    return default_image()
+
+
+def _env(pairs: Iterable[str], where: str = "--env") -> dict[str, str]:
+    env: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name.strip() or any(char.isspace() for char in name):
+            raise UsageError(f"{where} {pair!r} is not K=V")
+        if not equals:
+            if name not in os.environ:
+                raise UsageError(
+                    f"{where} {name} takes its value from your environment, where it is not set",
+                    hint=f"export {name}, or write {name}=VALUE",
+                )
+            value = os.environ[name]
+        env[name] = value
+    return env
+
+
+def _env_of_files(paths: Iterable[str]) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read --env-file {path}: {getattr(error, 'strerror', None) or error}") from error
+        for number, line in enumerate(lines, 1):
+            # The format is docker's: no quotes, no continuation, comments in whole lines.
+            if line.strip() and not line.lstrip().startswith("#"):
+                env.update(_env([line.lstrip()], f"{path}:{number}:"))
+    return env
+
+
+def _ports(pairs: Iterable[str]) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if not name or not number.isdecimal() or not 0 < int(number) < 65536:
+            raise UsageError(f"--port {pair!r} is not NAME=N, with a port from 1 to 65535", hint="--port http=8080")
+        ports[name] = int(number)
+    return ports
+
+
+def _mounts(texts: Iterable[str]) -> list[BindMount | VolumeMount | DeviceMount]:
+    from topcoat.specs import parse_mounts
+
+    mounts: list[BindMount | VolumeMount | DeviceMount] = []
+    for text in texts:
+        mounts += parse_mounts([text] if text.startswith("type=") else [_long_mount(text)])
+    return mounts
+
+
+def _long_mount(text: str) -> str:
+    """Return docker's ``src:dst[:ro]`` in TorchX's syntax."""
+    source, *rest = text.split(":")
+    if not source or not 1 <= len(rest) <= 2 or not rest[0].startswith("/") or rest[1:] not in ([], ["ro"], ["rw"]):
+        raise InvalidMount(
+            f"--mount {text!r} is neither src:dst[:ro] nor type=...", hint="--mount ~/data:/data:ro, or a volume's name"
+        )
+    if "," in text:
+        raise InvalidMount(f"--mount {text!r} has a comma in a path, which mounts cannot have")
+    # As docker does: what looks like a path is one, anything else is a volume's name.
+    is_path = source.startswith(("/", ".", "~"))
+    source = os.path.abspath(os.path.expanduser(source)) if is_path else source
+    readonly = ",readonly" if rest[1:] == ["ro"] else ""
+    return f"type={'bind' if is_path else 'volume'},src={source},dst={rest[0]}{readonly}"

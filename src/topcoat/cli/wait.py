@@ -1,0 +1,107 @@
+"""Wait for a job in the foreground: its logs, its end, and what ^C means."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from topcoat.cli.follow import LogQuery, print_logs, replicas_of, unknown_app, wait_until_started
+from topcoat.cli.output import say
+from topcoat.errors import AppFailed
+
+if TYPE_CHECKING:
+    from topcoat.runner import Runner
+    from topcoat.specs import AppStatus
+
+WAIT_INTERVAL = 5.0
+"""The longest pause between two questions to a scheduler, in seconds."""
+_PATIENCE = 30.0
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end by the signal *number*."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool) -> AppStatus:
+    """Wait until an application has ended and return its status.
+
+    Args:
+        runner: that knows it.
+        handle: its name.
+        logs: print its logs on stderr meanwhile.
+        cancel: on ^C, SIGTERM and SIGHUP cancel it, and wait for its end, before they go on; else it goes on without us.
+
+    Raises:
+        KeyboardInterrupt: on ^C.
+        UnknownApp: it is no longer there.
+    """
+    try:
+        with _signals_as_exceptions(cancel):
+            if logs:
+                wait_until_started(runner, handle)
+                print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr)
+            status = runner.wait(handle, wait_interval=WAIT_INTERVAL)
+    except KeyboardInterrupt:
+        if cancel:
+            _cancel(runner, handle)
+        else:
+            say(f"{handle} goes on; end it with: topcoat cancel {handle}")
+        raise
+    if status is None:
+        raise unknown_app(handle)
+    return status
+
+
+def failure(handle: str, status: AppStatus) -> AppFailed:
+    """Return the error for an application that ended without success: who failed, how, and where its logs are."""
+    from urllib.parse import unquote
+
+    try:
+        status.raise_for_status()
+    except AppFailed as error:
+        hint = f"topcoat log {handle}"
+        url = status.ui_url or ""
+        if url.startswith("file://"):
+            hint += f"; its logs are in {unquote(url.removeprefix('file://'))}"
+        elif url:
+            hint += f", or see {url}"
+        return AppFailed(f"{handle}: {error}", hint=hint, status=status)
+    raise ValueError(f"{handle} has succeeded")
+
+
+def _cancel(runner: Runner, handle: str) -> None:
+    say(f"cancelling {handle}")
+    runner.cancel(handle)
+    # A second ^C ends this wait, not the job's end.
+    end = time.monotonic() + _PATIENCE
+    while (status := runner.status(handle)) is not None and not status.is_terminal() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+@contextmanager
+def _signals_as_exceptions(wanted: bool) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, like ^C, raise where the main thread is; it must not leave a job behind."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = [(number, signal.signal(number, stop)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.schedulers.fake import FakeScheduler, app
+from topcoat.errors import InvalidApp, InvalidRunConfigException, UsageError
+from topcoat.runner.dry_run import Submission, check_app, dry_run
+from topcoat.specs import MISSING, AppDef, CfgVal, Role, Workspace, macros
+from topcoat.workspace import WorkspaceMixin
+
+
+def role(name: str = "w", **changes: object) -> Role:
+    return Role(name, "base", **{"entrypoint": "python", **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (AppDef("", [role()]), "no name"),
+        (AppDef("x"), "'x' has no roles"),
+        (AppDef("x", [role("")]), "has no name"),
+        (AppDef("x", [role(), role()]), "two roles named 'w'"),
+        (AppDef("x", [role(entrypoint=MISSING)]), "'w' of application 'x' has no entrypoint"),
+        (AppDef("x", [role(entrypoint="")]), "has no entrypoint"),
+        (AppDef("x", [role(num_replicas=0)]), "has 0 replicas"),
+        (AppDef("x", [role(num_replicas=-1)]), "has -1 replicas"),
+        (AppDef("x", [role(min_replicas=3, num_replicas=2)]), "min_replicas=3"),
+        (AppDef("x", [role(min_replicas=0)]), "min_replicas=0"),
+        (AppDef("x", [role(max_retries=-1)]), "max_retries=-1"),
+        (AppDef("x", [role(entrypoint=macros.img_root)]), "would not be filled in"),
+    ],
+)
+def test_what_cannot_run_anywhere_is_refused(bad: AppDef, message: str) -> None:
+    with pytest.raises(InvalidApp, match=message):
+        check_app(bad)
+
+
+def test_what_is_no_application_is_refused() -> None:
+    with pytest.raises(InvalidApp, match="a str is no application"):
+        dry_run(FakeScheduler("s"), "app", Submission("fake", "s", {}))  # type: ignore[arg-type]
+
+
+def test_the_given_application_is_not_changed() -> None:
+    given = app(env={"A": "1"})
+    info = dry_run(FakeScheduler("s"), given, Submission("fake", "s", {}))
+    assert given == app(env={"A": "1"})
+    assert info.app is not given
+
+
+def test_jobs_learn_their_handle_and_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = dry_run(FakeScheduler("s"), app(), Submission("fake", "mine", {}, parent_run_id="p1"))
+    assert info.app is not None
+    assert info.app.roles[0].env == {"TORCHX_JOB_ID": "fake://mine/${app_id}", "TORCHX_PARENT_RUN_ID": "p1"}
+    monkeypatch.setenv("TORCHX_PARENT_RUN_ID", "p2")
+    info = dry_run(FakeScheduler("s"), app(), Submission("fake", "mine", {}, parent_run_id="p1"))
+    assert info.app is not None
+    assert info.app.roles[0].env["TORCHX_PARENT_RUN_ID"] == "p2"
+
+
+def test_options_are_resolved_and_unknown_ones_kept() -> None:
+    info = dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {"other": "x"}))
+    assert dict(info.cfg) == {"queue": "main", "size": None, "other": "x"}
+    with pytest.raises(InvalidRunConfigException, match="size"):
+        dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {"size": "big"}))
+
+
+def test_a_scheduler_without_workspaces_refuses_one() -> None:
+    for given, workspace in ((app(), "/code"), (app(workspace=Workspace({"/code": ""})), None)):
+        with pytest.raises(UsageError, match="cannot use a workspace"):
+            dry_run(FakeScheduler("s"), given, Submission("fake", "s", {}, workspace))
+
+
+class Plan:
+    def __init__(self) -> None:
+        self.carried_out = 0
+
+    def carry_out(self) -> None:
+        self.carried_out += 1
+
+    def lines(self) -> list[str]:
+        return ["a plan"]
+
+
+class Planning(WorkspaceMixin[None]):
+    """Plans; building at once is a mistake."""
+
+    calls: list[str]
+
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> Plan | None:
+        self.calls.append("plan " + ", ".join(f"{one.name}: {one.workspace} for {cfg['queue']}" for one in roles))
+        for one in roles:
+            one.env["PLANNED"] = "1"
+        return Plan()
+
+    def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
+        self.calls.append("build")
+
+
+class PlanningScheduler(Planning, FakeScheduler):
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> Mapping[str, CfgVal]:
+        return {**cfg, "queue": f"{cfg['queue']} of {app.roles[0].workspace}"}
+
+
+class Hooked(WorkspaceMixin[None]):
+    """A mixin as a third party writes it: it can only build."""
+
+    calls: list[str]
+
+    def caching_build_workspace_and_update_role(
+        self, role: Role, cfg: Mapping[str, CfgVal], build_cache: dict[object, object]
+    ) -> None:
+        self.calls.append(f"build {role.name}: {role.workspace}")
+
+
+class HookedScheduler(Hooked, FakeScheduler):
+    pass
+
+
+def test_workspaces_are_planned_between_the_two_checks_and_not_built() -> None:
+    scheduler = PlanningScheduler("s")
+    two = AppDef("x", [role("a", workspace=Workspace({"/own": ""})), role("b", workspace=Workspace({"/b": ""}))])
+    info = dry_run(scheduler, two, Submission("fake", "s", {}, "/code"))
+    assert scheduler.calls == [
+        "pre_build_validate",
+        "plan a: /code for main of /code, b: /b for main of /code",
+        "validate",
+        "submit_dryrun",
+    ]
+    assert isinstance(info._workspace_plan, Plan)
+    assert info._workspace_plan.carried_out == 0
+    assert info.app is not None
+    assert info.app.roles[0].env["PLANNED"] == "1"
+    assert info.cfg["queue"] == "main of /code"
+
+
+def test_an_empty_workspace_leaves_the_roles_own() -> None:
+    for nothing in ("", None, Workspace({})):
+        scheduler = HookedScheduler("s")
+        dry_run(scheduler, app(workspace=Workspace({"/own": ""})), Submission("fake", "s", {}, nothing))
+        assert "build w: /own" in scheduler.calls
+
+
+def test_a_mixin_that_cannot_plan_builds_at_once() -> None:
+    scheduler = HookedScheduler("s")
+    info = dry_run(scheduler, app(), Submission("fake", "s", {}, Workspace({"/code": "x"})))
+    assert scheduler.calls == ["pre_build_validate", "build w: /code:x", "validate", "submit_dryrun"]
+    assert info._workspace_plan is None
+
+
+def test_without_a_workspace_nothing_is_built() -> None:
+    scheduler = HookedScheduler("s")
+    dry_run(scheduler, app(), Submission("fake", "s", {}))
+    assert scheduler.calls == ["pre_build_validate", "validate", "submit_dryrun"]

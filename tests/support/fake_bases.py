@@ -1,0 +1,57 @@
+"""Base images in the registry in memory: small, but with real layers."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+
+from topcoat.testing.registry import FakeRegistry
+
+
+def layer(files: Mapping[str, bytes | None]) -> bytes:
+    """Return a gzipped tar of *files*; None makes a directory."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.mode = 0o755 if content is None else 0o644
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            member.size = len(content or b"")
+            archive.addfile(member, io.BytesIO(content or b""))
+    return gzip.compress(packed.getvalue(), mtime=0)
+
+
+def add_base(registry: FakeRegistry, repository: str = "base", *, working_dir: str = "/app") -> str:
+    """Store an image with an empty working directory and a file of its own; return its reference."""
+    below = [working_dir[:end] for end in range(2, len(working_dir) + 1) if working_dir[end : end + 1] in ("", "/")]
+    blob = layer({**{path.strip("/"): None for path in below}, "etc/of": repository.encode()})
+    config = {"config": {"WorkingDir": working_dir, "Env": ["PATH=/bin"]}, "rootfs": _rootfs(blob)}
+    registry.add_image(repository, "1", layers=[blob], config=config)
+    return f"{registry.host}/{repository}:1"
+
+
+def _rootfs(blob: bytes) -> dict[str, object]:
+    import hashlib
+
+    return {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(gzip.decompress(blob)).hexdigest()]}
+
+
+def uploads(registry: FakeRegistry, *, since: int = 0) -> int:
+    """Return how many blobs were sent into *registry* after its first *since* requests; mounts do not count."""
+    return sum(1 for one in registry.requests[since:] if one.method == "PUT" and "/uploads/" in one.path)
+
+
+def manifests(registry: FakeRegistry, *, since: int = 0) -> int:
+    """Return how many manifests were sent into *registry* after its first *since* requests."""
+    return sum(1 for one in registry.requests[since:] if one.method == "PUT" and "/manifests/" in one.path)
+
+
+def environment(registry: FakeRegistry, image: str) -> list[str]:
+    """Return the environment that the config of ``host/repository:tag`` states."""
+    repository, _, tag = image.partition("/")[2].rpartition(":")
+    manifest = json.loads(registry.repositories[repository].manifests[registry.repositories[repository].tags[tag]][1])
+    stated: list[str] = json.loads(registry.blobs[manifest["config"]["digest"]])["config"]["Env"]
+    return stated
