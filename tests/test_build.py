@@ -92,3 +92,270 @@ def test_modes_owner_and_directory_can_be_chosen(
     assert {path: seen[:4] for path, seen in new.items()} == dict.fromkeys([b"/srv", b"/srv/me"], ("dir", 0o755, 0, 0))
     assert after.files[b"/srv/me/code"].mode == 0o755
     assert after.cwd == after.env["WORKSPACE_DIR"] == "/srv/me/code"
+
+
+@pytest.mark.parametrize(("server", "flavour"), [("registry", "docker"), ("registry3", "oci")])
+def test_the_image_is_valid_to_other_tools(
+    server: str,
+    flavour: Flavour,
+    request: pytest.FixtureRequest,
+    python_image: Image,
+    skopeo: Tool,
+    crane: Tool,
+    tmp_path: Path,
+) -> None:
+    registry: Registry = request.getfixturevalue(server)
+    base = pushed(registry, python_image, flavour=flavour)
+    workspace = workspaces.odd(tmp_path / "w")
+
+    delivered = push(workspace, base, fresh(registry))
+
+    inspected = json.loads(skopeo("inspect", f"docker://{delivered.image}"))
+    assert inspected["Digest"] == delivered.digest == crane("digest", delivered.image)
+    assert inspected["Labels"]["dev.topcoat.snapshot"] == _snapshot(workspace).digest
+    assert "PASS" in crane.call("validate", "--remote", delivered.image).stdout
+    manifest = fetch(registry, delivered.image, skip=3).manifest
+    assert manifest["mediaType"] == base.images[NATIVE].media_type
+    assert len({layer["mediaType"] for layer in manifest["layers"]}) == 1
+
+
+def test_the_bases_settings_stay(registry: Registry, python_image: Image, tmp_path: Path) -> None:
+    settings = {
+        "User": "1000:1000",
+        "Entrypoint": ["/bin/env"],
+        "Cmd": ["python3", "-V"],
+        "ExposedPorts": {"80/tcp": {}},
+        "Labels": {"team": "vision"},
+        "Healthcheck": {"Test": ["CMD", "true"]},
+        "Env": ["PATH=/usr/bin:/bin", "EMPTY=", "EQUALS=a=b", "PYTHONPATH=/opt/lib"],
+        "WorkingDir": "/code",
+    }
+    base = pushed(registry, python_image, config=settings)
+    workspace = workspaces.write(tmp_path / "w", {"src/pkg/__init__.py": "", "train.py": "pass\n"})
+
+    fetched = fetch(registry, push(workspace, base, fresh(registry)).image, skip=3)
+
+    config = fetched.config["config"]
+    assert {key: config[key] for key in settings if key not in ("Env", "Labels")} == {
+        key: value for key, value in settings.items() if key not in ("Env", "Labels")
+    }
+    assert config["Env"] == [
+        "PATH=/usr/bin:/bin",
+        "EMPTY=",
+        "EQUALS=a=b",
+        "PYTHONPATH=/code:/code/src:/opt/lib",
+        "WORKSPACE_DIR=/code",
+    ]
+    layers = fetched.config["rootfs"]["diff_ids"][3:]
+    assert config["Labels"] == {
+        "team": "vision",
+        "dev.topcoat.snapshot": _snapshot(workspace).digest,
+        "dev.topcoat.base": config["Labels"]["dev.topcoat.base"],
+        "dev.topcoat.target": "/code",
+        "dev.topcoat.layers": ",".join(layers),
+    }
+    steps = [step for step in fetched.config["history"] if not step.get("empty_layer")]
+    assert len(steps) == len(fetched.config["rootfs"]["diff_ids"])
+
+
+def test_pythonpath_can_be_left_alone(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    image = push(workspace, pushed(registry, busybox_image), fresh(registry), pythonpath=False).image
+    assert fetch(registry, image, skip=1).config["config"]["Env"] == ["PATH=/bin", "WORKSPACE_DIR=/"]
+
+
+def test_equal_content_gives_equal_images_on_any_machine(
+    registry: Registry, busybox_image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
+    content = {f"d{number % 7}/f{number}.py": f"print({number})\n" * 3000 for number in range(100)}
+    first = workspaces.write(tmp_path / "one", content)
+    here = fetch(registry, push(first, base, fresh(registry)).image, skip=1)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    before = os.umask(0o077)
+    try:
+        second = workspaces.write(tmp_path / "two", dict(reversed(content.items())))
+    finally:
+        os.umask(before)
+    for number, path in enumerate(sorted((tmp_path / "two").rglob("*"))):
+        os.utime(path, (number, 10**9 + number))
+    there = push(second, base, fresh(registry))
+
+    assert there.image.rpartition(":")[2] == push(first, base, fresh(registry)).image.rpartition(":")[2]
+    assert fetch(registry, there.image, skip=1) == here
+    assert len(here.layers) > 3
+    assert {member.mtime for layer in here.code(1) for member in layer} < set(range(315_532_800, 946_684_800))
+
+
+def test_only_what_decides_the_image_decides_its_tag(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
+    root = tmp_path / "w"
+    workspace = workspaces.write(root, {"a.py": "pass\n", "b/c": "c"})
+    place = destination(fresh(registry))
+
+    def tag(base: str = base.reference, **options: Any) -> str:
+        return plan_image(workspace, base, place, ImageOptions(**options)).tag
+
+    before = tag()
+    os.utime(root / "a.py", (1, 1))
+    (root / "a.py").chmod(0o600)
+    assert {tag(), tag(hot=False), tag(workspace_dir="/w/"), tag(chown="0:0"), tag(base.by_digest)} == {before}
+
+    tags = [
+        before,
+        tag(workspace_dir="/v"),
+        tag(chown="1"),
+        tag(modes="exact"),
+        tag(mtimes="preserve"),
+        tag(pythonpath=False),
+        tag(pushed(registry, busybox_image, config={"WorkingDir": "/w", "User": "1"}).reference),
+    ]
+    os.utime(root / "a.py", (2, 2))
+    tags += [tag(mtimes="preserve")]
+    for change in (
+        lambda: (root / "a.py").chmod(0o755),
+        lambda: (root / "a.py").write_text("PASS\n"),
+        lambda: (root / "b/c").rename(root / "b/d"),
+        lambda: (root / "b/e").mkdir(),
+        lambda: (root / "link").symlink_to("a.py"),
+    ):
+        change()
+        tags.append(tag())
+    assert len(set(tags)) == len(tags)
+
+
+@pytest.mark.parametrize("flavour", ["docker", "oci"])
+def test_an_index_gives_the_image_of_one_platform(
+    registry: Registry, busybox_image: Image, flavour: Flavour, tmp_path: Path
+) -> None:
+    platforms = ("linux/arm64/v8", "linux/amd64", "linux/s390x")
+    base = pushed(registry, busybox_image, flavour=flavour, platforms=platforms)
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    repository = fresh(registry)
+
+    chosen = {
+        platform: fetch(registry, push(workspace, base, repository, platform=platform).image, skip=1)
+        for platform in ("", "linux/arm64", "linux/s390x")
+    }
+
+    found = {wanted: (one.config["os"], one.config["architecture"]) for wanted, one in chosen.items()}
+    assert found == {"": ("linux", "amd64"), "linux/arm64": ("linux", "arm64"), "linux/s390x": ("linux", "s390x")}
+    assert chosen["linux/arm64"].config["variant"] == "v8"
+    assert len({one.manifest["layers"][-1]["digest"] for one in chosen.values()}) == 1
+    with pytest.raises(NoSuchPlatform, match="linux/riscv64") as raised:
+        push(workspace, base, repository, platform="linux/riscv64")
+    assert raised.value.hint
+
+
+def test_a_deleted_file_is_in_no_layer_and_no_container(
+    docker_today: Docker, registry: Registry, python_image: Image, tmp_path: Path
+) -> None:
+    base, repository = pushed(registry, python_image), fresh(registry)
+    workspace = workspaces.write(tmp_path / "w", {"keep.py": "keep", "secret.key": "secret", "d/other": "other"})
+    push(workspace, base, repository)
+    workspaces.edit(workspace, "secret.key", new=b"SECRET")
+    push(workspace, base, repository)
+
+    (tmp_path / "w/secret.key").unlink()
+    image = push(workspace, base, repository).image
+
+    assert look(docker_today, image, "/app").below("/app") == expected(_snapshot(workspace))
+    held = set.union(*(names(tar) for tar in list(fetch(registry, image, skip=3).layers.values())[3:]))
+    assert "app/keep.py" in held
+    assert "app/secret.key" not in held
+
+
+class _Meddling(RegistryDestination):
+    """Lets somebody write to the workspace between scan and packing, *times* times."""
+
+    def __init__(self, target: str, path: Path, times: int, *, delete: bool = False) -> None:
+        super().__init__(Reference.parse(target), Clients())
+        self._path = path
+        self._times = times
+        self._delete = delete
+
+    def begin(self, build: ImageBuild, context: str) -> None:
+        super().begin(build, context)
+        self._times -= 1
+        if self._times >= 0:
+            self._path.unlink() if self._delete else self._path.write_text(f"version {self._times}\n")
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_file_that_changes_before_it_is_packed_is_read_again(
+    registry: Registry, busybox_image: Image, tmp_path: Path, delete: bool
+) -> None:
+    base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "pass\n"})
+    meddling = _Meddling(fresh(registry), tmp_path / "w/a.py", 1, delete=delete)
+
+    image = build_image(workspace, base.reference, meddling).image
+
+    layer = list(fetch(registry, image, skip=1).layers.values())[-1]
+    assert ("w/a.py" in names(layer)) != delete
+    assert fetch(registry, image, skip=1).config["config"]["Labels"]["dev.topcoat.snapshot"] == (
+        _snapshot(workspace).digest
+    )
+
+
+def test_a_file_that_never_rests_is_an_error(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    base = pushed(registry, busybox_image)
+    with pytest.raises(WorkspaceChanged, match="a.py changed") as raised:
+        build_image(workspace, base.reference, _Meddling(fresh(registry), tmp_path / "w/a.py", 99))
+    assert raised.value.hint
+
+
+def test_warnings_are_told_once(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    told: list[str] = []
+    meddling = _Meddling(fresh(registry), tmp_path / "w/a.py", 1)
+    build_image(workspace, pushed(registry, busybox_image).reference, meddling, notify=told.append)
+    assert len(told) == 1
+    assert "topcoat init" in told[0]
+
+
+def test_a_plan_writes_nothing(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    base, repository = pushed(registry, busybox_image), fresh(registry)
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+
+    with registry.recording() as log:
+        planned = plan_image(workspace, base.reference, destination(repository))
+    assert {one.method for one in log} <= {"GET", "HEAD"}
+
+    assert destination(repository).deliver(planned, "").image == f"{repository}:{planned.tag}"
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"), [("", (0, 0)), ("5", (5, 5)), ("1000:100", (1000, 100)), ("2097152:0", (2_097_152, 0))]
+)
+def test_chown_takes_numbers(text: str, owner: tuple[int, int]) -> None:
+    assert parse_chown(text) == Ownership(*owner)
+
+
+@pytest.mark.parametrize("text", ["me", "1:", ":1", "1:me", "-1", "1:2:3", "0x1"])
+def test_chown_takes_nothing_else(text: str) -> None:
+    with pytest.raises(UsageError, match="numbers") as raised:
+        parse_chown(text)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("directory", ["app", "/app/../etc", "../x"])
+def test_the_workspace_directory_is_absolute(
+    registry: Registry, busybox_image: Image, tmp_path: Path, directory: str
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with pytest.raises(UsageError, match="absolute"):
+        push(workspace, pushed(registry, busybox_image), fresh(registry), workspace_dir=directory)
+
+
+@pytest.mark.parametrize("written", ["/srv//my/./code/", "srv/my/code", "/srv/my/x/../code"])
+def test_a_working_directory_written_oddly_is_one_path_in_the_layers(
+    registry: Registry, busybox_image: Image, tmp_path: Path, written: str
+) -> None:
+    base = pushed(registry, busybox_image, config={"WorkingDir": written})
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    fetched = fetch(registry, push(workspace, base, fresh(registry)).image, skip=1)
+    assert [member.name for member in fetched.code(1)[0]] == ["srv", "srv/my", "srv/my/code", "srv/my/code/a.py"]
+    assert fetched.config["config"]["WorkingDir"] == "/srv/my/code"

@@ -20,6 +20,6 @@ def notice(text: str) -> None:
 
 def show_notices(show: Callable[[str], None] | None) -> Callable[[str], None] | None:
     """Let *show* tell the user from now on, or the logger for None; return what did so until now."""
-    global _show  # noqa: PLW0603  (one process has one user)
+    global _show
     before, _show = _show, show
     return before

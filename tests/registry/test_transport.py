@@ -121,7 +121,7 @@ def test_a_name_that_does_not_resolve_is_said_to_be_one(waits, transport_to):
 
 def test_what_does_not_speak_http_is_said_not_to(waits, transport_to):
     with (
-        scripted_server(say(b"SSH-2.0-x\r\n"), say(b"SSH-2.0-x\r\n")) as host,
+        scripted_server(*[lambda connection: connection.sendall(b"SSH-2.0-x\r\n")] * 2) as host,
         pytest.raises(RegistryUnavailable, match="does not speak HTTP"),
     ):
         transport_to(host).send("GET", "/v2/", {})

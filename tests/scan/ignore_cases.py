@@ -135,6 +135,9 @@ REGRESSIONS = [
     _case("a byte order mark inside is skipped by an expression", "a\n\ufeffb*", "bc", "\ufeffb"),
     _case("but not in a plain name", "a\n\ufeffb", "\ufeffb", "b"),
     _case("nor where the pattern starts with two stars", b"a\n\xef\xbb\xbf**b", "c\u00ff**b|\udcbf**b", "b|ab|\ufeffb"),
+    _case(
+        "nor is a backslash at the end a wildcard there", b"a\n\xef\xbb\xbf**{9999}\\", "\u00ff**{9999}\\", "b{9999}\\"
+    ),
     _case("pieces between stars", "a*bc*bd*c", "abcbdc|abcbcbdxc", "abcbd|abxcbdc|abc/bdc"),
     _case("a slash that a class matches between stars", "*[^x]b*c", "ab/bc|abbc", "xbc|ab/c"),
     _case("a repetition of what repeats no times", r"a?{600}\Q\E{0}\Q\E{9}", "a", "ab"),

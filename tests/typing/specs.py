@@ -82,3 +82,38 @@ except specs.AppStatusError as error:
 assert_type(status.format(filter_roles=["r"]), str)
 assert_type(specs.parse_app_handle("local://s/a").app_id, str)
 assert_type(specs.TORCHX_HOME("a"), pathlib.Path)
+
+assert_type(specs.parse_app_handle("local://s/a"), specs.ParsedAppHandle)
+handle: specs.AppHandle = specs.make_app_handle("local", "s", "a")
+assert_type(handle, str)
+
+replica = specs.ReplicaStatus(0, AppState.RUNNING, "trainer", "host", specs.NONE)
+assert_type(replica.state, AppState)
+state: specs.ReplicaState = AppState.PENDING
+assert_type(specs.is_started(state) or specs.is_terminal(state), bool)
+
+option: specs.runopt = specs.runopt(default=None, opt_type=int, is_required=False, help="how many")
+assert_type(option.cast_to_type("1"), CfgVal)
+assert_type(specs.get_type_name(list[str]), str)
+texts: list[str] = [specs.ALL, specs.MISSING, specs.NONE, specs.UNKNOWN]
+
+assert_type(specs.get_named_resources("gpu.small"), Resource)
+if role.resource == specs.NULL_RESOURCE:
+    role.resource = specs.named_resources["gpu.small"]
+mount: specs.BindMount | specs.VolumeMount | specs.DeviceMount = specs.DeviceMount("/dev/fuse", "/dev/fuse")
+assert_type(specs.MountType("bind"), specs.MountType)
+project: specs.Project = workspace.resolved()[0]
+
+
+def component(image: str, *args: str) -> AppDef:
+    """Make an application."""
+    return AppDef("app", [Role("r", image, entrypoint="sh", args=list(args))])
+
+
+assert_type(specs.materialize_appdef(component, ["--image", "busybox", "ls"]), AppDef)
+try:
+    opts.resolve({})
+except (specs.InvalidRunConfigException, specs.MalformedAppHandleException) as error:
+    print(error.hint)
+except (specs.UnknownAppException, specs.UnknownSchedulerException) as error:
+    print(error.message)

@@ -64,7 +64,9 @@ class ErrorHandler:
             return error.exit_code
         say(f"error: unexpected {type(error).__name__}: {error}")
         if not self.debug:
-            print("  hint: this is a bug of topcoat: run it again with --debug and report what it prints", file=sys.stderr)
+            print(
+                "  hint: this is a bug of topcoat; run it again with --debug and report it", file=sys.stderr
+            )
         return 1
 
 

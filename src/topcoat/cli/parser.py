@@ -78,8 +78,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def _width() -> int:
     try:
-        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(sys.__stdout__.fileno()).columns
-    except (ValueError, OSError, AttributeError):
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(sys.stdout.fileno()).columns
+    except (ValueError, OSError):
         columns = 80
     return max(40, min(columns - 2, 110))
 

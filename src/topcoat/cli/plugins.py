@@ -76,7 +76,5 @@ def load_command(name: str) -> Command:
             hint=f"reinstall {owner}, or remove it",
         ) from error
     if not (callable(getattr(command, "add_arguments", None)) and callable(getattr(command, "run", None))):
-        raise TopcoatError(
-            f"the command {name!r} of {owner} is no command: {entry.value} has no add_arguments and run"
-        )
+        raise TopcoatError(f"the command {name!r} of {owner} is no command: {entry.value} has no add_arguments and run")
     return cast("Command", command)

@@ -35,9 +35,7 @@ def add_role_flags(parser: Parser) -> None:
     role.add_argument(
         "--env", action="append", metavar="K=V", help="environment variable; K alone takes your own; may be repeated"
     )
-    role.add_argument(
-        "--env-file", action="append", metavar="F", help="file of K=V lines; --env wins over it"
-    )
+    role.add_argument("--env-file", action="append", metavar="F", help="file of K=V lines; --env wins over it")
     role.add_argument(
         "--mount",
         action="append",
@@ -46,9 +44,7 @@ def add_role_flags(parser: Parser) -> None:
     )
     role.add_argument("--port", action="append", metavar="NAME=N", help="port that the role serves; may be repeated")
     role.add_argument("--max-retries", type=int, metavar="N", help="how often to start again")
-    role.add_argument(
-        "--retry-policy", type=str.upper, choices=RETRY_POLICIES, help="what to start again"
-    )
+    role.add_argument("--retry-policy", type=str.upper, choices=RETRY_POLICIES, help="what to start again")
     parser.alias("--memMB", "--mem-mb")
     parser.alias("--resource", "--h")
 

@@ -39,7 +39,7 @@ def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool) -> AppSta
         runner: that knows it.
         handle: its name.
         logs: print its logs on stderr meanwhile.
-        cancel: on ^C, SIGTERM and SIGHUP cancel it, and wait for its end, before they go on; else it goes on without us.
+        cancel: on ^C, SIGTERM and SIGHUP cancel it and wait for its end; else it goes on without us.
 
     Raises:
         KeyboardInterrupt: on ^C.

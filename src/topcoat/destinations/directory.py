@@ -6,6 +6,7 @@ The directory is made beside its final place and renamed into it. A small file i
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
-from topcoat.errors import DestinationError, JobDirConflict
+from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.pack.memory import read_entries, write_entries
 from topcoat.scan.scanner import Scan
-from topcoat.scan.snapshot import Entry
+from topcoat.scan.snapshot import Entry, Snapshot
+from topcoat.specs.workspace import Workspace
 from topcoat.state import cache_dir
 
 LinkPolicy = Literal["copy", "hard"]
@@ -50,15 +52,19 @@ class DirectoryDestination:
             held = "something unknown"
         if held == snapshot:
             return True
-        if held is None and not os.path.lexists(self.path):
-            return False
-        if held is None and os.path.isdir(self.path) and not os.listdir(self.path):
+        if held is None and (not os.path.lexists(self.path) or self._is_empty()):
             return False
         what = "other files" if held is None else "another snapshot of the workspace"
         raise JobDirConflict(
             f"the job directory {self.path} already holds {what}",
             hint="name another one with -cfg job_dir=..., or remove it",
         )
+
+    def _is_empty(self) -> bool:
+        try:
+            return os.path.isdir(self.path) and not os.listdir(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def deliver(self, scan: Scan, context: str) -> bool:
         """Fill the directory with the snapshot of *scan*; return False when it held it already.
@@ -85,6 +91,8 @@ class DirectoryDestination:
             os.chmod(beside, 0o755)
             if not self._rename(beside, final, scan.snapshot.digest):
                 return False
+        except TopcoatError:
+            raise
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
@@ -107,6 +115,39 @@ class DirectoryDestination:
             f"cannot fill the job directory {self.path}: {error.strerror or error}",
             hint="name a directory that you can write with -cfg job_dir=...",
         )
+
+
+def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
+    """Leave out of *scan* what topcoat itself put into the workspace: *job_dir*, and job directories of earlier runs.
+
+    Directories that hold nothing else are left out too, so that the first job and its repetition have one snapshot.
+    """
+    entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
+    earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
+    left_out = earlier | _inside(workspace, job_dir)
+    if not left_out:
+        return scan
+    below = tuple(path + b"/" for path in left_out)
+    kept = {entry.path: entry for entry in entries if not (entry.path + b"/").startswith(below)}
+    for path in left_out:
+        while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
+            kept.pop(path, None)
+    rest = copy.copy(scan)
+    rest.snapshot = Snapshot(kept.values(), times=scan.snapshot.times)
+    told = [f"{os.fsdecode(path)} is a job directory: left out" for path in sorted(earlier)]
+    rest.warnings = (*scan.warnings, *told)
+    return rest
+
+
+def _inside(workspace: Workspace, job_dir: str) -> set[bytes]:
+    """Return where *job_dir* would be in the snapshot, for each directory of the workspace that it lies in."""
+    found = set()
+    path = os.path.realpath(os.path.expanduser(job_dir))
+    for source, target in workspace.resolved():
+        inner = "" if "://" in source else os.path.relpath(path, os.path.realpath(source))
+        if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
+            found.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
+    return found
 
 
 class _Previous(NamedTuple):

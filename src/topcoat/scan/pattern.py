@@ -154,6 +154,8 @@ def _expression(pattern: str) -> tuple[str, str]:
         elif char == "\\":
             parts.append(text[start : start + 2])
             at += 1
+            if at > len(text):
+                continue
         else:
             parts.append(char)
             if char not in "[]":

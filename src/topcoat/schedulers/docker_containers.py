@@ -127,25 +127,39 @@ def remove(container: Container) -> None:
 
 
 def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> Iterator[bytes]:
-    """Yield what a container says; if it is followed, until it has ended for good, through its restarts."""
-    with engine_errors(f"reading the log of {container.name}"):
-        while True:
-            started = container.attrs["State"]["StartedAt"]
-            yield from container.logs(stream=True, follow=follow, **options)
-            if not follow or not _restarted(container, started):
-                return
-            options = {**options, "since": seconds(container.attrs["State"]["StartedAt"])}
-
-
-def _restarted(container: Container, started: str) -> bool:
-    """Wait until a container whose process has ended is restarted, or has ended for good; tell which."""
+    """Yield what a container says, entry by entry; if it is followed, until it has ended for good."""
+    last, count = "", 0
     while True:
-        container.reload()
-        if container.attrs["State"]["StartedAt"] != started:
-            return True
-        if is_terminal(container_state(container.attrs)):
-            return False
-        time.sleep(0.1)
+        # A stream that is followed ends with each run of the process, and may end before its last lines (Docker
+        # 20.10). So it is taken up again after the last entry, and once more when nothing can be added any more.
+        ended = not follow or is_terminal(container_state(container.attrs))
+        known, repeated = last, count
+        with engine_errors(f"reading the log of {container.name}"):
+            for chunk in container.logs(stream=True, follow=not ended, timestamps=True, **_after(last, options)):
+                stamp, text = _split(chunk)
+                if stamp < known:
+                    continue
+                if stamp == known and repeated:
+                    repeated -= 1
+                    continue
+                last, count = stamp, count + 1 if stamp == last else 1
+                yield text
+            if ended:
+                return
+            container.reload()
+        if last == known:
+            time.sleep(0.1)
+
+
+def _split(chunk: bytes) -> tuple[str, bytes]:
+    """Split an entry of a log into its time, as the engine wrote it, and its text."""
+    stamp, _, text = chunk.partition(b" ")
+    return stamp.decode("ascii", "replace"), text
+
+
+def _after(last: str, options: dict[str, Any]) -> dict[str, Any]:
+    # Floating point has no nanoseconds, so a little is read twice.
+    return {**options, "since": seconds(last) - 0.001} if last else options
 
 
 def seconds(stamp: str) -> float:

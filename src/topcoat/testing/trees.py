@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, Union
 
-Path: TypeAlias = Union[str, bytes, "os.PathLike[str]"]
+AnyPath: TypeAlias = Union[str, bytes, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Directory:
 
 
 Member: TypeAlias = Union[str, bytes, File, Link, Directory, "Tree"]
-Tree: TypeAlias = Mapping[Union[str, bytes], Member]
+Tree: TypeAlias = Mapping[str | bytes, Member]
 FlatTree: TypeAlias = "dict[bytes, File | Link | Directory]"
 
 
-def build_tree(root: Path, tree: Tree) -> None:
+def build_tree(root: AnyPath, tree: Tree) -> None:
     """Make the directory *root*, if it is not there, and everything in *tree* below it.
 
     What is there already is overwritten; what *tree* does not name stays. Modes do not depend on the umask.
@@ -94,7 +94,7 @@ def flatten(tree: Tree) -> FlatTree:
     return dict(sorted(found.items()))
 
 
-def read_tree(root: Path) -> FlatTree:
+def read_tree(root: AnyPath) -> FlatTree:
     """Return everything below *root* by its path, with content, modes and times; links are not followed.
 
     Raises:
@@ -122,7 +122,7 @@ def read_tree(root: Path) -> FlatTree:
     return dict(sorted(found.items()))
 
 
-def assert_same_tree(actual: Path | Tree, expected: Path | Tree, *, modes: bool = True, mtimes: bool = False) -> None:
+def assert_same_tree(actual: AnyPath | Tree, expected: AnyPath | Tree, *, modes: bool = True, mtimes: bool = False) -> None:
     """Fail with a line for each difference between two trees, each the path of one or a mapping.
 
     Args:
@@ -160,7 +160,7 @@ def _walk(prefix: bytes, tree: Tree) -> Iterator[tuple[bytes, File | Link | Dire
             yield path, Link(os.fsencode(item.target))
 
 
-def _load(tree: Path | Tree) -> FlatTree:
+def _load(tree: AnyPath | Tree) -> FlatTree:
     return flatten(tree) if isinstance(tree, Mapping) else read_tree(tree)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ class WorkspacePlan(Protocol):
         """Describe the plan, a line for each build."""
 
 
-class WorkspaceMixin(Generic[T]):
+class WorkspaceMixin(ABC, Generic[T]):
     """Build a role's workspace into something that its job can run, and make the role say so.
 
     Mix it into a scheduler, before ``Scheduler`` in the list of bases. A subclass implements

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
+from topcoat.destinations.base import context_of
+from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
 from topcoat.errors import InvalidRunConfigException
 from topcoat.notices import notice
 from topcoat.scan.scanner import Modes, Scan, ScanOptions, scan
@@ -100,6 +101,9 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
         """Copy the role's workspace; roles with the same one share the copy."""
         if not role.workspace:
             return
+        if self._calls_deprecated_hook_of_subclass(TmpDirWorkspaceMixin):
+            super().caching_build_workspace_and_update_role(role, cfg, build_cache)
+            return
         key = (TmpDirWorkspaceMixin, role.workspace)
         if key not in build_cache:
             build_cache[key] = self._copy(role.workspace, cfg)
@@ -154,10 +158,11 @@ def _plan(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> Di
     modes = _choice(cfg, "modes", ("portable", "exact"))
     destination = DirectoryDestination(directory, link=cast(LinkPolicy, link))
     scanned = scan(workspace, ScanOptions(modes=cast(Modes, modes)))
+    scanned = without_job_dirs(scanned, workspace, str(cfg.get("job_dir") or directory))
     destination.check(scanned.snapshot.digest)
     for warning in scanned.warnings:
         notice(warning)
-    return DirPlan(scanned, destination, str(workspace))
+    return DirPlan(scanned, destination, context_of(workspace))
 
 
 def _update(role: Role, plan: DirPlan, cfg: Mapping[str, CfgVal]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from topcoat.cli.arguments import add_cfg, add_json, add_workspace, parse_cfg
@@ -11,14 +12,17 @@ if TYPE_CHECKING:
 
     from topcoat.cli.parser import Parser
 
-    from topcoat.destinations.base import Delivered, ImageDestination
+    from topcoat.destinations.base import Delivered
     from topcoat.specs import CfgVal
+    from topcoat.specs.workspace import Workspace
 
 EXAMPLES = """\
   topcoat build --image registry.example.com/team/base:1 --image-repo registry.example.com/team/app
   topcoat build --image python:3.12-slim -cfg workspace_dir=/app
   docker run --rm "$(topcoat build --image python:3.12-slim)" python train.py
 """
+
+_DOCKERFILE = "Dockerfile.torchx"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -39,12 +43,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Build, and print ``repository:tag@digest``, or the id that the engine gave the image."""
-    from topcoat.build import build_image
     from topcoat.cli.progress import Progress
     from topcoat.errors import UsageError
-    from topcoat.notices import notice
     from topcoat.specs.workspace import Workspace
-    from topcoat.workspace.image_options import image_options, image_opts
+    from topcoat.workspace.image_options import image_opts
 
     if not args.image:
         raise UsageError("topcoat build has no image to lay code over", hint="--image BASE")
@@ -53,27 +55,61 @@ def run(args: Namespace) -> int:
         raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")
     given = {"image_repo": args.image_repo, "platform": args.platform}
     cfg = {**parse_cfg(image_opts(), args.cfg), **{name: value for name, value in given.items() if value}}
-    options = image_options(cfg)
-    destination = _destination(cfg)
+    build = _build_dockerfile if _has_dockerfile(workspace) else _patch
     with Progress(f"laying {workspace} over {args.image}", quiet=bool(cfg.get("quiet"))):
-        delivered = build_image(workspace, args.image, destination, options, notify=notice)
+        delivered = build(workspace, args.image, cfg)
     _print(delivered, as_json=args.json)
     return 0
 
 
-def _destination(cfg: dict[str, CfgVal]) -> ImageDestination:
+def _patch(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivered:
+    from topcoat.build import build_image
     from topcoat.notices import notice
     from topcoat.registry.clients import Clients
-    from topcoat.workspace.image_options import image_repository
+    from topcoat.workspace.image_options import image_options, image_repository
 
-    repository, clients = image_repository(cfg), Clients()
+    options, repository, clients = image_options(cfg), image_repository(cfg), Clients()
     if repository is None:
-        from topcoat.destinations.docker import DockerDestination, connect
+        from topcoat.destinations.docker import DockerDestination
+        from topcoat.destinations.engine import connect
 
-        return DockerDestination(connect(), clients)
+        return build_image(workspace, image, DockerDestination(connect(), clients), options, notify=notice)
     from topcoat.destinations.registry import RegistryDestination
 
-    return RegistryDestination(repository, clients, notify=notice)
+    destination = RegistryDestination(repository, clients, notify=notice)
+    return build_image(workspace, image, destination, options, notify=notice)
+
+
+def _has_dockerfile(workspace: Workspace) -> bool:
+    """Tell whether *workspace* may have a ``Dockerfile.torchx``, without the imports that its build takes."""
+    return any("://" in source or _is_there(source, target) for source, target in workspace.resolved())
+
+
+def _is_there(source: str, target: str) -> bool:
+    return target == _DOCKERFILE or (not target and os.path.lexists(os.path.join(source, _DOCKERFILE)))
+
+
+def _build_dockerfile(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivered:
+    from topcoat.destinations.base import Delivered
+    from topcoat.oci.reference import Reference
+    from topcoat.registry.clients import Clients
+    from topcoat.specs import Role
+    from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+    from topcoat.workspace.image_options import image_repository
+    from topcoat.workspace.image_plans import find_dockerfile
+
+    if find_dockerfile(workspace) is None:
+        return _patch(workspace, image, cfg)
+    mixin, role = DockerWorkspaceMixin(), Role("build", image=image, workspace=workspace)
+    if image_repository(cfg) is None:
+        mixin.build_workspaces([role], cfg)
+        return Delivered(role.image)
+    plan = mixin.plan_workspaces([role], cfg)
+    assert plan is not None
+    plan.carry_out()
+    pushed = Reference.parse(role.image)
+    found = Clients()(pushed.registry).head_manifest(pushed.repository, pushed.tag)
+    return Delivered(role.image, found.digest if found else "")
 
 
 def _print(delivered: Delivered, *, as_json: bool) -> None:

@@ -39,6 +39,8 @@ def run(args: Namespace) -> int:
     import os
 
     if os.path.exists(CONFIG_FILE) and not args.force:
-        raise InvalidConfigFile(f"{CONFIG_FILE} is there already", hint="--force overwrites it, --print shows a new one")
+        raise InvalidConfigFile(
+            f"{CONFIG_FILE} is there already", hint="--force overwrites it, --print shows a new one"
+        )
     result(str(configure(CONFIG_FILE, schedulers, required_only=not args.all, overwrite=args.force)))
     return 0

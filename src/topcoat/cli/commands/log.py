@@ -95,9 +95,7 @@ def parse_time(flag: str, text: str | None) -> datetime | None:
             return datetime.now() - timedelta(seconds=float(number) * _UNITS[unit])
         return datetime.fromisoformat(text.replace("Z", "+00:00"))
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"{flag} {text!r} is no time", hint="10m (ago; s, m, h or d), or 2030-01-31T12:00"
-        ) from None
+        raise UsageError(f"{flag} {text!r} is no time", hint="10m (ago; s, m, h or d), or 2030-01-31T12:00") from None
 
 
 def _replicas(runner: Runner, handle: str, roles: list[str], numbers: list[int]) -> list[Replica]:

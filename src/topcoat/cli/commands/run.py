@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from topcoat.cli.arguments import add_cfg, add_json, add_scheduler, add_workspace, open_runner, parse_cfg, scheduler_name
+from topcoat.cli.arguments import (
+    add_cfg,
+    add_json,
+    add_scheduler,
+    add_workspace,
+    open_runner,
+    parse_cfg,
+    scheduler_name,
+)
 from topcoat.cli.output import json_result, result, say
 from topcoat.cli.role_flags import add_role_flags, refuse_role_flags, role_app
 from topcoat.errors import UsageError

@@ -1,0 +1,165 @@
+"""Completion scripts for bash, zsh and fish, made from the commands' parsers: they run nothing while one types."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from topcoat.cli.pages import Flag, Kind, Page
+
+
+def bash(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
+    """Return the script for bash; *values* are the known values of each kind."""
+    after, before = [], []
+    for page in pages:
+        for flag in page.flags:
+            if flag.value:
+                names = " | ".join(f"{page.name}:{spelling}" for spelling in flag.spellings)
+                after.append(f"        {names}) {_bash_values(flag.choices, flag.kind, values)}; return ;;")
+        words = _words([*(spelling for flag in page.flags for spelling in flag.spellings)])
+        first = _bash_values(page.choices, page.kind, values)
+        before.append(f"        {page.name}) if [[ $cur == -* ]]; then _topcoat_words {words}; else {first}; fi ;;")
+    names = _words([page.name for page in pages])
+    lines = [
+        "# bash completion for topcoat: put it into a file that bash reads, or  source <(topcoat completion bash)",
+        "_topcoat_words() {",
+        '    COMPREPLY=($(compgen -W "$*" -- "$cur"))',
+        "}",
+        "_topcoat() {",
+        '    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command="" position',
+        "    COMPREPLY=()",
+        "    for ((position = 1; position < COMP_CWORD; position++)); do",
+        "        if [[ ${COMP_WORDS[position]} == -- ]]; then",
+        "            # What comes now is a command of its own.",
+        '            [[ $prev == -- ]] && COMPREPLY=($(compgen -c -- "$cur"))',
+        "            return",
+        "        fi",
+        "        [[ -z $command && ${COMP_WORDS[position]} != -* ]] && command=${COMP_WORDS[position]}",
+        "    done",
+        "    case $command:$prev in",
+        *after,
+        "    esac",
+        "    case $command in",
+        f'        "") _topcoat_words {names} --help --version --debug ;;',
+        *before,
+        "    esac",
+        "}",
+        "complete -o bashdefault -o default -F _topcoat topcoat",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _bash_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequence[str]]) -> str:
+    if kind == "directory":
+        return 'compopt -o dirnames 2> /dev/null; COMPREPLY=($(compgen -d -- "$cur"))'
+    known = choices or values.get(kind, ())
+    return f"_topcoat_words {_words(known)}" if known else ":"
+
+
+def _words(words: Sequence[str]) -> str:
+    return shlex.join(words)
+
+
+def zsh(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
+    """Return the script for zsh; *values* are the known values of each kind."""
+    lines = [
+        "#compdef topcoat",
+        "# zsh completion for topcoat: save it as _topcoat in a directory of $fpath, or",
+        "# source <(topcoat completion zsh)",
+        "_topcoat() {",
+        "    local -a commands",
+        "    commands=(",
+        *(f"        {shlex.quote(f'{page.name}:{page.summary}')}" for page in pages),
+        "    )",
+        "    if (( CURRENT == 2 )); then",
+        "        _describe command commands",
+        "        return",
+        "    fi",
+        "    local command=$words[2]",
+        "    shift words",
+        "    (( CURRENT-- ))",
+        "    local dashes=${words[(i)--]}",
+        "    if (( dashes < CURRENT )); then",
+        "        # What comes now is a command of its own.",
+        "        shift $dashes words",
+        "        (( CURRENT -= dashes ))",
+        "        _normal",
+        "        return",
+        "    fi",
+        "    case $command in",
+    ]
+    for page in pages:
+        specs = [spec for flag in page.flags for spec in _zsh_flag(flag, values)]
+        if page.arguments or page.kind or page.choices:
+            specs.append(f"*:argument:{_zsh_values(page.choices, page.kind, values)}")
+        lines += [f"        {page.name}) _arguments \\"]
+        lines += [f"            {shlex.quote(spec)} \\" for spec in specs[:-1]]
+        lines += [f"            {shlex.quote(specs[-1])} ;;"]
+    lines += [
+        "    esac",
+        "}",
+        'if [[ $funcstack[1] == _topcoat ]]; then _topcoat "$@"; else compdef _topcoat topcoat; fi',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _zsh_flag(flag: Flag, values: Mapping[Kind, Sequence[str]]) -> list[str]:
+    text = flag.help.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
+    value = f":value:{_zsh_values(flag.choices, flag.kind, values)}" if flag.value else ""
+    once = "" if flag.repeats else f"({' '.join(flag.spellings)})"
+    return [f"{once or '*'}{spelling}[{text}]{value}" for spelling in flag.spellings]
+
+
+def _zsh_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequence[str]]) -> str:
+    if kind == "directory":
+        return "_files -/"
+    known = choices or values.get(kind, ())
+    return f"({' '.join(known)})" if known else "_files" if kind == "file" else " "
+
+
+def fish(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
+    """Return the script for fish; *values* are the known values of each kind."""
+    lines = [
+        "# fish completion for topcoat: save it as ~/.config/fish/completions/topcoat.fish, or",
+        "# topcoat completion fish | source",
+        "complete -c topcoat -f",
+    ]
+    for page in pages:
+        lines.append(f"complete -c topcoat -n __fish_use_subcommand -a {page.name} -d {shlex.quote(page.summary)}")
+    for page in pages:
+        here = f"complete -c topcoat -n '__fish_seen_subcommand_from {page.name}; and not contains -- -- (commandline -opc)'"
+        for flag in page.flags:
+            names = " ".join(_fish_name(spelling) for spelling in flag.spellings)
+            lines.append(f"{here} {names} -d {shlex.quote(flag.help)}{_fish_values(flag, values)}")
+        known = page.choices or values.get(page.kind, ())
+        if known:
+            lines.append(f"{here} -a {shlex.quote(' '.join(known))}")
+        elif page.kind == "directory":
+            lines.append(f"{here} -a '(__fish_complete_directories)'")
+    own = "complete -c topcoat -n 'contains -- -- (commandline -opc)'"
+    lines.append(f"{own} -a '(__fish_complete_subcommand --fcs-skip=(math 1 + (contains -i -- -- (commandline -opc))))'")
+    return "\n".join(lines) + "\n"
+
+
+def _fish_name(spelling: str) -> str:
+    if spelling.startswith("--"):
+        return f"-l {spelling[2:]}"
+    return f"-s {spelling[1:]}" if len(spelling) == 2 else f"-o {spelling[1:]}"
+
+
+def _fish_values(flag: Flag, values: Mapping[Kind, Sequence[str]]) -> str:
+    if not flag.value:
+        return ""
+    if flag.kind == "directory":
+        return " -x -a '(__fish_complete_directories)'"
+    known = flag.choices or values.get(flag.kind, ())
+    if known:
+        return f" -x -a {shlex.quote(' '.join(known))}"
+    return " -r -F" if flag.kind == "file" else " -x"
+
+
+SCRIPTS: Mapping[str, Callable[[Sequence[Page], Mapping[Kind, Sequence[str]]], str]] = {
+    "bash": bash,
+    "zsh": zsh,
+    "fish": fish,
+}
