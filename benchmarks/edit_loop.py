@@ -56,6 +56,9 @@ def peers(running: Rig, base: Pushed) -> list[Peer]:
     """Return topcoat and the tools it is measured against."""
     registry, scratch = running.registry, running.scratch
     cache = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "XDG_CONFIG_HOME": str(scratch / "config")}
+    # As installed by pip, which compiles modules.
+    cache.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-m", "topcoat", "build", "--help"], env=cache, capture_output=True, check=True)
     dockerfile = scratch / "Dockerfile"
     dockerfile.write_text(f"FROM {base.reference}\nCOPY . .\n")
     layer = scratch / "layer.tar"

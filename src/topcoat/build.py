@@ -158,9 +158,9 @@ def parse_chown(text: str) -> Ownership:
     Raises:
         UsageError: not numbers. Names would need the image's own user database.
     """
-    uid, _, gid = text.partition(":")
+    uid, colon, gid = text.partition(":")
     if not text:
         return Ownership()
-    if not uid.isdecimal() or not (gid or uid).isdecimal():
+    if not uid.isdecimal() or (colon and not gid.isdecimal()):
         raise UsageError(f"chown must be uid[:gid] in numbers, not {text!r}", hint="for example -cfg chown=1000:1000")
     return Ownership(int(uid), int(gid or uid))

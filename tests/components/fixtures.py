@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests.components import daemons, host
+from tests.components import daemons, host, peers
 from tests.components.daemons import Containerd, Docker
 from tests.components.host import Tool
 from tests.components.images import Image
+from tests.components.peers import TorchX
 from tests.components.podman import Podman, containers_environment
 from tests.components.podman import podman as podman_service
 from tests.components.recorder import Recorder
@@ -220,3 +221,22 @@ def _with_registries(program: str, env: dict[str, str]) -> Tool:
     # They read this file from the environment in some versions, and by this flag in all.
     conf = env["CONTAINERS_REGISTRIES_CONF"]
     return Tool(host.tool(program, program), env, "--registries-conf", conf)
+
+
+@pytest.fixture(scope="session")
+def torchx_release() -> TorchX:
+    """TorchX 0.7.0, its last release."""
+    return peers.torchx("0.7.0", "torchx==0.7.0")
+
+
+@pytest.fixture(scope="session")
+def torchx_newest() -> TorchX:
+    """TorchX as it is developed; what was the newest when it was installed."""
+    return peers.torchx("newest", "torchx-nightly")
+
+
+@pytest.fixture(scope="session", params=["torchx_release", "torchx_newest"])
+def any_torchx(request: pytest.FixtureRequest) -> TorchX:
+    """Both in turn."""
+    installed: TorchX = request.getfixturevalue(request.param)
+    return installed

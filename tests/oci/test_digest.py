@@ -29,7 +29,8 @@ def test_registered_algorithms_are_checked(algorithm):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "latest", "sha256:", "sha256:" + "a" * 63, "sha256:" + "A" * 64, "md5:" + "a" * 32, "sha512:" + "a" * 64]
+    "text",
+    ["", "latest", "sha256:", "sha256:" + "a" * 63, "sha256:" + "A" * 64, "md5:" + "a" * 32, "sha512:" + "a" * 64],
 )
 def test_what_is_not_a_digest_is_refused(text):
     assert not is_digest(text)

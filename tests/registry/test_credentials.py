@@ -178,7 +178,7 @@ def test_a_missing_helper_is_named_with_the_file_that_names_it(home):
 def test_a_helper_that_hangs_is_given_up(home, helper):
     helper("slow", "exec sleep 60")
     write_docker_config(home, {"credsStore": "slow"})
-    with pytest.raises(CredentialError, match="no answer for ghcr.io within 0.2 s") as caught:
+    with pytest.raises(CredentialError, match=r"no answer for ghcr\.io within 0\.2 s") as caught:
         Keyring(helper_seconds=0.2).get("ghcr.io")
     assert "docker-credential-slow get" in caught.value.hint
 

@@ -32,8 +32,16 @@ def test_host_and_port_are_split(netloc, parts):
 
 @pytest.mark.parametrize(
     ("name", "is_it"),
-    [("localhost", True), ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("127.evil.example", False)]
-    + [("localhost.example", False), ("10.0.0.1", False), ("128.0.0.1", False)],
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("127.evil.example", False),
+        ("localhost.example", False),
+        ("10.0.0.1", False),
+        ("128.0.0.1", False),
+    ],
 )
 def test_loopback_is_known_for_certain(name, is_it):
     assert is_loopback(name) is is_it

@@ -1,4 +1,7 @@
+import contextlib
 import email.utils
+import socket
+import threading
 import time
 
 import pytest
@@ -8,7 +11,7 @@ from topcoat.registry.pool import Body
 from topcoat.registry.transport import ATTEMPTS, Transport, backoff, origin_of, retry_after
 from topcoat.testing.registry import FakeRegistry
 
-from .servers import say, scripted_server
+from .servers import read_request, say, scripted_server
 
 
 @pytest.fixture
@@ -70,7 +73,9 @@ def test_a_cut_connection_is_tried_again(fake, waits, transport_to):
 def test_nothing_is_tried_again_where_that_is_not_wanted(fake, waits, transport_to):
     transport = transport_to(fake.host)
     fake.fail(503)
-    assert transport.send("GET", "/v2/", {}, retry=False).status == 503
+    response = transport.send("GET", "/v2/", {}, retry=False)
+    response.close()
+    assert response.status == 503
     fake.cut(times=2)
     with pytest.raises(RegistryUnavailable):
         transport.send("GET", "/v2/", {}, retry=False)
@@ -129,8 +134,6 @@ def test_what_does_not_speak_http_is_said_not_to(waits, transport_to):
 
 def test_silence_is_not_waited_for_forever(monkeypatch, transport_to):
     monkeypatch.setattr("topcoat.registry.pool.ANSWER_SECONDS", 0.1)
-    import threading
-
     done = threading.Event()
     with scripted_server(lambda connection: done.wait(5)) as host:
         with pytest.raises(RegistryUnavailable, match="no answer in time"):
@@ -186,7 +189,9 @@ def test_a_redirect_without_a_location_is_refused(fake, transport_to):
         _get(transport_to(fake.host))
 
 
-@pytest.mark.parametrize("location", ["ftp://x/y", "http://[::1", "http://host:port/", "//", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "location", ["ftp://x/y", "http://[::1", "http://host:port/", "https:///x", "//[", "file:///etc/passwd"]
+)
 def test_a_location_that_is_no_url_is_refused(fake, location, transport_to):
     fake.fail(307, headers={"Location": location})
     with pytest.raises(RegistryError, match="which is not a URL"):
@@ -235,19 +240,21 @@ def test_ordinary_addresses_are_not(source, target, transport_to):
 
 
 @pytest.mark.parametrize(
-    ("asked", "location", "target"),
+    ("asked", "location", "session", "redirect"),
     [
-        ("https://reg.io/v2/x", "/v2/y?a=b", "https://reg.io/v2/y?a=b"),
-        ("https://reg.io/v2/x/", "y", "https://reg.io/v2/x/y"),
-        ("https://reg.io/v2/x", "http://reg.io/v2/y", "https://reg.io/v2/y"),
-        ("https://reg.io:8443/v2/x", "http://reg.io/v2/y", "https://reg.io:8443/v2/y"),
-        ("https://reg.io:8443/v2/x", "https://reg.io/v2/y", "https://reg.io:8443/v2/y"),
-        ("https://reg.io:8443/v2/x", "http://reg.io:8443/v2/y", "https://reg.io:8443/v2/y"),
-        ("https://reg.io/v2/x", "https://reg.io:9000/v2/y", "https://reg.io:9000/v2/y"),
-        ("https://reg.io/v2/x", "https://up.io/v2/y", "https://up.io/v2/y"),
+        ("https://reg.io/v2/x", "/v2/y?a=b", "https://reg.io/v2/y?a=b", None),
+        ("https://reg.io/v2/x/", "y", "https://reg.io/v2/x/y", None),
+        ("https://reg.io/v2/x", "http://reg.io/v2/y", "https://reg.io/v2/y", None),
+        ("https://reg.io:8443/v2/x", "http://reg.io/v2/y", "https://reg.io:8443/v2/y", None),
+        ("https://reg.io:8443/v2/x", "http://reg.io:8443/v2/y", "https://reg.io:8443/v2/y", None),
+        ("https://reg.io:8443/v2/x", "https://reg.io/v2/y", "https://reg.io:8443/v2/y", "https://reg.io/v2/y"),
+        ("http://reg.io:5000/v2/x", "http://reg.io/v2/y", "http://reg.io:5000/v2/y", "http://reg.io/v2/y"),
+        ("http://reg.io/v2/x", "https://reg.io/v2/y", "https://reg.io/v2/y", None),
+        ("https://reg.io/v2/x", "https://reg.io:9000/v2/y", "https://reg.io:9000/v2/y", None),
+        ("https://reg.io/v2/x", "https://up.io/v2/y", "https://up.io/v2/y", None),
     ],
 )
-def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location, target, transport_to):
+def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location, session, redirect, transport_to):
     class _Response:
         url = asked
         status = 202
@@ -255,7 +262,9 @@ def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location
         def header(self, name):
             return location
 
-    assert transport_to("reg.io").location(_Response()) == target
+    transport = transport_to("reg.io")
+    assert transport.location(_Response()) == session
+    assert transport.location(_Response(), session=False) == (redirect or session)
 
 
 def test_an_origin_has_the_default_port_of_its_scheme():
@@ -269,11 +278,6 @@ def test_requests_say_who_is_asking(fake, transport_to):
 
 
 def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch, transport_to):
-    import socket
-    import threading
-
-    from .servers import read_request
-
     heads = []
 
     def tunnel(connection):
@@ -282,17 +286,18 @@ def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch, transport_t
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
         def copy(source, sink):
-            try:
+            with contextlib.suppress(OSError):
                 while data := source.recv(65536):
                     sink.sendall(data)
-            except OSError:
-                pass
-            sink.close()
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
 
         back = threading.Thread(target=copy, args=(onward, connection), daemon=True)
         back.start()
         copy(connection, onward)
         back.join()
+        onward.close()
 
     with FakeRegistry(tls=certificates.tls) as registry, scripted_server(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:pw@{proxy}")
@@ -308,7 +313,7 @@ def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch, transport_t
 def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, transport_to):
     with scripted_server(say(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy}")
-        with pytest.raises(RegistryUnavailable, match="the proxy refuses: .*407") as caught:
+        with pytest.raises(RegistryUnavailable, match=r"the proxy refuses: .*407") as caught:
             transport_to("reg.example").send("GET", "/v2/", {})
     assert "HTTPS_PROXY" in caught.value.hint
     assert "secret" not in str(caught.value)

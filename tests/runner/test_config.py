@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from topcoat.errors import InvalidConfigFile, MissingDependency, UnknownScheduler
+from topcoat.errors import InvalidConfigFile, MissingDependency, SchedulerError, UnknownScheduler
 from topcoat.runner import config
 from topcoat.runner.config import apply, configure, dump, get_config, get_configs, load, load_sections
 from topcoat.specs import CfgVal, Workspace, runopts
@@ -218,3 +218,18 @@ def test_configure_leaves_nothing_behind_where_it_fails(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
     with pytest.raises(InvalidConfigFile, match=r"cannot write .*: No such file"):
         configure(tmp_path / "none/.torchxconfig", ["cluster"])
+
+
+def test_a_scheduler_of_a_broken_package_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(session_name: str, **kwargs: object) -> Any:
+        raise SchedulerError("the scheduler broken of demo cannot be loaded")
+
+    monkeypatch.setattr(config, "get_scheduler_factories", lambda: {"cluster": Cluster, "broken": fail})
+    text = io.StringIO()
+    dump(text)
+    assert "[cluster]" in text.getvalue()
+    assert "the scheduler broken is left out: the scheduler broken of demo cannot be loaded" in caplog.text
+    with pytest.raises(SchedulerError):
+        dump(text, ["broken"])

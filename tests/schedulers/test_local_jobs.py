@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,16 +84,17 @@ def test_a_process_that_got_the_number_of_the_dead_supervisor_is_not_taken_for_i
 
 
 def test_processes_that_got_the_numbers_of_dead_replicas_live_on(sleeping: local_jobs.LocalJob) -> None:
-    # The supervisor is not there any more, and the replica's number is now this test's process group.
-    supervisor = sleeping.status["pid"]
-    os.kill(supervisor, signal.SIGSTOP)
+    # The supervisor is gone by its mark, and the replica's number is somebody else's now.
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        replicas = [{**sleeping.status["replicas"][0], "pid": os.getpgid(0), "start": "0"}]
+        replicas = [{**sleeping.status["replicas"][0], "pid": other.pid, "start": "0"}]
         change(sleeping.directory / "status.json", start="0", replicas=replicas)
         assert load().state is AppState.FAILED
+        assert start_mark(other.pid) is not None
     finally:
-        os.kill(supervisor, signal.SIGCONT)
-        os.kill(supervisor, signal.SIGTERM)
+        other.kill()
+        other.wait()
+        os.kill(sleeping.status["pid"], signal.SIGTERM)
 
 
 def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob) -> None:

@@ -231,6 +231,9 @@ def test_a_job_outlives_the_shell_that_started_it(
 ) -> None:
     app_id = submit_from_another_shell("echo begin; while ! [ -e go ]; do sleep 0.02; done; echo end", tmp_path)
     assert [(app.app_id, app.state) for app in local.list()] == [(app_id, AppState.RUNNING)]
+    job = local_jobs.load(app_id)
+    assert job is not None
+    assert os.getsid(job.status["pid"]) == job.status["pid"], "a terminal can interrupt it"
     eventually(lambda: list(local.log_iter(app_id, "w")) == ["begin\n"])
     (tmp_path / "go").touch()
     assert "".join(local.log_iter(app_id, "w", should_tail=True)) == "begin\nend\n"

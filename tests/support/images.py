@@ -23,11 +23,11 @@ _ACCEPT = ", ".join(
 
 
 class Fetched(NamedTuple):
-    """An image: its manifest as bytes, its config, and the tar of each layer, unpacked and by digest."""
+    """An image: its manifest as bytes, its config, and the tar of each layer, unpacked."""
 
     raw: bytes
     config: dict[str, Any]
-    layers: dict[str, bytes]
+    layers: tuple[bytes, ...]
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Fetched(NamedTuple):
 
     def code(self, base_layers: int) -> list[list[tarfile.TarInfo]]:
         """Return the members of each layer above the base's."""
-        return [_members(data) for data in list(self.layers.values())[base_layers:]]
+        return [_members(data) for data in self.layers[base_layers:]]
 
 
 def fetch(registry: Registry | FakeRegistry, image: str, *, skip: int = 0) -> Fetched:
@@ -51,17 +51,17 @@ def fetch(registry: Registry | FakeRegistry, image: str, *, skip: int = 0) -> Fe
     read = _fake(registry, repository) if isinstance(registry, FakeRegistry) else _real(registry, repository)
     raw = read("manifests", tag)
     manifest = json.loads(raw)
-    layers = {}
+    layers = []
     for number, layer in enumerate(manifest["layers"]):
         data = b"" if number < skip else read("blobs", layer["digest"])
         assert number < skip or len(data) == layer["size"]
-        layers[layer["digest"]] = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        layers.append(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
     config = json.loads(read("blobs", manifest["config"]["digest"]))
     diff_ids = config["rootfs"]["diff_ids"]
     assert len(diff_ids) == len(manifest["layers"])
-    for diff_id, tar in list(zip(diff_ids, layers.values(), strict=False))[skip:]:
+    for diff_id, tar in list(zip(diff_ids, layers, strict=True))[skip:]:
         assert diff_id == "sha256:" + hashlib.sha256(tar).hexdigest()
-    return Fetched(raw, config, layers)
+    return Fetched(raw, config, tuple(layers))
 
 
 def stacked(tars: Iterable[bytes], target: str) -> dict[bytes, Seen]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from collections.abc import Mapping
@@ -71,19 +72,24 @@ def odd(root: Path) -> Workspace:
     return Workspace({str(root): ""})
 
 
-def bulk(root: Path, *, files: int = 1500, large: int = 12) -> Workspace:
-    """Write about 23 MB of text in *files* files and *large* ones of 1 to 2 MB: the same content at every call."""
+def bulk(root: Path) -> Workspace:
+    """Write some 20 MB: 1500 files of text, and 12 large ones that do not compress; the same at every call."""
+    return write(root, _bulk())
+
+
+@functools.cache
+def _bulk() -> Mapping[str, bytes]:
     chance = random.Random(7)
     words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz_(), \n", k=9)) for _ in range(20_000)]
     text = b"".join(chance.choices(words, k=300_000))
-    content: dict[str, Content] = {".torchxignore": ".git\n"}
-    for number in range(files):
+    content = {".torchxignore": b".git\n"}
+    for number in range(1500):
         size = min(int(chance.lognormvariate(7.5, 1.0)), 100_000)
         start = chance.randrange(len(text) - size)
         content[f"src/pkg{number // 60:02}/mod{number:05}.py"] = text[start : start + size]
-    for number in range(large):
+    for number in range(12):
         content[f"data/blob{number}.bin"] = chance.randbytes((1 << 20) + chance.randrange(1 << 20))
-    return write(root, content)
+    return content
 
 
 def edit(workspace: Workspace, name: str, old: bytes = b"", new: bytes = b"edited") -> None:

@@ -31,11 +31,11 @@ with get_runner("session", component_defaults={"utils.sh": {"image": "busybox"}}
     built = runner.build_workspace(app, "local_docker", cfg)
     assert_type(built, dict[tuple[str, Workspace], str])
     pin_workspace_images(app, built)
-    assert_type(runner.build_workspace(app.roles[0], "local_docker"), "str | None")
+    assert_type(runner.build_workspace(app.roles[0], "local_docker"), str | None)
 
-    assert_type(runner.status(handle), "AppStatus | None")
-    assert_type(runner.wait(handle, wait_interval=0.5), "AppStatus | None")
-    assert_type(runner.describe(handle), "AppDef | None")
+    assert_type(runner.status(handle), AppStatus | None)
+    assert_type(runner.wait(handle, wait_interval=0.5), AppStatus | None)
+    assert_type(runner.describe(handle), AppDef | None)
     assert_type(runner.list("local"), list[ListAppResponse])
     for line in runner.log_lines(handle, "r", k=0, regex="loss", should_tail=True, streams=Stream.STDOUT):
         assert_type(line, str)

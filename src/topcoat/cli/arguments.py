@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -73,8 +74,11 @@ def add_handles(parser: ArgumentParser) -> None:
     parser.add_argument("handles", nargs="+", metavar="HANDLE", help="scheduler://session/app_id")
 
 
-def open_runner(component_defaults: Mapping[str, Mapping[str, str]] | None = None) -> Runner:
-    """Return the runner that commands talk to."""
+@contextmanager
+def open_runner() -> Iterator[Runner]:
+    """Give a ``with`` block the runner to talk to, and show the warnings that are logged meanwhile."""
+    from topcoat.cli.logged import shown_warnings
     from topcoat.runner import get_runner
 
-    return get_runner(component_defaults=component_defaults)
+    with shown_warnings(), get_runner() as runner:
+        yield runner

@@ -67,12 +67,12 @@ def zsh(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
         "# zsh completion for topcoat: save it as _topcoat in a directory of $fpath, or",
         "# source <(topcoat completion zsh)",
         "_topcoat() {",
-        "    local -a commands",
-        "    commands=(",
+        "    local -a known",
+        "    known=(",
         *(f"        {shlex.quote(f'{page.name}:{page.summary}')}" for page in pages),
         "    )",
         "    if (( CURRENT == 2 )); then",
-        "        _describe command commands",
+        "        _describe command known",
         "        return",
         "    fi",
         "    local command=$words[2]",
@@ -122,12 +122,23 @@ def fish(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
     lines = [
         "# fish completion for topcoat: save it as ~/.config/fish/completions/topcoat.fish, or",
         "# topcoat completion fish | source",
+        "function __topcoat_at",
+        "    set -l words (commandline -opc)",
+        "    contains -- $argv[1] $words[2..-1]; and not contains -- -- $words",
+        "end",
+        "function __topcoat_rest",
+        "    # What follows -- is a command of its own.",
+        "    set -l words (commandline -opc)",
+        "    set -e words[1..(contains -i -- -- $words)]",
+        "    complete -C (string join ' ' -- (string escape -- $words) (commandline -ct))",
+        "end",
         "complete -c topcoat -f",
+        "complete -c topcoat -n 'contains -- -- (commandline -opc)' -a '(__topcoat_rest)'",
     ]
     for page in pages:
         lines.append(f"complete -c topcoat -n __fish_use_subcommand -a {page.name} -d {shlex.quote(page.summary)}")
     for page in pages:
-        here = f"complete -c topcoat -n '__fish_seen_subcommand_from {page.name}; and not contains -- -- (commandline -opc)'"
+        here = f"complete -c topcoat -n '__topcoat_at {page.name}'"
         for flag in page.flags:
             names = " ".join(_fish_name(spelling) for spelling in flag.spellings)
             lines.append(f"{here} {names} -d {shlex.quote(flag.help)}{_fish_values(flag, values)}")
@@ -136,8 +147,6 @@ def fish(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
             lines.append(f"{here} -a {shlex.quote(' '.join(known))}")
         elif page.kind == "directory":
             lines.append(f"{here} -a '(__fish_complete_directories)'")
-    own = "complete -c topcoat -n 'contains -- -- (commandline -opc)'"
-    lines.append(f"{own} -a '(__fish_complete_subcommand --fcs-skip=(math 1 + (contains -i -- -- (commandline -opc))))'")
     return "\n".join(lines) + "\n"
 
 

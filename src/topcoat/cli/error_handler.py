@@ -29,14 +29,12 @@ class ErrorHandler:
         before = show_notices(say)
         try:
             code = self._run(command)
-            # What a closed pipe has to say about the last lines must be heard here, not in the interpreter's end.
-            sys.stdout.flush()
         except BrokenPipeError:
             _forget_stdout()
             return BROKEN_PIPE
         finally:
             show_notices(before)
-        return code
+        return _flush(code)
 
     def _run(self, command: Callable[[ErrorHandler], int]) -> int:
         try:
@@ -64,10 +62,23 @@ class ErrorHandler:
             return error.exit_code
         say(f"error: unexpected {type(error).__name__}: {error}")
         if not self.debug:
-            print(
-                "  hint: this is a bug of topcoat; run it again with --debug and report it", file=sys.stderr
-            )
+            print("  hint: this is a bug of topcoat; run it again with --debug and report it", file=sys.stderr)
         return 1
+
+
+def _flush(code: int) -> int:
+    """Write what is left of the result while a failure can still be told, and return the exit code: *code* if it is one."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return BROKEN_PIPE
+    except OSError as error:
+        _forget_stdout()
+        if not code:
+            say(f"error: cannot write the result: {error.strerror}")
+        return code or 1
+    return code
 
 
 def _forget_stdout() -> None:

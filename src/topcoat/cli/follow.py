@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from topcoat.cli.output import colors
+from topcoat.cli.output import colors, emit
 from topcoat.errors import UnknownApp
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[Replica], query: 
 
     if len(replicas) == 1:
         for piece in lines(replicas[0]):
-            print(piece, end="", file=out, flush=True)
+            emit(piece, out)
         return
     lock = threading.Lock()
     width = max((len(f"{role}/{number}") for role, number in replicas), default=0)
@@ -93,12 +94,29 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[Replica], query: 
         prefix = f"\033[{_COLORS[position % len(_COLORS)]}m{name}\033[0m " if colors(out) else f"{name} "
         copiers.append(_copier(lines, replica, prefix, out, lock))
     if query.follow:
-        from topcoat.tasks import run_all
-
-        run_all(copiers, at_once=len(copiers))
+        _side_by_side(copiers)
     else:
         for copy in copiers:
             copy()
+
+
+def _side_by_side(functions: Sequence[Callable[[], None]]) -> None:
+    """Run all *functions* and return when they have returned, or one has raised: nobody waits for the others then."""
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def run(function: Callable[[], None]) -> None:
+        try:
+            function()
+        except BaseException as error:
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    for function in functions:
+        threading.Thread(target=run, args=(function,), daemon=True).start()
+    for _ in functions:
+        if (error := ended.get()) is not None:
+            raise error
 
 
 def _copier(
@@ -120,4 +138,4 @@ def _copier(
 
 def _write(out: TextIO, lock: threading.Lock, text: str) -> None:
     with lock:
-        print(text, end="", file=out, flush=True)
+        emit(text, out)

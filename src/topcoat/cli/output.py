@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 def result(text: str) -> None:
     """Print *text*, the result or a part of it, on stdout."""
-    print(text, flush=True)
+    emit(f"{text}\n", sys.stdout)
 
 
 def json_result(value: object) -> None:
     """Print the result as one JSON object on stdout."""
     import json
 
-    print(json.dumps(value, indent=2, default=str), flush=True)
+    result(json.dumps(value, indent=2, default=str))
+
+
+def emit(text: str | bytes, stream: TextIO) -> None:
+    """Write *text* to *stream* as it is, at once.
+
+    Raises:
+        TopcoatError: the stream cannot take it; a pipe that nobody reads stays a ``BrokenPipeError``.
+    """
+    try:
+        if isinstance(text, bytes):
+            stream.flush()
+            stream.buffer.write(text)
+        else:
+            stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from topcoat.errors import TopcoatError
+
+        raise TopcoatError(f"cannot write the result: {error.strerror}") from error
 
 
 def say(text: str) -> None:

@@ -10,8 +10,8 @@ _HEAD = """\
 
 This page is generated from the commands themselves: `python -m topcoat.cli.reference > docs/cli.md`.
 
-`topcoat COMMAND [flags] [arguments]`. Results go to stdout, and nothing else does; words and progress go to stderr. With `--json`
-the result is one JSON object.
+`topcoat COMMAND [flags] [arguments]`. Results go to stdout, and nothing else does; words and progress go to stderr. With
+`--json` the result is one JSON object.
 
 | exit code | meaning |
 | --- | --- |
@@ -20,8 +20,8 @@ the result is one JSON object.
 | 2 | wrong usage |
 | 130 | ended by ^C (143 by SIGTERM, 129 by SIGHUP) |
 
-Every flag's default can be set in `.torchxconfig`, in the section `[cli:COMMAND]`, by its name without the dashes in front; a flag
-that may be repeated takes a value from each line. Underscores do for the dashes within a flag.
+Every flag's default can be set in `.torchxconfig`, in the section `[cli:COMMAND]`, by its name without the dashes in
+front; a flag that may be repeated takes a value from each line. Underscores do for the dashes within a flag.
 """
 
 

@@ -54,8 +54,14 @@ class Caller:
             sent = self._auth.header(scopes) if ours else ""
             signed = {**(headers or {}), "Authorization": sent} if sent else headers or {}
             response = self.transport.send(method, where, signed, body, retry=retry)
-            if response.status != 401 or not (first and ours and self._auth.challenged(response, scopes, sent)):
+            if response.status != 401 or not first or not ours:
                 return response
+            try:
+                if not self._auth.challenged(response, scopes, sent):
+                    return response
+            except BaseException:
+                response.close()
+                raise
             response.close()
             first = False
 

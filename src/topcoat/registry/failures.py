@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from topcoat.errors import AuthenticationFailed, RegistryError, RegistryUnavailable
+from topcoat.oci.digest import is_digest
 from topcoat.registry.pool import Response
 
 RETRIED = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
@@ -192,7 +193,9 @@ def error_body(response: Response, secrets: Iterable[str] = ()) -> tuple[str, st
 
 def _one_error(error: dict[str, object]) -> str:
     code, message, detail = (error.get(key) for key in ("code", "message", "detail"))
-    known = detail.get("digest") or detail.get("Digest") if isinstance(detail, dict) else None
+    # What it is about: distribution gives the digest alone, others an object.
+    about = (detail.get("digest") or detail.get("Digest")) if isinstance(detail, dict) else detail
+    known = about if isinstance(about, str) and is_digest(about) else ""
     text = ": ".join(str(part) for part in (code, message) if part)
     text = text or str(error.get("error_description") or error.get("error") or error.get("details") or "")
     return f"{text} ({known})" if known else text

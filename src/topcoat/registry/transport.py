@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from topcoat.errors import RegistryError
 from topcoat.registry.failures import RETRIED, is_network_error, is_transient, redact, unreachable
@@ -94,11 +94,11 @@ class Transport:
             time.sleep(wait)
             attempt += 1
 
-    def location(self, response: Response) -> str:
+    def location(self, response: Response, *, session: bool = True) -> str:
         """Return the absolute URL that *response* points to.
 
-        A registry behind a proxy often gets its own scheme or port wrong: where the host is the one that was
-        asked, and the scheme got worse or a port got lost, both are taken from the request.
+        A registry behind a proxy often gets its own address wrong. Where the host is the one that was asked, http
+        in place of https is put right, and for an upload *session*, so is a port that got lost.
 
         Raises:
             RegistryError: there is none, or it leads where it must not.
@@ -108,17 +108,14 @@ class Transport:
             raise RegistryError(f"{redact(response.url)} answered {response.status} without a Location")
         # Headers arrive as Latin-1; whatever may not stand in a request line is escaped, "%" stays.
         value = quote(value.strip().encode("latin-1"), safe="!#$%&'()*+,/:;=?@[]~")
-        try:
-            asked, target = urlsplit(response.url), urljoin(response.url, value)
-            parts = urlsplit(target)
-            if parts.hostname == asked.hostname and parts.port is None and parts.netloc != asked.netloc:
-                target = parts._replace(scheme=asked.scheme, netloc=asked.netloc).geturl()
-            elif parts.netloc == asked.netloc and parts.scheme != asked.scheme:
-                target = parts._replace(scheme=asked.scheme).geturl()
-        except ValueError:
-            raise RegistryError(f"{self._netloc} points to {value!r:.200}, which is not a URL") from None
-        self.check(target, source=response.url)
-        return target
+        asked, parts = urlsplit(response.url), self._split(value, base=response.url)
+        if parts.hostname == asked.hostname:
+            worse = (asked.scheme, parts.scheme) == ("https", "http") and parts.port in (None, asked.port)
+            lost = session and asked.scheme == parts.scheme and parts.port is None
+            if worse or lost:
+                parts = parts._replace(scheme=asked.scheme, netloc=asked.netloc)
+        self.check(parts.geturl(), source=response.url)
+        return parts.geturl()
 
     def check(self, target: str, *, source: str) -> None:
         """Refuse a URL that *source* sends us to and that an attacker could profit from.
@@ -127,16 +124,24 @@ class Transport:
             RegistryError: from https to plain http, or to an address of a private network from a host that is
                 not named by such an address itself.
         """
-        from_, to = urlsplit(source), urlsplit(target)
-        if to.scheme not in ("http", "https") or not to.hostname:
-            raise RegistryError(f"{self._netloc} points to {target!r:.200}, which is not a URL")
+        from_, to = urlsplit(source), self._split(target)
         if from_.scheme == "https" and to.scheme != "https":
             raise RegistryError(
                 f"{self._netloc} points from https to {redact(target)}, which is not encrypted",
                 hint="the registry's idea of its own URL is wrong: it must be https",
             )
-        if to.hostname != from_.hostname and _is_private(to.hostname) and not _is_private(from_.hostname or ""):
+        elsewhere = to.hostname != from_.hostname
+        if elsewhere and _is_private(to.hostname or "") and not _is_private(from_.hostname or ""):
             raise RegistryError(f"{self._netloc} points to {redact(target)}, an address of a private network")
+
+    def _split(self, url: str, *, base: str = "") -> SplitResult:
+        try:
+            parts = urlsplit(urljoin(base, url))
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                return parts
+        except ValueError:
+            pass
+        raise RegistryError(f"{self._netloc} points to {url!r:.200}, which is not a URL")
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -182,8 +187,8 @@ class Transport:
             response = self._pool(origin_of(request.url)).exchange(request)
             if response.status not in followed:
                 return response
-            target = self.location(response)
             response.close()
+            target = self.location(response, session=False)
             if origin_of(target) != origin_of(request.url):
                 headers.pop("Authorization", None)
             request = request._replace(url=target)

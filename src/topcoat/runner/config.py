@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from topcoat.errors import InvalidConfigFile, InvalidRunConfigException
+from topcoat.errors import InvalidConfigFile, InvalidRunConfigException, SchedulerError
 from topcoat.runner.config_file import CONFIG_FILE, ConfigFile, find_configs, new_parser, parse_config, read_config
 from topcoat.schedulers import get_scheduler_factories, unknown_scheduler
 from topcoat.specs import CfgVal, get_type_name, runopt, runopts
@@ -109,13 +109,13 @@ def dump(f: TextIO, schedulers: Iterable[str] | None = None, required_only: bool
     """Write to *f* a configuration file with the run options of *schedulers*, all of them by default.
 
     Optional ones have their defaults; required ones say that they have to be filled in. A scheduler whose dependency
-    is not installed is logged and left out unless it is named. Raise ``UnknownScheduler``.
+    is not installed, or whose package is broken, is logged and left out unless it is named. Raise ``UnknownScheduler``.
     """
     parser = new_parser()
     for name in schedulers if schedulers is not None else get_scheduler_factories():
         try:
             opts = _run_opts(name)
-        except ImportError as error:
+        except (ImportError, SchedulerError) as error:
             if schedulers is not None:
                 raise
             _warn(f"the scheduler {name} is left out: {error}")

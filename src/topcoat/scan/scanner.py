@@ -215,7 +215,7 @@ class _ProjectScan:
         self.entries[path] = Entry(landing, "file", mode, size, content, node.mtime)
 
     def _add_link(self, path: str, node: Node) -> None:
-        target = self.project.tree.readlink(path)
+        target = self.project.tree.readlink(path, node)
         inside = os.path.normpath(os.path.join(os.path.dirname(path), target))
         if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
             self.warnings.append(f"{path} links to {target}, outside the workspace: kept as a link")

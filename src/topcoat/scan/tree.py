@@ -56,8 +56,8 @@ class Tree(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading, unbuffered."""
 
-    def readlink(self, path: str) -> str:
-        """Return the target of a symbolic link."""
+    def readlink(self, path: str, node: Node) -> str:
+        """Return the target of the symbolic link that was listed as *node*."""
 
 
 class LocalTree:
@@ -100,7 +100,7 @@ class LocalTree:
         with reading(full):
             return cast(BinaryIO, open(_open_regular(full), "rb", buffering=0))
 
-    def readlink(self, path: str) -> str:
+    def readlink(self, path: str, node: Node) -> str:
         full = self.full(path)
         with reading(full):
             return os.readlink(full)
@@ -145,9 +145,9 @@ class FsspecTree:
         with _reading_remote(self.full(path)):
             return cast(BinaryIO, self.fs.open(self.full(path), "rb"))
 
-    def readlink(self, path: str) -> str:
-        with _reading_remote(self.full(path)):
-            return str(self.fs.info(self.full(path))["destination"])
+    def readlink(self, path: str, node: Node) -> str:
+        # Asking again would not do: some file systems fail on a dangling link.
+        return os.fsdecode(cast(str, (node.info or {})["destination"]))
 
 
 @contextmanager
@@ -193,6 +193,8 @@ def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
             while block := source.read(_BLOCK):
                 digest.update(block)
                 total += len(block)
+                if before and total > before[0]:
+                    break  # it grows: reading on might never end
             if _source_version(source) == before:
                 return total, digest.digest()
     raise _keeps_changing(path)

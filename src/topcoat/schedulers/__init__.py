@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     from topcoat.schedulers.api import Scheduler
 
+__all__ = [
+    "BUILT_IN",
+    "GROUPS",
+    "SchedulerFactory",
+    "get_default_scheduler_name",
+    "get_scheduler_factories",
+    "unknown_scheduler",
+]
+
 GROUPS = ("topcoat.schedulers", "torchx.schedulers")
 """The entry point groups, in order of precedence."""
 
@@ -74,18 +83,23 @@ def _built_in(path: str) -> SchedulerFactory:
 
 def _installed(name: str, entry: EntryPoint) -> SchedulerFactory:
     def create(session_name: str, **kwargs: object) -> Scheduler[Any]:
-        from topcoat.errors import SchedulerError
+        from topcoat.errors import SchedulerError, TopcoatError
         from topcoat.schedulers.api import Scheduler
 
         owner = entry.dist.name if entry.dist else entry.value
+        if entry.group != GROUPS[0]:
+            from topcoat.compat import install_as_torchx_if_missing
+
+            install_as_torchx_if_missing()
         try:
-            factory = entry.load()
+            scheduler = entry.load()(session_name, **kwargs)
+        except TopcoatError:
+            raise
         except Exception as error:
             raise SchedulerError(
                 f"the scheduler {name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}",
                 hint=f"reinstall {owner}, or remove it",
             ) from error
-        scheduler = factory(session_name, **kwargs)
         if not isinstance(scheduler, Scheduler):
             raise SchedulerError(
                 f"the scheduler {name!r} of {owner} is a {type(scheduler).__module__}.{type(scheduler).__qualname__}, "

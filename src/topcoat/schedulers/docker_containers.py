@@ -135,8 +135,8 @@ def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> 
         ended = not follow or is_terminal(container_state(container.attrs))
         known, repeated = last, count
         with engine_errors(f"reading the log of {container.name}"):
-            for chunk in container.logs(stream=True, follow=not ended, timestamps=True, **_after(last, options)):
-                stamp, text = _split(chunk)
+            for entry in _entries(container, {**_after(last, options), "follow": not ended}):
+                stamp, text = _split(entry)
                 if stamp < known:
                     continue
                 if stamp == known and repeated:
@@ -144,16 +144,26 @@ def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> 
                     continue
                 last, count = stamp, count + 1 if stamp == last else 1
                 yield text
-            if ended:
-                return
+        if ended:
+            return
+        with engine_errors(f"looking at {container.name}"):
             container.reload()
         if last == known:
             time.sleep(0.1)
 
 
-def _split(chunk: bytes) -> tuple[str, bytes]:
+def _entries(container: Container, options: dict[str, Any]) -> Iterator[bytes]:
+    stream = container.logs(stream=True, timestamps=True, **options)
+    try:
+        yield from stream
+    finally:
+        # Its own close leaves the socket to the garbage collector.
+        stream._response.close()  # type: ignore[attr-defined]
+
+
+def _split(entry: bytes) -> tuple[str, bytes]:
     """Split an entry of a log into its time, as the engine wrote it, and its text."""
-    stamp, _, text = chunk.partition(b" ")
+    stamp, _, text = entry.partition(b" ")
     return stamp.decode("ascii", "replace"), text
 
 

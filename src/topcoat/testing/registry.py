@@ -118,6 +118,7 @@ class FakeRegistry:
         username: str = "tester",
         password: str = "s3cret",
         identity_token: str = "identity-of-tester",
+        public: bool = False,
         token_seconds: int = 300,
         put_limit: int | None = None,
         minimum_chunk: int = 0,
@@ -131,6 +132,7 @@ class FakeRegistry:
             username: that may do everything.
             password: of that user.
             identity_token: the refresh token of that user.
+            public: whether the token service lets anyone pull.
             token_seconds: how long a bearer token lasts.
             put_limit: a larger body gives 413.
             minimum_chunk: announced as ``OCI-Chunk-Min-Length``; a smaller chunk that is not the last gives 416.
@@ -148,6 +150,7 @@ class FakeRegistry:
         self.username = username
         self.password = password
         self.identity_token = identity_token
+        self.public = public
         self.token_seconds = token_seconds
         self.put_limit = put_limit
         self.minimum_chunk = minimum_chunk

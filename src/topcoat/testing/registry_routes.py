@@ -109,7 +109,7 @@ class Call:
 
 def answer(call: Call) -> Answer:
     """Return the answer to a request that is allowed."""
-    if call.path == "/v2/":
+    if urlsplit(call.path).path == "/v2/":
         return Answer(200, b"{}")
     if not call.kind:
         return error(404, "NAME_INVALID", "no such path")
@@ -150,7 +150,7 @@ def _put_manifest(call: Call) -> Answer:
         return error(409, "TAG_INVALID", f"the tag {call.rest} is immutable and exists")
     missing = _missing(call)
     if missing and "accepts-broken" not in call.quirks:
-        return error(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", {"digest": missing})
+        return error(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", missing)
     tag = "" if is_digest(call.rest) else call.rest
     call.registry.store_manifest(call.repository, tag, call.body, call.headers.get("content-type") or "")
     location = f"/v2/{call.repository}/manifests/{digest}"

@@ -153,9 +153,11 @@ class Handler(BaseHTTPRequestHandler):
         if not known and (self.command == "POST" or "Authorization" in self.headers):
             return error(401, "UNAUTHORIZED", "incorrect username or password")
         granted: set[tuple[str, str]] = set()
-        for scope in (scopes[:1] if "first-scope-only" in registry.quirks else scopes) if known else ():
+        for scope in scopes[:1] if "first-scope-only" in registry.quirks else scopes:
             name, _, actions = scope.removeprefix("repository:").rpartition(":")
-            granted |= {(name, action) for action in actions.split(",")}
+            granted |= {
+                (name, action) for action in actions.split(",") if known or (registry.public and action == "pull")
+            }
         token, seconds = uuid.uuid4().hex, registry.token_seconds
         registry.tokens[token] = (frozenset(granted), time.monotonic() + seconds)
         return Answer(200, json.dumps({"token": token, "expires_in": seconds}).encode())

@@ -105,7 +105,9 @@ def read_tree(root: AnyPath) -> FlatTree:
     top = os.fsencode(root)
     while pending:
         below = pending.pop()
-        for member in os.scandir(os.path.join(top, below)):
+        with os.scandir(os.path.join(top, below)) as listed:
+            members = list(listed)
+        for member in members:
             path = os.path.join(below, member.name)
             st = member.stat(follow_symlinks=False)
             mode, mtime = stat.S_IMODE(st.st_mode), st.st_mtime_ns
@@ -122,7 +124,9 @@ def read_tree(root: AnyPath) -> FlatTree:
     return dict(sorted(found.items()))
 
 
-def assert_same_tree(actual: AnyPath | Tree, expected: AnyPath | Tree, *, modes: bool = True, mtimes: bool = False) -> None:
+def assert_same_tree(
+    actual: AnyPath | Tree, expected: AnyPath | Tree, *, modes: bool = True, mtimes: bool = False
+) -> None:
     """Fail with a line for each difference between two trees, each the path of one or a mapping.
 
     Args:

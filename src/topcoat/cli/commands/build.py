@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from topcoat.cli.parser import Parser
-
     from topcoat.destinations.base import Delivered
     from topcoat.specs import CfgVal
     from topcoat.specs.workspace import Workspace

@@ -27,13 +27,15 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Print a line for each component, or the source of one."""
+    from topcoat.cli.logged import shown_warnings
     from topcoat.cli.output import json_result, result, table
     from topcoat.components.finder import get_builtin_source, get_components
 
     if args.print:
         result(get_builtin_source(args.print).rstrip())
         return 0
-    components = get_components()
+    with shown_warnings():
+        components = get_components()
     if args.json:
         json_result({name: component.description for name, component in components.items()})
     else:

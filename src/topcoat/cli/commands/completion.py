@@ -26,11 +26,14 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     """Print the script, with the schedulers and components that are installed now."""
     from topcoat.cli.completion import SCRIPTS
+    from topcoat.cli.logged import shown_warnings
     from topcoat.cli.output import result
-    from topcoat.cli.pages import pages
+    from topcoat.cli.pages import Kind, pages
     from topcoat.components.finder import get_components
     from topcoat.schedulers import get_scheduler_factories
 
-    values = {"scheduler": list(get_scheduler_factories()), "component": list(get_components())}
+    with shown_warnings():
+        components = list(get_components())
+    values: dict[Kind, list[str]] = {"scheduler": list(get_scheduler_factories()), "component": components}
     result(SCRIPTS[args.shell](pages(), values).rstrip())
     return 0

@@ -41,6 +41,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the paths, sorted, directories with a slash at the end."""
+    from topcoat.cli.output import emit, json_result
     from topcoat.cli.progress import Progress
     from topcoat.notices import notice
     from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, ScanOptions, scan
@@ -53,8 +54,6 @@ def run(args: Namespace) -> int:
         notice(warning)
     snapshot = scanned.snapshot
     if args.json:
-        from topcoat.cli.output import json_result
-
         entries = [
             {"path": os.fsdecode(entry.path), "kind": entry.kind, "mode": f"{entry.mode:04o}", "size": entry.size}
             for entry in snapshot
@@ -64,6 +63,5 @@ def run(args: Namespace) -> int:
     end = b"\0" if args.null else b"\n"
     paths = [entry.path + b"/" * (entry.kind == "dir") + end for entry in snapshot]
     # Bytes, because a path need not be text.
-    sys.stdout.flush()
-    sys.stdout.buffer.write(b"".join(paths))
+    emit(b"".join(paths), sys.stdout)
     return 0

@@ -27,14 +27,15 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     """Print the options of one scheduler or of all, with types, defaults and what they mean."""
     from topcoat.cli.output import json_result, result, say
+    from topcoat.errors import SchedulerError
 
     found: dict[str, runopts] = {}
     with open_runner() as runner:
         for name in [args.scheduler] if args.scheduler else runner.scheduler_backends():
             try:
                 found[name] = runner.scheduler_run_opts(name)
-            except ImportError as error:
-                # Without its dependency one scheduler has no options; the others have theirs.
+            except (ImportError, SchedulerError) as error:
+                # Without its dependency, or from a broken package, one scheduler has no options; the others have theirs.
                 if args.scheduler:
                     raise
                 say(f"{name} is left out: {error}")

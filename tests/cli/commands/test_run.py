@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+PY = sys.executable
+COMPONENT = """
+from topcoat.specs import AppDef, Role, Workspace
+
+def job(*args: str, lib: str = "") -> AppDef:
+    '''Run cat.
+
+    Args:
+        args: files
+        lib: a workspace of its own
+    '''
+    workspace = Workspace({lib: ""}) if lib else None
+    return AppDef("job", [Role("cat", "", entrypoint="cat", args=list(args), workspace=workspace)])
+
+def two() -> AppDef:
+    return AppDef("two", [Role(name, "", entrypoint="echo", args=[name]) for name in ("first", "second")])
+"""
+
+
+@pytest.fixture
+def jobs(workspace: Path) -> str:
+    """The path of a file with components, in the workspace."""
+    (workspace / "jobs.py").write_text(COMPONENT)
+    return "jobs.py"
+
+
+def test_a_command_runs_with_the_code_of_the_current_directory(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "--", PY, "train.py")
+    assert done.code == 0
+    assert done.out.startswith("local://topcoat/train-")
+    plan, *logs = done.err.splitlines()
+    assert logs == ["trained"]
+    job_dir = plan.removeprefix("topcoat: ").partition(": ")[0]
+    assert {path.name for path in Path(job_dir).iterdir()} - {".topcoat.json"} == {".torchxignore", "pkg", "train.py"}
+
+
+def test_an_edit_reaches_the_next_run(cli: Cli, workspace: Path) -> None:
+    for text in ("before", "after!"):
+        (workspace / "train.py").write_text(f"print({text!r})\n")
+        assert cli("run", "--", PY, "train.py").err.splitlines()[-1] == text
+
+
+def test_several_replicas_lines_say_whose_they_are(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "--name", "w", "--num-replicas", "2", "--", "sh", "-c", "echo $TOPCOAT_REPLICA_ID")
+    assert sorted(done.err.splitlines()[1:]) == ["w/0 0", "w/1 1"]
+
+
+def test_json_is_one_object_with_the_outcome(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "--json", "--", "true")
+    assert done.code == 0
+    assert done.json["handle"] == f"local://topcoat/{done.json['app_id']}"
+    assert (done.json["scheduler"], done.json["state"]) == ("local", "SUCCEEDED")
+    failed = cli("run", "--json", "--", "false")
+    assert failed.code == 1
+    assert failed.json["state"] == "FAILED"
+    detached = cli("run", "--json", "--detach", "--", "true")
+    assert set(detached.json) == {"handle", "scheduler", "app_id"}
+
+
+def test_a_dry_run_prints_the_plan_and_the_request_and_leaves_nothing(cli: Cli, workspace: Path, home: Path) -> None:
+    done = cli("run", "--dryrun", "--env", "A=1", "--", PY, "train.py")
+    assert (done.code, done.err) == (0, "")
+    assert "entries" in done.out.splitlines()[0]
+    assert "A: '1'" in done.out
+    assert "train.py" in done.out
+    as_json = cli("run", "--dry-run", "--json", "--", PY, "train.py").json
+    assert as_json["app"]["roles"][0]["entrypoint"] == PY
+    assert as_json["scheduler"] == "local"
+    assert len(as_json["workspaces"]) == 1
+    assert list((home / ".local" / "state" / "topcoat" / "jobs").iterdir()) == []
+
+
+def test_a_component_runs_by_name(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "utils.echo", "--msg", "hello from here")
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "hello from here"
+
+
+def test_a_component_runs_from_a_file(cli: Cli, jobs: str) -> None:
+    assert cli("run", f"{jobs}:job", "--", "train.py").err.splitlines()[-1] == "print('trained')"
+    assert sorted(cli("run", f"{jobs}:two").err.splitlines()[1:]) == ["first/0  first", "second/0 second"]
+
+
+def test_help_after_a_component_is_the_components(cli: Cli, jobs: str) -> None:
+    done = cli("run", f"{jobs}:job", "--help")
+    assert done.code == 0
+    assert "a workspace of its own" in done.out
+    assert cli("run", "--", "printf", "%s", "--help").err.splitlines()[-1] == "--help"
+
+
+def test_the_dashes_end_a_components_flags(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "utils.sh", "--", "echo", "--help")
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "--help"
+
+
+def test_the_current_directory_yields_to_a_roles_own_workspace(cli: Cli, jobs: str, tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "train.py").write_text("of the library\n")
+    words = (f"{jobs}:job", "--lib", str(tmp_path / "lib"), "train.py")
+    assert cli("run", *words).err.splitlines()[-1] == "of the library"
+    assert cli("run", "--workspace", ".", *words).err.splitlines()[-1] == "print('trained')"
+    assert cli("run", "--workspace", "", *words).err.splitlines() == ["print('trained')"]
+
+
+def test_no_workspace_runs_in_place(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "--workspace", "", "--", "cat", "notes.txt")
+    assert (done.code, done.err) == (0, "left out\n")
+    done = cli("run", "-s", "local_cwd", "--", "cat", "notes.txt")
+    assert (done.code, done.err) == (0, "left out\n")
+    done = cli("run", "--", "cat", "notes.txt")
+    assert done.code == 1
+
+
+def test_a_workspace_can_be_several_directories(cli: Cli, workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "a.txt").write_text("of the library\n")
+    done = cli("run", "--workspace", f"{{{workspace}: , {tmp_path / 'lib'}: deps}}", "--", "cat", "deps/a.txt")
+    assert done.err.splitlines()[-1] == "of the library"
+
+
+def test_a_scheduler_that_takes_no_workspace_refuses_one(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "-s", "local_cwd", "--workspace", ".", "--", "true")
+    assert done.code == 2
+    assert done.error[0].startswith("the scheduler 'local_cwd' cannot use a workspace")
+
+
+def test_torchx_spellings_of_flags_work(cli: Cli, workspace: Path) -> None:
+    words = ("--scheduler", "local", "--scheduler_args", "prepend_cwd=True", "--buck-target", ".", "--parent_run_id", "p1")
+    done = cli("run", *words, "--", "sh", "-c", "echo $TORCHX_PARENT_RUN_ID")
+    assert done.err.splitlines()[-1] == "p1"
+
+
+def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path) -> None:
+    (workspace / ".torchxconfig").write_text(
+        "[cli:run]\nscheduler = local_cwd\nworkspace = .\ncomponent = utils.echo\nname = named\n"
+        "[component:utils.echo]\nmsg = configured\n"
+        "[local_cwd]\nlog_dir = logs\nno_such = 1\n"
+    )
+    done = cli("run")
+    assert done.out.startswith("local_cwd://")
+    said = done.err.splitlines()
+    assert said[-1] == "configured"
+    assert [line for line in said if "no_such is no run option of local_cwd" in line]
+    assert (workspace / "logs").is_dir()
+    assert cli("run", "--msg", "given").code == 2
+    assert cli("run", "utils.echo", "--msg", "given").err.splitlines()[-1] == "given"
+    assert cli("run", "-s", "local", "--", "true").out.startswith("local://topcoat/named-")
+
+
+def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "--detach", "--log", "--", "true")
+    assert done.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ((), "there is nothing to run", "topcoat run -- python train.py"),
+        (("--",), "there is no command after --", "topcoat run -- python train.py"),
+        (("-s", "locl", "--", "true"), "there is no scheduler 'locl'", "did you mean local"),
+        (("utils.ech",), "there is no component 'utils.ech'", "did you mean utils.echo"),
+        (("utils.echo", "--mgs", "x"), "the component echo", "did you mean --msg"),
+        (("no.py:job",), "cannot read the component file no.py", "components are named"),
+        (("--cpu", "2", "utils.echo"), "--cpu describes the role of a command after --", "topcoat run utils.echo --help"),
+        (("-cfg", "log_dirr=x", "--", "true"), "unknown run option 'log_dirr'", "did you mean log_dir"),
+        (("-cfg", "prepend_cwd=perhaps", "--", "true"), "the run option 'prepend_cwd' must be a bool", ""),
+        (("-cfg", "x", "--", "true"), "run options begin with key=value, not 'x'", "write key=value,key2=value2"),
+        (("--num-replicas", "0", "--", "true"), "role 'true' of application 'true' has 0 replicas", "num_replicas is"),
+        (("--workspace", "a: b: c", "--", "true"), "the workspace 'a: b: c' is neither a path nor a mapping", "quote"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_with_a_message_and_a_hint(
+    cli: Cli, workspace: Path, words: tuple[str, ...], message: str, hint: str
+) -> None:
+    done = cli("run", *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.error[0].startswith(message)
+    assert done.error[1].startswith(hint)
+
+

@@ -1,0 +1,150 @@
+"""What goes wrong on the way gives one error that says what, where and what to do, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.support.fake_bases import add_base
+from topcoat.testing.registry import FakeRegistry
+
+
+def _files(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def _jobs(home: Path) -> set[str]:
+    return {path.name for path in (home / ".local" / "state").glob("topcoat/jobs/*")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls",),
+        ("build", "--image", "127.0.0.1:1/base", "--image-repo", "127.0.0.1:1/app"),
+        ("run", "--", "true"),
+        ("run", "--dryrun", "--", "true"),
+    ],
+)
+def test_no_such_workspace(topcoat: Cli, workspace: Path, home: Path, words: tuple[str, ...]) -> None:
+    before = _files(workspace)
+    done = topcoat(words[0], "--workspace", "no/such", *words[1:])
+    assert (done.code, done.out) == (1, "")
+    assert done.error[0] == f"workspace {workspace}/no/such does not exist"
+    assert "--workspace" in done.error[1]
+    assert _files(workspace) == before
+    assert _jobs(home) == set()
+
+
+@pytest.mark.parametrize("words", [("ls",), ("run", "--", "true")])
+def test_a_malformed_ignore_file(topcoat: Cli, workspace: Path, home: Path, words: tuple[str, ...]) -> None:
+    (workspace / ".torchxignore").write_text("ok\n[a-\n")
+    done = topcoat(*words)
+    assert (done.code, done.out) == (1, "")
+    assert f"{workspace}/.torchxignore" in done.error[0]
+    assert "2" in done.error[0]
+    assert "[a-" in done.error[0]
+    assert _jobs(home) == set()
+
+
+def test_a_home_directory_is_no_workspace(topcoat: Cli, home: Path) -> None:
+    done = topcoat("run", "--", "true", cwd=home)
+    assert (done.code, done.out) == (2, "")
+    assert done.error[0].startswith(f"{home} is a home directory")
+    assert _jobs(home) == set()
+
+
+def test_a_state_directory_that_cannot_be_written(
+    topcoat: Cli, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    done = topcoat("run", "--", "true")
+    assert (done.code, done.out) == (1, "")
+    assert done.error[0].startswith(f"cannot write to {tmp_path}/file/topcoat")
+    assert "XDG_STATE_HOME" in done.error[1]
+
+
+def test_a_program_that_is_not_there(topcoat: Cli, workspace: Path) -> None:
+    done = topcoat("run", "--", "no-such-program")
+    assert done.code == 1
+    assert "no-such-program" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("build", "--image", "base:1"), ("run", "-s", "local_docker", "--image", "base:1", "--", "true"), ("list", "-s", "local_docker")],
+)
+def test_no_daemon(
+    topcoat: Cli, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    done = topcoat(*words)
+    assert (done.code, done.out) == (1, "")
+    assert done.error[0] == f"no container engine answers at unix://{tmp_path}/no.sock: there is no such socket"
+    assert "DOCKER_HOST" in done.error[1]
+
+
+def test_a_registry_that_is_down(topcoat: Cli, workspace: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = topcoat("build", "--image", f"{host}/base:1", "--image-repo", f"{host}/app")
+    assert (done.code, done.out) == (1, "")
+    assert host in done.error[0]
+    assert done.error[1]
+
+
+def test_wrong_credentials(topcoat: Cli, workspace: Path, home: Path) -> None:
+    for auth in ("basic", "bearer"):
+        with FakeRegistry(auth=auth) as registry:
+            add_base(registry)
+            secret = base64.b64encode(b"tester:not-the-password").decode()
+            (home / ".docker").mkdir(exist_ok=True)
+            (home / ".docker" / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": secret}}}))
+            done = topcoat("build", "--image", f"{registry.host}/base:1", "--image-repo", f"{registry.host}/app")
+            assert (done.code, done.out) == (1, "")
+            assert registry.host in done.error[0]
+            assert "docker login" in done.error[1]
+            assert "not-the-password" not in done.err
+            assert secret not in done.err
+            assert "app" not in registry.repositories
+
+
+def test_no_such_image(topcoat: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
+    host = fake_registry.host
+    done = topcoat("build", "--image", f"{host}/nothing:1", "--image-repo", f"{host}/app")
+    assert (done.code, done.out) == (1, "")
+    assert f"{host}/nothing:1" in done.error[0]
+    assert fake_registry.uploads == {}
+
+
+def test_a_push_that_fails_leaves_no_upload_open(topcoat: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
+    host = fake_registry.host
+    fake_registry.fail(403, times=10, method="PUT", path="/manifests/")
+    done = topcoat("build", "--image", f"{host}/base:1", "--image-repo", f"{host}/app")
+    assert (done.code, done.out) == (1, "")
+    assert host in done.error[0]
+    assert fake_registry.repositories["app"].tags == {}
+    assert fake_registry.uploads == {}
+
+
+def test_a_component_that_raises(topcoat: Cli, workspace: Path) -> None:
+    (workspace / "jobs.py").write_text("def job() -> 'AppDef':\n    raise ValueError('not today')\n")
+    done = topcoat("run", "jobs.py:job")
+    assert (done.code, done.out) == (2, "")
+    assert "raised ValueError: not today" in done.error[0]
+    assert "jobs.py:2" in done.error[0]
+
+
+def test_a_component_file_that_cannot_be_loaded(topcoat: Cli, workspace: Path) -> None:
+    (workspace / "jobs.py").write_text("def job(:\n")
+    done = topcoat("run", "jobs.py:job")
+    assert (done.code, done.out) == (2, "")
+    assert "jobs.py:1" in done.error[0]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from topcoat.cli.commands import COMMANDS
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a file and a directory of the same beginning."""
+    (tmp_path / "sourcery").mkdir()
+    (tmp_path / "source.py").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _script(cli: Cli, shell: str, place: Path) -> Path:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    path = place / f".{shell}"
+    path.write_text(cli("completion", shell).out)
+    return path
+
+
+def _in_bash(script: Path, line: str) -> list[str]:
+    words = line.split(" ")
+    program = f"""
+        source {script}
+        COMP_WORDS=({" ".join(f"'{word}'" for word in words)}) COMP_CWORD={len(words) - 1}
+        _topcoat
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def _in_fish(script: Path, line: str) -> list[str]:
+    program = f"source {script}; complete -C '{line}'"
+    done = subprocess.run(["fish", "--no-config", "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stderr == ""
+    return [found.split("\t")[0] for found in done.stdout.splitlines()]
+
+
+COMMON = [
+    ("topcoat descr", ["describe"]),
+    ("topcoat run --work", ["--workspace"]),
+    ("topcoat run -s local_", ["local_cwd", "local_docker"]),
+    ("topcoat run --scheduler local_c", ["local_cwd"]),
+    ("topcoat run --log utils.ec", ["utils.echo"]),
+    ("topcoat runopts local_c", ["local_cwd"]),
+    ("topcoat completion z", ["zsh"]),
+    ("topcoat log --streams std", ["stderr", "stdout"]),
+    ("topcoat run --retry-policy R", ["REPLICA", "ROLE"]),
+    ("topcoat --debug ls --image", ["--image-rules"]),
+    ("topcoat builtins --print utils.ec", ["utils.echo"]),
+]
+
+
+@pytest.mark.parametrize(("line", "found"), [*COMMON, ("topcoat --ver", ["--version"])])
+def test_bash_completes(cli: Cli, place: Path, line: str, found: list[str]) -> None:
+    assert sorted(_in_bash(_script(cli, "bash", place), line)) == found
+
+
+def test_bash_completes_directories_and_what_follows_the_dashes(cli: Cli, place: Path) -> None:
+    script = _script(cli, "bash", place)
+    assert _in_bash(script, "topcoat ls --workspace sour") == ["sourcery"]
+    assert "cat" in _in_bash(script, "topcoat run --cpu 2 -- ca")
+    # Nothing of ours: bash then completes files.
+    assert _in_bash(script, "topcoat run -- cat sour") == []
+
+
+@pytest.mark.parametrize(("line", "found"), COMMON)
+def test_fish_completes(cli: Cli, place: Path, line: str, found: list[str]) -> None:
+    assert sorted(_in_fish(_script(cli, "fish", place), line)) == found
+
+
+def test_fish_completes_directories_and_what_follows_the_dashes(cli: Cli, place: Path) -> None:
+    script = _script(cli, "fish", place)
+    assert _in_fish(script, "topcoat ls --workspace sour") == ["sourcery/"]
+    assert "cat" in _in_fish(script, "topcoat run --cpu 2 -- ca")
+    assert _in_fish(script, "topcoat run -- cat sour") == ["source.py", "sourcery/"]
+
+
+class _Zsh:
+    """An interactive zsh on a terminal of its own, whose line editor completes what is typed."""
+
+    def __init__(self, script: Path) -> None:
+        self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            os.environ.update(TERM="dumb", COLUMNS="200")
+            os.execlp("zsh", "zsh", "-f", "-i")
+        settings = "unsetopt zle_bracketed_paste; setopt no_beep; PS1=''; autoload -U compinit; compinit -D"
+        # A key that shows the line as the editor has it, for what a terminal gets is how to change what it showed before.
+        key = "show() { print -r -- \"<$BUFFER>\"; }; zle -N show; bindkey '^X' show"
+        os.write(self._terminal, f"{settings}; {key}; source {script}; print rea''dy\n".encode())
+        self._read_until(b"ready")
+
+    def complete(self, line: str) -> str:
+        """Return the line as it is after the tab key."""
+        os.write(self._terminal, f"{line}\t\x18".encode())
+        shown = self._read_until(b">")
+        # Kill the line, for the next one.
+        os.write(self._terminal, b"\x15")
+        return shown[shown.rindex("<") + 1 : shown.rindex(">")]
+
+    def close(self) -> None:
+        """End the shell."""
+        os.close(self._terminal)
+        os.waitpid(self._pid, 0)
+
+    def _read_until(self, end: bytes) -> str:
+        read, deadline = b"", time.monotonic() + 20
+        while end not in read:
+            assert time.monotonic() < deadline, read
+            if select.select([self._terminal], [], [], 0.1)[0]:
+                read += os.read(self._terminal, 65536)
+        return read.decode()
+
+
+def test_zsh_completes(cli: Cli, place: Path) -> None:
+    zsh = _Zsh(_script(cli, "zsh", place))
+    try:
+        for line, completed in [
+            ("topcoat descr", "topcoat describe "),
+            ("topcoat run --works", "topcoat run --workspace "),
+            ("topcoat run -s local_c", "topcoat run -s local_cwd "),
+            ("topcoat run --log utils.ec", "topcoat run --log utils.echo "),
+            ("topcoat runopts local_d", "topcoat runopts local_docker "),
+            ("topcoat completion z", "topcoat completion zsh "),
+            ("topcoat ls --workspace sour", "topcoat ls --workspace sourcery/"),
+            ("topcoat run --cpu 2 -- mkfif", "topcoat run --cpu 2 -- mkfifo "),
+            ("topcoat run -- cat source.", "topcoat run -- cat source.py "),
+        ]:
+            assert zsh.complete(line) == completed
+    finally:
+        zsh.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_command_is_in_every_script(cli: Cli, shell: str) -> None:
+    script = cli("completion", shell).out
+    for command in COMMANDS:
+        assert command in script
+
+
+def test_an_unknown_shell_is_wrong_usage(cli: Cli) -> None:
+    done = cli("completion", "tcsh")
+    assert done.code == 2
+    assert "invalid choice: 'tcsh'" in done.error[0]

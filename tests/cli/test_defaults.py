@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from topcoat.cli.defaults import apply_defaults, configured
+from topcoat.cli.parser import Parser
+from topcoat.errors import InvalidConfigFile
+
+
+def _parse(section: dict[str, str], *words: str) -> dict[str, object]:
+    parser = Parser("try", "try things")
+    parser.settings = ("component",)
+    parser.add_argument("--num-replicas", type=int)
+    parser.add_argument("--wait", action="store_true")
+    parser.add_argument("--env", action="append")
+    parser.add_argument("--stream", choices=("a", "b"))
+    apply_defaults(parser, section)
+    return vars(parser.parse(words))
+
+
+def test_what_is_configured_is_the_default() -> None:
+    args = _parse({"num_replicas": "3", "wait": "True", "env": "\nA=1\nB=2", "stream": "b"})
+    assert (args["num_replicas"], args["wait"], args["env"], args["stream"]) == (3, True, ["A=1", "B=2"], "b")
+
+
+def test_the_command_line_wins() -> None:
+    assert _parse({"num_replicas": "3"}, "--num-replicas", "4")["num_replicas"] == 4
+
+
+def test_other_settings_of_a_command_are_kept_for_it() -> None:
+    assert _parse({"component": "utils.echo"})["configured"] == {"component": "utils.echo"}
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"num_replicas": "many"}, "'many' is no value of it"),
+        ({"wait": "perhaps"}, "'perhaps' is neither true/1/yes/on nor false/0/no/off"),
+        ({"stream": "c"}, "'c' is none of a, b"),
+    ],
+)
+def test_a_value_that_a_flag_does_not_take_is_an_error_that_names_it(section: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidConfigFile, match="cli:try") as caught:
+        _parse(section)
+    assert message in caught.value.message
+
+
+def test_a_file_says_more_than_the_command_knows(cli: Cli, workspace: Path) -> None:
+    (workspace / ".torchxconfig").write_text("[cli:ls]\nworkspace = pkg\nno-such = 1\nhelp = 1\n")
+    done = cli("ls", "--image-rules")
+    assert done.code == 0
+    assert done.out == "__init__.py\n"
+    said = [line for line in done.err.splitlines() if "[cli:ls]" in line]
+    assert said == [
+        f"topcoat: .torchxconfig: [cli:ls] sets {name}, which is no flag of topcoat ls: ignored"
+        for name in ("no_such", "help")
+    ]
+
+
+def test_files_are_looked_for_where_torchx_looks(
+    home: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert configured("run") == {}
+    (workspace / ".torchxconfig").write_text("[cli:run]\nscheduler = local_cwd\nimage = None\n")
+    assert configured("run") == {"scheduler": "local_cwd"}
+    (home / ".torchxconfig").write_text("[cli:run]\nscheduler = local_docker\nretry-policy = ROLE\n")
+    assert configured("run") == {"scheduler": "local_docker", "retry_policy": "ROLE"}
+    named = tmp_path / "named"
+    named.write_text("[cli:ls]\nworkspace = pkg\n")
+    monkeypatch.setenv("TORCHXCONFIG", str(named))
+    assert configured("run") == {}
+    assert configured("ls") == {"workspace": "pkg"}
+
+
+def test_a_malformed_file_is_an_error_with_its_line(cli: Cli, workspace: Path) -> None:
+    (workspace / ".torchxconfig").write_text("[cli:ls]\nworkspace\n")
+    done = cli("ls")
+    assert done.code == 2
+    where = os.path.join(os.path.realpath(workspace), ".torchxconfig")
+    assert done.error[0] == f"{where}:2: neither [section] nor key = value: workspace"

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import pytest
+
+from topcoat.cli.follow import LogQuery, Replica, print_logs, replicas_of, wait_until_started
+from topcoat.errors import UnknownApp, UsageError
+from topcoat.runner import Runner
+from topcoat.specs import AppDef, AppState, AppStatus, Role
+
+
+class _Runner:
+    """Give replicas' lines, and states one after the other."""
+
+    def __init__(self, lines: Mapping[Replica, Iterable[str]], states: Iterable[AppState] = ()) -> None:
+        self.lines, self.states = lines, iter(states)
+        self.asked: list[tuple[object, ...]] = []
+
+    def log_lines(self, handle: str, role: str, k: int, *query: object, **more: object) -> Iterator[str]:
+        self.asked.append((handle, role, k, *query, more))
+        yield from self.lines[Replica(role, k)]
+
+    def describe(self, handle: str) -> AppDef | None:
+        if not self.lines:
+            return None
+        counts: dict[str, int] = {}
+        for role, _ in self.lines:
+            counts[role] = counts.get(role, 0) + 1
+        return AppDef("app", [Role(name, "", num_replicas=number) for name, number in counts.items()])
+
+    def status(self, handle: str) -> AppStatus | None:
+        state = next(self.states, None)
+        return None if state is None else AppStatus(state)
+
+
+def _printed(lines: Mapping[Replica, Iterable[str]], *, follow: bool = False, out: io.StringIO | None = None) -> str:
+    out = out or io.StringIO()
+    runner = cast(Runner, _Runner(lines))
+    print_logs(runner, "x:///app", list(lines), LogQuery(follow=follow), out)
+    return out.getvalue()
+
+
+def test_one_replicas_log_is_printed_as_it_is() -> None:
+    pieces = ["one\n", "50 %\r", "100 %\r", "prompt> ", "yes\n", "no end"]
+    assert _printed({Replica("a", 0): pieces}) == "".join(pieces)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_lines_of_several_replicas_say_whose_they_are_and_are_not_torn(follow: bool) -> None:
+    lines = {
+        Replica("a", 0): ["one\n", "half", "-half\n", "50 %\r", "100 %\r\n"],
+        Replica("trainer", 10): [f"{number}\n" for number in range(500)] + ["no end"],
+    }
+    printed = _printed(lines, follow=follow).splitlines()
+    assert sorted(set(line[:11] for line in printed)) == ["a/0        ", "trainer/10 "]
+    assert [line[11:] for line in printed if line.startswith("a")] == ["one", "half-half", "50 %", "100 %\r"[:-1]]
+    assert [line[11:] for line in printed if line.startswith("t")] == [*map(str, range(500)), "no end"]
+    if not follow:
+        assert printed[0].startswith("a")
+        assert printed[4].startswith("t")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_prefixes_have_a_color_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    printed = _printed({Replica("a", 0): ["x\n"], Replica("a", 1): ["y\n"]}, out=_Terminal())
+    assert printed == "\033[36ma/0\033[0m x\n\033[33ma/1\033[0m y\n"
+
+
+def test_a_failure_of_one_log_does_not_wait_for_the_others() -> None:
+    hold = threading.Event()
+
+    def quiet() -> Iterator[str]:
+        hold.wait(20)
+        yield "late\n"
+
+    def failing() -> Iterator[str]:
+        raise UsageError("no logs")
+        yield ""
+
+    with pytest.raises(UsageError, match="no logs"):
+        _printed({Replica("a", 0): quiet(), Replica("a", 1): failing()}, follow=True)
+    assert not hold.is_set()
+    hold.set()
+
+
+def test_what_is_asked_for_reaches_the_scheduler() -> None:
+    runner = _Runner({Replica("a", 0): []})
+    query = LogQuery("x", None, None, True, None)
+    print_logs(cast(Runner, runner), "x:///app", [Replica("a", 0)], query, io.StringIO())
+    assert runner.asked == [("x:///app", "a", 0, "x", None, None, {"should_tail": True, "streams": None})]
+
+
+def test_an_application_has_the_replicas_of_all_its_roles() -> None:
+    replicas = [Replica("a", 0), Replica("b", 0), Replica("b", 1)]
+    runner: Any = _Runner(dict.fromkeys(replicas, ()))
+    assert replicas_of(runner, "x:///app") == replicas
+    with pytest.raises(UnknownApp, match="there is no job x:///app"):
+        replicas_of(cast(Runner, _Runner({})), "x:///app")
+
+
+def test_it_waits_until_something_runs() -> None:
+    states = [AppState.SUBMITTED, AppState.PENDING, AppState.RUNNING, AppState.SUCCEEDED]
+    runner = _Runner({}, states)
+    assert wait_until_started(cast(Runner, runner), "x:///app").state is AppState.RUNNING
+    with pytest.raises(UnknownApp):
+        wait_until_started(cast(Runner, _Runner({}, [AppState.PENDING])), "x:///app")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tests.cli.conftest import Cli, environment
+from topcoat.cli.wait import failure
+from topcoat.errors import AppFailed
+from topcoat.runner import get_runner
+from topcoat.specs import AppState, AppStatus
+
+
+def _start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "topcoat", "run", *words]
+    return subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def _until(stream: IO[str] | None, text: str) -> list[str]:
+    assert stream is not None
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} is not in {lines}")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("replicas", ["1", "2"])
+@pytest.mark.usefixtures("workspace")
+def test_a_signal_cancels_a_local_job_that_is_waited_for(number: int, code: int, replicas: str) -> None:
+    process = _start("--num-replicas", replicas, "--", "sh", "-c", "echo started; exec sleep 300")
+    with process:
+        _until(process.stderr, "started")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    handle = out.strip()
+    assert process.returncode == code
+    assert f"topcoat: cancelling {handle}" in err.splitlines()
+    status = get_runner().status(handle)
+    assert status is not None
+    assert status.state is AppState.CANCELLED
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_detached_job_goes_on_when_the_command_has_ended(cli: Cli) -> None:
+    done = cli("run", "--detach", "--", "sleep", "300")
+    assert done.code == 0
+    handle = done.out.strip()
+    status = get_runner().status(handle)
+    assert status is not None
+    assert status.state is AppState.RUNNING
+    get_runner().cancel(handle)
+    ended = get_runner().wait(handle, 0.1)
+    assert ended is not None
+    assert ended.state is AppState.CANCELLED
+
+
+def test_a_failure_says_who_failed_how_and_where_its_logs_are(workspace: Path, cli: Cli) -> None:
+    done = cli("run", "--num-replicas", "2", "--name", "job", "--", "sh", "-c", "exit $((3 * TOPCOAT_REPLICA_ID))")
+    assert done.code == 1
+    handle = done.out.strip()
+    message, _, hint = done.err.partition("topcoat: error: ")[2].partition("\n  hint: ")
+    assert message == f"{handle}: the job did not succeed: FAILED: job/1 ended with exit code 3"
+    command, _, logs = hint.strip().partition("; its logs are in ")
+    assert command == f"topcoat log {handle}"
+    assert sorted(path.name for path in Path(logs).iterdir()) == ["job"]
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        (None, "topcoat log x:///a"),
+        ("file:///a%20b", "topcoat log x:///a; its logs are in /a b"),
+        ("https://example.com/a", "topcoat log x:///a, or see https://example.com/a"),
+    ],
+)
+def test_the_hint_of_a_failure_leads_to_the_logs(url: str | None, hint: str) -> None:
+    status: Any = AppStatus(AppState.CANCELLED, msg="by hand", ui_url=url)
+    error = failure("x:///a", status)
+    assert isinstance(error, AppFailed)
+    assert (error.message, error.hint) == ("x:///a: the job did not succeed: CANCELLED: by hand", hint)
+    assert error.status is status

@@ -1,0 +1,659 @@
+"""What a push asks and sends, on real registries, and what it does when they lose things or refuse."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.components.images import Image, Pushed
+from tests.components.recorder import Recording
+from tests.components.registries import Registry
+from tests.support import workspaces
+from tests.support.bases import pushed
+from tests.support.images import fetch, names, stacked
+from tests.support.inside import expected
+from tests.support.pushing import destination, fresh, push
+from topcoat.build import ImageOptions, build_image, plan_image
+from topcoat.destinations.base import Delivered, context_of, last_delivery
+from topcoat.errors import (
+    AuthenticationFailed,
+    ImageNotFound,
+    RegistryError,
+    RegistryUnavailable,
+    StateError,
+    TopcoatError,
+)
+from topcoat.registry.client import RegistryClient
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
+from topcoat.specs import Workspace
+from topcoat.testing.registry import QUIRKS, FakeRegistry
+
+_EDITED = "src/pkg10/mod00610.py"
+
+
+@pytest.fixture
+def base(registry: Registry, busybox_image: Image) -> Pushed:
+    return pushed(registry, busybox_image, config={"WorkingDir": "/w"})
+
+
+def _other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+
+
+def _blob_puts(log: Recording) -> list[int]:
+    """Return the sizes of the blobs that were uploaded."""
+    return [one.sent for one in log if one.method == "PUT" and "/blobs/uploads/" in one.path]
+
+
+class TestRequestsAndBytes:
+    """Of the edit loop, on a workspace of some 20 MB."""
+
+    @pytest.fixture
+    def workspace(self, tmp_path: Path) -> Workspace:
+        return workspaces.bulk(tmp_path / "w")
+
+    @pytest.fixture
+    def repository(self, registry: Registry) -> str:
+        return fresh(registry)
+
+    @pytest.fixture
+    def first(self, registry: Registry, workspace: Workspace, base: Pushed, repository: str) -> Recording:
+        with registry.recording() as log:
+            push(workspace, base, repository)
+        return log
+
+    def test_nothing_changed(
+        self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
+    ) -> None:
+        with registry.recording() as log:
+            delivered = push(workspace, base, repository)
+        tag = delivered.image.rpartition(":")[2]
+        name = repository.partition("/")[2]
+        assert sorted(log.lines) == sorted(
+            [("HEAD", f"/v2/{base.repository}/manifests/1", 200), ("HEAD", f"/v2/{name}/manifests/{tag}", 200)]
+        )
+        assert (delivered.sent, delivered.layers, delivered.digest) == (0, 0, fetch(registry, delivered.image).digest)
+
+    def test_nothing_changed_over_a_base_named_by_digest(
+        self, registry: Registry, workspace: Workspace, base: Pushed, repository: str
+    ) -> None:
+        push(workspace, base.by_digest, repository)
+        with registry.recording() as log:
+            push(workspace, base.by_digest, repository)
+        assert [(one.method, one.status) for one in log] == [("HEAD", 200)]
+
+    def test_one_edit(
+        self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
+    ) -> None:
+        workspaces.edit(workspace, _EDITED)
+        with registry.recording() as log:
+            delivered = push(workspace, base, repository)
+        kinds = [(one.method, "manifests" if "/manifests/" in one.path else "uploads") for one in log]
+        assert sorted(kinds[:5]) == [("HEAD", "manifests")] * 3 + [("POST", "uploads")] * 2
+        assert kinds[5:] == [("PUT", "uploads")] * 2 + [("PUT", "manifests")]
+        assert log.sent < first.sent / 1000
+        assert delivered.layers == 1
+        _check(registry, workspace, delivered)
+
+    def test_edit_after_edit_and_back(
+        self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
+    ) -> None:
+        seen = {push(workspace, base, repository).image}
+        for number, name in enumerate([_EDITED, "src/pkg03/mod00200.py", _EDITED]):
+            workspaces.edit(workspace, name, new=b"edit %d" % number)
+            with registry.recording() as log:
+                delivered = push(workspace, base, repository)
+            assert len(log) == 8
+            assert log.sent < first.sent / 500
+            assert delivered.image not in seen
+            _check(registry, workspace, delivered)
+            seen.add(delivered.image)
+        workspaces.bulk(Path(next(iter(workspace.projects))))
+        with registry.recording() as log:
+            delivered = push(workspace, base, repository)
+        assert delivered.image in seen
+        assert _blob_puts(log) == []
+
+    def test_one_edit_on_a_machine_without_state(
+        self,
+        registry: Registry,
+        workspace: Workspace,
+        base: Pushed,
+        repository: str,
+        first: Recording,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        workspaces.edit(workspace, _EDITED)
+        _other_machine(monkeypatch, tmp_path)
+        with registry.recording() as log:
+            delivered = push(workspace, base, repository)
+        config, layer = sorted(_blob_puts(log))
+        assert config < 10_000 < layer < first.sent / 10
+        _check(registry, workspace, delivered)
+
+    def test_one_deletion(
+        self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
+    ) -> None:
+        Path(next(iter(workspace.projects)), _EDITED).unlink()
+        with registry.recording() as log:
+            delivered = push(workspace, base, repository)
+        config, layer = sorted(_blob_puts(log))
+        assert config < 10_000 < layer < first.sent / 10
+        assert len(log) <= 9
+        _check(registry, workspace, delivered)
+
+    def test_a_colleagues_push_is_adopted(
+        self,
+        registry: Registry,
+        workspace: Workspace,
+        base: Pushed,
+        repository: str,
+        first: Recording,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        _other_machine(monkeypatch, tmp_path)
+        with registry.recording() as log:
+            delivered = push(workspace, base, repository)
+        assert {one.method for one in log} == {"HEAD", "GET"}
+        assert (delivered.sent, delivered.layers) == (0, 0)
+
+
+def _check(registry: Registry | FakeRegistry, workspace: Workspace, delivered: Delivered, skip: int = 1) -> None:
+    """Compare the code layers of an image with the workspace."""
+    tars = fetch(registry, delivered.image, skip=skip).layers[skip:]
+    snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
+    assert stacked(tars, "/w") == expected(snapshot)
+
+
+def test_base_and_tag_are_asked_for_side_by_side(
+    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    repository = fresh(registry)
+    push(workspace, base, repository)
+    both = threading.Barrier(2, timeout=20)
+    ask = RegistryClient.head_manifest
+
+    def asks_when_both_do(*args: Any) -> Any:
+        both.wait()
+        return ask(*args)
+
+    monkeypatch.setattr(RegistryClient, "head_manifest", asks_when_both_do)
+    assert push(workspace, base, repository).sent == 0
+
+
+def test_two_bases_of_one_workspace_do_not_disturb_each_other(
+    registry: Registry, base: Pushed, busybox_image: Image, tmp_path: Path
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    other = pushed(registry, busybox_image, config={"WorkingDir": "/w", "User": "7"})
+    repository = fresh(registry)
+    for one in (base, other):
+        push(workspace, one, repository)
+    for one in (base, other):
+        with registry.recording() as log:
+            push(workspace, one, repository)
+        assert [(method, status) for method, _, status in log.lines] == [("HEAD", 200)] * 2
+
+
+def test_two_workspaces_called_dot_do_not_disturb_each_other(
+    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, dot = fresh(registry), Workspace({".": ""})
+    for name in ("one", "two"):
+        workspaces.write(tmp_path / name, {"a.py": f"# {name}\n" * 200, "b.py": "pass\n"})
+        monkeypatch.chdir(tmp_path / name)
+        push(dot, base, repository)
+    monkeypatch.chdir(tmp_path / "one")
+    workspaces.edit(dot, "b.py")
+    layer = fetch(registry, push(dot, base, repository).image, skip=1).layers[-1]
+    assert names(layer) == {"w", "w/b.py"}
+
+
+def test_a_base_that_moved_under_its_tag_is_noticed(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    name, repository = registry.unique("moving"), fresh(registry)
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    old = busybox_image.push(registry, name, "1", config={"WorkingDir": "/w"})
+    first = push(workspace, old, repository)
+
+    busybox_image.push(registry, name, "1", config={"WorkingDir": "/w", "Env": ["NEW=1"]})
+    with registry.recording() as log:
+        second = push(workspace, old, repository)
+
+    assert second.image != first.image
+    assert "NEW=1" in fetch(registry, second.image, skip=1).config["config"]["Env"]
+    # The same layers: nothing but a config is sent.
+    assert (second.layers, len(_blob_puts(log))) == (0, 1)
+
+
+def test_a_base_in_the_targets_repository_costs_nothing(
+    registry: Registry, busybox_image: Image, tmp_path: Path
+) -> None:
+    base = busybox_image.push(registry, registry.unique("shared"), "1", config={"WorkingDir": "/w"})
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with registry.recording() as log:
+        delivered = push(workspace, base, base.name)
+    assert [one.path for one in log if busybox_image.layers[0].digest in one.path] == []
+    assert len(_blob_puts(log)) == 2
+    _check(registry, workspace, delivered)
+
+
+def test_a_base_in_another_repository_is_mounted(registry: Registry, python_image: Image, tmp_path: Path) -> None:
+    base, repository = pushed(registry, python_image), fresh(registry)
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with registry.recording() as log:
+        push(workspace, base, repository)
+    mounts = [one for one in log if "mount=" in one.path]
+    assert [one.status for one in mounts] == [201, 201, 201]
+    assert log.received + log.sent < 50_000
+
+    workspaces.edit(workspace, "a.py")
+    with registry.recording() as log:
+        push(workspace, base, repository)
+    assert [one for one in log if "mount=" in one.path] == []
+
+
+def test_a_base_in_another_registry_is_streamed_through(
+    registry: Registry, registry3: Registry, python_image: Image, tmp_path: Path
+) -> None:
+    base = pushed(registry, python_image, config={"WorkingDir": "/w"})
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    repository = fresh(registry3)
+    with registry.recording() as source, registry3.recording() as target:
+        delivered = push(workspace, base, repository)
+    size = sum(layer.size for layer in python_image.layers)
+    assert size < source.received < size + 20_000
+    assert size < target.sent < size + 20_000
+    assert target.count("PATCH") == 0
+    _check(registry3, workspace, delivered, skip=3)
+
+    workspaces.edit(workspace, "a.py")
+    with registry.recording() as source, registry3.recording() as target:
+        delivered = push(workspace, base, repository)
+    assert source.lines == [("HEAD", f"/v2/{base.repository}/manifests/1", 200)]
+    assert target.sent < 20_000
+    _check(registry3, workspace, delivered, skip=3)
+
+
+class TestARegistryThatForgets:
+    """What was pushed is gone: it is noticed, and pushed again."""
+
+    @pytest.fixture
+    def workspace(self, tmp_path: Path) -> Workspace:
+        return workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(200)})
+
+    @pytest.mark.parametrize("lost", ["layer", "config", "base layer"])
+    def test_a_blob(self, any_registry: Registry, busybox_image: Image, workspace: Workspace, lost: str) -> None:
+        registry = any_registry
+        base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
+        repository = fresh(registry)
+        fetched = fetch(registry, push(workspace, base, repository).image)
+        digest = {
+            "layer": fetched.manifest["layers"][2]["digest"],
+            "config": fetched.manifest["config"]["digest"],
+            "base layer": fetched.manifest["layers"][0]["digest"],
+        }[lost]
+        name = repository.partition("/")[2]
+        assert registry.request("DELETE", f"/v2/{name}/blobs/{digest}").status == 202
+
+        workspaces.edit(workspace, "f100")
+        delivered = push(workspace, base, repository)
+
+        _check(registry, workspace, delivered)
+        assert fetch(registry, delivered.image).config["config"]["WorkingDir"] == "/w"
+
+    def test_a_blob_on_a_machine_without_state(
+        self, registry: Registry, base: Pushed, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        repository = fresh(registry)
+        fetched = fetch(registry, push(workspace, base, repository).image)
+        layer = fetched.manifest["layers"][2]["digest"]
+        name = repository.partition("/")[2]
+        assert registry.request("DELETE", f"/v2/{name}/blobs/{layer}").status == 202
+        workspaces.edit(workspace, "f0")
+        _other_machine(monkeypatch, tmp_path)
+        _check(registry, workspace, push(workspace, base, repository))
+
+    def test_the_tag(self, registry: Registry, base: Pushed, workspace: Workspace) -> None:
+        repository = fresh(registry)
+        first = push(workspace, base, repository)
+        name = repository.partition("/")[2]
+        assert registry.request("DELETE", f"/v2/{name}/manifests/{first.digest}").status == 202
+        again = push(workspace, base, repository)
+        assert (again.image, again.digest) == (first.image, first.digest)
+        _check(registry, workspace, again)
+
+    def test_everything(self, workspace: Workspace) -> None:
+        with FakeRegistry() as fake:
+            base = _fake_base(fake)
+            first = push(workspace, base, f"{fake.host}/app")
+            fake.repositories.clear()
+            fake.blobs.clear()
+            assert _fake_base(fake) == base
+            workspaces.edit(workspace, "f7")
+            _check(fake, workspace, push(workspace, base, f"{fake.host}/app"), skip=3)
+            assert first.image
+
+    def test_the_layers_under_a_hot_one(self, workspace: Workspace) -> None:
+        with FakeRegistry() as fake:
+            base = _fake_base(fake)
+            push(workspace, base, f"{fake.host}/app")
+            workspaces.edit(workspace, "f7", new=b"first edit")
+            hot = fetch(fake, push(workspace, base, f"{fake.host}/app").image)
+            fake.lose_blob(hot.manifest["layers"][3]["digest"])
+            workspaces.edit(workspace, "f8", new=b"second edit")
+            _check(fake, workspace, push(workspace, base, f"{fake.host}/app"), skip=3)
+
+
+def _fake_base(fake: FakeRegistry, repository: str = "base", **options: Any) -> str:
+    settings = {"config": {"WorkingDir": "/w", "Env": ["A=b"]}}
+    fake.add_image(repository, "1", config=settings, layers=(b"one", b"two", b"one"), **options)
+    return f"{fake.host}/{repository}:1"
+
+
+@pytest.mark.parametrize("quirk", [None, *sorted(QUIRKS)])
+@pytest.mark.parametrize("where", ["base", "app"])
+def test_every_kind_of_registry_gets_the_image(quirk: str | None, where: str, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(100)})
+    with FakeRegistry(quirks=[quirk] if quirk else [], auth="bearer" if "scope" in str(quirk) else "none") as fake:
+        if fake.auth == "bearer":
+            _log_in(fake.host, fake.username, fake.password)
+        base = _fake_base(fake)
+        fake.add_repository("app")
+        for number in range(3):
+            delivered = push(workspace, base, f"{fake.host}/{where}")
+            _check(fake, workspace, delivered, skip=3)
+            workspaces.edit(workspace, f"f{number * 40}", new=b"edit")
+        assert fake.uploads == {}
+
+
+def _log_in(host: str, username: str, password: str) -> None:
+    import base64
+    import json
+    import os
+
+    directory = Path(os.environ["DOCKER_CONFIG"])
+    directory.mkdir(exist_ok=True)
+    auth = base64.b64encode(f"{username}:{password}".encode()).decode()
+    (directory / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda fake: fake.fail(503, times=2, method="PUT", path="/blobs/uploads/"),
+        lambda fake: fake.fail(500, method="PUT", path="/manifests/"),
+        lambda fake: fake.fail(429, method="POST", headers={"Retry-After": "0"}),
+        lambda fake: fake.fail(502, method="HEAD", path="/app/"),
+        lambda fake: fake.cut(times=2, method="PUT", path="/blobs/uploads/", after=100),
+        lambda fake: fake.cut(method="PUT", path="/manifests/"),
+        lambda fake: fake.cut(times=2, method="POST"),
+    ],
+)
+def test_passing_trouble_is_overcome(trouble: Callable[[FakeRegistry], None], tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n" * 500, "b.py": "b"})
+    with FakeRegistry() as fake:
+        base = _fake_base(fake)
+        push(workspace, base, f"{fake.host}/app")
+        workspaces.edit(workspace, "a.py")
+        trouble(fake)
+        _check(fake, workspace, push(workspace, base, f"{fake.host}/app"), skip=3)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [
+        (lambda fake: fake.fail(403, times=99, method="PUT", path="/blobs/uploads/"), RegistryError),
+        (lambda fake: fake.fail(403, times=99, method="PUT", path="/manifests/"), RegistryError),
+        (lambda fake: fake.fail(403, times=99, method="POST"), RegistryError),
+        (lambda fake: fake.fail(404, times=99, method="HEAD", path="/base/manifests/"), ImageNotFound),
+        (lambda fake: fake.fail(401, times=99), AuthenticationFailed),
+    ],
+)
+def test_lasting_trouble_is_one_error_and_leaves_nothing_behind(
+    trouble: Callable[[FakeRegistry], None], kind: type[TopcoatError], tmp_path: Path
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n" * 500, "b.py": "b"})
+    with FakeRegistry() as fake:
+        base = _fake_base(fake)
+        push(workspace, base, f"{fake.host}/app")
+        manifests = dict(fake.repositories["app"].manifests)
+        workspaces.edit(workspace, "a.py")
+        trouble(fake)
+        with pytest.raises(kind) as raised:
+            push(workspace, base, f"{fake.host}/app")
+        assert raised.value.hint
+        assert fake.repositories["app"].manifests == manifests
+        assert not [thread for thread in threading.enumerate() if thread.name == "topcoat-task"]
+        assert not any(upload.content for upload in fake.uploads.values())
+
+
+def test_sessions_that_were_opened_early_are_given_up_when_the_base_is_gone(tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with FakeRegistry() as fake:
+        base = _fake_base(fake)
+        push(workspace, base, f"{fake.host}/app")
+        workspaces.edit(workspace, "a.py")
+        fake.repositories["base"].tags.clear()
+        with pytest.raises(ImageNotFound):
+            push(workspace, base, f"{fake.host}/app")
+        assert [request.method for request in fake.requests].count("DELETE") == 2
+        assert fake.uploads == {}
+
+
+def test_no_such_base(registry: Registry, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with pytest.raises(ImageNotFound, match=r"no-such-image:1") as raised:
+        push(workspace, f"{registry.host}/no-such-image:1", fresh(registry))
+    assert raised.value.hint
+
+
+def test_a_base_that_only_an_engine_knows(registry: Registry, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with pytest.raises(ImageNotFound, match="container engine") as raised:
+        push(workspace, f"sha256:{'a' * 64}", fresh(registry))
+    assert "push" in (raised.value.hint or "")
+
+
+def test_no_registry(registry: Registry, base: Pushed, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with FakeRegistry() as fake:
+        closed = fake.host
+    with pytest.raises(RegistryUnavailable, match=closed) as raised:
+        push(workspace, base, f"{closed}/app")
+    assert raised.value.hint
+
+
+class TestLogin:
+    """A registry with TLS and Basic authentication."""
+
+    @pytest.fixture
+    def there(self, tls_registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Registry:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tls_registry.ca_file))
+        return tls_registry
+
+    def test_the_right_password(self, there: Registry, busybox_image: Image, tmp_path: Path) -> None:
+        base = pushed(there, busybox_image, config={"WorkingDir": "/w"})
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+        assert there.username is not None
+        assert there.password is not None
+        _log_in(there.host, there.username, there.password)
+        _check(there, workspace, push(workspace, base, fresh(there)))
+
+    @pytest.mark.parametrize("password", ["wrong", None])
+    def test_a_wrong_password_or_none(
+        self, there: Registry, busybox_image: Image, tmp_path: Path, password: str | None
+    ) -> None:
+        base = pushed(there, busybox_image, config={"WorkingDir": "/w"})
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+        if password:
+            _log_in(there.host, there.username or "", password)
+        with pytest.raises(AuthenticationFailed, match=there.host) as raised:
+            push(workspace, base, fresh(there))
+        assert "docker login" in (raised.value.hint or "")
+        assert "wrong" not in str(raised.value)
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(
+    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    with registry.recording() as log, pytest.raises(StateError, match=str(tmp_path)) as raised:
+        push(workspace, base, fresh(registry))
+    assert "XDG_CACHE_HOME" in (raised.value.hint or "")
+    assert {one.method for one in log} <= {"GET", "HEAD"}
+
+
+def test_damaged_notes_cost_time_only(registry: Registry, base: Pushed, home: Path, tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n" * 500, "b.py": "b"})
+    repository = fresh(registry)
+    push(workspace, base, repository)
+    for damage in (b"", b"{}", b"\xff\x00[]", b'{"tag": 1}'):
+        for note in (home / ".cache/topcoat").rglob("*"):
+            if note.is_file() and note.parent.name != "chunks":
+                note.write_bytes(damage)
+        workspaces.edit(workspace, "a.py", new=damage[:3] or b"x")
+        _check(registry, workspace, push(workspace, base, repository))
+
+
+class TestPrepare:
+    """Packing ahead of a push."""
+
+    @pytest.fixture
+    def workspace(self, tmp_path: Path) -> Workspace:
+        return workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(150)})
+
+    def test_nothing_is_sent_and_the_id_is_the_configs_digest(
+        self, registry: Registry, base: Pushed, workspace: Workspace
+    ) -> None:
+        repository, context = fresh(registry), context_of(workspace)
+        there = destination(repository)
+        with registry.recording() as log:
+            build, image_id = there.prepare(plan_image(workspace, base.reference, there), context)
+        assert {one.method for one in log} <= {"GET", "HEAD"}
+        delivered = destination(repository).deliver(build, context)
+        assert fetch(registry, delivered.image).manifest["config"]["digest"] == image_id
+        build.without_spool()
+
+    def test_what_was_packed_is_pushed_whatever_became_of_the_workspace(
+        self, registry: Registry, base: Pushed, workspace: Workspace, tmp_path: Path
+    ) -> None:
+        # Every chunk is known here, and none is in the new repository.
+        push(workspace, base, fresh(registry))
+        snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
+        repository, context = fresh(registry), context_of(workspace)
+        there = destination(repository)
+        build, image_id = there.prepare(plan_image(workspace, base.reference, there), context)
+        for path in (tmp_path / "w").iterdir():
+            path.unlink()
+
+        fetched = fetch(registry, there.deliver(build, context).image)
+
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(snapshot)
+        build.without_spool()
+
+    def test_one_build_goes_to_two_repositories(self, workspace: Workspace, tmp_path: Path) -> None:
+        with FakeRegistry() as fake:
+            base = _fake_base(fake)
+            there, context = destination(f"{fake.host}/one"), context_of(workspace)
+            build, _ = there.prepare(plan_image(workspace, base, there), context)
+            images = [destination(f"{fake.host}/{name}").deliver(build, context) for name in ("one", "two")]
+            assert images[0].digest == images[1].digest
+            for image in images:
+                _check(fake, workspace, image, skip=3)
+            build.without_spool()
+
+    def test_a_second_attempt_sends_the_layers_from_their_start(self, workspace: Workspace) -> None:
+        with FakeRegistry() as fake:
+            base = _fake_base(fake)
+            there, context = destination(f"{fake.host}/app"), context_of(workspace)
+            build, _ = there.prepare(plan_image(workspace, base, there), context)
+            fake.fail(403, method="PUT", path="/manifests/")
+            with pytest.raises(RegistryError):
+                there.deliver(build, context)
+            for digest in list(fake.repositories["app"].blobs - fake.repositories["base"].blobs):
+                fake.lose_blob(digest)
+            _check(fake, workspace, there.deliver(build, context), skip=3)
+            build.without_spool()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_history_leaves_the_image_that_the_workspace_is(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random edits, with state and blobs lost at random: the newest image always is the workspace."""
+    chance = random.Random(seed)
+    root = tmp_path / "w"
+    workspace = workspaces.write(
+        root, {f"d{number % 5}/f{number}": chance.randbytes(40_000) for number in range(120)}
+    )
+    with FakeRegistry() as fake:
+        base = _fake_base(fake)
+        for step in range(10):
+            for _ in range(chance.choice([0, 1, 1, 1, 5])):
+                chance.choice(_EDITS)(chance, root)
+            if chance.random() < 0.1:
+                monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache{step}"))
+            if chance.random() < 0.2 and "app" in fake.repositories:
+                fake.lose_blob(chance.choice(sorted(fake.repositories["app"].blobs - fake.repositories["base"].blobs)))
+                fake.repositories["app"].manifests.clear() if chance.random() < 0.5 else None
+            hot = chance.random() < 0.9
+            delivered = push(workspace, base, f"{fake.host}/app", hot=hot)
+            if delivered.layers or delivered.sent:
+                _check(fake, workspace, delivered, skip=3)
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _rewrite(chance: random.Random, root: Path) -> None:
+    chance.choice(_files(root)).write_bytes(chance.randbytes(chance.choice([10, 40_000, 1_200_000])))
+
+
+def _delete(chance: random.Random, root: Path) -> None:
+    chance.choice(_files(root)).unlink()
+
+
+def _add(chance: random.Random, root: Path) -> None:
+    place = root / f"d{chance.randrange(8)}" / f"n{chance.randrange(10**6)}"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(chance.randbytes(chance.choice([0, 100, 30_000])))
+
+
+def _make_executable(chance: random.Random, root: Path) -> None:
+    chance.choice(_files(root)).chmod(0o755)
+
+
+def _turn_into_link(chance: random.Random, root: Path) -> None:
+    path = chance.choice(_files(root))
+    path.unlink()
+    path.symlink_to("somewhere")
+
+
+def _turn_into_directory(chance: random.Random, root: Path) -> None:
+    path = chance.choice(_files(root))
+    path.unlink()
+    path.mkdir()
+    (path / "inner").write_bytes(b"inner")
+
+
+_EDITS: list[Callable[[random.Random, Path], None]] = [
+    _rewrite,
+    _rewrite,
+    _delete,
+    _add,
+    _make_executable,
+    _turn_into_link,
+    _turn_into_directory,
+]

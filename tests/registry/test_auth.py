@@ -1,0 +1,312 @@
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topcoat.errors import AuthenticationFailed, CredentialError, RegistryError
+from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.digest import sha256_digest
+from topcoat.registry.auth import Challenge, parse_challenges
+from topcoat.registry.client import RegistryClient
+from topcoat.testing.registry import FakeRegistry
+
+from .conftest import asked, docker_login, write_docker_config
+
+_TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", fullmatch=True)
+_PARAMS = st.dictionaries(_TOKEN.map(str.lower), st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+_BLOB = b"blob"
+_DESCRIPTOR = Descriptor("", sha256_digest(_BLOB), len(_BLOB))
+
+
+def _quoted(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _tokens(registry):
+    return [request for request in registry.requests if request.path.startswith("/token")]
+
+
+def _push(client, repository="app"):
+    client.finish_upload(repository, client.start_upload(repository), _BLOB, _DESCRIPTOR)
+
+
+@pytest.mark.parametrize(
+    ("values", "challenges"),
+    [
+        (['Basic realm="x"'], [("basic", {"realm": "x"})]),
+        (
+            ['Bearer realm="https://a.io/token",service="s",scope="repository:x:pull,push"'],
+            [("bearer", {"realm": "https://a.io/token", "service": "s", "scope": "repository:x:pull,push"})],
+        ),
+        (["Bearer realm=https://a.io/t, service = s"], [("bearer", {"realm": "https://a.io/t", "service": "s"})]),
+        (['BASIC Realm="a, b=\\"c\\""'], [("basic", {"realm": 'a, b="c"'})]),
+        (['Negotiate, Basic realm="x"'], [("negotiate", {}), ("basic", {"realm": "x"})]),
+        (["Negotiate", 'Basic realm=""'], [("negotiate", {}), ("basic", {"realm": ""})]),
+        (['Bearer realm="a", Basic realm="b"'], [("bearer", {"realm": "a"}), ("basic", {"realm": "b"})]),
+        ([""], []),
+        (["=", ',,"'], []),
+    ],
+)
+def test_challenges_are_read(values, challenges):
+    assert parse_challenges(values) == tuple(Challenge(*challenge) for challenge in challenges)
+
+
+@given(st.lists(st.tuples(_TOKEN, _PARAMS), min_size=1, max_size=3))
+def test_any_list_of_challenges_is_read_back(challenges):
+    text = ", ".join(
+        f"{scheme} " + ", ".join(f"{name}={_quoted(value)}" for name, value in params.items())
+        for scheme, params in challenges
+    )
+    assert parse_challenges([text]) == tuple(Challenge(scheme.lower(), params) for scheme, params in challenges)
+
+
+@given(st.text())
+def test_no_header_is_too_odd_to_be_read(text):
+    parse_challenges([text])
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_nothing_is_sent_before_the_registry_asks(home, auth):
+    with FakeRegistry(auth=auth) as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        _push(client)
+        assert "authorization" not in registry.requests[0].headers
+        assert asked(registry) == [("POST", 401), ("POST", 202), ("PUT", 201)]
+
+
+def test_basic_needs_no_further_request(home):
+    with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        _push(client)
+        _push(client, "other")
+        assert [status for _, status in asked(registry)] == [401, 202, 201, 202, 201]
+
+
+def test_one_token_serves_all_that_it_covers(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        _push(client)
+        _push(client)
+        assert client.has_blob("app", _DESCRIPTOR.digest)
+        (token,) = _tokens(registry)
+        assert token.path == "/token?service=fake&scope=repository%3Aapp%3Apull%2Cpush"
+
+
+def test_a_push_that_is_expected_makes_the_first_token_enough(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        client.expect_push("app")
+        assert client.head_manifest("app", "1") is None
+        _push(client)
+        assert len(_tokens(registry)) == 1
+
+
+def test_threads_share_one_token_request(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        threads = [threading.Thread(target=_push, args=(client,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(_tokens(registry)) == 1
+        assert len([status for _, status in asked(registry) if status == 201]) == 6
+
+
+def test_a_token_that_ran_out_is_renewed_before_it_is_used(home, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with FakeRegistry(auth="bearer", token_seconds=300) as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        _push(client)
+        now[0] += 280
+        _push(client)
+        assert len(_tokens(registry)) == 2
+        assert 401 not in [status for _, status in asked(registry)][1:]
+
+
+def test_a_token_that_the_registry_gave_up_is_renewed_and_the_body_sent_again(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        location = client.start_upload("app")
+        registry.tokens.clear()
+        client.finish_upload("app", location, _BLOB, _DESCRIPTOR)
+        assert asked(registry)[-2:] == [("PUT", 401), ("PUT", 201)]
+        assert registry.blobs[_DESCRIPTOR.digest] == _BLOB
+
+
+def test_a_mount_asks_for_both_repositories_the_target_first(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        registry.add_blob("base", _BLOB)
+        assert client.mount("app", _DESCRIPTOR.digest, "base") is None
+        (token,) = _tokens(registry)
+        assert token.path.endswith("&scope=repository%3Aapp%3Apull%2Cpush&scope=repository%3Abase%3Apull")
+
+
+def test_a_token_service_that_grants_the_first_scope_only_still_lets_us_push(home):
+    with FakeRegistry(auth="bearer", quirks={"first-scope-only"}) as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        registry.add_blob("base", _BLOB)
+        location = client.mount("app", _DESCRIPTOR.digest, "base")
+        client.finish_upload("app", location, _BLOB, _DESCRIPTOR)
+        assert _DESCRIPTOR.digest in registry.repositories["app"].blobs
+
+
+def test_an_identity_token_is_exchanged(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "x", "", identitytoken="identity-of-tester")
+        _push(client)
+        (token,) = _tokens(registry)
+        assert (token.method, token.path) == ("POST", "/token")
+        assert "authorization" not in token.headers
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_an_identity_token_is_used_as_a_password_where_oauth_is_not_spoken(home, status):
+    with FakeRegistry(auth="bearer", quirks={"no-oauth"}) as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "x", "", identitytoken="identity-of-tester")
+        if status == 405:
+            registry.fail(405, method="POST", path="/token")
+        _push(client)
+        assert [(r.method, r.status) for r in _tokens(registry)] == [("POST", status), ("GET", 200)]
+
+
+def test_a_registry_token_is_used_as_it_is(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        registry.tokens["ready"] = (frozenset({("app", "pull"), ("app", "push")}), float("inf"))
+        write_docker_config(home, {"auths": {registry.host: {"registrytoken": "ready"}}})
+        _push(client)
+        assert _tokens(registry) == []
+
+
+def test_a_public_registry_gives_a_token_to_anyone():
+    with FakeRegistry(auth="bearer", public=True) as registry, RegistryClient(registry.host) as client:
+        registry.add_image("app", "1")
+        client.get_manifest("app", "1")
+        assert "authorization" not in _tokens(registry)[0].headers
+        with pytest.raises(AuthenticationFailed, match="denies access to app without a login") as caught:
+            client.start_upload("app")
+        assert caught.value.hint == f"docker login {registry.host}"
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_wrong_password_is_refused_by_name_and_not_shown(home, auth):
+    with FakeRegistry(auth=auth) as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "tester", "wr0ng-pw")
+        with pytest.raises(AuthenticationFailed, match=r"as tester \(401") as caught:
+            client.start_upload("app")
+        assert "wr0ng-pw" not in f"{caught.value} {caught.value.hint} {caught.value.request}"
+        assert caught.value.hint == f"docker login {registry.host}"
+        assert len(registry.requests) <= 3
+
+
+def test_a_missing_login_is_said_to_be_missing(home):
+    with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as client:
+        with pytest.raises(AuthenticationFailed, match=f"{registry.host} needs a login") as caught:
+            client.start_upload("app")
+        assert caught.value.hint == f"docker login {registry.host}"
+
+
+def test_a_broken_credential_store_matters_only_where_credentials_are_asked_for(home, fake, client):
+    write_docker_config(home, "{")
+    _push(client)
+    with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as other, pytest.raises(CredentialError):
+        _push(other)
+
+
+def _challenge(registry, value, **keys):
+    registry.fail(401, headers={"WWW-Authenticate": value}, **keys)
+
+
+def test_bearer_is_preferred_where_both_are_offered(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        _challenge(registry, f'Basic realm="x", Bearer realm="http://{registry.host}/token",service="fake"')
+        _push(client)
+        assert len(_tokens(registry)) == 1
+
+
+def test_an_unknown_scheme_is_named(fake, client):
+    _challenge(fake, "Negotiate")
+    with pytest.raises(AuthenticationFailed, match="wants negotiate authentication"):
+        client.start_upload("app")
+
+
+def test_a_refusal_without_a_challenge_is_taken(fake, client):
+    fake.fail(401)
+    with pytest.raises(AuthenticationFailed, match="denies access to app"):
+        client.start_upload("app")
+    assert len(fake.requests) == 1
+
+
+def test_credentials_do_not_go_to_a_realm_without_tls(home, certificates):
+    with FakeRegistry(tls=certificates.tls) as registry, FakeRegistry() as realm:
+        docker_login(home, registry.host)
+        _challenge(registry, f'Bearer realm="http://{realm.host}/token"')
+        with RegistryClient(registry.host) as client, pytest.raises(RegistryError, match="is not encrypted"):
+            client.start_upload("app")
+        assert realm.requests == []
+
+
+@pytest.mark.parametrize("value", ["Bearer", 'Bearer realm="not a url"', 'Bearer realm="ftp://x/"'])
+def test_a_realm_that_is_no_url_is_refused(fake, client, value):
+    _challenge(fake, value)
+    with pytest.raises(RegistryError, match="which is not a URL"):
+        client.start_upload("app")
+
+
+def test_another_name_for_what_we_need_is_asked_for_first(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        realm = f'realm="http://{registry.host}/token?x=1"'
+        _challenge(registry, f'Bearer {realm},service="fake",scope="aws repository:app:pull"')
+        client.head_manifest("app", "1")
+        (token,) = _tokens(registry)
+        assert token.path == "/token?x=1&service=fake&scope=aws&scope=repository%3Aapp%3Apull"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"hello", "something that is not JSON"),
+        (b"[]", "something that is not JSON"),
+        (b"{}", "without a usable token"),
+        (b'{"token":7}', "without a usable token"),
+        (b'{"token":"a\\nb"}', "without a usable token"),
+    ],
+)
+def test_a_token_service_that_talks_nonsense_is_an_error_of_ours(home, body, why):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        registry.fail(200, path="/token", body=body)
+        with pytest.raises(RegistryError, match=why):
+            client.start_upload("app")
+
+
+@pytest.mark.parametrize("body", [b'{"access_token":"t"}', b'{"token":"t","expires_in":null}', b'{"token":"t"}'])
+def test_a_token_may_come_under_either_name_and_without_an_expiry(home, body):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        registry.tokens["t"] = (frozenset({("app", "pull"), ("app", "push")}), float("inf"))
+        registry.fail(200, path="/token", body=body)
+        _push(client)
+        assert len(_tokens(registry)) == 1
+
+
+def test_a_token_service_in_trouble_is_asked_again(home, waits):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        registry.fail(503, path="/token")
+        _push(client)
+        assert [r.status for r in _tokens(registry)] == [503, 200]
+
+
+def test_a_token_service_that_echoes_the_secret_does_not_make_us_show_it(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "x", "", identitytoken="very-secret-token")
+        registry.fail(400, path="/token", body=b'{"details":"bad refresh_token very-secret-token"}')
+        with pytest.raises(RegistryError, match=r"bad refresh_token \*\*\*") as caught:
+            client.start_upload("app")
+        assert caught.value.hint == f"docker login {registry.host}"

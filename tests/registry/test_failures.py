@@ -1,0 +1,149 @@
+import json
+
+import pytest
+
+from topcoat.errors import AuthenticationFailed, RegistryError
+from topcoat.registry.failures import error_body, is_network_error, redact, refusal
+
+
+class _Answer:
+    """An answer as the pool gives it."""
+
+    def __init__(self, status, body=b"", url="https://reg.io/v2/app/manifests/1", **headers):
+        self.status = status
+        self.url = url
+        self._body = body
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def header(self, name):
+        return self._headers.get(name, "")
+
+    def read_all(self, limit):
+        if isinstance(self._body, Exception):
+            raise self._body
+        return self._body[:limit]
+
+
+def _errors(*errors):
+    return json.dumps({"errors": errors}).encode()
+
+
+def _refused(status, body=b"", registry="reg.io", method="GET", **keys):
+    return refusal(_Answer(status, body), method, registry, "app", **keys)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://reg.io/v2/x?digest=sha256:ab&_state=secret", "https://reg.io/v2/x?digest=sha256:ab"),
+        ("https://me:pw@reg.io/v2/", "https://reg.io/v2/"),
+        ("https://s3.io/b?X-Amz-Signature=s&X-Amz-Credential=c", "https://s3.io/b"),
+        ("https://a.io/token?service=s&scope=repository:x:pull,push", None),
+        ("https://reg.io/v2/x?mount=sha256:ab&from=a/b", None),
+    ],
+)
+def test_a_url_is_shown_without_what_could_be_a_credential(url, shown):
+    assert redact(url) == (shown or url)
+
+
+def test_what_the_registry_says_is_passed_on_with_its_code():
+    digest = "sha256:" + "a" * 64
+    body = _errors({"code": "MANIFEST_INVALID", "message": "bad", "detail": {"digest": digest}}, {"code": "OTHER"})
+    error = _refused(400, body, method="PUT")
+    assert isinstance(error, RegistryError)
+    assert error.message.endswith(f"(400: MANIFEST_INVALID: bad ({digest}); OTHER)")
+    assert (error.status, error.registry_code, error.temporary) == (400, "MANIFEST_INVALID", False)
+    assert error.request == "PUT https://reg.io/v2/app/manifests/1"
+
+
+@pytest.mark.parametrize("detail", [{"Digest": "sha256:" + "a" * 64}, "sha256:" + "a" * 64])
+def test_the_digest_that_an_error_is_about_is_shown(detail):
+    error = _refused(400, _errors({"code": "MANIFEST_BLOB_UNKNOWN", "detail": detail}))
+    assert f"MANIFEST_BLOB_UNKNOWN (sha256:{'a' * 64})" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html><h1>413</h1></html>", ""),
+        (b"no such luck\n\nreally", "no such luck really"),
+        (b'{"details":"invalid_grant"}', "invalid_grant"),
+        (b'{"error":"x","error_description":"y"}', "y"),
+        (b'{"message":"m"}', "m"),
+        (b"[]", "[]"),
+        (b'{"errors":["text"]}', '{"errors":["text"]}'),
+        (b'{"errors":null}', ""),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"x" * 1000, "x" * 300),
+        (ConnectionResetError("cut"), ""),
+    ],
+)
+def test_an_answer_in_any_format_gives_one_short_line(body, said):
+    assert error_body(_Answer(500, body))[1] == said
+
+
+def test_a_secret_that_the_registry_repeats_is_not_shown():
+    error = _refused(400, _errors({"code": "X", "message": "bad token s3cret here"}), secrets=["s3cret"])
+    assert "s3cret" not in str(error)
+    assert "bad token *** here" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("registry", "hint"),
+    [
+        ("reg.io:5000", "docker login reg.io:5000"),
+        ("docker.io", "docker login"),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com", "aws ecr get-login-password | docker login --username AWS "),
+        ("europe-docker.pkg.dev", "gcloud auth configure-docker europe-docker.pkg.dev"),
+        ("eu.gcr.io", "gcloud auth configure-docker eu.gcr.io"),
+        ("mine.azurecr.io", "az acr login --name mine"),
+        ("ghcr.io", "docker login ghcr.io"),
+    ],
+)
+def test_denied_access_says_how_to_log_in_there(registry, hint):
+    for status in (401, 403):
+        error = _refused(status, registry=registry, who="me")
+        assert isinstance(error, AuthenticationFailed)
+        assert error.hint.startswith(hint)
+        assert f"{registry} denies access to app as me ({status})" in str(error)
+
+
+def test_denied_access_says_who_was_denied():
+    assert "access to app without a login (401)" in str(_refused(401, who="anonymous"))
+    assert "access to app (401)" in str(_refused(401))
+
+
+@pytest.mark.parametrize(
+    ("registry", "hint"),
+    [
+        ("reg.io", "make the repository app first"),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com", "aws ecr create-repository --repository-name app"),
+        ("europe-docker.pkg.dev", "gcloud artifacts repositories create"),
+    ],
+)
+def test_a_repository_that_must_be_made_first_is_said_to(registry, hint):
+    unknown = _errors({"code": "NAME_UNKNOWN", "message": "no repository"})
+    assert hint in _refused(404, unknown, registry, method="POST").hint
+    assert hint in _refused(404, b"", registry, method="POST").hint
+
+
+def test_a_rate_limit_says_when_to_come_back():
+    answer = _Answer(429, Retry_After="120")
+    error = refusal(answer, "GET", "reg.io", "app")
+    assert error.temporary
+    assert error.hint == "the registry limits the rate; try again in 120 s"
+    assert "docker login" in refusal(_Answer(429), "GET", "docker.io", "app").hint
+
+
+@pytest.mark.parametrize(("status", "temporary"), [(500, True), (503, True), (400, False), (413, False)])
+def test_trouble_of_the_registry_is_temporary(status, temporary):
+    error = _refused(status)
+    assert error.temporary is temporary
+    assert bool(error.hint) is temporary
+
+
+def test_our_own_errors_are_not_those_of_the_network():
+    assert is_network_error(ConnectionResetError())
+    assert is_network_error(TimeoutError())
+    assert not is_network_error(ValueError())
+    assert not is_network_error(AuthenticationFailed("x"))

@@ -1,0 +1,145 @@
+import pytest
+
+from topcoat.errors import ImageNotFound, InvalidImage, NoSuchPlatform, RegistryError
+from topcoat.oci.digest import canonical_json
+from topcoat.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Manifest
+from topcoat.oci.platform import Platform
+from topcoat.oci.reference import Reference
+from topcoat.registry.resolve import resolve
+
+from .conftest import asked
+
+
+def _resolve(fake, client, tag="1", platform=None):
+    reference = Reference.parse(f"{fake.host}/base:{tag}")
+    return resolve(client, reference, Platform.parse(platform) if platform else None)
+
+
+@pytest.fixture
+def index(fake):
+    images = {
+        name: fake.add_image("base", platform=name, layers=[name.encode()])
+        for name in ("linux/arm64/v8", "linux/amd64", "windows/amd64")
+    }
+    attestation = fake.add_image("base", layers=[b"sbom"])._replace(
+        extra={"platform": {"os": "unknown", "architecture": "unknown"}}
+    )
+    return images, fake.add_index("base", "1", [attestation, *images.values()])
+
+
+def test_an_image_takes_two_requests(fake, client):
+    stored = fake.add_image("base", "1", layers=[b"a", b"b"], config={"config": {"WorkingDir": "/w"}})
+    found = _resolve(fake, client)
+    assert asked(fake) == [("GET", 200)] * 2
+    assert found.digest == found.manifest_digest == stored.digest
+    assert len(found.manifest.layers) == 2
+    assert b'"WorkingDir":"/w"' in found.config
+    assert found.platform == Platform("linux", "amd64")
+    assert found.reference.identifier == "1"
+
+
+def test_no_layer_is_read(fake, client, index):
+    _resolve(fake, client)
+    assert sum("/blobs/" in request.path for request in fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        (None, "linux/amd64"),
+        ("linux/amd64", "linux/amd64"),
+        ("linux/arm64", "linux/arm64/v8"),
+        ("linux/arm64/v8", "linux/arm64/v8"),
+        ("windows/amd64", "windows/amd64"),
+    ],
+)
+def test_the_platform_of_an_index_is_chosen(fake, client, index, wanted, name):
+    images, stored = index
+    found = _resolve(fake, client, platform=wanted)
+    assert found.digest == stored.digest
+    assert found.manifest_digest == images[name].digest
+    assert str(found.platform) == name
+    assert asked(fake) == [("GET", 200)] * 3
+
+
+def test_a_digest_is_enough(fake, client, index):
+    images, stored = index
+    reference = Reference.parse(f"{fake.host}/base@{stored.digest}")
+    assert resolve(client, reference, None).manifest_digest == images["linux/amd64"].digest
+
+
+def test_an_index_within_an_index_is_followed(fake, client, index):
+    images, stored = index
+    fake.add_index("base", "2", [stored])
+    assert _resolve(fake, client, "2", "linux/arm64").manifest_digest == images["linux/arm64/v8"].digest
+
+
+def test_indexes_without_end_are_refused(fake, client):
+    inner = fake.add_index("base", "", [])
+    for _ in range(4):
+        inner = fake.add_index("base", "1", [inner])
+    with pytest.raises(InvalidImage, match="nested more than 3 deep"):
+        _resolve(fake, client)
+
+
+def test_a_platform_that_is_not_there_is_answered_with_what_is(fake, client, index):
+    with pytest.raises(NoSuchPlatform, match="linux/s390x, only for linux/arm64/v8, linux/amd64, windows/amd64"):
+        _resolve(fake, client, platform="linux/s390x")
+
+
+def test_a_single_image_for_another_platform_is_refused(fake, client):
+    fake.add_image("base", "1", platform="linux/arm64")
+    with pytest.raises(NoSuchPlatform, match="not there for linux/amd64, only for linux/arm64"):
+        _resolve(fake, client, platform="linux/amd64")
+    assert _resolve(fake, client).platform == Platform("linux", "arm64")
+
+
+def test_an_image_that_does_not_state_its_platform_is_taken_for_what_is_needed(fake, client):
+    config = fake.add_blob("base", canonical_json({"rootfs": {}}), OCI_CONFIG)
+    data = Manifest.build(media_type=OCI_MANIFEST, config=config, layers=[])
+    fake.store_manifest("base", "1", data, OCI_MANIFEST)
+    assert _resolve(fake, client, platform="linux/arm64").platform == Platform("linux", "arm64")
+    assert not _resolve(fake, client).platform.known
+
+
+def test_no_such_image_is_an_error(fake, client):
+    with pytest.raises(ImageNotFound, match="there is no image"):
+        _resolve(fake, client)
+
+
+def test_an_index_entry_that_was_lost_is_an_error(fake, client, index):
+    images, _ = index
+    del fake.repositories["base"].manifests[images["linux/amd64"].digest]
+    with pytest.raises(ImageNotFound, match=images["linux/amd64"].digest):
+        _resolve(fake, client)
+
+
+def test_what_is_no_container_image_is_refused(fake, client):
+    config = fake.add_blob("base", b"{}", "application/vnd.cncf.helm.config.v1+json")
+    data = Manifest.build(media_type=OCI_MANIFEST, config=config, layers=[])
+    fake.store_manifest("base", "1", data, OCI_MANIFEST)
+    with pytest.raises(InvalidImage, match=r"is not a container image: .*helm"):
+        _resolve(fake, client)
+
+
+@pytest.mark.parametrize("config", [b"[]", b"not json"])
+def test_a_config_that_is_none_is_refused(fake, client, config):
+    blob = fake.add_blob("base", config, OCI_CONFIG)
+    fake.store_manifest("base", "1", Manifest.build(media_type=OCI_MANIFEST, config=blob, layers=[]), OCI_MANIFEST)
+    with pytest.raises(InvalidImage, match="is not a JSON object"):
+        _resolve(fake, client)
+
+
+def test_a_config_without_end_is_not_read(fake, client, monkeypatch):
+    monkeypatch.setattr("topcoat.registry.resolve._MOST_CONFIG_BYTES", 10)
+    fake.add_image("base", "1")
+    with pytest.raises(InvalidImage, match=r"the config of .* has"):
+        _resolve(fake, client)
+
+
+def test_a_config_with_other_content_than_its_digest_says_is_refused(fake, client):
+    fake.add_image("base", "1")
+    digest = fake.manifest("base", "1")["config"]["digest"]
+    fake.blobs[digest] = fake.blobs[digest].replace(b"amd64", b"arm64")
+    with pytest.raises(RegistryError, match="its digest is"):
+        _resolve(fake, client)

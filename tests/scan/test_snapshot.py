@@ -1,0 +1,134 @@
+"""The identity of a snapshot: everything that a job can see counts, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.scan.strategies import entries, trees
+
+from topcoat.scan.snapshot import Entry, Kind, Snapshot
+
+FILE = Entry(b"src/main.py", "file", 0o644, 5, b"\x01" * 32, 10**18)
+LINK = Entry(b"src/latest", "link", 0o777, 0, b"main.py", 10**18)
+DIRECTORY = Entry(b"src", "dir", 0o755, 0, b"", 10**18)
+_KINDS: dict[bytes, Kind] = {b"f": "file", b"d": "dir", b"l": "link"}
+
+
+def parse(data: bytes) -> list[Entry]:
+    """Read records back: what can be read back in one way only cannot collide."""
+    found = []
+    while data:
+        head = re.match(rb"(\d+):", data)
+        assert head
+        data = data[head.end() :]
+        path, data = data[: int(head[1])], data[int(head[1]) :]
+        facts = re.match(rb"([fdl])([0-7]+),(\d+),(\d+):", data)
+        assert facts
+        data = data[facts.end() :]
+        content, data = data[: int(facts[4])], data[int(facts[4]) :]
+        time = re.match(rb"(?:@(-?\d+))?\n", data)
+        assert time
+        data = data[time.end() :]
+        found.append(Entry(path, _KINDS[facts[1]], int(facts[2], 8), int(facts[3]), content, int(time[1] or 0)))
+    return found
+
+
+@given(st.lists(entries, max_size=8))
+def test_records_can_be_read_back_so_no_two_lists_of_entries_collide(found: list[Entry]) -> None:
+    assert parse(b"".join([entry.record(times=True) for entry in found])) == found
+    timeless = [entry._replace(mtime=0) for entry in found]
+    assert parse(b"".join([entry.record() for entry in found])) == timeless
+
+
+@pytest.mark.parametrize("entry", [FILE, LINK, DIRECTORY])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": b"src/main.py2"},
+        {"path": b"Src/main.py"},
+        {"mode": 0o700},
+        {"kind": "file", "mode": 0o600},
+        {"size": 6},
+        {"content": b"\x02" * 32},
+    ],
+)
+def test_the_digest_depends_on(entry: Entry, change: dict[str, Any]) -> None:
+    assert Snapshot([entry]).digest != Snapshot([entry._replace(**change)]).digest
+
+
+def test_kinds_differ_even_where_all_else_is_equal() -> None:
+    kinds: tuple[Kind, ...] = ("file", "dir", "link")
+    assert len({Snapshot([Entry(b"a", kind, 0o755, 0, b"", 0)]).digest for kind in kinds}) == 3
+
+
+def test_becoming_executable_counts_and_touching_does_not() -> None:
+    before = Snapshot([FILE, DIRECTORY])
+    assert before.digest != Snapshot([FILE._replace(mode=0o755), DIRECTORY]).digest
+    touched = Snapshot([FILE._replace(mtime=7), DIRECTORY._replace(mtime=8)])
+    assert before == touched
+    assert hash(before) == hash(touched)
+
+
+def test_touching_counts_where_times_are_preserved() -> None:
+    before = Snapshot([FILE], times=True)
+    assert before.digest == Snapshot([FILE], times=True).digest
+    assert before.digest != Snapshot([FILE._replace(mtime=FILE.mtime + 1)], times=True).digest
+    assert before.digest != Snapshot([FILE]).digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([(b"a", b"bc")], [(b"ab", b"c")]),
+        ([(b"a", b"1"), (b"b", b"2")], [(b"a", b"12"), (b"b", b"")]),
+        ([(b"a\n1:b", b"")], [(b"a", b""), (b"b", b"")]),
+        ([(b"a", b""), (b"b", b"")], [(b"a1:bf644,0,0:\n", b"")]),
+    ],
+)
+def test_concatenation_does_not_collide(one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]]) -> None:
+    def digest(pairs: list[tuple[bytes, bytes]]) -> str:
+        return Snapshot([Entry(path, "file", 0o644, 0, content, 0) for path, content in pairs]).digest
+
+    assert digest(one) != digest(other)
+
+
+@given(trees, st.randoms(use_true_random=False))
+def test_the_order_of_the_entries_given_does_not_matter(tree: dict[bytes, Entry], chance: random.Random) -> None:
+    shuffled = list(tree.values())
+    chance.shuffle(shuffled)
+    snapshot, other = Snapshot(tree.values()), Snapshot(shuffled)
+    assert snapshot == other
+    assert snapshot.entries == other.entries
+    assert [entry.path for entry in snapshot] == sorted(tree)
+    assert len(snapshot) == len(tree)
+    assert snapshot.size == sum(entry.size for entry in tree.values())
+
+
+@given(trees)
+def test_directories_come_before_what_they_hold(tree: dict[bytes, Entry]) -> None:
+    seen = {b""}
+    for entry in Snapshot(tree.values()):
+        assert entry.path.rpartition(b"/")[0] in seen
+        seen.add(entry.path)
+
+
+def test_the_digest_of_a_known_snapshot_is_what_it_always_was() -> None:
+    """Tags are made of it: another value means that every image is pushed anew."""
+    records = (
+        b"3:srcd755,0,0:\n",
+        b"10:src/latestl777,0,7:main.py\n",
+        b"11:src/main.pyf644,5,32:" + b"\x01" * 32 + b"\n",
+    )
+    expected = hashlib.sha256(b"topcoat-snapshot-1\n" + b"".join(records)).hexdigest()
+    assert Snapshot([FILE, LINK, DIRECTORY]).digest == f"sha256:{expected}"
+
+
+def test_a_snapshot_is_no_list() -> None:
+    assert Snapshot([FILE]) != [FILE]
+    assert "1 entries" in repr(Snapshot([FILE]))

@@ -1,0 +1,128 @@
+"""Caches and state: where they lie, who may read them, and that a file is never half written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from topcoat.errors import StateError
+from topcoat.state import cache_dir, state_dir, write_atomic
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the XDG rules are Linux's")
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@linux
+@pytest.mark.parametrize(
+    ("find", "variable", "fallback"),
+    [(cache_dir, "XDG_CACHE_HOME", ".cache"), (state_dir, "XDG_STATE_HOME", ".local/state")],
+)
+def test_directories_follow_the_xdg_rules(
+    find: Callable[..., Path],
+    variable: str,
+    fallback: str,
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "given"))
+    assert find("a", "b") == tmp_path / "given/topcoat/a/b"
+    assert (tmp_path / "given/topcoat/a/b").is_dir()
+    monkeypatch.setenv(variable, "relative/is/ignored")
+    assert find("a") == home / fallback / "topcoat/a"
+    monkeypatch.delenv(variable)
+    assert find() == home / fallback / "topcoat"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_every_directory_on_the_way_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not/there/yet"))
+    with umask(mask):
+        found = cache_dir("index", "deep")
+    while found != tmp_path:
+        assert stat.S_IMODE(found.stat().st_mode) == 0o700, found
+        found = found.parent
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tmp_path.chmod(0o755)
+    cache_dir("index")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_deleted_directory_comes_back() -> None:
+    found = cache_dir("index")
+    found.rmdir()
+    assert cache_dir("index").is_dir()
+
+
+def test_a_file_in_the_way_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(StateError, match=r"cannot write to .*file/topcoat/index") as caught:
+        cache_dir("index")
+    assert "XDG_CACHE_HOME" in str(caught.value.hint)
+
+
+@linux
+def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(StateError, match="no home directory") as caught:
+        cache_dir("index")
+    assert "set HOME" in str(caught.value.hint)
+
+
+def test_a_file_is_replaced_whole_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    write_atomic(path, b"one")
+    with path.open("rb") as reader:
+        write_atomic(path, b"another")
+        assert reader.read() == b"one"
+    assert path.read_bytes() == b"another"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["note"]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    path = tmp_path / "note"
+    write_atomic(path, b"old")
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises((StateError, KeyboardInterrupt)) as caught:
+        write_atomic(path, b"new")
+    assert isinstance(caught.value, StateError) or caught.value is failure
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["note"]
+
+
+def test_a_directory_that_is_gone_is_a_state_error(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="No such file or directory"):
+        write_atomic(tmp_path / "gone" / "note", b"")

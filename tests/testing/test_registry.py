@@ -1,0 +1,393 @@
+import http.client
+import json
+
+import pytest
+
+from topcoat.oci.digest import sha256_digest
+from topcoat.oci.manifest import OCI_MANIFEST, Index, Manifest, parse
+from topcoat.testing.registry import QUIRKS, FakeRegistry
+
+_BLOB = b"some bytes"
+_DIGEST = sha256_digest(_BLOB)
+
+
+class _Reply:
+    def __init__(self, answer):
+        self.status = answer.status
+        self.headers = answer.headers
+        self.body = answer.read()
+
+    @property
+    def code(self):
+        return json.loads(self.body)["errors"][0]["code"]
+
+
+def _ask(registry, method, path, body=None, *, host=None, **headers):
+    connection = http.client.HTTPConnection(host or registry.host, timeout=5)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return _Reply(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def _path(location):
+    return location.partition("://")[2].partition("/")[2].join(["/", ""]) if "://" in location else location
+
+
+def _session(registry, repository="app"):
+    return _ask(registry, "POST", f"/v2/{repository}/blobs/uploads/").headers["Location"]
+
+
+@pytest.fixture
+def fake():
+    with FakeRegistry() as registry:
+        yield registry
+
+
+class TestThatBehaves:
+    def test_the_api_answers(self, fake):
+        assert _ask(fake, "GET", "/v2/").status == 200
+        assert _ask(fake, "GET", "/other").status == 404
+
+    def test_an_image_can_be_read(self, fake):
+        stored = fake.add_image("org/base", "1", layers=[_BLOB], config={"config": {"User": "me"}})
+        reply = _ask(fake, "GET", "/v2/org/base/manifests/1")
+        manifest = parse(reply.body, reply.headers["Content-Type"])
+        assert isinstance(manifest, Manifest)
+        assert reply.headers["Docker-Content-Digest"] == stored.digest == sha256_digest(reply.body)
+        assert _ask(fake, "GET", f"/v2/org/base/blobs/{manifest.layers[0].digest}").body == _BLOB
+        config = json.loads(_ask(fake, "GET", f"/v2/org/base/blobs/{manifest.config.digest}").body)
+        assert config["config"] == {"User": "me"}
+        assert config["rootfs"]["diff_ids"] == [_DIGEST]
+        assert fake.manifest("org/base", "1") == fake.manifest("org/base", stored.digest) == json.loads(reply.body)
+
+    def test_both_flavours_are_made(self, fake):
+        assert fake.add_image("base", oci=True).media_type == OCI_MANIFEST
+        assert "docker" in fake.add_image("base").media_type
+        assert "docker" in fake.add_index("base", "1", [fake.add_image("base")], oci=False).media_type
+
+    def test_an_index_can_be_read(self, fake):
+        images = [fake.add_image("base", platform=name) for name in ("linux/amd64", "linux/arm/v7")]
+        fake.add_index("base", "1", images)
+        reply = _ask(fake, "GET", "/v2/base/manifests/1")
+        index = parse(reply.body, reply.headers["Content-Type"])
+        assert isinstance(index, Index)
+        assert [str(platform) for platform in index.platforms] == ["linux/amd64", "linux/arm/v7"]
+
+    def test_head_gives_the_headers_alone(self, fake):
+        stored = fake.add_image("base", "1")
+        reply = _ask(fake, "HEAD", "/v2/base/manifests/1")
+        assert (reply.status, reply.body, reply.headers["Content-Length"]) == (200, b"", str(stored.size))
+
+    def test_what_is_missing_is_said_to_be(self, fake):
+        fake.add_repository("base")
+        assert _ask(fake, "GET", "/v2/base/manifests/1").code == "MANIFEST_UNKNOWN"
+        assert _ask(fake, "GET", f"/v2/base/blobs/{_DIGEST}").code == "BLOB_UNKNOWN"
+        assert _ask(fake, "GET", f"/v2/other/blobs/{_DIGEST}").code == "NAME_UNKNOWN"
+        assert _ask(fake, "PUT", "/v2/base/blobs/uploads/none").code == "BLOB_UPLOAD_UNKNOWN"
+        assert _ask(fake, "DELETE", f"/v2/base/blobs/{_DIGEST}").status == 405
+
+    def test_a_blob_belongs_to_its_repository(self, fake):
+        fake.add_blob("base", _BLOB)
+        fake.add_repository("app")
+        assert _ask(fake, "HEAD", f"/v2/base/blobs/{_DIGEST}").status == 200
+        assert _ask(fake, "HEAD", f"/v2/app/blobs/{_DIGEST}").status == 404
+
+    def test_a_range_is_a_part(self, fake):
+        fake.add_blob("base", _BLOB)
+        reply = _ask(fake, "GET", f"/v2/base/blobs/{_DIGEST}", Range="bytes=5-")
+        assert (reply.status, reply.body, reply.headers["Content-Range"]) == (206, b"bytes", "bytes 5-9/10")
+
+    def test_an_upload_in_one_piece(self, fake):
+        location = _session(fake)
+        assert _ask(fake, "PUT", f"{location}?digest={_DIGEST}", _BLOB).status == 201
+        assert fake.blobs[_DIGEST] == _BLOB
+        assert _ask(fake, "PUT", f"{location}?digest={_DIGEST}", _BLOB).code == "BLOB_UPLOAD_UNKNOWN"
+
+    def test_an_upload_in_chunks(self, fake):
+        location = _session(fake)
+        first = _ask(fake, "PATCH", location, _BLOB[:4], Content_Range="0-3")
+        assert (first.status, first.headers["Range"]) == (202, "0-3")
+        assert _ask(fake, "PATCH", location, _BLOB[4:], Content_Range="5-10").status == 416
+        assert _ask(fake, "PATCH", location, _BLOB[4:], Content_Range="4-9").status == 202
+        assert _ask(fake, "PUT", f"{location}?digest={_DIGEST}", b"").status == 201
+
+    @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "nonsense", ""])
+    def test_a_wrong_digest_is_refused(self, fake, digest):
+        assert _ask(fake, "PUT", f"{_session(fake)}?digest={digest}", _BLOB).code == "DIGEST_INVALID"
+        assert fake.blobs == {}
+
+    def test_an_upload_can_be_given_up(self, fake):
+        location = _session(fake)
+        assert _ask(fake, "DELETE", location).status == 204
+        assert _ask(fake, "DELETE", location).status == 404
+
+    def test_a_mount_takes_a_known_blob(self, fake):
+        fake.add_blob("base", _BLOB)
+        assert _ask(fake, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status == 201
+        assert _ask(fake, "HEAD", f"/v2/app/blobs/{_DIGEST}").status == 200
+        assert _ask(fake, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=other").status == 202
+        assert _ask(fake, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}").status == 202
+
+    def test_a_manifest_needs_its_blobs(self, fake):
+        document = json.dumps({"config": {"digest": _DIGEST}, "layers": []})
+        reply = _ask(fake, "PUT", "/v2/app/manifests/1", document, Content_Type=OCI_MANIFEST)
+        assert reply.code == "MANIFEST_BLOB_UNKNOWN"
+        assert _DIGEST in reply.body.decode()
+        fake.add_blob("app", _BLOB)
+        assert _ask(fake, "PUT", "/v2/app/manifests/1", document, Content_Type=OCI_MANIFEST).status == 201
+        assert _ask(fake, "GET", "/v2/app/manifests/1").headers["Content-Type"] == OCI_MANIFEST
+
+    def test_an_index_needs_its_manifests(self, fake):
+        stored = fake.add_image("app")
+        for digest, status in ((_DIGEST, 400), (stored.digest, 201)):
+            document = json.dumps({"manifests": [{"digest": digest}]})
+            assert _ask(fake, "PUT", "/v2/app/manifests/1", document).status == status
+
+    def test_a_manifest_under_a_digest_must_have_it(self, fake):
+        assert _ask(fake, "PUT", f"/v2/app/manifests/{_DIGEST}", b"{}").code == "DIGEST_INVALID"
+        assert _ask(fake, "PUT", f"/v2/app/manifests/{sha256_digest(b'{}')}", b"{}").status == 201
+        assert fake.repositories["app"].tags == {}
+
+    def test_a_blob_can_get_lost(self, fake):
+        stored = fake.add_image("app", "1", layers=[_BLOB])
+        fake.lose_blob(_DIGEST)
+        assert _ask(fake, "HEAD", f"/v2/app/manifests/{stored.digest}").status == 200
+        assert _ask(fake, "HEAD", f"/v2/app/blobs/{_DIGEST}").status == 404
+
+    def test_requests_are_recorded(self, fake):
+        _ask(fake, "PUT", f"{_session(fake)}?digest={_DIGEST}", _BLOB, X_Test="y")
+        last = fake.requests[-1]
+        assert (last.method, last.status, last.sent, last.host) == ("PUT", 201, len(_BLOB), fake.host)
+        assert last.path.endswith(f"?digest={_DIGEST}")
+        assert last.headers["x-test"] == "y"
+
+
+class TestFaults:
+    def test_the_next_requests_that_fit_fail(self, fake):
+        fake.fail(503, times=2, method="GET", path="/base/", headers={"Retry-After": "3"}, body=b"later")
+        assert _ask(fake, "HEAD", "/v2/base/manifests/1").status == 404
+        assert _ask(fake, "GET", "/v2/").status == 200
+        replies = [_ask(fake, "GET", "/v2/base/manifests/1") for _ in range(3)]
+        assert [reply.status for reply in replies] == [503, 503, 404]
+        assert (replies[0].headers["Retry-After"], replies[0].body) == ("3", b"later")
+
+    def test_a_connection_is_cut_before_the_answer(self, fake):
+        fake.cut()
+        with pytest.raises(ConnectionError):
+            _ask(fake, "GET", "/v2/")
+        assert [r.status for r in fake.requests] == [0]
+        assert _ask(fake, "GET", "/v2/").status == 200
+
+    def test_a_connection_is_cut_within_the_answer(self, fake):
+        fake.add_blob("base", _BLOB)
+        fake.cut(after=4)
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            _ask(fake, "GET", f"/v2/base/blobs/{_DIGEST}")
+        assert caught.value.partial == _BLOB[:4]
+
+    def test_a_body_over_the_limit_is_refused(self):
+        with FakeRegistry(put_limit=5) as registry:
+            location = _session(registry)
+            assert _ask(registry, "PUT", f"{location}?digest={_DIGEST}", _BLOB).status == 413
+            assert _ask(registry, "PATCH", location, _BLOB[:5]).status == 202
+
+    def test_a_chunk_under_the_minimum_is_refused_when_another_follows(self):
+        with FakeRegistry(minimum_chunk=4) as registry:
+            reply = _ask(registry, "POST", "/v2/app/blobs/uploads/")
+            assert reply.headers["OCI-Chunk-Min-Length"] == "4"
+            location = reply.headers["Location"]
+            assert [_ask(registry, "PATCH", location, part).status for part in (b"1234", b"56", b"7")] == [
+                202,
+                202,
+                416,
+            ]
+
+
+class TestLogin:
+    def test_basic(self):
+        with FakeRegistry(auth="basic") as registry:
+            refused = _ask(registry, "GET", "/v2/")
+            assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="fake registry"')
+            assert _ask(registry, "GET", "/v2/", Authorization="Basic dGVzdGVyOnMzY3JldA==").status == 200
+            assert _ask(registry, "GET", "/v2/", Authorization="Basic dGVzdGVyOngK").status == 401
+
+    def test_bearer(self):
+        with FakeRegistry(auth="bearer") as registry:
+            registry.add_image("app", "1")
+            refused = _ask(registry, "GET", "/v2/app/manifests/1")
+            assert refused.headers["WWW-Authenticate"] == (
+                f'Bearer realm="http://{registry.host}/token",service="fake",scope="repository:app:pull"'
+            )
+            path = "/token?service=fake&scope=repository:app:pull"
+            answer = _ask(registry, "GET", path, Authorization="Basic dGVzdGVyOnMzY3JldA==")
+            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            assert _ask(registry, "GET", "/v2/app/manifests/1", Authorization=bearer).status == 200
+            assert _ask(registry, "POST", "/v2/app/blobs/uploads/", Authorization=bearer).status == 401
+            assert _ask(registry, "GET", "/v2/other/manifests/1", Authorization=bearer).status == 401
+            assert _ask(registry, "GET", path, Authorization="Basic dGVzdGVyOngK").status == 401
+
+    def test_a_token_runs_out(self):
+        with FakeRegistry(auth="bearer", token_seconds=0) as registry:
+            answer = _ask(registry, "GET", "/token?scope=repository:app:pull")
+            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            assert _ask(registry, "GET", "/v2/", Authorization=bearer).status == 401
+
+    def test_anonymous_tokens_allow_nothing_unless_the_registry_is_public(self):
+        for public, status in ((False, 401), (True, 404)):
+            with FakeRegistry(auth="bearer", public=public) as registry:
+                answer = _ask(registry, "GET", "/token?scope=repository:app:pull,push")
+                bearer = f"Bearer {json.loads(answer.body)['token']}"
+                assert _ask(registry, "GET", "/v2/app/manifests/1", Authorization=bearer).status == status
+                assert _ask(registry, "POST", "/v2/app/blobs/uploads/", Authorization=bearer).status == 401
+
+    def test_a_refresh_token_is_exchanged(self):
+        with FakeRegistry(auth="bearer") as registry:
+            form = "grant_type=refresh_token&scope=repository:app:push&refresh_token="
+            assert _ask(registry, "POST", "/token", f"{form}wrong").status == 401
+            answer = _ask(registry, "POST", "/token", f"{form}identity-of-tester")
+            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            assert _ask(registry, "POST", "/v2/app/blobs/uploads/", Authorization=bearer).status == 202
+
+    def test_a_mount_needs_the_right_to_read_the_source(self):
+        with FakeRegistry(auth="bearer") as registry:
+            registry.add_blob("base", _BLOB)
+            form = "refresh_token=identity-of-tester&scope=repository:app:push"
+            for scopes, status in (("", 202), ("+repository:base:pull", 201)):
+                token = json.loads(_ask(registry, "POST", "/token", form + scopes).body)["token"]
+                path = f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base"
+                assert _ask(registry, "POST", path, Authorization=f"Bearer {token}").status == status
+
+
+def _accepts_broken(registry):
+    document = json.dumps({"config": {"digest": _DIGEST}, "layers": []})
+    return _ask(registry, "PUT", "/v2/app/manifests/1", document).status == 201
+
+
+def _closed_repositories(registry):
+    before = _ask(registry, "POST", "/v2/app/blobs/uploads/")
+    registry.add_repository("app")
+    return before.status == 404 and _ask(registry, "POST", "/v2/app/blobs/uploads/").status == 202
+
+
+def _first_scope_only(registry):
+    form = "refresh_token=identity-of-tester&scope=repository:a:pull+repository:b:pull"
+    token = json.loads(_ask(registry, "POST", "/token", form).body)["token"]
+    return registry.tokens[token][0] == {("a", "pull")}
+
+
+def _forbidden_for_missing(registry):
+    replies = [_ask(registry, method, "/v2/app/manifests/1").status for method in ("HEAD", "GET")]
+    return replies == [403, 404]
+
+
+def _html_errors(registry):
+    reply = _ask(registry, "GET", "/v2/app/manifests/1")
+    return reply.status == 404 and reply.body.startswith(b"<html>") and reply.headers["Content-Type"] == "text/html"
+
+
+def _immutable_tags(registry):
+    codes = [_ask(registry, "PUT", "/v2/app/manifests/1", body).status for body in (b"{}", b"{}", b'{"a":1}')]
+    return codes == [201, 201, 409]
+
+
+def _lost_port_location(registry):
+    return _session(registry).startswith("http://127.0.0.1/v2/app/blobs/uploads/")
+
+
+def _mount_refused(registry):
+    registry.add_blob("base", _BLOB)
+    return _ask(registry, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status == 405
+
+
+def _no_chunks(registry):
+    return _ask(registry, "PATCH", _session(registry), _BLOB).status == 405
+
+
+def _no_digest_header(registry):
+    registry.add_image("app", "1")
+    return "Docker-Content-Digest" not in _ask(registry, "GET", "/v2/app/manifests/1").headers
+
+
+def _no_head(registry):
+    registry.add_image("app", "1")
+    return _ask(registry, "HEAD", "/v2/app/manifests/1").status == 405
+
+
+def _no_mount(registry):
+    registry.add_blob("base", _BLOB)
+    return _ask(registry, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status == 202
+
+
+def _no_oauth(registry):
+    return _ask(registry, "POST", "/token", "refresh_token=identity-of-tester").status == 404
+
+
+def _no_ranges(registry):
+    registry.add_blob("app", _BLOB)
+    reply = _ask(registry, "GET", f"/v2/app/blobs/{_DIGEST}", Range="bytes=5-")
+    return (reply.status, reply.body) == (200, _BLOB)
+
+
+def _redirect_blobs(registry):
+    registry.add_blob("app", _BLOB)
+    path = f"/v2/app/blobs/{_DIGEST}"
+    location = _ask(registry, "GET", path).headers["Location"]
+    there = _ask(registry, "GET", path, host=registry.storage_host)
+    refused = _ask(registry, "GET", path, host=registry.storage_host, Authorization="Basic eDp5")
+    return location == f"http://{registry.storage_host}{path}" and (there.body, refused.status) == (_BLOB, 400)
+
+
+def _state_in_location(registry):
+    location = _session(registry)
+    without = _ask(registry, "PATCH", location.partition("?")[0], _BLOB)
+    moved = _ask(registry, "PATCH", location, _BLOB).headers["Location"]
+    stale = _ask(registry, "PUT", f"{location}&digest={_DIGEST}")
+    done = _ask(registry, "PUT", f"{moved}&digest={_DIGEST}")
+    return (without.status, stale.status, done.status) == (400, 400, 201)
+
+
+def _upload_elsewhere(registry):
+    location = _session(registry)
+    path = f"{_path(location)}?digest={_DIGEST}"
+    refused = _ask(registry, "PUT", path, _BLOB, host=registry.storage_host, Authorization="Basic eDp5")
+    done = _ask(registry, "PUT", path, _BLOB, host=registry.storage_host)
+    return registry.storage_host in location and (refused.status, done.status) == (400, 201)
+
+
+_SHOWS = {
+    name.removeprefix("_").replace("_", "-"): function
+    for name, function in globals().items()
+    if name.removeprefix("_").replace("_", "-") in QUIRKS
+}
+
+
+def test_every_quirk_has_its_test():
+    assert _SHOWS.keys() == QUIRKS.keys()
+
+
+@pytest.mark.parametrize("quirk", QUIRKS)
+def test_a_quirk_changes_what_the_registry_does(quirk):
+    with FakeRegistry(quirks={quirk}) as registry:
+        assert _SHOWS[quirk](registry)
+    with FakeRegistry() as registry:
+        assert not _SHOWS[quirk](registry)
+
+
+def test_unknown_quirks_and_logins_are_refused():
+    with pytest.raises(ValueError, match="no such quirk: no-mounts; there are accepts-broken, "):
+        FakeRegistry(quirks={"no-mounts"})
+    with pytest.raises(ValueError, match="'digest'"):
+        FakeRegistry(auth="digest")
+
+
+def test_a_registry_that_was_left_is_gone():
+    with FakeRegistry() as registry:
+        connection = http.client.HTTPConnection(registry.host, timeout=5)
+        connection.request("GET", "/v2/")
+        connection.getresponse().read()
+    assert connection.sock.recv(1) == b""
+    connection.close()
+    with pytest.raises(ConnectionRefusedError):
+        _ask(registry, "GET", "/v2/")
