@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.components.registries import Registry
 from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.images import fetch, names
-from tests.support.inside import Inside, Seen, expected, look
+from tests.support.inside import Inside, expected, look
 from tests.support.pushing import destination, fresh, push
 from topcoat.build import ImageOptions, build_image, parse_chown, plan_image
 from topcoat.destinations.base import ImageBuild
@@ -218,7 +217,7 @@ def test_only_what_decides_the_image_decides_its_tag(registry: Registry, busybox
         lambda: (root / "a.py").chmod(0o755),
         lambda: (root / "a.py").write_text("PASS\n"),
         lambda: (root / "b/c").rename(root / "b/d"),
-        lambda: (root / "b/e").mkdir(),
+        (root / "b/e").mkdir,
         lambda: (root / "link").symlink_to("a.py"),
     ):
         change()
@@ -303,7 +302,7 @@ def test_a_file_that_changes_before_it_is_packed_is_read_again(
 def test_a_file_that_never_rests_is_an_error(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     base = pushed(registry, busybox_image)
-    with pytest.raises(WorkspaceChanged, match="a.py changed") as raised:
+    with pytest.raises(WorkspaceChanged, match=r"a\.py changed") as raised:
         build_image(workspace, base.reference, _Meddling(fresh(registry), tmp_path / "w/a.py", 99))
     assert raised.value.hint
 

@@ -94,6 +94,17 @@ def test_a_module_without_counterpart_is_an_import_error_that_says_so(name: str)
     assert "no counterpart in topcoat" in output
 
 
+@pytest.mark.parametrize("name", ["runopts", "macros", "resource", "named_resources"])
+def test_a_module_of_ours_never_takes_the_place_of_the_export_of_its_name(name: str) -> None:
+    run(
+        INSTALL
+        + f"import topcoat.specs\nexport = topcoat.specs.{name}\n"
+        + f"try:\n    import torchx.specs.{name}\nexcept ModuleNotFoundError as error:\n    print(error)\n"
+        + f"assert topcoat.specs.{name} is export\n"
+        + f"from torchx.specs import {name}\nassert {name} is export\n"
+    )
+
+
 def test_an_attribute_without_counterpart_is_an_error_that_says_so() -> None:
     code = "import torchx\ntry:\n    torchx.nope\nexcept AttributeError as error:\n    print(error)\n"
     assert "'nope': it is topcoat, imported as torchx" in run(INSTALL + code)

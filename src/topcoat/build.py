@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from topcoat.destinations.base import Base, Delivered, ImageBuild, ImageDestination, context_of
-from topcoat.errors import UsageError, WorkspaceChanged
+from topcoat.destinations.base import Base, Delivered, ImageBuild, ImageDestination
+from topcoat.destinations.deliveries import context_of, until_settled
+from topcoat.errors import UsageError
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.patch import Changes
 from topcoat.pack.layer import Compression, PackOptions, default_parents
@@ -18,11 +19,8 @@ from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, Mtimes, Scan, ScanOptions, scan
 from topcoat.specs.workspace import Workspace
 
-T = TypeVar("T")
-
 # Part of every tag: it changes when the same inputs give another image.
 _FORMAT = 1
-_TRIES = 3
 
 
 class ImageOptions(NamedTuple):
@@ -73,20 +71,6 @@ def build_image(
         return destination.deliver(build, context_of(workspace))
 
     return until_settled(attempt)
-
-
-def until_settled(attempt: Callable[[], T]) -> T:
-    """Return what *attempt* returns, started over where a file changes under its hands, three times at most.
-
-    Raises:
-        WorkspaceChanged: the last time too.
-    """
-    for _ in range(_TRIES - 1):
-        try:
-            return attempt()
-        except WorkspaceChanged:
-            continue
-    return attempt()
 
 
 def plan_image(

@@ -72,12 +72,22 @@ class _Finder:
             return None
         ours = _RENAMED.get(fullname, f"topcoat{fullname.removeprefix('torchx')}")
         known = fullname.split(".")[1] in _PACKAGES and importlib.util.find_spec(ours) is not None
-        if not known:
+        if not known or _hides_an_export(ours):
             # Left to the other finders, a file of ours could be loaded a second time under this name.
             raise ModuleNotFoundError(
                 f"{fullname} has no counterpart in topcoat, which is imported as torchx here", name=fullname
             )
         return ModuleSpec(fullname, _AliasLoader(ours))
+
+
+def _hides_an_export(ours: str) -> bool:
+    """Tell whether the module *ours* has the name of something else in its package, like ``topcoat.specs.runopts``.
+
+    To import it under another name would put it in that one's place. TorchX has no such modules.
+    """
+    package, _, name = ours.rpartition(".")
+    export = getattr(sys.modules.get(package), name, None)
+    return export is not None and not isinstance(export, ModuleType)
 
 
 class _AliasLoader(Loader):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from topcoat.errors import StateError
@@ -44,7 +43,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         StateError: the file cannot be written.
     """
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # tempfile is a module too many for the start of every command; eight random bytes do not collide either.
+        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         try:
             with os.fdopen(handle, "wb") as out:
                 out.write(data)

@@ -26,19 +26,23 @@ def _jobs(home: Path) -> set[str]:
     "words",
     [
         ("ls",),
-        ("build", "--image", "127.0.0.1:1/base", "--image-repo", "127.0.0.1:1/app"),
+        ("build", "--image", "HOST/base:1", "--image-repo", "HOST/app"),
         ("run", "--", "true"),
         ("run", "--dryrun", "--", "true"),
     ],
 )
-def test_no_such_workspace(topcoat: Cli, workspace: Path, home: Path, words: tuple[str, ...]) -> None:
+def test_no_such_workspace(
+    topcoat: Cli, workspace: Path, home: Path, fake_registry: FakeRegistry, words: tuple[str, ...]
+) -> None:
     before = _files(workspace)
+    words = tuple(word.replace("HOST", fake_registry.host) for word in words)
     done = topcoat(words[0], "--workspace", "no/such", *words[1:])
     assert (done.code, done.out) == (1, "")
     assert done.error[0] == f"workspace {workspace}/no/such does not exist"
     assert "--workspace" in done.error[1]
     assert _files(workspace) == before
     assert _jobs(home) == set()
+    assert list(fake_registry.repositories) == ["base"]
 
 
 @pytest.mark.parametrize("words", [("ls",), ("run", "--", "true")])
@@ -79,7 +83,11 @@ def test_a_program_that_is_not_there(topcoat: Cli, workspace: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("build", "--image", "base:1"), ("run", "-s", "local_docker", "--image", "base:1", "--", "true"), ("list", "-s", "local_docker")],
+    [
+        ("build", "--image", "base:1"),
+        ("run", "-s", "local_docker", "--image", "base:1", "--", "true"),
+        ("list", "-s", "local_docker"),
+    ],
 )
 def test_no_daemon(
     topcoat: Cli, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]

@@ -46,7 +46,9 @@ def _in_bash(script: Path, line: str) -> list[str]:
 
 def _in_fish(script: Path, line: str) -> list[str]:
     program = f"source {script}; complete -C '{line}'"
-    done = subprocess.run(["fish", "--no-config", "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
     assert done.stderr == ""
     return [found.split("\t")[0] for found in done.stdout.splitlines()]
 
@@ -100,7 +102,7 @@ class _Zsh:
             os.environ.update(TERM="dumb", COLUMNS="200")
             os.execlp("zsh", "zsh", "-f", "-i")
         settings = "unsetopt zle_bracketed_paste; setopt no_beep; PS1=''; autoload -U compinit; compinit -D"
-        # A key that shows the line as the editor has it, for what a terminal gets is how to change what it showed before.
+        # A key that shows the line as the editor has it; what a terminal gets is only how to change what it shows.
         key = "show() { print -r -- \"<$BUFFER>\"; }; zle -N show; bindkey '^X' show"
         os.write(self._terminal, f"{settings}; {key}; source {script}; print rea''dy\n".encode())
         self._read_until(b"ready")

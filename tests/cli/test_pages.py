@@ -9,7 +9,9 @@ def test_a_page_is_what_the_parser_says() -> None:
     assert Flag(("--since",), "TIME", (), "", "from then on: 10m (ago; s, m, h or d), or 2030-01-31T12:00", False) in (
         log.flags
     )
-    assert [flag.choices for flag in log.flags if flag.spellings == ("--streams",)] == [("stdout", "stderr", "combined")]
+    assert [flag.choices for flag in log.flags if flag.spellings == ("--streams",)] == [
+        ("stdout", "stderr", "combined")
+    ]
     assert log.aliases == (("-t", "-f"), ("--tail", "-f"))
     assert log.examples[0].startswith("topcoat log local://")
 

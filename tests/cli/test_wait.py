@@ -9,8 +9,8 @@ from typing import IO, Any
 import pytest
 
 from tests.cli.conftest import Cli, environment
-from topcoat.cli.wait import failure
-from topcoat.errors import AppFailed
+from topcoat.cli.wait import failure, wait_for
+from topcoat.errors import AppFailed, UnknownApp
 from topcoat.runner import get_runner
 from topcoat.specs import AppState, AppStatus
 
@@ -33,7 +33,8 @@ def _until(stream: IO[str] | None, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda value: str(value)
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
 @pytest.mark.parametrize("replicas", ["1", "2"])
 @pytest.mark.usefixtures("workspace")
@@ -74,6 +75,53 @@ def test_a_failure_says_who_failed_how_and_where_its_logs_are(workspace: Path, c
     command, _, logs = hint.strip().partition("; its logs are in ")
     assert command == f"topcoat log {handle}"
     assert sorted(path.name for path in Path(logs).iterdir()) == ["job"]
+
+
+class _Interrupted:
+    """A runner whose job goes on until somebody presses ^C, and then until it is asked for *polls* times."""
+
+    def __init__(self, polls: int = 0) -> None:
+        self.polls = polls
+        self.cancelled: list[str] = []
+
+    def wait(self, handle: str, wait_interval: float) -> AppStatus:
+        raise KeyboardInterrupt
+
+    def cancel(self, handle: str) -> None:
+        self.cancelled.append(handle)
+
+    def status(self, handle: str) -> AppStatus | None:
+        self.polls -= 1
+        if self.polls == 1:
+            raise KeyboardInterrupt
+        return AppStatus(AppState.RUNNING) if self.polls > 0 else None
+
+
+def test_a_job_elsewhere_goes_on_when_waiting_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    runner: Any = _Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(runner, "x:///a", logs=False, cancel=False)
+    assert runner.cancelled == []
+    assert capsys.readouterr() == ("", "topcoat: x:///a goes on; end it with: topcoat cancel x:///a\n")
+
+
+@pytest.mark.parametrize("polls", [0, 3])
+def test_a_second_interrupt_does_not_wait_for_the_end(polls: int) -> None:
+    runner: Any = _Interrupted(polls)
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(runner, "x:///a", logs=False, cancel=True)
+    assert runner.cancelled == ["x:///a"]
+    assert runner.polls == (1 if polls else -1)
+
+
+def test_a_job_that_vanishes_is_an_error() -> None:
+    class Gone:
+        def wait(self, handle: str, wait_interval: float) -> None:
+            return None
+
+    runner: Any = Gone()
+    with pytest.raises(UnknownApp):
+        wait_for(runner, "x:///a", logs=False, cancel=True)
 
 
 @pytest.mark.parametrize(

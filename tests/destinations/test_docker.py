@@ -18,7 +18,8 @@ from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.inside import expected, look
 from topcoat.build import ImageOptions, build_image, plan_image
-from topcoat.destinations.base import Delivered, context_of
+from topcoat.destinations.base import Delivered
+from topcoat.destinations.deliveries import context_of
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, WorkspaceChanged
 from topcoat.registry.clients import Clients
@@ -218,7 +219,7 @@ def test_a_file_that_changes_after_the_plan_is_no_trouble_of_the_engine(
     planned = plan_image(workspace, base, there)
     changed = tmp_path / "w/d2/f7.txt"
     changed.unlink() if delete else changed.write_text("changed")
-    with pytest.raises(WorkspaceChanged, match="f7.txt"):
+    with pytest.raises(WorkspaceChanged, match=r"f7\.txt"):
         there.deliver(planned, context_of(workspace))
     assert not engine.has(there.image_name(planned.tag))
     assert _inside(engine, _deliver(client, workspace, base).image) == _wanted(workspace)
@@ -286,15 +287,11 @@ class TestPushImage:
         assert registry.request("HEAD", f"/v2/{repository}/manifests/t1").status in (200, 404)
         assert "t1" in registry.request("GET", f"/v2/{repository}/tags/list").json()["tags"]
 
-    def test_an_image_that_is_not_there_is_an_error(
-        self, client: docker.DockerClient, registry: Registry
-    ) -> None:
-        with pytest.raises(DaemonError, match="no such image|No such image|not found|not known"):
+    def test_an_image_that_is_not_there_is_an_error(self, client: docker.DockerClient, registry: Registry) -> None:
+        with pytest.raises(DaemonError, match=r"(?i)no such image|not found|not known"):
             push_image(client, f"sha256:{'b' * 64}", f"{registry.host}/{registry.unique()}", "t1")
 
-    def test_a_registry_that_is_down_is_an_error(
-        self, client: docker.DockerClient, base: str
-    ) -> None:
+    def test_a_registry_that_is_down_is_an_error(self, client: docker.DockerClient, base: str) -> None:
         with pytest.raises(DaemonError, match="cannot push") as raised:
             push_image(client, base, "127.0.0.1:1/app", "t1")
         assert raised.value.hint

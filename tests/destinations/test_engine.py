@@ -14,7 +14,7 @@ from topcoat.destinations.engine import connect, engine_error, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
 
-def _server(monkeypatch: pytest.MonkeyPatch) -> str:
+def _server() -> str:
     client = connect()
     try:
         return str(client.info()["DockerRootDir"])
@@ -26,7 +26,7 @@ def test_docker_host_names_the_engine(docker20: Docker, docker_today: Docker, mo
     found = []
     for engine in (docker20, docker_today):
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-        found.append(_server(monkeypatch))
+        found.append(_server())
     assert found[0] != found[1]
 
 
@@ -40,13 +40,13 @@ def test_the_current_docker_context_names_the_engine(
     roots = {}
     for engine in (docker20, docker_today):
         command_line("context", "use", engine.name)
-        roots[engine.name] = _server(monkeypatch)
+        roots[engine.name] = _server()
     assert len(set(roots.values())) == 2
 
     monkeypatch.setenv("DOCKER_CONTEXT", "docker20")
-    assert _server(monkeypatch) == roots["docker20"]
+    assert _server() == roots["docker20"]
     monkeypatch.setenv("DOCKER_HOST", docker_today.host)
-    assert _server(monkeypatch) == roots["docker_today"]
+    assert _server() == roots["docker_today"]
 
 
 def test_an_unknown_context_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,13 +87,15 @@ def test_the_docker_package_is_optional(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_errors_of_ours_pass_through() -> None:
-    with pytest.raises(DaemonError, match="^mine$"), engine_errors("doing something"):
+    with pytest.raises(DaemonError, match=r"^mine$"), engine_errors("doing something"):
         raise DaemonError("mine")
 
 
 def test_what_the_engine_says_is_kept() -> None:
     from docker.errors import APIError
+    from requests import Response
 
-    error = engine_error("loading x", APIError("500 Server Error", explanation="no space left on device"))
+    said = APIError("500 Server Error", response=Response(), explanation="no space left on device")
+    error = engine_error("loading x", said)
     assert str(error) == "loading x: no space left on device"
     assert type(error) is DaemonError

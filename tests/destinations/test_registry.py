@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from tests.support.bases import pushed
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, fresh, push
-from topcoat.build import ImageOptions, build_image, plan_image
-from topcoat.destinations.base import Delivered, context_of, last_delivery
+from topcoat.build import plan_image
+from topcoat.destinations.base import Delivered
+from topcoat.destinations.deliveries import context_of
 from topcoat.errors import (
     AuthenticationFailed,
     ImageNotFound,
@@ -594,9 +595,7 @@ def test_any_history_leaves_the_image_that_the_workspace_is(
     """Random edits, with state and blobs lost at random: the newest image always is the workspace."""
     chance = random.Random(seed)
     root = tmp_path / "w"
-    workspace = workspaces.write(
-        root, {f"d{number % 5}/f{number}": chance.randbytes(40_000) for number in range(120)}
-    )
+    workspace = workspaces.write(root, {f"d{number % 5}/f{number}": chance.randbytes(40_000) for number in range(120)})
     with FakeRegistry() as fake:
         base = _fake_base(fake)
         for step in range(10):

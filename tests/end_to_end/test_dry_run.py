@@ -15,7 +15,7 @@ from tests.end_to_end.remote import RemoteScheduler, role, runner
 from tests.end_to_end.servers import Server
 from tests.support.images import stacked
 from tests.support.workspaces import write
-from topcoat.errors import UsageError, WorkspaceChanged
+from topcoat.errors import InvalidRunConfigException, UsageError, WorkspaceChanged
 from topcoat.runner import Runner, get_runner
 from topcoat.specs import AppDef, CfgVal, Role, Workspace
 from topcoat.workspace import WorkspaceMixin
@@ -150,6 +150,20 @@ def test_a_dry_run_for_the_engine_loads_nothing(
         assert status.state.name == "FAILED"
         assert list(run.log_lines(handle, "r")) == ["print('one')\n"]
         run.delete(handle)
+
+
+def test_an_image_for_elsewhere_needs_a_repository_before_anything_is_built(
+    docker20: Docker, busybox_image: Image, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker20.use(monkeypatch)
+    base = busybox_image.load(docker20, "dry-run-base:1", config={"WorkingDir": "/app"})
+    before = sorted(docker20.run("images", "-aq").split())
+    run, scheduler = runner()
+    with run, pytest.raises(InvalidRunConfigException, match="image of role r has to be pushed") as caught:
+        run.run(AppDef("app", [role("r", base, workspace)]), "remote")
+    assert caught.value.hint == "-cfg image_repo=REGISTRY/REPOSITORY"
+    assert scheduler.submitted == []
+    assert sorted(docker20.run("images", "-aq").split()) == before
 
 
 def test_workspace_replaces_that_of_the_first_role_alone(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.components.daemons import Docker
+from tests.components.images import Image
 from tests.end_to_end.remote import RemoteScheduler, role, runner
 from tests.end_to_end.servers import Server
 from tests.support.images import stacked
 from tests.support.workspaces import write
+from topcoat.runner import get_runner
 from topcoat.specs import AppDef, Workspace
 from topcoat.workspace import pin_workspace_images
 
@@ -151,6 +155,23 @@ class Roles:
             assert image is not None
             assert image.startswith("sha256:")
             assert run.build_workspace(role("a", base), "remote", {"image_repo": repo}) is None
+
+
+def test_images_that_were_built_ahead_for_the_engine_run_without_their_workspace(
+    docker20: Docker, busybox_image: Image, first: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker20.use(monkeypatch)
+    base = busybox_image.load(docker20, "roles-base:1", config={"WorkingDir": "/app"})
+    app = AppDef("pinned", [role("r", base, first, "cat train.py")])
+    with get_runner("s") as run:
+        built = run.build_workspace(app, "local_docker")
+        assert built == {(base, first): docker20.run("inspect", "--format", "{{.Id}}", built[base, first])}
+        shutil.rmtree(next(iter(first.projects)))
+        pin_workspace_images(app, built)
+        handle = run.run(app, "local_docker")
+        run.wait(handle)
+        assert list(run.log_lines(handle, "r")) == ["print('train')\n"]
+        run.delete(handle)
 
 
 class TestInMemory(Roles):

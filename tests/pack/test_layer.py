@@ -291,7 +291,11 @@ def test_a_full_disk_is_a_state_error_that_says_what_to_do(
 ) -> None:
     build_tree(tmp_path, {"m": os.urandom(size)})
     scanned = look(tmp_path)
-    monkeypatch.setattr(module, "_spool", lambda weight: Path("/dev/full").open("w+b"))
+
+    def full_disk(weight: int) -> BinaryIO:
+        return Path("/dev/full").open("w+b")
+
+    monkeypatch.setattr(module, "_spool", full_disk)
     with pytest.raises(StateError, match="No space left on device") as caught:
         pack(one_chunk(scanned), scanned, PLAIN)
     assert "XDG_CACHE_HOME" in str(caught.value.hint)

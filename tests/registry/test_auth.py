@@ -143,6 +143,8 @@ def test_a_mount_asks_for_both_repositories_the_target_first(home):
         assert client.mount("app", _DESCRIPTOR.digest, "base") is None
         (token,) = _tokens(registry)
         assert token.path.endswith("&scope=repository%3Aapp%3Apull%2Cpush&scope=repository%3Abase%3Apull")
+        assert client.has_blob("base", _DESCRIPTOR.digest)
+        assert len(_tokens(registry)) == 1
 
 
 def test_a_token_service_that_grants_the_first_scope_only_still_lets_us_push(home):
@@ -200,6 +202,15 @@ def test_a_wrong_password_is_refused_by_name_and_not_shown(home, auth):
         assert "wr0ng-pw" not in f"{caught.value} {caught.value.hint} {caught.value.request}"
         assert caught.value.hint == f"docker login {registry.host}"
         assert len(registry.requests) <= 3
+
+
+def test_a_password_that_was_refused_is_not_sent_twice_for_one_request(home):
+    with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "tester", "wr0ng-pw")
+        for count in (2, 3):
+            with pytest.raises(AuthenticationFailed):
+                client.start_upload("app")
+            assert len(registry.requests) == count
 
 
 def test_a_missing_login_is_said_to_be_missing(home):

@@ -98,6 +98,7 @@ def test_the_answer_to_a_body_that_is_refused_early_is_read(pool_of):
         response = pool.exchange(_request(host, "PUT", Body(b"x" * (64 << 20))))
         assert response.status == 413
         assert response.read_all(9) == b"big"
+        assert pool._idle == []
         assert pool.exchange(_request(host)).read_all(9) == b"next"
 
 

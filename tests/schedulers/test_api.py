@@ -124,7 +124,15 @@ def test_a_mixin_wins_over_the_refusal() -> None:
     assert scheduler.plan_workspaces(app(workspace=Workspace({"/code": ""})).roles, {}) is None
 
 
+def test_the_roles_own_workspaces_are_built_too() -> None:
+    two = AppDef("x", [Role("a", "i", entrypoint="e"), Role("b", "i", entrypoint="e", workspace=Workspace({"/b": ""}))])
+    WithOverlay("s").submit(two, {})
+    assert (two.roles[0].env, two.roles[1].env) == ({}, {"BUILT": "/b in None"})
+
+
 def test_submitting_a_workspace_to_a_scheduler_without_a_mixin_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot use a workspace"):
+        FakeScheduler("s").submit(app(workspace=Workspace({"/code": ""})), {})
     with pytest.raises(UsageError, match="cannot use a workspace"):
         FakeScheduler("s").submit(app(), {}, workspace=Workspace({"/code": ""}))
 

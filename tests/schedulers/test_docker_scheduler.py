@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, UsageError
+from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, MissingDependency, UsageError
 from topcoat.runner import Runner
 from topcoat.schedulers import docker_containers, docker_request
 from topcoat.schedulers.api import DescribeAppResponse, Stream
@@ -292,6 +293,16 @@ def test_the_engine_is_the_one_that_docker_would_use(
     assert [app.app_id for app in scheduler.list()] == [app_id]
     scheduler.close()
     scheduler.close()
+
+
+def test_without_the_docker_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    scheduler = create_scheduler("s")
+    info = scheduler.submit_dryrun(AppDef("x", [shell("true")]), {})
+    for ask in (scheduler.list, lambda: scheduler.describe("x"), lambda: scheduler.schedule(info)):
+        with pytest.raises(MissingDependency) as caught:
+            ask()
+        assert caught.value.hint == "pip install 'topcoat[docker]'"
 
 
 def test_times_of_engines_are_understood() -> None:

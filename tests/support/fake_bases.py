@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Mapping
 
@@ -34,24 +34,4 @@ def add_base(registry: FakeRegistry, repository: str = "base", *, working_dir: s
 
 
 def _rootfs(blob: bytes) -> dict[str, object]:
-    import hashlib
-
     return {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(gzip.decompress(blob)).hexdigest()]}
-
-
-def uploads(registry: FakeRegistry, *, since: int = 0) -> int:
-    """Return how many blobs were sent into *registry* after its first *since* requests; mounts do not count."""
-    return sum(1 for one in registry.requests[since:] if one.method == "PUT" and "/uploads/" in one.path)
-
-
-def manifests(registry: FakeRegistry, *, since: int = 0) -> int:
-    """Return how many manifests were sent into *registry* after its first *since* requests."""
-    return sum(1 for one in registry.requests[since:] if one.method == "PUT" and "/manifests/" in one.path)
-
-
-def environment(registry: FakeRegistry, image: str) -> list[str]:
-    """Return the environment that the config of ``host/repository:tag`` states."""
-    repository, _, tag = image.partition("/")[2].rpartition(":")
-    manifest = json.loads(registry.repositories[repository].manifests[registry.repositories[repository].tags[tag]][1])
-    stated: list[str] = json.loads(registry.blobs[manifest["config"]["digest"]])["config"]["Env"]
-    return stated

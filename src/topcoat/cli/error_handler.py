@@ -67,7 +67,7 @@ class ErrorHandler:
 
 
 def _flush(code: int) -> int:
-    """Write what is left of the result while a failure can still be told, and return the exit code: *code* if it is one."""
+    """Write what is left of the result while a failure can still be told; return *code*, or that of the failure."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

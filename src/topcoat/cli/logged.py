@@ -1,4 +1,4 @@
-"""Show the warnings that topcoat's modules log. Importing this imports logging; what need not is said by ``notices``."""
+"""Show the warnings that topcoat's modules log. This imports logging; for commands in a hurry there is ``notices``."""
 
 from __future__ import annotations
 

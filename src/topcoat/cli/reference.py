@@ -10,8 +10,8 @@ _HEAD = """\
 
 This page is generated from the commands themselves: `python -m topcoat.cli.reference > docs/cli.md`.
 
-`topcoat COMMAND [flags] [arguments]`. Results go to stdout, and nothing else does; words and progress go to stderr. With
-`--json` the result is one JSON object.
+`topcoat COMMAND [flags] [arguments]`. Results go to stdout, and nothing else does; words and progress go to stderr.
+With `--json` the result is one JSON object.
 
 | exit code | meaning |
 | --- | --- |

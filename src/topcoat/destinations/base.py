@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -16,8 +13,6 @@ from topcoat.pack.layer import Compression, Packed, PackOptions, pack
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import Piece
 from topcoat.scan.scanner import Scan
-from topcoat.specs.workspace import Workspace
-from topcoat.state import cache_dir, write_atomic
 
 
 class Base(NamedTuple):
@@ -137,50 +132,5 @@ class ImageDestination(Protocol):
     def deliver(self, build: ImageBuild, context: str) -> Delivered:
         """Bring the image there; nothing is sent that is there already.
 
-        *context* names what is being worked on (see `context_of`): deliveries of one context build on each other.
+        *context* names what is being worked on (see `deliveries`): deliveries of one context build on each other.
         """
-
-
-def context_of(workspace: Workspace) -> str:
-    """Name *workspace* by its absolute paths, so that two directories never share a context."""
-    projects = [
-        (source if "://" in source else os.path.abspath(source), target) for source, target in workspace.resolved()
-    ]
-    return ";".join([f"{source}:{target}" if target else source for source, target in projects])
-
-
-class Delivery(NamedTuple):
-    """What a destination remembers of the last image it received in a context.
-
-    Attributes:
-        tag: the image's tag.
-        chunks: keys of its chunks, bottom first, without the hot layer.
-        blobs: digests of everything its manifest refers to, or the diff ids of its layers in a daemon.
-    """
-
-    tag: str
-    chunks: tuple[str, ...]
-    blobs: tuple[str, ...]
-
-
-def last_delivery(*context: str) -> Delivery | None:
-    """Recall the last delivery in *context*; None where there was none."""
-    try:
-        found = json.loads((cache_dir("deliveries") / _file_name(context)).read_bytes())
-        return Delivery(found["tag"], tuple(found["chunks"]), tuple(found["blobs"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def note_delivery(delivery: Delivery, *context: str) -> None:
-    """Remember *delivery* as the last one in *context*.
-
-    Raises:
-        StateError: the note cannot be written.
-    """
-    note: Mapping[str, object] = delivery._asdict()
-    write_atomic(cache_dir("deliveries") / _file_name(context), json.dumps(note).encode())
-
-
-def _file_name(context: tuple[str, ...]) -> str:
-    return hashlib.sha256("\0".join(context).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -26,12 +26,12 @@ def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
     Raises:
         WorkspaceChanged: the file is no longer what *entry* says.
     """
-    tree, name = scan.origin(entry)
+    tree, _ = scan.origin(entry)
     if sys.platform != "linux" or not isinstance(tree, LocalTree) or not entry.size:
         return False
     import fcntl
 
-    with tree.open(name) as source:
+    with scan.open(entry) as source:
         st = os.fstat(source.fileno())
         devices = st.st_dev, os.stat(os.path.dirname(path)).st_dev
         if devices in _cannot:

@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery, note_delivery
+from topcoat.destinations.base import Base, Delivered, ImageBuild
 from topcoat.destinations.bases import BaseLookup
+from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
 from topcoat.destinations.engine import connect, engine_errors
 from topcoat.errors import DaemonError, ImageNotFound, TopcoatError
 from topcoat.oci.config import ImageConfig
@@ -181,10 +182,11 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
         client.api.tag(image, repository, tag, force=True)
         for line in client.api.push(repository, tag, stream=True, decode=True):
             if line.get("error"):
-                raise DaemonError(
-                    f"the container engine cannot push {name}: {line['error']}",
-                    hint=f"docker login {repository.partition('/')[0]}, if it is not allowed",
-                )
+                hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
+                if "content digest" in line["error"]:
+                    # The containerd store does not keep a base's layers as they were pulled for what we loaded.
+                    hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
+                raise DaemonError(f"the container engine cannot push {name}: {line['error']}", hint=hint)
 
 
 class _Archive:

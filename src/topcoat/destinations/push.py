@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
-from topcoat.destinations.base import Delivered, Delivery, ImageBuild, note_delivery
+from topcoat.destinations.base import Delivered, ImageBuild
+from topcoat.destinations.deliveries import Delivery, note_delivery
 from topcoat.destinations.sessions import Sessions
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from topcoat.destinations.base import Base, Delivered, Delivery, ImageBuild, last_delivery
+from topcoat.destinations.base import Base, Delivered, ImageBuild
 from topcoat.destinations.bases import BaseLookup
+from topcoat.destinations.deliveries import Delivery, last_delivery
 from topcoat.destinations.push import Push
 from topcoat.destinations.sessions import Sessions
 from topcoat.errors import RegistryError, TopcoatError

@@ -73,7 +73,9 @@ def plan_pieces(
     for chunk in chunks:
         key = chunk.key(identity, times=options.times)
         pieces.append(Piece(key, chunk, memory.layer(key)))
-    fresh = [piece for piece in pieces if piece.layer is None]
+    # What was packed for another destination still has to travel to this one.
+    held = frozenset(anchor)
+    fresh = [piece for piece in pieces if piece.key not in held]
     if not fresh or not anchor or room < 2:
         return pieces
     known = {piece.key for piece in pieces}
@@ -186,4 +188,5 @@ def _groups(
                 if entry.kind != "file" or before.kind != "file":
                     ruined.add(root)
                 group.delta.append(entry)
-    return [group for root, group in groups.items() if root not in ruined]
+    # New files that fill a chunk of their own spare no layer: they are better off as that chunk.
+    return [group for root, group in groups.items() if root not in ruined and group.stale]

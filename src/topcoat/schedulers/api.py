@@ -105,14 +105,14 @@ class Scheduler(abc.ABC, Generic[T]):
         """Let go of connections and files; jobs go on. May be called more than once."""
 
     def submit(self, app: AppDef, cfg: T, workspace: str | Workspace | None = None) -> str:
-        """Submit *app* at once and return its id. ``Runner.run`` is what to use outside of tests.
+        """Build the workspaces of *app*, submit it, and return its id. Outside of tests, use ``Runner.run``.
 
-        *workspace* becomes the first role's, and is built. *app* is changed in place.
+        *workspace* becomes the first role's. *app* is changed in place.
         """
-        resolved = self.complete_cfg(app, self.run_opts().resolve(cfg))
         if workspace:
             app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
-            resolved = self.complete_cfg(app, resolved)
+        resolved = self.complete_cfg(app, self.run_opts().resolve(cfg))
+        if any(role.workspace for role in app.roles):
             self.build_workspaces(app.roles, resolved)
         return self.schedule(self.submit_dryrun(app, cast(T, resolved)))
 

@@ -120,8 +120,9 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         return job.app_id
 
     def _containers(self, *labels: str) -> list[Container]:
+        client = self._docker_client
         with engine_errors("listing containers"):
-            return self._docker_client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
+            return client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Return what the containers of an application say."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -76,8 +75,10 @@ class WorkspaceMixin(ABC, Generic[T]):
         if not role.workspace:
             return
         if role.workspace.is_unmapped_single_project():
-            self.build_workspace_and_update_role(role, str(role.workspace), cfg)
+            self.build_workspace_and_update_role(role, role.workspace.resolved()[0].source, cfg)
             return
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="topcoat-workspace-") as merged:
             role.workspace.merge_into(merged)
             self.build_workspace_and_update_role(role, merged, cfg)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from topcoat.destinations.base import context_of
+from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
 from topcoat.errors import InvalidRunConfigException
 from topcoat.notices import notice
@@ -59,18 +59,14 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
         directory = str(build_cache.get((DirWorkspaceMixin, role.name), job_dir))
         key = (DirWorkspaceMixin, directory, role.workspace)
         if key not in build_cache:
-            plan = _plan(role.workspace, directory, cfg)
-            plan.carry_out()
-            build_cache[key] = plan
+            build_cache[key] = _copied(role.workspace, directory, cfg)
         _update(role, cast(DirPlan, build_cache[key]), cfg)
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Copy the directory *workspace* into ``job_dir`` and make that the role's image."""
         job_dir = cfg.get("job_dir")
         if job_dir:
-            plan = _plan(Workspace({workspace: ""}), str(job_dir), cfg)
-            plan.carry_out()
-            _update(role, plan, cfg)
+            _update(role, _copied(Workspace({workspace: ""}), str(job_dir), cfg), cfg)
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> DirPlans | None:
         """Name the directories that the roles will run in; nothing is copied."""
@@ -116,9 +112,12 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
     def _copy(self, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:
         import tempfile
 
-        directory = os.path.join(tempfile.mkdtemp(prefix="topcoat-"), "workspace")
-        _plan(workspace, directory, cfg).carry_out()
-        return directory
+        parent = tempfile.mkdtemp(prefix="topcoat-")
+        try:
+            return _copied(workspace, os.path.join(parent, "workspace"), cfg).destination.path
+        except BaseException:
+            os.rmdir(parent)
+            raise
 
 
 class DirPlan(NamedTuple):
@@ -163,6 +162,17 @@ def _plan(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> Di
     for warning in scanned.warnings:
         notice(warning)
     return DirPlan(scanned, destination, context_of(workspace))
+
+
+def _copied(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> DirPlan:
+    """Plan a directory and fill it at once."""
+
+    def attempt() -> DirPlan:
+        plan = _plan(workspace, directory, cfg)
+        plan.carry_out()
+        return plan
+
+    return until_settled(attempt)
 
 
 def _update(role: Role, plan: DirPlan, cfg: Mapping[str, CfgVal]) -> None:

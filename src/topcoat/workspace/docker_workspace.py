@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from topcoat.build import plan_image, until_settled
-from topcoat.destinations.base import context_of
+from topcoat.build import plan_image
+from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import InvalidRunConfigException
@@ -60,6 +60,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         self._client_was_given = docker_client is not None
         self._clients: Clients | None = None
         self._prepared: dict[str, PatchPlan] = {}
+        self._planned_for_engine: set[str] = set()
 
     @property
     def _docker_client(self) -> DockerClient:
@@ -105,6 +106,8 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         """
         images: dict[str, tuple[str, str]] = {}
         for role in app.roles:
+            if role.image in self._planned_for_engine:
+                _required(None, role)
             if not role.image.startswith("sha256:"):
                 continue
             repository = _required(image_repository(cfg), role)
@@ -143,6 +146,8 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             if key not in plans:
                 plans[key] = self._plan(role.image, role.workspace, cfg)
             set_image(role, plans[key].image)
+        if image_repository(cfg) is None:
+            self._planned_for_engine.update(plan.image for plan in plans.values())
         return ImagePlans(list(plans.values()))
 
     def _plan(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> PatchPlan | DockerfilePlan:

@@ -30,7 +30,11 @@ def merge(workspace: Workspace, outdir: str | Path) -> None:
             there = os.path.lexists(path)
             directory = os.path.isdir(path) and not os.path.islink(path)
             if directory if entry.kind != "dir" else there and not directory:
-                raise DestinationError(f"{path} is in the way of the workspace's {entry.kind}")
+                what = "directory" if entry.kind == "dir" else entry.kind
+                raise DestinationError(
+                    f"{path} is in the way of a {what} of the workspace",
+                    hint="remove it, or merge into an empty directory",
+                )
             if entry.kind == "dir":
                 if not directory:
                     os.mkdir(path, entry.mode)

@@ -18,9 +18,7 @@ def _config(registry: FakeRegistry, reference: str) -> dict[str, object]:
     return config
 
 
-def test_the_reference_of_what_was_pushed_is_printed(
-    cli: Cli, workspace: Path, fake_registry: FakeRegistry
-) -> None:
+def test_the_reference_of_what_was_pushed_is_printed(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
     host = fake_registry.host
     done = cli("build", "--image", f"{host}/base:1", "--image-repo", f"{host}/app")
     assert (done.code, done.err) == (0, "")
@@ -82,9 +80,7 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path, fake_regi
         (("--image", "X Y", "--image-repo", "127.0.0.1:1/app"), "'X Y' is ", ""),
     ],
 )
-def test_wrong_usage_is_exit_code_2(
-    cli: Cli, workspace: Path, words: tuple[str, ...], message: str, hint: str
-) -> None:
+def test_wrong_usage_is_exit_code_2(cli: Cli, workspace: Path, words: tuple[str, ...], message: str, hint: str) -> None:
     done = cli("build", *words)
     assert (done.code, done.out) == (2, "")
     assert done.error[0].startswith(message)

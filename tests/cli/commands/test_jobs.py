@@ -1,4 +1,4 @@
-"""``status``, ``log``, ``cancel``, ``delete``, ``list``, ``describe``: what can be asked about a job, from any shell."""
+"""``status``, ``log``, ``cancel``, ``delete``, ``list`` and ``describe`` ask about jobs, from any shell."""
 
 from __future__ import annotations
 

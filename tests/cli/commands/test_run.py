@@ -135,7 +135,16 @@ def test_a_scheduler_that_takes_no_workspace_refuses_one(cli: Cli, workspace: Pa
 
 
 def test_torchx_spellings_of_flags_work(cli: Cli, workspace: Path) -> None:
-    words = ("--scheduler", "local", "--scheduler_args", "prepend_cwd=True", "--buck-target", ".", "--parent_run_id", "p1")
+    words = (
+        "--scheduler",
+        "local",
+        "--scheduler_args",
+        "prepend_cwd=True",
+        "--buck-target",
+        ".",
+        "--parent_run_id",
+        "p1",
+    )
     done = cli("run", *words, "--", "sh", "-c", "echo $TORCHX_PARENT_RUN_ID")
     assert done.err.splitlines()[-1] == "p1"
 
@@ -170,8 +179,15 @@ def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> Non
         (("-s", "locl", "--", "true"), "there is no scheduler 'locl'", "did you mean local"),
         (("utils.ech",), "there is no component 'utils.ech'", "did you mean utils.echo"),
         (("utils.echo", "--mgs", "x"), "the component echo", "did you mean --msg"),
+        (("utils.echo", "--dryrun"), "the component echo", "as a flag of topcoat run, --dryrun goes before utils.echo"),
+        (("utils.echo", "-s", "x"), "the component echo", "as a flag of topcoat run, -s goes before utils.echo"),
+        (("true",), "there is no component 'true'", "to run it as a command: topcoat run -- true ..."),
         (("no.py:job",), "cannot read the component file no.py", "components are named"),
-        (("--cpu", "2", "utils.echo"), "--cpu describes the role of a command after --", "topcoat run utils.echo --help"),
+        (
+            ("--cpu", "2", "utils.echo"),
+            "--cpu describes the role of a command after --",
+            "topcoat run utils.echo --help",
+        ),
         (("-cfg", "log_dirr=x", "--", "true"), "unknown run option 'log_dirr'", "did you mean log_dir"),
         (("-cfg", "prepend_cwd=perhaps", "--", "true"), "the run option 'prepend_cwd' must be a bool", ""),
         (("-cfg", "x", "--", "true"), "run options begin with key=value, not 'x'", "write key=value,key2=value2"),
@@ -186,5 +202,3 @@ def test_wrong_usage_is_exit_code_2_with_a_message_and_a_hint(
     assert (done.code, done.out) == (2, "")
     assert done.error[0].startswith(message)
     assert done.error[1].startswith(hint)
-
-

@@ -16,7 +16,19 @@ def test_an_edit_is_in_the_next_container_without_a_build(
 ) -> None:
     any_docker.use(monkeypatch)
     busybox_image.load(any_docker, "cli-run:1", config={"WorkingDir": "/app"})
-    words = ("run", "-s", "local_docker", "--image", "cli-run:1", "--env", "A=1", "--", "sh", "-c", "cat train.py; echo $A")
+    words = (
+        "run",
+        "-s",
+        "local_docker",
+        "--image",
+        "cli-run:1",
+        "--env",
+        "A=1",
+        "--",
+        "sh",
+        "-c",
+        "cat train.py; echo $A",
+    )
     for text in ("before", "after!"):
         (workspace / "train.py").write_text(f"{text}\n")
         done = topcoat(*words)

@@ -34,6 +34,19 @@ EXAMPLES = """\
   topcoat run --dryrun -- python train.py
 """
 
+_OWN_FLAGS = (
+    "-s",
+    "--scheduler",
+    "-cfg",
+    "--workspace",
+    "--dryrun",
+    "--dry-run",
+    "--wait",
+    "--log",
+    "--detach",
+    "--json",
+)
+
 
 def add_arguments(parser: Parser) -> None:
     """Declare the flags."""
@@ -106,10 +119,26 @@ def _component_help(component: str) -> int:
 
 def _component_app(component: str, words: list[str]) -> AppDef:
     from topcoat.components.finder import get_component
+    from topcoat.errors import InvalidComponent, UnknownComponent
     from topcoat.runner.config import get_configs
     from topcoat.specs import materialize_appdef
 
-    return materialize_appdef(get_component(component).fn, words, get_configs("component", component))
+    try:
+        return materialize_appdef(get_component(component).fn, words, get_configs("component", component))
+    except UnknownComponent as error:
+        from shutil import which
+
+        if which(component) is None:
+            raise
+        hint = f"to run it as a command: topcoat run -- {component} ..."
+        raise UnknownComponent(error.message, hint=hint) from error
+    except InvalidComponent as error:
+        # An easy slip: the flags of topcoat run after the component's name.
+        misplaced = [flag for flag in _OWN_FLAGS if error.message.endswith(f"has no parameter {flag}")]
+        if not misplaced:
+            raise
+        hint = f"as a flag of topcoat run, {misplaced[0]} goes before {component}"
+        raise InvalidComponent(error.message, hint=hint) from error
 
 
 def _cfg(runner: Runner, scheduler: str, args: Namespace) -> dict[str, CfgVal]:

@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
             try:
                 found[name] = runner.scheduler_run_opts(name)
             except (ImportError, SchedulerError) as error:
-                # Without its dependency, or from a broken package, one scheduler has no options; the others have theirs.
+                # One that lacks a dependency, or whose package is broken, has no options; the others have theirs.
                 if args.scheduler:
                     raise
                 say(f"{name} is left out: {error}")

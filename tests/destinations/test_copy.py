@@ -1,0 +1,112 @@
+"""Copies of single files, checked while they are made."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import workspaces
+from topcoat.destinations import copy
+from topcoat.destinations.copy import clone_file, copy_file
+from topcoat.errors import WorkspaceChanged
+from topcoat.scan.scanner import Scan, scan
+from topcoat.scan.snapshot import Entry
+
+
+@pytest.fixture
+def scanned(tmp_path: Path) -> Scan:
+    workspace = workspaces.write(
+        tmp_path / "w", {"small": "small", "empty": "", "large": b"x" * (3 << 20), ".torchxignore": ""}
+    )
+    (tmp_path / "w/small").chmod(0o755)
+    return scan(workspace)
+
+
+@pytest.fixture(autouse=True)
+def forget_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy, "_cannot", set())
+
+
+def _entry(scanned: Scan, name: str) -> Entry:
+    return next(entry for entry in scanned.snapshot if entry.path == name.encode())
+
+
+@pytest.mark.parametrize("name", ["small", "empty", "large"])
+def test_content_mode_and_time_are_kept(scanned: Scan, tmp_path: Path, name: str) -> None:
+    copy_file(scanned, _entry(scanned, name), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "w" / name).read_bytes()
+    st, original = (tmp_path / "copy").stat(), (tmp_path / "w" / name).stat()
+    assert st.st_mtime_ns == original.st_mtime_ns
+    assert st.st_mode & 0o7777 == (0o755 if name == "small" else 0o644)
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+@pytest.mark.parametrize("content", ["other", b"y" * (3 << 20)])
+def test_changed_content_is_an_error(scanned: Scan, tmp_path: Path, name: str, content: Any) -> None:
+    workspaces.write(tmp_path / "w", {name: content})
+    with pytest.raises(WorkspaceChanged, match=name):
+        copy_file(scanned, _entry(scanned, name), str(tmp_path / "copy"))
+
+
+def test_nothing_is_overwritten(scanned: Scan, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text("mine")
+    with pytest.raises(FileExistsError):
+        copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_text() == "mine"
+
+
+class TestClone:
+    """Reflinks, on a machine whose file systems may not have them: the one call that makes them is stood in for."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        made: list[int] = []
+
+        def ficlone(out: int, request: int, source: int) -> None:
+            made.append(request)
+            os.sendfile(out, source, 0, 1 << 30)
+
+        monkeypatch.setattr(fcntl, "ioctl", ficlone)
+        return made
+
+    def test_a_clone_is_the_file(self, scanned: Scan, tmp_path: Path, calls: list[int]) -> None:
+        assert clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
+        assert calls == [0x40049409]
+        assert (tmp_path / "clone").read_text() == "small"
+        assert (tmp_path / "clone").stat().st_mode & 0o7777 == 0o755
+        assert (tmp_path / "clone").stat().st_mtime_ns == (tmp_path / "w/small").stat().st_mtime_ns
+
+    def test_a_clone_of_a_changed_file_is_an_error(self, scanned: Scan, tmp_path: Path, calls: list[int]) -> None:
+        workspaces.write(tmp_path / "w", {"small": "SMALL"})
+        with pytest.raises(WorkspaceChanged, match="small"):
+            clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
+
+    @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY])
+    def test_a_file_system_that_cannot_is_asked_once(
+        self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        asked = []
+
+        def refuse(*args: Any) -> None:
+            asked.append(args)
+            raise OSError(code, "no")
+
+        monkeypatch.setattr(fcntl, "ioctl", refuse)
+        for name in ("small", "large"):
+            assert not clone_file(scanned, _entry(scanned, name), str(tmp_path / "clone"))
+        assert len(asked) == 1
+        assert not (tmp_path / "clone").exists()
+
+    def test_a_full_disk_is_an_error(self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*args: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(fcntl, "ioctl", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
+        assert not (tmp_path / "clone").exists()

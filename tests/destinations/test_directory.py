@@ -1,0 +1,319 @@
+"""Job directories: complete or absent, the same again or a conflict."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import workspaces
+from tests.support.inside import Seen, expected, on_disk
+from topcoat.destinations import copy, directory
+from topcoat.destinations.directory import MARKER, DirectoryDestination, LinkPolicy, without_job_dirs
+from topcoat.errors import DestinationError, JobDirConflict, WorkspaceChanged
+from topcoat.scan.scanner import Scan, ScanOptions, scan
+from topcoat.scan.snapshot import Entry
+from topcoat.specs import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return workspaces.odd(tmp_path / "w")
+
+
+def _held(job_dir: Path) -> dict[bytes, Seen]:
+    found = on_disk(job_dir)
+    del found[MARKER.encode()]
+    return found
+
+
+@pytest.mark.parametrize("modes", ["portable", "exact"])
+def test_the_directory_is_the_snapshot(workspace: Workspace, tmp_path: Path, modes: Any) -> None:
+    scanned = scan(workspace, ScanOptions(modes=modes))
+    before = os.umask(0o077)
+    try:
+        assert DirectoryDestination(str(tmp_path / "job")).deliver(scanned, "w")
+    finally:
+        os.umask(before)
+    assert _held(tmp_path / "job") == expected(scanned.snapshot)
+    assert (tmp_path / "job").stat().st_mode & 0o7777 == 0o755
+    times = {entry.path: entry.mtime for entry in scanned.snapshot}
+    job = os.fsencode(tmp_path / "job")
+    assert {path: os.lstat(os.path.join(job, path)).st_mtime_ns for path in times} == times
+    assert os.listdir(tmp_path / "job/hollow/inner") == []
+
+
+def test_the_same_snapshot_again_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    there = DirectoryDestination(str(tmp_path / "job"))
+    assert there.deliver(scan(workspace), "w")
+    (tmp_path / "job/result.txt").write_text("from the job")
+    assert not there.deliver(scan(workspace), "w")
+    assert (tmp_path / "job/result.txt").read_text() == "from the job"
+
+
+@pytest.mark.parametrize("there", ["another snapshot", "files", "file", "dangling link", "damaged marker"])
+def test_anything_else_is_a_conflict(workspace: Workspace, tmp_path: Path, there: str) -> None:
+    job = tmp_path / "job"
+    match there:
+        case "another snapshot":
+            DirectoryDestination(str(job)).deliver(scan(workspace), "w")
+            workspaces.edit(workspace, "main.py")
+        case "files":
+            workspaces.write(job, {"mine": "mine"})
+        case "file":
+            job.write_text("mine")
+        case "dangling link":
+            job.symlink_to("nowhere")
+        case "damaged marker":
+            workspaces.write(job, {MARKER: "{"})
+    before = on_disk(tmp_path)
+    with pytest.raises(JobDirConflict, match=f"{job} already holds") as raised:
+        DirectoryDestination(str(job)).deliver(scan(workspace), "w")
+    assert "job_dir=" in (raised.value.hint or "")
+    assert on_disk(tmp_path) == before
+
+
+@pytest.mark.parametrize("how", ["directory", "link"])
+def test_an_empty_directory_is_filled(workspace: Workspace, tmp_path: Path, how: str) -> None:
+    job, real = tmp_path / "job", tmp_path / "elsewhere"
+    if how == "link":
+        real.mkdir()
+        job.symlink_to(real)
+    else:
+        job.mkdir()
+    assert DirectoryDestination(str(job)).deliver(scan(workspace), "w")
+    assert _held(job) == expected(scan(workspace).snapshot)
+    assert job.is_symlink() == (how == "link")
+    assert not DirectoryDestination(str(job)).deliver(scan(workspace), "w")
+
+
+def test_parents_are_made_and_the_home_directory_is_known(workspace: Workspace, home: Path) -> None:
+    DirectoryDestination("~/a/b/job").deliver(scan(workspace), "w")
+    assert _held(home / "a/b/job") == expected(scan(workspace).snapshot)
+
+
+def _failing(entry_number: int, error: BaseException) -> Callable[..., None]:
+    """Return a `copy_file` that raises *error* at its nth call, in the middle of the file."""
+    calls = iter(range(10**6))
+    whole = copy.copy_file
+
+    def copy_file(scanned: Scan, entry: Entry, path: str) -> None:
+        if next(calls) == entry_number:
+            Path(path).write_bytes(b"half")
+            raise error
+        whole(scanned, entry, path)
+
+    return copy_file
+
+
+@pytest.mark.parametrize("number", [0, 5, 11])
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DestinationError, "No space left on device"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), DestinationError, "Disk quota exceeded"),
+        (WorkspaceChanged("main.py changed"), WorkspaceChanged, "main.py changed"),
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
+    ],
+)
+def test_a_failure_in_the_middle_leaves_nothing(
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    error: BaseException,
+    kind: type[BaseException],
+    said: str,
+) -> None:
+    monkeypatch.setattr(directory, "copy_file", _failing(number, error))
+    before = on_disk(tmp_path)
+    with pytest.raises(kind, match=said):
+        DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
+    assert on_disk(tmp_path) == before
+    monkeypatch.undo()
+    assert DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 1 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a file system needs root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_leaves_nothing(workspace: Workspace, small_disk: Path) -> None:
+    with pytest.raises(DestinationError, match="No space left on device") as raised:
+        DirectoryDestination(str(small_disk / "job")).deliver(scan(workspace), "w")
+    assert raised.value.hint
+    assert os.listdir(small_disk) == []
+
+
+@pytest.mark.parametrize("place", ["file/job", "file/deeper/job", "/proc/topcoat/job"])
+def test_a_place_that_cannot_be_written_is_an_error(workspace: Workspace, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DestinationError, match="cannot fill the job directory") as raised:
+        DirectoryDestination(str(tmp_path / place)).deliver(scan(workspace), "w")
+    assert "job_dir=" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["main.py", "large.bin"])
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("changed")])
+def test_a_file_that_changed_since_the_scan_is_an_error(
+    workspace: Workspace, tmp_path: Path, change: Callable[[Path], Any], name: str
+) -> None:
+    scanned = scan(workspace)
+    change(tmp_path / "w" / name)
+    with pytest.raises(WorkspaceChanged, match=name) as raised:
+        DirectoryDestination(str(tmp_path / "job")).deliver(scanned, "w")
+    assert raised.value.hint
+    assert sorted(os.listdir(tmp_path)) == ["w"]
+
+
+def test_two_at_once_both_succeed(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both begin before either has ended; one of them fills the directory."""
+    both, fill = threading.Barrier(2, timeout=20), directory._fill
+
+    def fill_together(*args: Any) -> None:
+        fill(*args)
+        both.wait()
+
+    monkeypatch.setattr(directory, "_fill", fill_together)
+    scanned, results = scan(workspace), []
+
+    def deliver() -> None:
+        results.append(DirectoryDestination(str(tmp_path / "job")).deliver(scanned, "w"))
+
+    threads = [threading.Thread(target=deliver) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False, True]
+    assert sorted(os.listdir(tmp_path)) == ["job", "w"]
+    assert _held(tmp_path / "job") == expected(scanned.snapshot)
+
+
+class TestHardLinks:
+    """What ``link=hard`` shares, and what it does not."""
+
+    def _inodes(self, workspace: Workspace, tmp_path: Path, name: str, link: LinkPolicy = "hard") -> dict[str, int]:
+        DirectoryDestination(str(tmp_path / name), link=link).deliver(scan(workspace), "context")
+        files = [path for path in (tmp_path / name).rglob("*") if path.is_file() and path.name != MARKER]
+        return {str(path.relative_to(tmp_path / name)): path.lstat().st_ino for path in files}
+
+    def test_unchanged_files_are_shared(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b", "d/c": "c"})
+        one = self._inodes(workspace, tmp_path, "one", "copy")
+        workspaces.edit(workspace, "b", new=b"B")
+        two = self._inodes(workspace, tmp_path, "two")
+        assert {name for name in one if one[name] == two[name]} == {"a", "d/c"}
+        assert (tmp_path / "one/b").read_text() == "b"
+        assert (tmp_path / "two/b").read_text() == "B"
+
+    def test_copies_share_nothing(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a"})
+        one = self._inodes(workspace, tmp_path, "one")
+        assert one["a"] not in (
+            self._inodes(workspace, tmp_path, "two", "copy")["a"],
+            (tmp_path / "w/a").stat().st_ino,
+        )
+
+    @pytest.mark.parametrize(
+        "meddle",
+        [
+            lambda path: path.write_text("a job wrote this, longer"),
+            lambda path: path.write_text("A"),
+            lambda path: path.chmod(0o755),
+            Path.unlink,
+            lambda path: (path.unlink(), path.mkdir()),
+            lambda path: (path.unlink(), path.symlink_to("/etc/passwd")),
+        ],
+    )
+    def test_what_a_job_wrote_to_is_not_shared(self, tmp_path: Path, meddle: Callable[[Path], Any]) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b"})
+        one = self._inodes(workspace, tmp_path, "one")
+        meddle(tmp_path / "one/a")
+        two = self._inodes(workspace, tmp_path, "two")
+        assert (tmp_path / "two/a").read_text() == "a"
+        assert two["a"] != one["a"]
+        assert two["b"] == one["b"]
+
+    def test_a_touched_file_is_not_shared(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a"})
+        one = self._inodes(workspace, tmp_path, "one")
+        os.utime(tmp_path / "w/a", (1, 1))
+        assert self._inodes(workspace, tmp_path, "two")["a"] != one["a"]
+        assert (tmp_path / "two/a").stat().st_mtime == 1
+
+    def test_a_previous_directory_that_is_gone_is_no_trouble(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a"})
+        self._inodes(workspace, tmp_path, "one")
+        (tmp_path / "one").rename(tmp_path / "moved")
+        assert self._inodes(workspace, tmp_path, "two").keys() == {"a"}
+
+    def test_a_marker_in_the_workspace_is_never_written_through(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a", MARKER: "the workspace's own"})
+        self._inodes(workspace, tmp_path, "one")
+        first = (tmp_path / "one" / MARKER).read_text()
+        workspaces.edit(workspace, "a", new=b"b")
+        self._inodes(workspace, tmp_path, "two")
+        assert (tmp_path / "one" / MARKER).read_text() == first
+        assert (tmp_path / "w" / MARKER).read_text() == "the workspace's own"
+        assert json.loads((tmp_path / "two" / MARKER).read_text()) == {"snapshot": scan(workspace).snapshot.digest}
+
+
+class TestWithoutJobDirs:
+    """Job directories inside of the workspace."""
+
+    def _paths(self, workspace: Workspace, job_dir: Path | str) -> set[str]:
+        return {
+            os.fsdecode(entry.path) for entry in without_job_dirs(scan(workspace), workspace, str(job_dir)).snapshot
+        }
+
+    def test_a_job_directory_elsewhere_changes_nothing(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "", "jobs/x": ""})
+        scanned = scan(workspace)
+        for job_dir in ("job", "w-other", "w/../job"):
+            assert without_job_dirs(scanned, workspace, str(tmp_path / job_dir)) is scanned
+
+    def test_it_and_earlier_ones_are_left_out(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "", "jobs/mine": "", "deep/er/x": ""})
+        first = self._paths(workspace, tmp_path / "w/jobs/1")
+        workspaces.write(
+            tmp_path / "w",
+            {"jobs/1/a": "", f"jobs/1/{MARKER}": "{}", "jobs/1/out/log": "", "jobs/2/half": "", "deep/er/2x": ""},
+        )
+        second = self._paths(workspace, tmp_path / "w/jobs/2")
+        assert first == {"a", "jobs", "jobs/mine", "deep", "deep/er", "deep/er/x"}
+        assert second == first | {"deep/er/2x"}
+
+    def test_directories_that_only_hold_job_directories_are_left_out(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": ""})
+        before = self._paths(workspace, tmp_path / "w/runs/today/1")
+        workspaces.write(tmp_path / "w", {f"runs/today/1/{MARKER}": "", "runs/today/1/a": ""})
+        assert before == self._paths(workspace, tmp_path / "w/runs/today/1") == {"a"}
+        workspaces.write(tmp_path / "w", {"runs/empty": None})
+        assert self._paths(workspace, tmp_path / "w/runs/today/1") == {"a", "runs", "runs/empty"}
+
+    def test_targets_and_links_are_followed(self, tmp_path: Path) -> None:
+        workspaces.write(tmp_path / "real", {"a": "", "jobs/1/a": ""})
+        (tmp_path / "alias").symlink_to("real")
+        workspace = Workspace({str(tmp_path / "alias"): "code"})
+        assert self._paths(workspace, tmp_path / "real/jobs/1") == {"code", "code/a"}
+
+    def test_earlier_ones_are_named(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "", f"jobs/1/{MARKER}": ""})
+        warnings = without_job_dirs(scan(workspace), workspace, str(tmp_path / "job")).warnings
+        assert warnings[-1] == "jobs/1 is a job directory: left out"

@@ -1,0 +1,162 @@
+"""A patched image: the base's config and manifest in the base's flavour, with layers on top and nothing lost."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from tests.oci.test_config import REGISTRY, config
+from topcoat.oci.config import ImageConfig
+from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.digest import sha256_digest
+from topcoat.oci.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_FOREIGN_LAYER,
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Manifest,
+    parse,
+)
+from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
+
+BASE_LAYERS = (
+    Descriptor(DOCKER_FOREIGN_LAYER, "sha256:" + "a" * 64, 100, {"urls": ["https://example.org/layer"]}),
+    Descriptor(OCI_LAYER_ZSTD, "sha256:" + "b" * 64, 200, {"annotations": {"kept": "yes"}}),
+)
+LAYERS = (
+    CodeLayer("sha256:" + "3" * 64, "sha256:" + "c" * 64, 30),
+    CodeLayer("sha256:" + "4" * 64, "sha256:" + "4" * 64, 40, gzip=False),
+)
+CHANGES = Changes("/work", {"A": "new", "WORKSPACE_DIR": "/work"}, {"b": "new", "c": "3"})
+
+
+def manifest(media_type: str = OCI_MANIFEST, **extra: Any) -> Manifest:
+    config_type = OCI_CONFIG if media_type == OCI_MANIFEST else DOCKER_CONFIG
+    descriptor = Descriptor(config_type, "sha256:" + "d" * 64, 7, {"data": "e30="})
+    return Manifest(media_type, descriptor, BASE_LAYERS, **extra)
+
+
+def patched(base: ImageConfig | None = None, media_type: str = OCI_MANIFEST, **extra: Any) -> PatchedImage:
+    return patch(base or config(REGISTRY), manifest(media_type, **extra), LAYERS, CHANGES)
+
+
+def document(image: PatchedImage) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(image.config)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("media_type", "config_type", "layer_types"),
+    [
+        (OCI_MANIFEST, OCI_CONFIG, [OCI_LAYER_GZIP, OCI_LAYER]),
+        (DOCKER_MANIFEST, DOCKER_CONFIG, [DOCKER_LAYER_GZIP, DOCKER_LAYER]),
+    ],
+)
+def test_the_flavour_is_the_base_s(media_type: str, config_type: str, layer_types: list[str]) -> None:
+    image = patched(media_type=media_type)
+    found = parse(image.manifest)
+    assert isinstance(found, Manifest)
+    assert image.media_type == found.media_type == media_type
+    assert found.config == image.descriptor == Descriptor(config_type, sha256_digest(image.config), len(image.config))
+    assert found.layers[:2] == BASE_LAYERS
+    assert [layer.media_type for layer in found.layers[2:]] == layer_types
+    assert [(layer.digest, layer.size) for layer in found.layers[2:]] == [layer[1:3] for layer in LAYERS]
+
+
+def test_image_id_and_digest_are_those_of_config_and_manifest() -> None:
+    image = patched()
+    assert image.image_id == sha256_digest(image.config) == image.descriptor.digest
+    assert image.digest == sha256_digest(image.manifest)
+
+
+def test_annotations_stay_where_the_flavour_has_a_place_for_them() -> None:
+    annotations = {"org.example.kept": "yes"}
+    assert json.loads(patched(annotations=annotations).manifest)["annotations"] == annotations
+    docker = patched(media_type=DOCKER_MANIFEST, annotations=annotations)
+    assert "annotations" not in json.loads(docker.manifest)
+    assert "annotations" not in json.loads(patched().manifest)
+
+
+def test_layers_lie_on_top_and_all_else_of_the_config_stays() -> None:
+    before = copy.deepcopy(REGISTRY)
+    found = document(patched())
+    assert found["rootfs"]["diff_ids"] == [*REGISTRY["rootfs"]["diff_ids"], *(layer.diff_id for layer in LAYERS)]
+    assert found["rootfs"]["type"] == "layers"
+    untouched = {"architecture", "os", "variant", "created", "moby.buildkit.cache.v0"}
+    assert {key: found[key] for key in untouched} == {key: REGISTRY[key] for key in untouched}
+    assert found.keys() == REGISTRY.keys()
+    for key in ("Entrypoint", "ExposedPorts", "User"):
+        assert found["config"][key] == REGISTRY["config"][key]
+    assert before == REGISTRY, "the base's own document was changed"
+
+
+def test_unknown_keys_of_the_root_file_system_stay_too() -> None:
+    base = config({**REGISTRY, "rootfs": {"diff_ids": [], "x": 1}})
+    assert document(patched(base))["rootfs"] == {
+        "type": "layers",
+        "diff_ids": [layer.diff_id for layer in LAYERS],
+        "x": 1,
+    }
+
+
+def test_settings_are_changed_as_asked() -> None:
+    settings = document(patched())["config"]
+    assert settings["WorkingDir"] == "/work"
+    assert settings["Env"] == ["PATH=/usr/bin:/bin", "A=new", "EMPTY=", "EQUALS=a=b", "WORKSPACE_DIR=/work"]
+    assert settings["Labels"] == {"a": "1", "b": "new", "c": "3"}
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"Env": None, "Labels": None}])
+def test_a_base_without_settings_gets_those_of_the_change(settings: object) -> None:
+    found = document(patched(config({**REGISTRY, "config": settings})))["config"]
+    assert found == {
+        "WorkingDir": "/work",
+        "Env": ["A=new", "WORKSPACE_DIR=/work"],
+        "Labels": {"b": "new", "c": "3"},
+    }
+
+
+def test_history_has_one_more_entry_for_each_layer() -> None:
+    history = document(patched())["history"]
+    assert history[:3] == REGISTRY["history"]
+    assert [entry.get("empty_layer", False) for entry in history[3:]] == [False, False]
+    assert len([entry for entry in history if not entry.get("empty_layer")]) == 2 + len(LAYERS)
+    assert all(layer.diff_id in entry["comment"] for layer, entry in zip(LAYERS, history[3:], strict=True))
+
+
+@pytest.mark.parametrize("history", [None, {}, "none"])
+def test_a_base_without_history_gets_none(history: object) -> None:
+    """Entries for the top layers alone would be taken for those of the bottom ones."""
+    found = document(patched(config({**REGISTRY, "history": history})))
+    assert found["history"] == history
+    base = {key: value for key, value in REGISTRY.items() if key != "history"}
+    assert "history" not in document(patched(config(base)))
+
+
+def test_equal_inputs_give_equal_bytes_whatever_the_order_of_their_keys() -> None:
+    shuffled = dict(reversed(REGISTRY.items())) | {"config": dict(reversed(REGISTRY["config"].items()))}
+    other = Changes("/work", CHANGES.env, dict(reversed(CHANGES.labels.items())))
+    assert patch(config(shuffled), manifest(), LAYERS, other) == patched()
+
+
+def test_no_layers_change_only_the_settings() -> None:
+    image = patch(config(REGISTRY), manifest(), [], CHANGES)
+    assert document(image)["rootfs"] == REGISTRY["rootfs"]
+    assert document(image)["history"] == REGISTRY["history"]
+
+
+def test_a_patched_image_is_a_base_again() -> None:
+    image = patched()
+    again = ImageConfig.parse(image.config)
+    assert again.working_dir == "/work"
+    assert len(again.diff_ids) == 4
+    assert again.identity != config(REGISTRY).identity

@@ -1,0 +1,425 @@
+"""The layers of an image, over any history of edits: together they are the snapshot; an edit costs what it weighs."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.pack.random_trees import Tree, directory, edit, files, link, new_file, random_tree
+from topcoat.errors import InvalidImage, WorkspaceError
+from topcoat.pack.cut import LARGE, cut
+from topcoat.pack.layer import Layer, PackOptions, pack
+from topcoat.pack.memory import ChunkMemory
+from topcoat.pack.plan import HOT_PART, HOT_WEIGHT, MAX_LAYERS, Piece, plan_pieces
+from topcoat.pack.tar import BLOCK
+from topcoat.scan.scanner import scan
+from topcoat.scan.snapshot import Entry, Snapshot
+from topcoat.specs.workspace import Workspace
+from topcoat.testing.trees import File, Link, assert_same_tree, build_tree
+
+OPTIONS = PackOptions(b"", (), compression="none")
+ROOM = 25
+
+
+class Place:
+    """A destination with a memory: what it holds, what it was last given, and what a user's machine remembers."""
+
+    def __init__(self, directory: Path, options: PackOptions = OPTIONS, room: int = ROOM) -> None:
+        self.memory = ChunkMemory(directory)
+        self.anchor: tuple[str, ...] = ()
+        self._directory = directory
+        self._options = options
+        self._room = room
+        # What was packed at the time: by its digest, the entries in the layer.
+        self._layers: dict[str, tuple[Entry, ...]] = {}
+
+    def plan(self, tree: Tree, *, hot: bool = True) -> list[Piece]:
+        snapshot = Snapshot(tree.values(), times=self._options.times)
+        anchor = self.anchor if hot else ()
+        return plan_pieces(snapshot, self._options, self.memory, room=self._room, anchor=anchor)
+
+    def deliver(self, pieces: list[Piece]) -> list[tuple[Entry, ...]]:
+        """Pack what has to be packed, and return what each layer of the image holds, bottom first."""
+        found = []
+        for piece in pieces:
+            layer = piece.layer
+            if layer is None or layer.digest not in self._layers:
+                assert not piece.kept, "a layer of the past cannot be packed again"
+                layer = Layer(f"sha256:{piece.key}", f"sha256:{piece.key}", 1)
+                self._layers[layer.digest] = piece.chunk.ancestors + piece.chunk.members
+                self.memory.remember(piece.key, piece.chunk, layer)
+            found.append(self._layers[layer.digest])
+        self.anchor = tuple(piece.key for piece in pieces if not piece.hot)
+        return found
+
+    def forget(self, chance: random.Random) -> None:
+        """Lose some of what the user's machine remembers."""
+        for path in self._directory.iterdir():
+            if chance.random() < 0.3:
+                path.unlink()
+
+
+def keys(pieces: list[Piece]) -> list[str]:
+    return [piece.key for piece in pieces]
+
+
+def unpack(layers: list[tuple[Entry, ...]]) -> Tree:
+    """Lay *layers* over each other as an engine does."""
+    found: Tree = {}
+    for layer in layers:
+        for entry in layer:
+            before = found.get(entry.path)
+            assert before is None or before.kind == entry.kind, "layers disagree about what a path is"
+            found[entry.path] = entry
+    return found
+
+
+def assert_right(
+    tree: Tree, pieces: list[Piece], layers: list[tuple[Entry, ...]], options: PackOptions, room: int
+) -> None:
+    """Assert all that must hold of a plan for *tree*, whatever went before."""
+    times = options.times
+    stacked = unpack(layers)
+    assert {path: entry.record(times=times) for path, entry in stacked.items()} == {
+        path: entry.record(times=times) for path, entry in tree.items()
+    }
+    assert len(pieces) <= room
+    assert [piece.hot for piece in pieces[:-1]] == [False] * len(pieces[:-1])
+    members = [entry.path for piece in pieces if not piece.hot for entry in piece.chunk.members]
+    assert len(members) == len(set(members)), "two chunks have one path"
+    assert not any(path.rpartition(b"/")[2].startswith(b".wh.") for layer in layers for path, *_ in layer)
+    if not pieces or not pieces[-1].hot:
+        assert not any(piece.kept and piece.layer is None for piece in pieces)
+        assert {entry.record(times=times) for piece in pieces for entry in piece.chunk.members} == {
+            entry.record(times=times) for entry in tree.values()
+        }
+        return
+    hot = pieces[-1].chunk.members
+    kept = {entry.path: entry for piece in pieces if piece.kept for entry in piece.chunk.members}
+    assert kept
+    for entry in hot:
+        assert tree[entry.path] == entry
+        if entry.path in members:
+            assert entry.path in kept
+            assert (entry.kind, kept[entry.path].kind) == ("file", "file")
+            assert entry.record(times=times) != kept[entry.path].record(times=times)
+    fresh = cut(sorted(tree.values()), room - 1)
+    heaviest = max(sum(entry.size for entry in chunk.members) for chunk in fresh)
+    assert sum(entry.size + BLOCK for entry in hot) <= max(HOT_WEIGHT, heaviest // HOT_PART)
+
+
+@pytest.mark.parametrize("times", [False, True])
+@given(
+    seed=st.integers(0, 1 << 32),
+    size=st.sampled_from([3, 40, 300]),
+    room=st.sampled_from([1, 2, 3, 8, ROOM]),
+    steps=st.integers(1, 12),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_layers_are_the_snapshot_whatever_was_built_before(
+    tmp_path_factory: pytest.TempPathFactory, times: bool, seed: int, size: int, room: int, steps: int
+) -> None:
+    chance = random.Random(seed)
+    options = OPTIONS._replace(times=times)
+    place = Place(tmp_path_factory.mktemp("chunks"), options, room)
+    tree = random_tree(chance, size)
+    for _ in range(steps):
+        hot = chance.random() < 0.85
+        pieces = place.plan(tree, hot=hot)
+        assert_right(tree, pieces, place.deliver(pieces), options, room)
+        assert hot or not any(piece.hot or piece.kept for piece in pieces)
+        fate = chance.random()
+        if fate < 0.1:
+            place.forget(chance)
+        elif fate < 0.15:
+            place.anchor = ()
+        for _ in range(chance.choice([1, 1, 1, 3])):
+            tree = edit(chance, tree)
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 6))
+@settings(deadline=None, max_examples=30)
+def test_without_a_hot_layer_the_layers_follow_from_the_snapshot_alone(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, steps: int
+) -> None:
+    chance = random.Random(seed)
+    place = Place(tmp_path_factory.mktemp("chunks"))
+    tree = random_tree(chance, 300)
+    for _ in range(steps):
+        place.deliver(place.plan(tree, hot=chance.random() < 0.5))
+        tree = edit(chance, tree)
+    elsewhere = Place(tmp_path_factory.mktemp("chunks"))
+    assert keys(place.plan(tree, hot=False)) == keys(elsewhere.plan(tree, hot=False)) == keys(elsewhere.plan(tree))
+
+
+# One kind of edit at a time.
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def tree() -> Tree:
+    """Some ten chunks of small files, a few large ones, a link, a directory of its own."""
+    chance = random.Random(11)
+    found = random_tree(chance, 2500)
+    for entry in (
+        link(b"zz-link", b"target"),
+        directory(b"zz"),
+        new_file(chance, b"zz/a", 10),
+        new_file(chance, b"zz/b", 10),
+    ):
+        found[entry.path] = entry
+    return found
+
+
+def after(place: Place, tree: Tree, *changes: Entry, without: tuple[bytes, ...] = ()) -> list[Piece]:
+    """Build *tree*, then plan it with *changes*, and check that the plan is right."""
+    place.deliver(place.plan(tree))
+    edited = {path: entry for path, entry in tree.items() if path not in without}
+    edited.update({entry.path: entry for entry in changes})
+    anchor = place.anchor
+    pieces = place.plan(edited)
+    assert_right(edited, pieces, place.deliver(pieces), OPTIONS, ROOM)
+    place.anchor = anchor
+    return pieces
+
+
+def small_file(tree: Tree) -> Entry:
+    return tree[next(path for path in files(tree) if 100 < tree[path].size < 10_000)]
+
+
+def test_nothing_changed_packs_nothing(place: Place, tree: Tree) -> None:
+    pieces = after(place, tree)
+    assert len(pieces) > 8
+    assert all(piece.layer is not None and not piece.kept and not piece.hot for piece in pieces)
+
+
+@pytest.mark.parametrize("change", [{"content": b"\x01" * 32}, {"mode": 0o755}, {"size": 90_000, "content": bytes(32)}])
+def test_an_edit_travels_in_the_hot_layer_alone(place: Place, tree: Tree, change: dict[str, Any]) -> None:
+    edited = small_file(tree)._replace(**change)
+    pieces = after(place, tree, edited)
+    assert [piece.chunk.members for piece in pieces if piece.layer is None] == [(edited,)]
+    assert pieces[-1].hot
+    assert tuple(keys(pieces[:-1])) == place.anchor
+
+
+def test_the_hot_layer_holds_all_edits_since_the_chunks_were_packed(place: Place, tree: Tree) -> None:
+    place.deliver(place.plan(tree))
+    anchor, edited = place.anchor, []
+    chance = random.Random(3)
+    for path in chance.sample([path for path in files(tree) if tree[path].size < 5000], 9):
+        edited.append(new_file(chance, path, tree[path].size))
+        tree[path] = edited[-1]
+        pieces = place.plan(tree)
+        assert pieces[-1].chunk.members == tuple(sorted(edited))
+        assert tuple(keys(pieces[:-1])) == anchor
+        place.deliver(pieces)
+
+
+def test_undoing_the_edit_needs_no_hot_layer(place: Place, tree: Tree) -> None:
+    place.deliver(place.plan(tree))
+    before = place.anchor
+    edited = small_file(tree)._replace(content=bytes(32))
+    place.deliver(place.plan({**tree, edited.path: edited}))
+    pieces = place.plan(tree)
+    assert tuple(keys(pieces)) == before
+    assert not any(piece.hot for piece in pieces)
+
+
+def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, tree: Tree) -> None:
+    new = (
+        directory(b"zz/new"),
+        new_file(random.Random(1), b"zz/new/file", 500),
+        link(b"zz/new-link", b"new/file"),
+    )
+    pieces = after(place, tree, *new)
+    assert pieces[-1].hot
+    assert pieces[-1].chunk.members == tuple(sorted(new))
+    assert [entry.path for entry in pieces[-1].chunk.ancestors] == [b"zz"]
+    assert [piece for piece in pieces if piece.layer is None] == pieces[-1:]
+
+
+@pytest.mark.parametrize(
+    ("gone", "changes"),
+    [
+        ((b"zz/a",), ()),
+        ((b"zz/a", b"zz/b", b"zz"), ()),
+        ((b"zz-link",), ()),
+        ((), (link(b"zz-link", b"elsewhere"),)),
+        ((), (new_file(random.Random(1), b"zz-link", 5),)),
+        ((), (link(b"zz/a", b"b"),)),
+        ((), (directory(b"zz/a"), new_file(random.Random(1), b"zz/a/inner", 5))),
+        ((b"zz/a", b"zz/b"), (new_file(random.Random(1), b"zz", 5),)),
+        ((), (directory(b"zz", 0o700),)),
+    ],
+    ids=[
+        "file deleted",
+        "directory deleted",
+        "link deleted",
+        "link elsewhere",
+        "link becomes file",
+        "file becomes link",
+        "file becomes directory",
+        "directory becomes file",
+        "directory mode",
+    ],
+)
+def test_what_a_layer_on_top_cannot_say_repacks_the_chunk(
+    place: Place, tree: Tree, gone: tuple[bytes, ...], changes: tuple[Entry, ...]
+) -> None:
+    pieces = after(place, tree, *changes, without=gone)
+    assert not any(piece.hot or piece.kept for piece in pieces)
+    assert 1 <= len([piece for piece in pieces if piece.layer is None]) <= 3
+
+
+def test_a_deletion_repacks_its_chunk_and_another_edit_still_travels_hot(place: Place, tree: Tree) -> None:
+    edited = small_file(tree)._replace(content=bytes(32))
+    pieces = after(place, tree, edited, without=(b"zz/a",))
+    assert pieces[-1].hot
+    assert pieces[-1].chunk.members == (edited,)
+    assert len([piece for piece in pieces if piece.kept]) == 1
+    assert len([piece for piece in pieces if piece.layer is None and not piece.hot]) == 1
+
+
+def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_chunk(place: Place, tree: Tree) -> None:
+    chance = random.Random(4)
+    pieces = after(place, tree, new_file(chance, b"zz/a", LARGE - 1))
+    assert not any(piece.hot for piece in pieces)
+    pieces = after(place, tree, new_file(chance, b"zz/a", 700_000))
+    assert pieces[-1].hot
+
+
+def test_a_heavy_chunk_lets_no_hot_layer_grow_that_spares_it_nothing(place: Place) -> None:
+    """The heaviest chunk that changed decided how heavy the hot layer may be, even where it was packed anew anyway."""
+    chance = random.Random(6)
+    huge, big = new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 150 * LARGE)
+    tree = {entry.path: entry for entry in (huge, big, new_file(chance, b"small", 10))}
+    pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"small", 90 * LARGE // 100))
+    assert pieces[-1].hot
+    pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 60 * LARGE))
+    assert not any(piece.hot for piece in pieces)
+
+
+def test_a_chunk_that_was_packed_for_another_destination_still_travels_hot(tmp_path: Path, tree: Tree) -> None:
+    place, other = Place(tmp_path), Place(tmp_path)
+    place.deliver(place.plan(tree))
+    edited = small_file(tree)._replace(content=bytes(32))
+    tree[edited.path] = edited
+    other.deliver(other.plan(tree))
+    pieces = place.plan(tree)
+    assert tuple(keys(pieces[:-1])) == place.anchor
+    assert pieces[-1].chunk.members == (edited,)
+
+
+def test_too_many_pieces_for_the_room_are_the_chunks_of_the_snapshot(tmp_path: Path, tree: Tree) -> None:
+    wide = Place(tmp_path)
+    wide.deliver(wide.plan(tree))
+    tree[b"zz/a"] = new_file(random.Random(1), b"zz/a", 20)
+    snapshot = Snapshot(tree.values())
+    narrow = plan_pieces(snapshot, OPTIONS, wide.memory, room=4, anchor=wide.anchor)
+    assert len(narrow) <= 4
+    assert not any(piece.hot or piece.kept for piece in narrow)
+
+
+def test_an_anchor_that_is_not_remembered_is_no_anchor(tmp_path: Path, tree: Tree) -> None:
+    (tmp_path / "here").mkdir()
+    place = Place(tmp_path / "here")
+    place.deliver(place.plan(tree))
+    shutil.rmtree(tmp_path / "here")
+    (tmp_path / "here").mkdir()
+    pieces = place.plan(tree)
+    assert all(piece.layer is None and not piece.hot for piece in pieces)
+
+
+def test_new_files_that_fill_a_chunk_of_their_own_are_that_chunk(place: Place) -> None:
+    """In the hot layer they would travel again with every edit, and a plan of it alone left nothing to build on."""
+    chance = random.Random(2)
+    tree = {entry.path: entry for entry in [new_file(chance, b"a%03d" % number, 30_000) for number in range(40)]}
+    new = [new_file(chance, b"z%03d" % number, 3000) for number in range(20)]
+    pieces = after(place, tree, *new)
+    fresh = [piece for piece in pieces if piece.layer is None]
+    if any(piece.hot for piece in fresh):
+        assert any(piece.kept for piece in pieces)
+    tiny = {b"a": new_file(chance, b"a", 10)}
+    place.anchor = ("0" * 64,)
+    (piece,) = place.plan(tiny)
+    assert not piece.hot
+
+
+def test_the_order_of_the_anchor_is_kept(place: Place, tree: Tree) -> None:
+    place.deliver(place.plan(tree))
+    place.anchor = place.anchor[::-1]
+    edited = small_file(tree)._replace(content=bytes(32))
+    pieces = place.plan({**tree, edited.path: edited})
+    assert tuple(keys(pieces[:-1])) == place.anchor
+
+
+def test_an_empty_snapshot_has_no_layers(place: Place) -> None:
+    assert place.plan({}) == []
+    place.anchor = ("0" * 64,)
+    assert place.plan({}) == []
+
+
+@pytest.mark.parametrize("room", [0, -3])
+def test_a_base_that_leaves_no_room_is_an_error(tmp_path: Path, room: int) -> None:
+    """An image of more layers than an engine can mount fails only where it is pulled."""
+    snapshot = Snapshot([directory(b"d")])
+    with pytest.raises(InvalidImage, match=f"the base image has {MAX_LAYERS - room} layers"):
+        plan_pieces(snapshot, OPTIONS, ChunkMemory(tmp_path), room=room)
+
+
+@pytest.mark.parametrize("name", [b".wh.a", b"d/.wh..wh..opq", b"d/.wh.x/y"])
+def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: bytes) -> None:
+    entries = [directory(b"d"), new_file(random.Random(1), name, 1)]
+    if name.endswith(b"/y"):
+        entries.append(directory(b"d/.wh.x"))
+    with pytest.raises(WorkspaceError, match=r"\.wh\..* cannot be in an image"):
+        plan_pieces(Snapshot(entries), OPTIONS, ChunkMemory(tmp_path))
+    plan_pieces(Snapshot([new_file(random.Random(1), b"a.wh.b", 1)]), OPTIONS, ChunkMemory(tmp_path))
+
+
+# With files.
+
+
+def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Path) -> None:
+    chance = random.Random(8)
+    workspace, memory = tmp_path / "ws", ChunkMemory(tmp_path / "chunks")
+    (tmp_path / "chunks").mkdir()
+    build_tree(workspace, {".torchxignore": "", "run.sh": File("x", mode=0o755), "empty": {}, "link": Link("run.sh")})
+    build_tree(workspace, {f"d{number % 7}/{number}": chance.randbytes(20_000) for number in range(200)})
+    build_tree(workspace, {"large": chance.randbytes(LARGE + 5)})
+    store: dict[str, bytes] = {}
+    anchor: tuple[str, ...] = ()
+    seen_hot = 0
+    for step in range(8):
+        scanned = scan(Workspace({str(workspace): ""}))
+        pieces = plan_pieces(scanned.snapshot, OPTIONS, memory, anchor=anchor)
+        out = tmp_path / f"out{step}"
+        out.mkdir()
+        for piece in pieces:
+            if piece.layer is None:
+                layer, blob = pack(piece.chunk, scanned, OPTIONS)
+                memory.remember(piece.key, piece.chunk, layer)
+                store[piece.key] = blob.read()
+            (tmp_path / "layer.tar").write_bytes(store[piece.key])
+            options: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
+            with tarfile.open(tmp_path / "layer.tar") as tar:
+                tar.extractall(out, **options)
+        assert_same_tree(out, workspace)
+        anchor = tuple(piece.key for piece in pieces if not piece.hot)
+        seen_hot += any(piece.hot for piece in pieces)
+        build_tree(workspace, {f"d1/{1 + 7 * step}": f"edited {step}", f"new{step}": {"file": "x"}})
+        if step == 4:
+            os.unlink(workspace / "d2/2")
+    assert seen_hot >= 4
