@@ -51,7 +51,7 @@ def _visible(tree: ast.Module, *, imports: bool) -> Iterator[str]:
             names = [target.id for target in targets if isinstance(target, ast.Name)]
         elif imports and isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("topcoat."):
             names = [alias.asname or alias.name for alias in node.names]
-        yield from (name for name in names if not name.startswith("_"))
+        yield from (name for name in names if not name.startswith("_") and name != "TYPE_CHECKING")
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -102,15 +102,34 @@ def test_the_same_again_loads_nothing(
 
 
 def test_an_edit_loads_one_small_layer(
-    engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
+    engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = _deliver(client, workspace, base)
+    first, loaded = _deliver(client, workspace, base), _count_bytes(client, monkeypatch)
     for number in (7, 33):
         workspaces.edit(workspace, f"d{number % 5}/f{number}.txt", b"\n", b"!")
         delivered = _deliver(client, workspace, base)
         assert delivered.layers == 1
-        assert delivered.sent < first.sent / 20
+        assert delivered.sent < loaded.pop() < first.sent / 10
         assert _inside(engine, delivered.image) == _wanted(workspace)
+
+
+def _count_bytes(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the size of each archive that is loaded from now on."""
+    sizes: list[int] = []
+    load = client.api.load_image
+
+    def counted(blocks: Iterator[bytes]) -> Any:
+        sizes.append(0)
+
+        def passed_on() -> Iterator[bytes]:
+            for block in blocks:
+                sizes[-1] += len(block)
+                yield block
+
+        return load(passed_on())
+
+    monkeypatch.setattr(client.api, "load_image", counted)
+    return sizes
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)

@@ -91,6 +91,8 @@ def assert_right(
     assert {path: entry.record(times=times) for path, entry in stacked.items()} == {
         path: entry.record(times=times) for path, entry in tree.items()
     }
+    for entry in [entry for layer in layers for entry in layer if entry.kind != "file"]:
+        assert entry.record(times=times) == tree[entry.path].record(times=times), "right only by the order of layers"
     assert len(pieces) <= room
     assert [piece.hot for piece in pieces[:-1]] == [False] * len(pieces[:-1])
     members = [entry.path for piece in pieces if not piece.hot for entry in piece.chunk.members]
@@ -309,6 +311,31 @@ def test_a_heavy_chunk_lets_no_hot_layer_grow_that_spares_it_nothing(place: Plac
     assert pieces[-1].hot
     pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 60 * LARGE))
     assert not any(piece.hot for piece in pieces)
+
+
+@pytest.mark.parametrize("room", [2, 3, 5, 9])
+def test_there_is_room_for_the_hot_layer(tmp_path: Path, tree: Tree, room: int) -> None:
+    place = Place(tmp_path, room=room)
+    place.deliver(place.plan(tree))
+    edited = small_file(tree)._replace(content=bytes(32))
+    pieces = place.plan({**tree, edited.path: edited})
+    assert pieces[-1].hot
+    assert len(pieces) <= room
+
+
+def test_a_file_that_was_only_touched_does_not_travel(place: Place, tree: Tree) -> None:
+    edited, touched = tree[b"zz/a"]._replace(content=bytes(32)), tree[b"zz/b"]._replace(mtime=1)
+    pieces = after(place, tree, edited, touched)
+    assert pieces[-1].hot
+    assert pieces[-1].chunk.members == (edited,)
+
+
+def test_a_directory_whose_mode_changed_repacks_every_chunk_that_repeats_it(place: Place) -> None:
+    chance = random.Random(9)
+    entries = [directory(b"d"), *(new_file(chance, b"d/%03d" % number, 60_000) for number in range(100))]
+    pieces = after(place, {entry.path: entry for entry in entries}, directory(b"d", 0o700))
+    assert len(pieces) > 2
+    assert all(piece.layer is None for piece in pieces)
 
 
 def test_a_chunk_that_was_packed_for_another_destination_still_travels_hot(tmp_path: Path, tree: Tree) -> None:

@@ -85,20 +85,23 @@ def test_a_fresh_connection_that_is_cut_is_not_tried_again(pool_of):
         pool_of(host).exchange(_request(host))
 
 
-def test_the_answer_to_a_body_that_is_refused_early_is_read(pool_of):
+@pytest.mark.parametrize("reads_on", [True, False])
+def test_the_answer_to_a_body_that_is_refused_early_is_read(pool_of, reads_on):
     def refuse(connection):
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-        connection.shutdown(1)
-        while connection.recv(1 << 20):
+        while reads_on and connection.recv(1 << 20):
             pass
+        connection.close()
 
     with scripted_server(refuse, say(ok(b"next"))) as host:
         pool = pool_of(host)
         response = pool.exchange(_request(host, "PUT", Body(b"x" * (64 << 20))))
         assert response.status == 413
         assert response.read_all(9) == b"big"
-        assert pool._idle == []
+        # A connection whose request was left half sent is of no further use.
+        assert len(pool._idle) == reads_on
+        pool.close()
         assert pool.exchange(_request(host)).read_all(9) == b"next"
 
 

@@ -353,13 +353,14 @@ def test_a_damaged_index_costs_time_and_nothing_else(tmp_path: Path, home: Path,
 
 
 @pytest.mark.usefixtures("settled")
-def test_an_index_is_of_one_workspace(tmp_path: Path) -> None:
+def test_each_workspace_has_an_index_of_its_own(tmp_path: Path, opened: list[str]) -> None:
     for name in ("one", "two"):
         build_tree(tmp_path / name, {"a.py": File(name, mtime=LONG_AGO)})
-    for _ in range(2):
+    for _ in range(3):
         for name in ("one", "two"):
             scanned = look(tmp_path / name)
             assert scanned.read(scanned.snapshot.entries[0]) == name.encode()
+    assert opened == ["a.py", "a.py"]
 
 
 # Changes between and during.

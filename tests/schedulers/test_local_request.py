@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import yaml
@@ -81,7 +83,8 @@ def test_programs_of_the_working_directory_are_found(
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin")
     made = request(Role("w", "i", entrypoint="e", env=own), cfg={"prepend_cwd": first})
-    assert made.role_params["w"][0].env["PATH"] == path
+    interpreter = str(Path(sys.executable).parent)
+    assert made.role_params["w"][0].env["PATH"] == f"{path}:{interpreter}"
 
 
 def test_a_workspace_does_not_hide_the_users_python_path(monkeypatch: pytest.MonkeyPatch) -> None:

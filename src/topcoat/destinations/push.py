@@ -58,6 +58,7 @@ class Push:
         self._counting = threading.Lock()
         self._sent = 0
         self._packed = 0
+        self._stopped = False
 
     def run(self, pieces: list[Piece], where: tuple[str, ...]) -> Delivered:
         """Push what *pieces* are, and remember it as the last delivery *where*."""
@@ -72,6 +73,9 @@ class Push:
             image = build.patch(layers)
             if image.descriptor.digest not in self._there:
                 tasks.append(Task(lambda: self._upload(image.config, image.descriptor)))
+        except BaseException:
+            self._stopped = True
+            raise
         finally:
             # Nothing is left running behind an error.
             for task in tasks:
@@ -93,11 +97,25 @@ class Push:
         if known is not None:
             if known.digest in self._there:
                 return known, None
-            return known, Task(lambda: self._make_sure(piece, known), limit=self._uploading)
+            return known, self._task(lambda: self._make_sure(piece, known))
         # Packing waits for a free place, so that packed layers do not pile up before a slow network.
         with self._uploading:
             packed = self._pack(piece)
-        return packed.layer, Task(lambda: self._send(piece, packed), limit=self._uploading)
+        return packed.layer, self._task(lambda: self._send(piece, packed))
+
+    def _task(self, function: Callable[[], None]) -> Task[None]:
+        """Run *function* when there is a free place for it, unless something else has failed by then."""
+
+        def run() -> None:
+            if self._stopped:
+                return
+            try:
+                function()
+            except BaseException:
+                self._stopped = True
+                raise
+
+        return Task(run, limit=self._uploading)
 
     def _make_sure(self, piece: Piece, known: Layer) -> None:
         if not self._client.has_blob(self._target.repository, known.digest):
@@ -135,7 +153,7 @@ class Push:
         size = sum(layer.size for layer in missing)
         if base.registry != self._target.registry and size > _MUCH:
             self._notify(f"copying up to {size / 1e9:.1f} GB of the base from {base.registry}")
-        return [Task(self._copying(layer), limit=self._uploading) for layer in missing]
+        return [self._task(self._copying(layer)) for layer in missing]
 
     def _copying(self, layer: Descriptor) -> Callable[[], None]:
         """Return a function that brings a layer of the base over: mounted, or streamed where that is refused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -115,7 +116,8 @@ def make_request(
 def _path(own: str, cwd: str, *, first: bool) -> str:
     inherited = os.environ.get("PATH", os.defpath)
     parts = (cwd, own, inherited) if first else (own, inherited, cwd)
-    return os.pathsep.join(part for part in parts if part)
+    # Last, so that `python` is found where only the virtual environment that topcoat runs in has one of that name.
+    return os.pathsep.join(filter(None, (*parts, os.path.dirname(sys.executable))))
 
 
 def share_gpus(app: AppDef, gpus: int) -> dict[tuple[str, int], dict[str, str]]:

@@ -1,0 +1,105 @@
+"""One push: what is copied of the base, and what happens when a part of it fails."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import workspaces
+from tests.support.images import fetch, stacked
+from tests.support.inside import expected
+from tests.support.pushing import push
+from topcoat.build import build_image
+from topcoat.destinations import push as pushing
+from topcoat.destinations.registry import RegistryDestination
+from topcoat.errors import RegistryError, WorkspaceChanged
+from topcoat.oci.reference import Reference
+from topcoat.pack import layer
+from topcoat.registry.clients import Clients
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
+from topcoat.specs import Workspace
+from topcoat.testing.registry import FakeRegistry
+
+_LAYERS = 40
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "pass\n"})
+
+
+def _base(registry: FakeRegistry, layers: int = _LAYERS) -> str:
+    registry.add_image("base", "1", layers=[b"layer %d" % number for number in range(layers)])
+    return f"{registry.host}/base:1"
+
+
+def _uploads(registry: FakeRegistry) -> int:
+    return sum(request.method in ("POST", "PUT") for request in registry.requests)
+
+
+def test_one_refusal_stops_what_has_not_begun(workspace: Workspace) -> None:
+    with FakeRegistry() as source, FakeRegistry() as target:
+        target.fail(403, times=999, method="POST")
+        with pytest.raises(RegistryError):
+            push(workspace, _base(source), f"{target.host}/app")
+        assert _uploads(target) < _LAYERS / 2
+        assert not [thread for thread in threading.enumerate() if thread.name == "topcoat-task"]
+
+
+def test_a_changed_file_stops_what_has_not_begun(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(*args: Any) -> None:
+        raise WorkspaceChanged("a.py changed")
+
+    monkeypatch.setattr("topcoat.destinations.base.pack", changed)
+    with FakeRegistry() as source, FakeRegistry() as target:
+        with pytest.raises(WorkspaceChanged):
+            push(workspace, _base(source), f"{target.host}/app")
+        # Three attempts, and at each the few that had begun.
+        assert _uploads(target) < 3 * _LAYERS
+        assert target.add_repository("app").manifests == {}
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_layer_that_the_base_lists_twice_is_copied_once(workspace: Workspace, elsewhere: bool) -> None:
+    with FakeRegistry() as source, FakeRegistry() as other:
+        target = other if elsewhere else source
+        source.add_image("base", "1", layers=[b"same", b"other", b"same"])
+        delivered = push(workspace, f"{source.host}/base:1", f"{target.host}/app")
+        found = fetch(target, delivered.image, skip=3)
+        assert [one["size"] for one in found.manifest["layers"][:3]] == [4, 5, 4]
+        assert target.repositories["app"].blobs >= {one["digest"] for one in found.manifest["layers"]}
+        mounts = [request for request in source.requests if "mount=" in request.path]
+        assert len(mounts) == (0 if elsewhere else 2)
+
+
+def test_a_mount_that_is_not_granted_becomes_an_upload(workspace: Workspace) -> None:
+    with FakeRegistry(quirks={"no-mount"}) as registry:
+        delivered = push(workspace, _base(registry, 3), f"{registry.host}/app")
+        assert fetch(registry, delivered.image, skip=3).config["rootfs"]["diff_ids"]
+        assert registry.uploads == {}
+
+
+def test_a_large_base_is_announced(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushing, "_MUCH", 20)
+    told: list[str] = []
+    with FakeRegistry() as source, FakeRegistry() as target:
+        base = _base(source, 5)
+        for repository in (f"{source.host}/app", f"{target.host}/app"):
+            there = RegistryDestination(Reference.parse(repository), Clients(), notify=told.append)
+            build_image(workspace, base, there)
+        assert told == [f"copying up to 0.0 GB of the base from {source.host}"]
+
+
+def test_layers_beyond_memory_are_spooled_and_removed(
+    workspace: Workspace, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "_IN_MEMORY", 0)
+    with FakeRegistry() as registry:
+        delivered = push(workspace, _base(registry, 1), f"{registry.host}/app")
+        found = fetch(registry, delivered.image, skip=1)
+        snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
+        assert stacked(found.layers[1:], "/") == expected(snapshot)
+    assert list((home / ".cache/topcoat/spool").iterdir()) == []
