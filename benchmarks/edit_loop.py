@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.rig import Rig, rig, seconds, torchx_python
-from benchmarks.workloads import edit_line, make_workspace
 from tests.components import host
 from tests.components.images import Image, Pushed
 from tests.components.rootfs import python_layers
+
+from benchmarks.rig import Rig, rig, seconds, torchx_python
+from benchmarks.workloads import edit_line, make_workspace
 
 _TORCHX = """
 import sys

@@ -21,13 +21,14 @@ from tests.support.pushing import destination, fresh, push
 from topcoat.build import ImageOptions, build_image, parse_chown, plan_image
 from topcoat.destinations.base import ImageBuild
 from topcoat.destinations.registry import RegistryDestination
-from topcoat.errors import NoSuchPlatform, UsageError, WorkspaceChanged
+from topcoat.errors import ImageError, NoSuchPlatform, UsageError, WorkspaceChanged
 from topcoat.oci.reference import Reference
 from topcoat.pack.tar import Ownership
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import Workspace
+from topcoat.testing.registry import FakeRegistry
 
 _ENGINES = ["docker20", "docker_today", "docker_today_classic", "podman", "containerd"]
 _looked: dict[tuple[str, str], Inside] = {}
@@ -359,3 +360,26 @@ def test_a_working_directory_written_oddly_is_one_path_in_the_layers(
     fetched = fetch(registry, push(workspace, base, fresh(registry)).image, skip=1)
     assert [member.name for member in fetched.code(1)[0]] == ["srv", "srv/my", "srv/my/code", "srv/my/code/a.py"]
     assert fetched.config["config"]["WorkingDir"] == "/srv/my/code"
+
+
+def test_a_base_with_as_many_layers_as_engines_stack_is_refused(tmp_path: Path) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    with FakeRegistry() as fake:
+        for layers in (124, 125):
+            fake.add_image("base", str(layers), layers=[b"%d" % number for number in range(layers)])
+        allowed = push(workspace, f"{fake.host}/base:124", f"{fake.host}/app")
+        assert len(fetch(fake, allowed.image, skip=124).layers) == 125
+        with pytest.raises(ImageError, match="has 125 layers") as raised:
+            push(workspace, f"{fake.host}/base:125", f"{fake.host}/app")
+        assert raised.value.hint
+
+
+def test_an_empty_workspace_is_an_image_too(
+    docker20: Docker, registry: Registry, python_image: Image, tmp_path: Path
+) -> None:
+    (tmp_path / "w").mkdir()
+    base = pushed(registry, python_image)
+    image = push(Workspace({str(tmp_path / "w"): ""}), base, fresh(registry)).image
+    seen = look(docker20, image, "/app")
+    assert (seen.below("/app"), seen.cwd) == ({}, "/app")
+    assert seen.env["WORKSPACE_DIR"] == "/app"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from tests.support.bases import pushed
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, fresh, push
-from topcoat.build import plan_image
+from topcoat.build import ImageOptions, parse_chown, plan_image
 from topcoat.destinations.base import Delivered
 from topcoat.destinations.deliveries import context_of
 from topcoat.errors import (
@@ -166,11 +167,15 @@ class TestRequestsAndBytes:
         assert (delivered.sent, delivered.layers) == (0, 0)
 
 
-def _check(registry: Registry | FakeRegistry, workspace: Workspace, delivered: Delivered, skip: int = 1) -> None:
+def _check(
+    registry: Registry | FakeRegistry, workspace: Workspace, delivered: Delivered, skip: int = 1, **options: Any
+) -> None:
     """Compare the code layers of an image with the workspace."""
+    image = ImageOptions(**options)
     tars = fetch(registry, delivered.image, skip=skip).layers[skip:]
-    snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
-    assert stacked(tars, "/w") == expected(snapshot)
+    snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, image.modes, image.mtimes)).snapshot
+    owner = parse_chown(image.chown)
+    assert stacked(tars, image.workspace_dir or "/w") == expected(snapshot, owner.uid, owner.gid)
 
 
 def test_base_and_tag_are_asked_for_side_by_side(
@@ -216,6 +221,31 @@ def test_two_workspaces_called_dot_do_not_disturb_each_other(
     workspaces.edit(dot, "b.py")
     layer = fetch(registry, push(dot, base, repository).image, skip=1).layers[-1]
     assert names(layer) == {"w", "w/b.py"}
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "uid"),
+    [
+        ({"workspace_dir": "/elsewhere"}, "elsewhere/a.py", 0),
+        ({"chown": "5"}, "w/a.py", 5),
+        ({"mtimes": "preserve"}, "w/a.py", 0),
+    ],
+)
+def test_layers_packed_with_other_options_are_not_taken_for_these(
+    tmp_path: Path, options: dict[str, Any], name: str, uid: int
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "pass\n"})
+    os.utime(tmp_path / "w/a.py", (10**9, 10**9))
+    with FakeRegistry() as fake:
+        base = _fake_base(fake)
+        for chosen in ({}, options, {}):
+            code = fetch(fake, push(workspace, base, f"{fake.host}/app", **chosen).image, skip=3).code(3)
+            found = {member.name: member for layer in code for member in layer}
+            wanted = name if chosen else "w/a.py"
+            assert [one for one in found if one.endswith("a.py")] == [wanted]
+            assert found[wanted].uid == (uid if chosen else 0)
+            assert (found[wanted].mtime == 10**9) == ("mtimes" in chosen)
+            workspaces.edit(workspace, "b.py", new=os.urandom(2).hex().encode())
 
 
 def test_a_base_that_moved_under_its_tag_is_noticed(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
@@ -449,6 +479,29 @@ def test_sessions_that_were_opened_early_are_given_up_when_the_base_is_gone(tmp_
         assert fake.uploads == {}
 
 
+def test_a_colleague_may_push_the_same_tag_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {f"f{number}": f"{number}\n" * 9000 for number in range(60)}
+    workspace, context = workspaces.write(tmp_path / "w", content), context_of(Workspace({str(tmp_path / "w"): ""}))
+    with FakeRegistry(quirks={"immutable-tags"}) as fake:
+        base = _fake_base(fake)
+        push(workspace, base, f"{fake.host}/app")
+        workspaces.edit(workspace, "f7")
+        there = destination(f"{fake.host}/app")
+        build = plan_image(workspace, base, there)
+        there.begin(build, context)
+        round_trip = there._round
+        assert round_trip is not None
+        assert round_trip.found.result() is None
+
+        with monkeypatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+            colleagues = push(workspace, base, f"{fake.host}/app", hot=False)
+        delivered = there.deliver(build, context)
+
+        assert (delivered.image, delivered.digest) == (colleagues.image, colleagues.digest)
+        _check(fake, workspace, delivered, skip=3)
+
+
 def test_no_such_base(registry: Registry, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with pytest.raises(ImageNotFound, match=r"no-such-image:1") as raised:
@@ -597,7 +650,7 @@ def test_any_history_leaves_the_image_that_the_workspace_is(
     root = tmp_path / "w"
     workspace = workspaces.write(root, {f"d{number % 5}/f{number}": chance.randbytes(40_000) for number in range(120)})
     with FakeRegistry() as fake:
-        base = _fake_base(fake)
+        base, options = _fake_base(fake), _OPTIONS[0]
         for step in range(10):
             for _ in range(chance.choice([0, 1, 1, 1, 5])):
                 chance.choice(_EDITS)(chance, root)
@@ -606,10 +659,11 @@ def test_any_history_leaves_the_image_that_the_workspace_is(
             if chance.random() < 0.2 and "app" in fake.repositories:
                 fake.lose_blob(chance.choice(sorted(fake.repositories["app"].blobs - fake.repositories["base"].blobs)))
                 fake.repositories["app"].manifests.clear() if chance.random() < 0.5 else None
+            options = chance.choice(_OPTIONS) if chance.random() < 0.3 else options
             hot = chance.random() < 0.9
-            delivered = push(workspace, base, f"{fake.host}/app", hot=hot)
+            delivered = push(workspace, base, f"{fake.host}/app", hot=hot, **options)
             if delivered.layers or delivered.sent:
-                _check(fake, workspace, delivered, skip=3)
+                _check(fake, workspace, delivered, skip=3, **options)
 
 
 def _files(root: Path) -> list[Path]:
@@ -647,6 +701,13 @@ def _turn_into_directory(chance: random.Random, root: Path) -> None:
     (path / "inner").write_bytes(b"inner")
 
 
+_OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"workspace_dir": "/some/where"},
+    {"chown": "7:8"},
+    {"modes": "exact"},
+    {"mtimes": "preserve"},
+]
 _EDITS: list[Callable[[random.Random, Path], None]] = [
     _rewrite,
     _rewrite,

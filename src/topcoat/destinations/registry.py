@@ -104,6 +104,12 @@ class RegistryDestination:
                     raise
                 # The registry has lost a blob that we took for there: look again, without trust.
                 return self._push(build, context, None, first.sessions)
+        except RegistryError as error:
+            # Somebody else has pushed the tag meanwhile, and the registry does not let it be overwritten.
+            found = self._client.head_manifest(self._target.repository, build.tag) if _refuses(error) else None
+            if found is None:
+                raise
+            return Delivered(self.image_name(build.tag), found.digest)
         finally:
             first.sessions.cancel()
 
@@ -159,6 +165,10 @@ class RegistryDestination:
     def _where(self, build: ImageBuild, context: str) -> tuple[str, ...]:
         # One workspace over two bases makes two images, and each is compared with its own last version.
         return self._target.name, build.base.name, context
+
+
+def _refuses(error: RegistryError) -> bool:
+    return error.status in (400, 403, 409, 412)
 
 
 def _blobs(last: Delivery | None) -> frozenset[str]:

@@ -79,7 +79,12 @@ def plan_pieces(
     if not fresh or not anchor or room < 2:
         return pieces
     known = {piece.key for piece in pieces}
-    stale = {key: found for key in anchor if key not in known and (found := memory.recall(key))}
+    stale = {
+        key: found
+        for key in anchor
+        # A chunk that was packed with other options, into another directory say, has another key for the same entries.
+        if key not in known and (found := memory.recall(key)) and found.chunk.key(identity, times=options.times) == key
+    }
     directories = {entry.path: entry for entry in snapshot.entries if entry.kind == "dir"}
     kept, delta = _keep(fresh, stale, directories, options)
     if not delta and not kept:

@@ -6,7 +6,6 @@ Foreign exceptions and error answers are translated here and nowhere else.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -43,6 +42,7 @@ def is_network_error(error: BaseException) -> bool:
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same request may well succeed a moment later: a connection that was cut, a busy resolver."""
     import http.client
+    import socket
 
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
@@ -74,6 +74,8 @@ def unreachable(error: BaseException, method: str, url: str) -> RegistryUnavaila
 
 
 def _connection_trouble(error: BaseException, host: str) -> tuple[str, str]:
+    import socket
+
     check = f"check the name, and that the registry runs: curl -i {host}/v2/"
     kind, reason = type(error).__name__, str(getattr(error, "reason", "") or "")
     if isinstance(error, socket.gaierror):
