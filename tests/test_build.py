@@ -369,7 +369,7 @@ def test_a_base_with_as_many_layers_as_engines_stack_is_refused(tmp_path: Path) 
             fake.add_image("base", str(layers), layers=[b"%d" % number for number in range(layers)])
         allowed = push(workspace, f"{fake.host}/base:124", f"{fake.host}/app")
         assert len(fetch(fake, allowed.image, skip=124).layers) == 125
-        with pytest.raises(ImageError, match="has 125 layers") as raised:
+        with pytest.raises(ImageError, match="base image has 125 layers") as raised:
             push(workspace, f"{fake.host}/base:125", f"{fake.host}/app")
         assert raised.value.hint
 

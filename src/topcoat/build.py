@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from topcoat.destinations.base import Base, Delivered, ImageBuild, ImageDestination
 from topcoat.destinations.deliveries import context_of, until_settled
-from topcoat.errors import ImageError, UsageError
+from topcoat.errors import UsageError
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.patch import Changes
 from topcoat.pack.layer import Compression, PackOptions, default_parents
-from topcoat.pack.plan import MAX_LAYERS
 from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, Mtimes, Scan, ScanOptions, scan
 from topcoat.specs.workspace import Workspace
@@ -103,11 +102,6 @@ def plan_image(
 
 def _image_build(scanned: Scan, base: Base, options: ImageOptions, compression: Compression) -> ImageBuild:
     snapshot = scanned.snapshot
-    if len(base.config.diff_ids) >= MAX_LAYERS:
-        raise ImageError(
-            f"{base.name} has {len(base.config.diff_ids)} layers, and engines stack {MAX_LAYERS} at most",
-            hint="squash the base image, or build it in fewer steps",
-        )
     directory = _workspace_dir(base, options)
     target = directory.strip("/").encode()
     env = {"WORKSPACE_DIR": directory}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support import workspaces
 from topcoat.destinations import copy
@@ -16,6 +17,7 @@ from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import WorkspaceChanged
 from topcoat.scan.scanner import Scan, scan
 from topcoat.scan.snapshot import Entry
+from topcoat.specs import Workspace
 
 
 @pytest.fixture
@@ -51,6 +53,20 @@ def test_changed_content_is_an_error(scanned: Scan, tmp_path: Path, name: str, c
     workspaces.write(tmp_path / "w", {name: content})
     with pytest.raises(WorkspaceChanged, match=name):
         copy_file(scanned, _entry(scanned, name), str(tmp_path / "copy"))
+
+
+def test_a_large_file_of_another_file_system_is_streamed(tmp_path: Path) -> None:
+    memory = MemoryFileSystem()
+    memory.pipe_file("/copied/large", b"y" * (3 << 20))
+    scanned = scan(Workspace({"memory://copied": ""}))
+    entry = _entry(scanned, "large")
+    assert not clone_file(scanned, entry, str(tmp_path / "copy"))
+    copy_file(scanned, entry, str(tmp_path / "copy"))
+    memory.pipe_file("/copied/large", b"z" * (3 << 20))
+    with pytest.raises(WorkspaceChanged, match="large"):
+        copy_file(scanned, entry, str(tmp_path / "again"))
+    memory.rm("/copied", recursive=True)
+    assert (tmp_path / "copy").read_bytes() == b"y" * (3 << 20)
 
 
 def test_nothing_is_overwritten(scanned: Scan, tmp_path: Path) -> None:

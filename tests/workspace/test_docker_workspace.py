@@ -9,6 +9,7 @@ from typing import Any
 
 import docker
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.components.daemons import Docker
 from tests.components.images import Image, Pushed
@@ -228,6 +229,16 @@ class TestForARegistry:
             b"etc/conf.yaml",
         }
 
+    def test_any_file_system_can_be_the_source(self, fake: FakeRegistry) -> None:
+        memory = MemoryFileSystem()
+        memory.pipe_file("/code/train.py", b"pass\n")
+        memory.pipe_file("/code/skip.log", b"")
+        memory.pipe_file("/code/.torchxignore", b"*.log\n")
+        workspace = Workspace({"memory://code": ""})
+        image = _push(DockerWorkspaceMixin(), _fake_base(fake), workspace, {"image_repo": f"{fake.host}/app"})
+        memory.rm("/code", recursive=True)
+        assert stacked(fetch(fake, image, skip=1).layers[1:], "/w").keys() == {b"train.py", b".torchxignore"}
+
     def test_a_schedulers_mixin_leaves_no_connection_open(self, fake: FakeRegistry, workspace: Workspace) -> None:
         """Unclosed sockets would fail this test when the mixin is gone."""
         _push(DockerWorkspaceMixin(), _fake_base(fake), workspace, {"image_repo": f"{fake.host}/app"})
@@ -353,9 +364,9 @@ class TestForAnEngine:
         assert engine.run("run", "--rm", "--network", "none", app.roles[0].image, "ls", "/made") == "/made"
 
     def test_what_was_loaded_is_pushed_or_the_way_to_push_it_is_told(
-        self, engine: Docker, local: str, workspace: Workspace, registry: Registry
+        self, engine: Docker, busybox_image: Image, workspace: Workspace, registry: Registry
     ) -> None:
-        app = AppDef("app", [_role(local, workspace)])
+        app = AppDef("app", [_role(busybox_image.load(engine, "localhost/busybox:1"), workspace)])
         DockerWorkspaceMixin().build_workspaces(app.roles, {})
         images = DockerWorkspaceMixin().dryrun_push_images(app, {"image_repo": fresh(registry)})
         if engine.containerd_store:
@@ -364,7 +375,7 @@ class TestForAnEngine:
             assert "image_repo=" in (raised.value.hint or "")
             return
         DockerWorkspaceMixin().push_images(images)
-        assert stacked(fetch(registry, app.roles[0].image).layers[3:], "/app") == expected(_snapshot(workspace))
+        assert stacked(fetch(registry, app.roles[0].image, skip=1).layers[1:], "/") == expected(_snapshot(workspace))
 
     def test_an_id_that_the_engine_does_not_have(self, engine: Docker, registry: Registry) -> None:
         with pytest.raises(DaemonError, match=r"(?i)no such image|not found"):

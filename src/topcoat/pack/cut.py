@@ -1,9 +1,9 @@
 """Cut a snapshot into chunks at boundaries that depend on the entries' paths and sizes alone.
 
-Two sequences are cut on their own: large files, and everything else. A chunk is closed at the entry whose path hashes
-lowest among those that leave its weight between a minimum and a maximum, so that after an insertion or deletion the
-boundaries fall back to where they were within a few chunks. Sizes weigh in by power of two: an edit that does not
-change a size's power of two moves no boundary.
+Large files go their own way, see `_share_out`. The sequence of everything else is cut: a chunk is closed at the entry
+whose path hashes lowest among those that leave its weight between a minimum and a maximum, so that after an insertion
+or deletion the boundaries fall back to where they were within a few chunks. Sizes weigh in by power of two: an edit
+that does not change a size's power of two moves no boundary.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from zlib import crc32
 
 from topcoat.scan.snapshot import Entry
 
-# Files of this size and more are cut in a sequence of their own.
+# Files of this size and more are kept apart from the others.
 LARGE = 1 << 20
-# The lightest a chunk may be, but for the last of a sequence.
+# The lightest a chunk of small files may be, but for the last one.
 MINIMUM = 1 << 20
-# Layers given to each sequence where the base leaves room for all of them.
+# Layers given to each where the base leaves room for all of them.
 SMALL_CHUNKS = 16
 LARGE_CHUNKS = 8
 
@@ -58,7 +58,7 @@ def cut(entries: Sequence[Entry], room: int = SMALL_CHUNKS + LARGE_CHUNKS) -> li
     else:
         for_large = min(LARGE_CHUNKS, max(1, room // 3))
         for_small = min(SMALL_CHUNKS, room - for_large)
-        runs = _cut(small, for_small) + _cut(large, for_large)
+        runs = _cut(small, for_small) + _share_out(large, for_large)
     directories = {entry.path: entry for entry in small if entry.kind == "dir"}
     return [make_chunk(run, directories) for run in runs if run]
 
@@ -87,6 +87,20 @@ def target_weight(entries: Sequence[Entry], count: int) -> int:
     while total > target * max(count - 1, 1) and count > 1:
         target *= 2
     return target
+
+
+def _share_out(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
+    """Give each large file a chunk of its own while they are that few, else one by the hash of its path.
+
+    A cut by weight follows the total, of which a large file is a good part: with each one that comes or goes, most
+    boundaries would move and most of the large files would have to travel again.
+    """
+    if len(entries) <= count:
+        return [[entry] for entry in entries]
+    shares: list[Sequence[Entry]] = []
+    for number in range(count):
+        shares.append([entry for entry in entries if crc32(entry.path) % count == number])
+    return shares
 
 
 def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:

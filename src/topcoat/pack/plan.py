@@ -109,10 +109,10 @@ def _check(snapshot: Snapshot, room: int) -> None:
             f"the base image has {MAX_LAYERS - room} layers, and engines mount no more than {MAX_LAYERS}",
             hint="build a base with fewer layers: docker build --squash, or a multi-stage build that copies the result",
         )
-    for entry in snapshot.entries:
-        if b".wh." in entry.path and entry.path.rpartition(b"/")[2].startswith(b".wh."):
+    for path in [entry.path for entry in snapshot.entries if b".wh." in entry.path]:
+        if path.rpartition(b"/")[2].startswith(b".wh."):
             raise WorkspaceError(
-                f"{os.fsdecode(entry.path)} cannot be in an image: there, names with .wh. in front delete files",
+                f"{os.fsdecode(path)} cannot be in an image: there, names with .wh. in front delete files",
                 hint="rename it, or leave it out with a line in .torchxignore",
             )
 
