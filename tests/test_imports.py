@@ -21,7 +21,7 @@ ROWS = (
     ("pack",),
     ("registry",),
     ("destinations",),
-    ("build",),
+    ("build", "image_options"),
     ("workspace",),
     ("schedulers",),
     ("components",),

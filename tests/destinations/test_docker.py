@@ -126,7 +126,7 @@ def _count_bytes(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -
                 sizes[-1] += len(block)
                 yield block
 
-        return load(passed_on())
+        return load(passed_on())  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(client.api, "load_image", counted)
     return sizes
@@ -200,7 +200,7 @@ def test_an_absent_base_is_pulled_when_it_is_needed(
 def test_registry_and_engine_agree_on_what_a_base_is(
     engine: Docker, client: docker.DockerClient, registry: Registry, busybox_image: Image, flavour: Any
 ) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "User": "1000:1000",
         "Entrypoint": ["/bin/env", "-i"],
         "Cmd": None,

@@ -211,6 +211,15 @@ def test_large_files_that_come_or_go_do_not_make_the_others_travel_again(seed: i
         assert all(len(members) == 1 for members in many)
 
 
+@given(seeds, st.integers(1, 60))
+def test_an_edit_of_a_large_file_changes_one_chunk(seed: int, count: int) -> None:
+    chance = random.Random(seed)
+    tree = large_files(chance, count)
+    path = chance.choice(files(tree))
+    edited = tree | {path: new_file(chance, path, LARGE + chance.randrange(100 * LARGE))}
+    assert len(keys(edited) - keys(tree)) == 1
+
+
 def test_many_large_files_fill_all_chunks_alike() -> None:
     tree = large_files(random.Random(3), 400)
     sizes = [len(chunk.members) for chunk in chunks(tree) if is_large(chunk)]

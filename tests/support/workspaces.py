@@ -65,8 +65,8 @@ def odd(root: Path) -> Workspace:
         b"raw-link": b"\xff\xfe/latin-\xe9",
         b"far": b"x/" * 80 + b"y",
     }
-    for name, target in links.items():
-        os.symlink(target, raw + b"/" + name)
+    for link, target in links.items():
+        os.symlink(target, raw + b"/" + link)
     for name, mode in {"bin/tool": 0o755, "modes/private": 0o600, "modes/group": 0o664, "modes": 0o2750}.items():
         (root / name).chmod(mode)
     return Workspace({str(root): ""})

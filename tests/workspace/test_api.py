@@ -99,7 +99,7 @@ def test_the_mixin_comes_before_the_scheduler_and_passes_arguments_on() -> None:
             super().__init__("mine", session_name)
 
     assert [base.__name__ for base in MyScheduler.__mro__[1:4]] == ["_Recording", "WorkspaceMixin", "Scheduler"]
-    MyScheduler.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+    MyScheduler.__abstractmethods__ = frozenset()
     made = MyScheduler("session")  # type: ignore[abstract]
     assert (made.backend, made.session_name, made.uses_workspace) == ("mine", "session", True)
 
@@ -223,11 +223,11 @@ class TestMultiWorkspaceMixin:
     @pytest.mark.parametrize(("cfg", "chosen"), [({}, "first"), ({"workspace_type": "second"}, "second")])
     def test_everything_goes_to_the_chosen_kind(self, cfg: dict[str, CfgVal], chosen: str) -> None:
         multi, role = _Multi(), _role("r", Workspace({"/w": ""}))
-        kind = multi.kinds[chosen]
+        kind: Any = multi.kinds[chosen]
         multi.build_workspaces([role], cfg)
         multi.caching_build_workspace_and_update_role(role, cfg, {1: 1})
         assert kind.calls == [("r", 1), ("r", 2)]
-        assert multi.plan_workspaces([role], cfg) is kind
+        assert multi.plan_workspaces([role], cfg) == kind
         images = multi.dryrun_push_images(AppDef("a"), cfg)
         assert images == (chosen, {"of": kind.option})
         multi.push_images(images)

@@ -318,7 +318,12 @@ class TestTmpDirWorkspaceMixin:
 def _count_fills(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     filled: list[str] = []
     fill = directory._fill
-    monkeypatch.setattr(directory, "_fill", lambda root, *args: (filled.append(root), fill(root, *args)))
+
+    def counted(root: str, *args: Any) -> None:
+        filled.append(root)
+        fill(root, *args)
+
+    monkeypatch.setattr(directory, "_fill", counted)
     return filled
 
 

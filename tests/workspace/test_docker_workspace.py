@@ -19,6 +19,7 @@ from tests.support.bases import pushed
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected, look
 from tests.support.pushing import fresh
+from topcoat.build import plan_image
 from topcoat.errors import (
     DaemonError,
     DaemonUnavailable,
@@ -392,7 +393,7 @@ def test_the_client_that_was_passed_is_used(
         def __init__(self, session_name: str, **kwargs: Any) -> None:
             super().__init__("mine", session_name, **kwargs)
 
-    MyScheduler.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+    MyScheduler.__abstractmethods__ = frozenset()
     scheduler = MyScheduler("session", docker_client=client)  # type: ignore[abstract]
     role = _role(python_image.load(docker20, "localhost/python:1"), workspace)
     scheduler.build_workspaces([role], {})
@@ -425,7 +426,7 @@ def _push(mixin: DockerWorkspaceMixin, base: str, workspace: Workspace, cfg: dic
 
 def _count_plans(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     planned: list[Any] = []
-    plan = docker_workspace.plan_image
+    plan = plan_image
 
     def counted(*args: Any, **options: Any) -> Any:
         planned.append(args)
@@ -437,7 +438,7 @@ def _count_plans(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def _after_the_plan(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
     """Let *change* happen once, between scan and packing."""
-    plan, left = docker_workspace.plan_image, iter([1])
+    plan, left = plan_image, iter([1])
 
     def meddled(*args: Any, **options: Any) -> Any:
         planned = plan(*args, **options)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 Kind = Literal["file", "dir", "link"]
 
+# The lengths of path and content, so that no two entries run into the same bytes.
+_HEAD = struct.Struct(">IcIQI").pack
 _LETTER: dict[str, bytes] = {"file": b"f", "dir": b"d", "link": b"l"}
 
 
@@ -33,8 +36,8 @@ class Entry(NamedTuple):
     def record(self, *, times: bool = False) -> bytes:
         """Return the entry as length-prefixed bytes; two entries differ exactly when their records do."""
         path, kind, mode, size, content, mtime = self
-        text = b"%d:%b%b%o,%d,%d:%b" % (len(path), path, _LETTER[kind], mode, size, len(content), content)
-        return text + b"@%d\n" % mtime if times else text + b"\n"
+        record = _HEAD(len(path), _LETTER[kind], mode, size, len(content)) + path + content
+        return record + b"@%d\n" % mtime if times else record
 
 
 class Snapshot:

@@ -5,33 +5,37 @@ Names, fields, defaults and parsing rules are TorchX's (``torchx.specs``).
 
 from __future__ import annotations
 
-from topcoat.errors import InvalidHandle as MalformedAppHandleException
-from topcoat.errors import InvalidRunConfigException
-from topcoat.errors import UnknownApp as UnknownAppException
-from topcoat.errors import UnknownScheduler as UnknownSchedulerException
-from topcoat.specs.app import AppDef, AppDryRunInfo
-from topcoat.specs.builders import materialize_appdef
-from topcoat.specs.cfg import CfgVal, get_type_name
-from topcoat.specs.handle import AppHandle, ParsedAppHandle, make_app_handle, parse_app_handle
-from topcoat.specs.home import TORCHX_HOME
-from topcoat.specs.macros import check_macros, macros
-from topcoat.specs.mounts import BindMount, DeviceMount, MountType, VolumeMount, parse_mounts
-from topcoat.specs.named_resources import get_named_resources, named_resources, resource
-from topcoat.specs.resource import NULL_RESOURCE, Resource
-from topcoat.specs.role import RetryPolicy, Role
-from topcoat.specs.runopts import runopt, runopts
-from topcoat.specs.sentinels import ALL, MISSING, NONE, UNKNOWN
-from topcoat.specs.status import (
-    AppState,
-    AppStatus,
-    AppStatusError,
-    ReplicaState,
-    ReplicaStatus,
-    RoleStatus,
-    is_started,
-    is_terminal,
-)
-from topcoat.specs.workspace import Project, Workspace
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from topcoat.errors import InvalidHandle as MalformedAppHandleException
+    from topcoat.errors import InvalidRunConfigException
+    from topcoat.errors import UnknownApp as UnknownAppException
+    from topcoat.errors import UnknownScheduler as UnknownSchedulerException
+    from topcoat.specs.app import AppDef, AppDryRunInfo
+    from topcoat.specs.builders import materialize_appdef
+    from topcoat.specs.cfg import CfgVal, get_type_name
+    from topcoat.specs.handle import AppHandle, ParsedAppHandle, make_app_handle, parse_app_handle
+    from topcoat.specs.home import TORCHX_HOME
+    from topcoat.specs.mounts import BindMount, DeviceMount, MountType, VolumeMount, parse_mounts
+    from topcoat.specs.resource_names import get_named_resources, named_resources, resource
+    from topcoat.specs.resources import NULL_RESOURCE, Resource
+    from topcoat.specs.role import RetryPolicy, Role
+    from topcoat.specs.run_options import runopt, runopts
+    from topcoat.specs.sentinels import ALL, MISSING, NONE, UNKNOWN
+    from topcoat.specs.status import (
+        AppState,
+        AppStatus,
+        AppStatusError,
+        ReplicaState,
+        ReplicaStatus,
+        RoleStatus,
+        is_started,
+        is_terminal,
+    )
+    from topcoat.specs.substitution import check_macros, macros
+    from topcoat.specs.workspace import Project, Workspace
 
 __all__ = [
     "ALL",
@@ -79,3 +83,41 @@ __all__ = [
     "runopt",
     "runopts",
 ]
+
+# Every command imports this package, and most need little of it: what it exports is loaded when it is asked for.
+_MODULES = {
+    "app": "AppDef AppDryRunInfo",
+    "builders": "materialize_appdef",
+    "cfg": "CfgVal get_type_name",
+    "handle": "AppHandle ParsedAppHandle make_app_handle parse_app_handle",
+    "home": "TORCHX_HOME",
+    "mounts": "BindMount DeviceMount MountType VolumeMount parse_mounts",
+    "resource_names": "get_named_resources named_resources resource",
+    "resources": "NULL_RESOURCE Resource",
+    "role": "RetryPolicy Role",
+    "run_options": "runopt runopts",
+    "sentinels": "ALL MISSING NONE UNKNOWN",
+    "status": "AppState AppStatus AppStatusError ReplicaState ReplicaStatus RoleStatus is_started is_terminal",
+    "substitution": "check_macros macros",
+    "workspace": "Project Workspace",
+}
+_HOMES = {name: (f"topcoat.specs.{module}", name) for module, names in _MODULES.items() for name in names.split()}
+_HOMES |= {
+    "InvalidRunConfigException": ("topcoat.errors", "InvalidRunConfigException"),
+    "MalformedAppHandleException": ("topcoat.errors", "InvalidHandle"),
+    "UnknownAppException": ("topcoat.errors", "UnknownApp"),
+    "UnknownSchedulerException": ("topcoat.errors", "UnknownScheduler"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

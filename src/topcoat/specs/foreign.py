@@ -8,7 +8,7 @@ from typing import Any
 from topcoat.errors import InvalidComponent
 from topcoat.specs.app import AppDef
 from topcoat.specs.mounts import BindMount, DeviceMount, VolumeMount
-from topcoat.specs.resource import Resource
+from topcoat.specs.resources import Resource
 from topcoat.specs.role import RetryPolicy, Role
 from topcoat.specs.workspace import Workspace
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 
 from topcoat.errors import UnknownResource
-from topcoat.specs.resource import Resource
+from topcoat.specs.resources import Resource
 
 EFA_DEVICE = "vpc.amazonaws.com/efa"
 NEURON_DEVICE = "aws.amazon.com/neurondevice"

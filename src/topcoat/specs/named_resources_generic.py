@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from topcoat.specs.resource import Resource
+from topcoat.specs.resources import Resource
 
 GiB = 1024
 

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from topcoat.specs.mounts import BindMount, DeviceMount, VolumeMount
-from topcoat.specs.resource import NULL_RESOURCE, Resource
+from topcoat.specs.resources import NULL_RESOURCE, Resource
 from topcoat.specs.sentinels import MISSING
 from topcoat.specs.workspace import Workspace
 

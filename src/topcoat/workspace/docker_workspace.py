@@ -11,13 +11,13 @@ from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import InvalidRunConfigException
+from topcoat.image_options import build_args, image_options, image_opts, image_repository
 from topcoat.notices import notice
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.workspace.api import WorkspaceMixin, set_image
-from topcoat.workspace.image_options import build_args, image_options, image_opts, image_repository
 from topcoat.workspace.image_plans import (
     TORCHX_DOCKERFILE,
     Builder,

@@ -44,8 +44,8 @@ def run(args: Namespace) -> int:
     """Build, and print ``repository:tag@digest``, or the id that the engine gave the image."""
     from topcoat.cli.progress import Progress
     from topcoat.errors import UsageError
+    from topcoat.image_options import image_opts
     from topcoat.specs.workspace import Workspace
-    from topcoat.workspace.image_options import image_opts
 
     if not args.image:
         raise UsageError("topcoat build has no image to lay code over", hint="--image BASE")
@@ -63,9 +63,9 @@ def run(args: Namespace) -> int:
 
 def _patch(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivered:
     from topcoat.build import build_image
+    from topcoat.image_options import image_options, image_repository
     from topcoat.notices import notice
     from topcoat.registry.clients import Clients
-    from topcoat.workspace.image_options import image_options, image_repository
 
     options, repository, clients = image_options(cfg), image_repository(cfg), Clients()
     if repository is None:
@@ -90,11 +90,11 @@ def _is_there(source: str, target: str) -> bool:
 
 def _build_dockerfile(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivered:
     from topcoat.destinations.base import Delivered
+    from topcoat.image_options import image_repository
     from topcoat.oci.reference import Reference
     from topcoat.registry.clients import Clients
     from topcoat.specs import Role
     from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
-    from topcoat.workspace.image_options import image_repository
     from topcoat.workspace.image_plans import find_dockerfile
 
     if find_dockerfile(workspace) is None:

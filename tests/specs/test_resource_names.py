@@ -7,7 +7,7 @@ import pytest
 from topcoat.errors import UnknownResource
 from topcoat.specs import Resource, get_named_resources, named_resources, resource
 from topcoat.specs import named_resources_aws as aws
-from topcoat.specs.named_resources import NamedResources
+from topcoat.specs.resource_names import NamedResources
 
 
 def test_generic_sizes_are_torchx_s() -> None:

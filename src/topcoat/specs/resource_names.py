@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import UnknownResource
-from topcoat.specs.resource import NULL_RESOURCE, Resource
+from topcoat.specs.resources import NULL_RESOURCE, Resource
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

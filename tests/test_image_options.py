@@ -8,7 +8,8 @@ import pytest
 
 from topcoat.build import ImageOptions
 from topcoat.errors import InvalidReference, InvalidRunConfigException, TopcoatError
-from topcoat.workspace.image_options import build_args, image_options, image_opts, image_repository
+from topcoat.image_options import build_args, image_options, image_opts, image_repository
+from topcoat.specs import CfgVal
 
 
 def test_the_defaults_of_the_run_options_are_those_of_the_build() -> None:
@@ -16,7 +17,7 @@ def test_the_defaults_of_the_run_options_are_those_of_the_build() -> None:
 
 
 def test_every_option_is_read() -> None:
-    cfg = {
+    cfg: dict[str, CfgVal] = {
         "platform": "linux/arm64",
         "workspace_dir": "/w",
         "chown": "1:2",

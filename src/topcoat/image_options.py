@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from topcoat.build import ImageOptions
 from topcoat.errors import InvalidRunConfigException
 from topcoat.oci.reference import Reference
 from topcoat.scan.scanner import Modes, Mtimes
-from topcoat.specs import CfgVal, runopts
+from topcoat.specs import runopts
+
+if TYPE_CHECKING:
+    from topcoat.specs import CfgVal
 
 
 def image_opts() -> runopts:
