@@ -41,10 +41,18 @@ def make_workspace(root: Path, *, files: int = 10_000, megabytes: int = 200, see
     data.mkdir()
     each = max((megabytes * 1_000_000 - total) // data_files, 1)
     for number in range(data_files):
-        half = each // 2
-        start = rng.randrange(max(len(text) - half, 1))
-        (data / f"blob{number:02d}.bin").write_bytes(rng.randbytes(each - half) + (text * 2)[start : start + half])
+        (data / f"blob{number:02d}.bin").write_bytes(_mixture(rng, text, each))
     return middle
+
+
+def _mixture(rng: random.Random, text: bytes, size: int) -> bytes:
+    """Return data that compresses as data sets do: three parts text and one part noise, in turns of a megabyte."""
+    parts: list[bytes] = []
+    turn = 1_000_000
+    for number in range(-(-size // turn)):
+        start = rng.randrange(len(text) - turn)
+        parts.append(rng.randbytes(turn) if number % 4 == 3 else text[start : start + turn])
+    return b"".join(parts)[:size]
 
 
 def edit_line(path: Path, number: int) -> None:
