@@ -205,6 +205,24 @@ def test_two_at_once_both_succeed(workspace: Workspace, tmp_path: Path, monkeypa
     assert _held(tmp_path / "job") == expected(scanned.snapshot)
 
 
+def test_somebody_elses_snapshot_that_came_first_is_a_conflict(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill, scanned = directory._fill, scan(workspace)
+    other = scan(workspaces.write(tmp_path / "other", {"a": "a"}))
+
+    def fill_too_late(*args: Any) -> None:
+        fill(*args)
+        monkeypatch.undo()
+        DirectoryDestination(str(tmp_path / "job")).deliver(other, "other")
+
+    monkeypatch.setattr(directory, "_fill", fill_too_late)
+    with pytest.raises(JobDirConflict, match="another snapshot"):
+        DirectoryDestination(str(tmp_path / "job")).deliver(scanned, "w")
+    assert _held(tmp_path / "job") == expected(other.snapshot)
+    assert sorted(os.listdir(tmp_path)) == ["job", "other", "w"]
+
+
 class TestHardLinks:
     """What ``link=hard`` shares, and what it does not."""
 

@@ -214,7 +214,7 @@ def test_two_workspaces_called_dot_do_not_disturb_each_other(
 ) -> None:
     repository, dot = fresh(registry), Workspace({".": ""})
     for name in ("one", "two"):
-        workspaces.write(tmp_path / name, {"a.py": f"# {name}\n" * 200, "b.py": "pass\n"})
+        workspaces.write(tmp_path / name, {f"{name}.py": "pass\n" * 200, "b.py": f"# {name}\n"})
         monkeypatch.chdir(tmp_path / name)
         push(dot, base, repository)
     monkeypatch.chdir(tmp_path / "one")

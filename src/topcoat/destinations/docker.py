@@ -15,7 +15,7 @@ from topcoat.destinations.base import Base, Delivered, ImageBuild
 from topcoat.destinations.bases import BaseLookup
 from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
 from topcoat.destinations.engine import connect, engine_errors
-from topcoat.errors import DaemonError, ImageNotFound, TopcoatError
+from topcoat.errors import DaemonError, ImageNotFound
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
@@ -103,15 +103,9 @@ class DockerDestination:
         pieces, stacked = self._plan(build, last_delivery(*where))
         archive = _Archive(build, pieces, stacked, name)
         with engine_errors(f"loading {name}"):
-            try:
-                for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
-                    if line.get("error"):
-                        raise DaemonError(f"the container engine cannot load {name}: {line['error']}")
-            except Exception:
-                # To the HTTP library, a failure to make the archive can look like one of the connection.
-                if archive.failure is not None:
-                    raise archive.failure from None
-                raise
+            for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
+                if line.get("error"):
+                    raise DaemonError(f"the container engine cannot load {name}: {line['error']}")
         loaded = self._inspect(name)
         if loaded is None:
             raise DaemonError(f"the container engine took {name} and does not have it")
@@ -199,17 +193,9 @@ class _Archive:
         self._name = name
         self.sent = 0
         self.packed = 0
-        self.failure: TopcoatError | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the archive piece by piece."""
-        try:
-            yield from self._blocks()
-        except TopcoatError as error:
-            self.failure = error
-            raise
-
-    def _blocks(self) -> Iterator[bytes]:
         memory = ChunkMemory()
         layers: list[CodeLayer] = []
         yield _directory(b"blobs") + _directory(b"blobs/sha256")

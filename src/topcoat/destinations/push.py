@@ -55,6 +55,8 @@ class Push:
         self._memory = ChunkMemory()
         self._there = frozenset(last.blobs) if last else frozenset()
         self._uploading = threading.Semaphore(_UPLOADS)
+        # Packed layers do not pile up before a slow network.
+        self._waiting = threading.Semaphore(_UPLOADS)
         self._counting = threading.Lock()
         self._sent = 0
         self._packed = 0
@@ -67,12 +69,15 @@ class Push:
         layers: list[CodeLayer] = []
         try:
             for piece in pieces:
+                if self._stopped:
+                    break
                 layer, task = self._place(piece)
                 layers.append(CodeLayer(*layer))
                 tasks += [task] if task else []
-            image = build.patch(layers)
-            if image.descriptor.digest not in self._there:
-                tasks.append(Task(lambda: self._upload(image.config, image.descriptor)))
+            else:
+                image = build.patch(layers)
+                if image.descriptor.digest not in self._there:
+                    tasks.append(Task(lambda: self._upload(image.config, image.descriptor)))
         except BaseException:
             self._stopped = True
             raise
@@ -98,22 +103,22 @@ class Push:
             if known.digest in self._there:
                 return known, None
             return known, self._task(lambda: self._make_sure(piece, known))
-        # Packing waits for a free place, so that packed layers do not pile up before a slow network.
-        with self._uploading:
-            packed = self._pack(piece)
-        return packed.layer, self._task(lambda: self._send(piece, packed))
+        self._waiting.acquire()
+        packed = self._pack(piece)
+        return packed.layer, self._task(lambda: self._send(piece, packed), finally_=self._waiting.release)
 
-    def _task(self, function: Callable[[], None]) -> Task[None]:
+    def _task(self, function: Callable[[], None], *, finally_: Callable[[], None] = lambda: None) -> Task[None]:
         """Run *function* when there is a free place for it, unless something else has failed by then."""
 
         def run() -> None:
-            if self._stopped:
-                return
             try:
-                function()
+                if not self._stopped:
+                    function()
             except BaseException:
                 self._stopped = True
                 raise
+            finally:
+                finally_()
 
         return Task(run, limit=self._uploading)
 

@@ -157,10 +157,7 @@ class RegistryDestination:
     def _plan(self, build: ImageBuild, memory: ChunkMemory, last: Delivery | None) -> list[Piece]:
         room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(build.base.manifest.layers))
         anchor = last.chunks if last and build.hot else ()
-        pieces = plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=anchor)
-        if _can_be_had(pieces, last):
-            return pieces
-        return plan_pieces(build.scan.snapshot, build.options, memory, room=room)
+        return plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=anchor)
 
     def _where(self, build: ImageBuild, context: str) -> tuple[str, ...]:
         # One workspace over two bases makes two images, and each is compared with its own last version.
