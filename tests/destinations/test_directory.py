@@ -132,12 +132,13 @@ def test_a_failure_in_the_middle_leaves_nothing(
     kind: type[BaseException],
     said: str,
 ) -> None:
-    monkeypatch.setattr(directory, "copy_file", _failing(number, error))
     before = on_disk(tmp_path)
+    whole = directory.copy_file
+    monkeypatch.setattr(directory, "copy_file", _failing(number, error))
     with pytest.raises(kind, match=said):
         DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
     assert on_disk(tmp_path) == before
-    monkeypatch.undo()
+    monkeypatch.setattr(directory, "copy_file", whole)
     assert DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
 
 
@@ -213,7 +214,7 @@ def test_somebody_elses_snapshot_that_came_first_is_a_conflict(
 
     def fill_too_late(*args: Any) -> None:
         fill(*args)
-        monkeypatch.undo()
+        monkeypatch.setattr(directory, "_fill", fill)
         DirectoryDestination(str(tmp_path / "job")).deliver(other, "other")
 
     monkeypatch.setattr(directory, "_fill", fill_too_late)

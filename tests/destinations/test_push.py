@@ -16,8 +16,10 @@ from topcoat.build import build_image
 from topcoat.destinations import push as pushing
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import RegistryError, WorkspaceChanged
+from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.reference import Reference
 from topcoat.pack import layer
+from topcoat.registry.client import RegistryClient
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
@@ -50,10 +52,19 @@ def test_one_refusal_stops_what_has_not_begun(workspace: Workspace) -> None:
 
 
 def test_a_changed_file_stops_what_has_not_begun(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, open_blob = threading.Event(), RegistryClient.open_blob
+
     def changed(*args: Any) -> None:
+        failed.clear()
+        threading.Timer(0.3, failed.set).start()
         raise WorkspaceChanged("a.py changed")
 
+    def open_when_that_has_failed(client: RegistryClient, repository: str, descriptor: Descriptor) -> Any:
+        assert "container.image" in descriptor.media_type or failed.wait(20)
+        return open_blob(client, repository, descriptor)
+
     monkeypatch.setattr("topcoat.destinations.base.pack", changed)
+    monkeypatch.setattr(RegistryClient, "open_blob", open_when_that_has_failed)
     with FakeRegistry() as source, FakeRegistry() as target:
         with pytest.raises(WorkspaceChanged):
             push(workspace, _base(source), f"{target.host}/app")

@@ -74,10 +74,9 @@ class Push:
                 layer, task = self._place(piece)
                 layers.append(CodeLayer(*layer))
                 tasks += [task] if task else []
-            else:
-                image = build.patch(layers)
-                if image.descriptor.digest not in self._there:
-                    tasks.append(Task(lambda: self._upload(image.config, image.descriptor)))
+            image = build.patch(layers)
+            if not self._stopped and image.descriptor.digest not in self._there:
+                tasks.append(Task(lambda: self._upload(image.config, image.descriptor)))
         except BaseException:
             self._stopped = True
             raise
