@@ -17,6 +17,7 @@ from topcoat.oci.patch import Changes
 from topcoat.pack.layer import Compression, PackOptions, default_parents
 from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, Mtimes, Scan, ScanOptions, scan
+from topcoat.scan.sources import find_projects
 from topcoat.specs.workspace import Workspace
 
 # Part of every tag: it changes when the same inputs give another image.
@@ -91,6 +92,8 @@ def plan_image(
         RegistryError: and its kinds, when the registry cannot be reached or refuses.
     """
     options = options or ImageOptions()
+    # A workspace that is not there is said before anybody is asked for the base.
+    find_projects(workspace)
     found = destination.find_base(base, options.platform)
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes))
     build = _image_build(scanned, found, options, destination.compression)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,27 @@ def test_a_component_file_that_cannot_be_loaded(topcoat: Cli, workspace: Path) -
     done = topcoat("run", "jobs.py:job")
     assert (done.code, done.out) == (2, "")
     assert "jobs.py:1" in done.error[0]
+
+
+def test_a_role_without_an_image_is_refused_before_any_engine_is_asked(topcoat: Cli) -> None:
+    done = topcoat("run", "-s", "local_docker", "--", "true")
+    assert (done.code, done.out) == (2, "")
+    assert "has no image" in done.error[0]
+    assert "--image" in done.error[1]
+
+
+def test_an_empty_repository_is_not_taken_for_the_local_engine(topcoat: Cli) -> None:
+    done = topcoat("build", "--image", "base", "--image-repo", "")
+    assert (done.code, done.out) == (2, "")
+    assert done.error[0] == "--image-repo is empty"
+
+
+@pytest.mark.parametrize("words", [("ls",), ("run", "--", "true")])
+def test_a_current_directory_that_was_removed_is_named(words: tuple[str, ...], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -m topcoat {" ".join(words)}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "current directory does not exist" in done.stderr
+    assert "bug" not in done.stderr

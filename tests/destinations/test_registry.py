@@ -30,6 +30,7 @@ from topcoat.errors import (
     StateError,
     TopcoatError,
 )
+from topcoat.pack.memory import ChunkMemory
 from topcoat.registry.client import RegistryClient
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
@@ -577,6 +578,20 @@ def test_damaged_notes_cost_time_only(registry: Registry, base: Pushed, home: Pa
                 note.write_bytes(damage)
         workspaces.edit(workspace, "a.py", new=damage[:3] or b"x")
         _check(registry, workspace, push(workspace, base, repository))
+
+
+def test_a_layer_that_is_remembered_wrongly_is_packed_again(
+    registry: Registry, base: Pushed, home: Path, tmp_path: Path
+) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "b"})
+    push(workspace, base, fresh(registry))
+    memory = ChunkMemory()
+    for note in (home / ".cache/topcoat/chunks").iterdir():
+        found = memory.recall(note.name)
+        assert found is not None
+        # As another machine that shares the cache, and whose compressor differs, might have left it.
+        memory.remember(note.name, found.chunk, found.layer._replace(digest="sha256:" + "5" * 64))
+    _check(registry, workspace, push(workspace, base, fresh(registry)))
 
 
 class TestPrepare:

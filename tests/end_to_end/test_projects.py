@@ -95,7 +95,7 @@ def _files(directory: str) -> set[str]:
 
 
 def test_a_process_of_local_sees_every_project(workspace: Workspace, tmp_path: Path) -> None:
-    program = role("r", "", workspace, f"python3 main.py {' '.join(READ)}")
+    program = role("r", "", workspace, f"python3 -B main.py {' '.join(READ)}")
     with get_runner("s") as run:
         handle = run.run(AppDef("app", [program]), "local", {"job_dir": str(tmp_path / "job")})
         status = run.wait(handle)

@@ -343,13 +343,16 @@ class TestForAnEngine:
         plan.carry_out()
         assert look(engine, role.image, "/app").below("/app") == expected(_snapshot(workspace))
 
-    def test_jobs_on_this_machine_need_no_repository(self, engine: Docker, local: str, workspace: Workspace) -> None:
+    def test_jobs_on_this_machine_need_no_repository(
+        self, engine: Docker, local: str, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    ) -> None:
         class Local(DockerWorkspaceMixin):
             _runs_on_engine = True
 
         role = _role(local, workspace)
         Local().build_workspaces([role], {"image_repo": "127.0.0.1:1/nowhere"})
         assert engine.has(role.image)
+        assert "image_repo=127.0.0.1:1/nowhere is not used" in caplog.text
 
     def test_an_image_that_others_made_is_pushed_by_a_fresh_object(
         self, engine: Docker, busybox_image: Image, registry: Registry

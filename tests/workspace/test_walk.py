@@ -58,7 +58,7 @@ def memory() -> Iterator[MemoryFileSystem]:
 
 
 @pytest.fixture(scope="module")
-def object_store(logs: Path, scratch: Path) -> Iterator[AbstractFileSystem]:
+def object_store(logs: Path) -> Iterator[AbstractFileSystem]:
     """An S3 stand-in as a child of the test run, and a file system on it."""
     pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")

@@ -20,8 +20,9 @@ def configured(command: str) -> dict[str, str]:
     """
     # Reading takes imports that most command lines have no use for.
     if "TORCHXCONFIG" not in os.environ:
-        places = (os.path.expanduser("~"), os.getcwd())
-        if not any(os.path.isfile(os.path.join(place, ".torchxconfig")) for place in places):
+        # The relative one is the current directory, which may have been removed.
+        places = (os.path.expanduser("~/.torchxconfig"), ".torchxconfig")
+        if not any(map(os.path.isfile, places)):
             return {}
     from topcoat.runner.config import get_configs
 

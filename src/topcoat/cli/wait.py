@@ -80,7 +80,7 @@ def failure(handle: str, status: AppStatus) -> AppFailed:
 
 
 def _cancel(runner: Runner, handle: str) -> None:
-    say(f"cancelling {handle}")
+    say(f"cancelling {handle} (it has 10 s to end by itself)")
     runner.cancel(handle)
     # A second ^C ends this wait, not the job's end.
     end = time.monotonic() + _PATIENCE

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _BLOCK = 1 << 20
-# Of a build that failed, at least this much of what it said is shown.
-_TAIL_LINES = 200
 
 
 class Recipe(NamedTuple):
@@ -38,22 +36,25 @@ class Recipe(NamedTuple):
 
 
 def build_with_engine(
-    client: DockerClient, recipe: Recipe, name: str, say: Callable[[str], None], *, command_line: bool = True
+    client: DockerClient, recipe: Recipe, name: str, say: Callable[[str], None] | None, *, command_line: bool = True
 ) -> None:
-    """Build *recipe* and leave the image in the engine as *name*; every line of output goes to *say*.
+    """Build *recipe* and leave the image in the engine as *name*.
 
+    Every line of output goes to *say*; where that is None, all of it is kept for the error of a build that fails.
     BuildKit's client is the docker command line, which finds the engine by itself: pass *command_line* False where
     *client* may be of another engine.
 
     Raises:
-        DaemonError: the build failed; its output is the message.
+        DaemonError: the build failed.
         WorkspaceChanged: a file is no longer what the snapshot says.
     """
     output: list[str] = []
 
     def line(text: str) -> None:
-        output.append(text)
-        say(text)
+        if say is None:
+            output.append(text)
+        else:
+            say(text)
 
     command = _buildkit_command() if command_line else None
     with _context(recipe) as context:
@@ -62,8 +63,11 @@ def build_with_engine(
         else:
             failure = _build_command(command, recipe, name, context, line)
     if failure:
-        shown = "\n".join([*output[-_TAIL_LINES:], failure])
-        raise DaemonError(f"building {recipe.dockerfile} failed:\n{shown}")
+        shown = "\n".join([*output, failure])
+        raise DaemonError(
+            f"building {recipe.dockerfile} failed:\n{shown}",
+            hint=f"correct {recipe.dockerfile}, or what it copies and runs",
+        )
 
 
 def _context(recipe: Recipe) -> BinaryIO:

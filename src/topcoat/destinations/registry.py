@@ -100,10 +100,10 @@ class RegistryDestination:
             try:
                 return self._push(build, context, last, first.sessions)
             except RegistryError as error:
-                if last is None or error.registry_code not in _LOST_BLOB:
+                if error.registry_code not in _LOST_BLOB:
                     raise
-                # The registry has lost a blob that we took for there: look again, without trust.
-                return self._push(build, context, None, first.sessions)
+                # A blob that was taken for there is not, or is not what was remembered: look again, without trust.
+                return self._push(build._replace(pieces=()), context, None, first.sessions)
         except RegistryError as error:
             # Somebody else has pushed the tag meanwhile, and the registry does not let it be overwritten.
             found = self._client.head_manifest(self._target.repository, build.tag) if _refuses(error) else None

@@ -7,6 +7,7 @@ The format is INI as TorchX writes it: names are case-sensitive, a value may go 
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -53,7 +54,8 @@ def find_configs(dirs: Iterable[str] | None = None) -> list[str]:
 
 def _default_dirs() -> Iterable[str]:
     yield os.path.expanduser("~")
-    yield os.getcwd()
+    with contextlib.suppress(FileNotFoundError):  # it was removed
+        yield os.getcwd()
 
 
 def read_config(path: str) -> ConfigFile:

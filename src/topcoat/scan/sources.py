@@ -42,7 +42,7 @@ def _find(source: str, target: str) -> Project:
     landing = os.fsencode(target)
     if "://" in source and not source.startswith("file://"):
         return _find_remote(source, landing)
-    path = os.path.abspath(source.removeprefix("file://"))
+    path = os.path.normpath(os.path.join(current_directory(), source.removeprefix("file://")))
     if not os.path.lexists(path):
         raise WorkspaceNotFound(
             f"workspace {path} does not exist",
@@ -58,6 +58,18 @@ def _find(source: str, target: str) -> Project:
         return Project(path, LocalTree(path), landing, None, True)
     parent, name = os.path.split(path)
     return _single_file(path, LocalTree(parent), landing, name, local=True)
+
+
+def current_directory() -> str:
+    """Return the current directory.
+
+    Raises:
+        WorkspaceNotFound: it was removed.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise WorkspaceNotFound("the current directory does not exist any more", hint="cd to one that does") from None
 
 
 def _find_remote(source: str, landing: bytes) -> Project:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.destinations.engine import engine_errors
-from topcoat.errors import DaemonError, UsageError
+from topcoat.errors import DaemonError, InvalidApp, UsageError
 from topcoat.schedulers import docker_containers as docker
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
 from topcoat.schedulers.docker_request import (
@@ -83,6 +83,15 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         opts.add("env", type_=dict[str, str], help="environment variables for the containers; they win over the roles'")
         opts.add("privileged", type_=bool, default=False, help="run the containers with docker's --privileged")
         return opts
+
+    def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
+        """Refuse a role without an image before anything is looked up or built."""
+        for role in app.roles:
+            if not role.image:
+                raise InvalidApp(
+                    f"the role {role.name} has no image to run in a container",
+                    hint="--image IMAGE; components take it from TOPCOAT_IMAGE, too",
+                )
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: they get what the machine has."""

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from topcoat.errors import UsageError
+from topcoat.scan.sources import current_directory
 from topcoat.schedulers import local_jobs
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
 from topcoat.schedulers.app_json import role_from_dict, role_to_dict
@@ -74,7 +75,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
 
     def _root(self, role: Role) -> str:
         """Return the directory that *role* runs in."""
-        return os.getcwd()
+        return current_directory()
 
     def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[PopenRequest]:
         app_id = self._app_id(app, cfg)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from topcoat.scan.sources import current_directory
 from topcoat.schedulers import local_jobs
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local_scheduler import LocalScheduler
@@ -48,7 +49,7 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
     def _root(self, role: Role) -> str:
         if role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image)):
             return role.image
-        return os.getcwd()
+        return current_directory()
 
 
 def _is_used(job_dir: str) -> bool:

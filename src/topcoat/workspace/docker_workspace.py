@@ -152,7 +152,10 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
 
     def _plan(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> PatchPlan | DockerfilePlan:
         options = image_options(cfg)
-        repository = None if self._runs_on_engine else image_repository(cfg)
+        repository = image_repository(cfg)
+        if repository is not None and self._runs_on_engine:
+            notice(f"image_repo={repository.name} is not used: jobs run on this machine's container engine")
+            repository = None
         dockerfile = find_dockerfile(workspace)
         plan: PatchPlan | DockerfilePlan
         if dockerfile is None:
@@ -198,7 +201,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         return RegistryDestination(repository, self._registries, notify=notice)
 
     def _builder(self, *, quiet: bool) -> Builder:
-        say = _silent if quiet else _to_stderr
+        say = None if quiet else _to_stderr
         return Builder(self._docker_client, self._engine(), self._registries, not self._client_was_given, say)
 
     @property
@@ -206,10 +209,6 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         if self._clients is None:
             self._clients = Clients()
         return self._clients
-
-
-def _silent(line: str) -> None:
-    """Drop a line of build output."""
 
 
 def _to_stderr(line: str) -> None:

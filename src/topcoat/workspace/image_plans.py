@@ -71,14 +71,14 @@ class Builder(NamedTuple):
         engine: its image store.
         clients: of registries, to see what is pushed already.
         command_line: the docker command line finds the same engine.
-        say: takes each line of a build's output.
+        say: takes each line of a build's output; None keeps it for the error of one that fails.
     """
 
     client: DockerClient
     engine: DockerDestination
     clients: Clients
     command_line: bool
-    say: Callable[[str], None]
+    say: Callable[[str], None] | None
 
 
 class DockerfilePlan(NamedTuple):

@@ -49,6 +49,8 @@ def run(args: Namespace) -> int:
 
     if not args.image:
         raise UsageError("topcoat build has no image to lay code over", hint="--image BASE")
+    if args.image_repo == "":
+        raise UsageError("--image-repo is empty", hint="name a repository, or leave it out for the local engine")
     workspace = Workspace.from_str("." if args.workspace is None else args.workspace)
     if not workspace:
         raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   topcoat ls
   topcoat ls --directory-rules --workspace ~/code/app
-  topcoat ls -0 | tar --null --no-recursion -T - -czf code.tar.gz
+  topcoat ls -0 | tar --null --no-recursion -T - -czf ../code.tar.gz
 """
 
 
@@ -32,7 +32,9 @@ def add_arguments(parser: Parser) -> None:
         help="as for an image: .dockerignore, then .torchxignore (the default)",
     )
     rules.add_argument(
-        "--directory-rules", action="store_true", help="as for a job directory (local, slurm): .torchxignore alone"
+        "--directory-rules",
+        action="store_true",
+        help="as for a job directory (local): .torchxignore alone",
     )
     add_workspace(
         parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
