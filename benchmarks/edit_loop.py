@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,40 @@ mixin.push_images(mixin.dryrun_push_images(AppDef("a", [role]), cfg))
 """
 
 
+# Prints, in milliseconds since the process was started, when each step of a build began, and when the last one ended.
+_STEPS = """
+import sys, time
+start = float(sys.argv[1])
+steps = [("interpreter", 0.0)]
+def step(name): steps.append((name, (time.time() - start) * 1000))
+step("imports")
+import http.client
+import topcoat.build as build
+import topcoat.destinations.push as push
+import topcoat.destinations.registry as registry
+from topcoat.oci.reference import Reference
+from topcoat.registry.clients import Clients
+from topcoat.specs.workspace import Workspace
+def told(module, name, label):
+    function = getattr(module, name)
+    def telling(*args, **kwargs):
+        step(label)
+        return function(*args, **kwargs)
+    setattr(module, name, telling)
+told(build, "scan", "scan")
+told(build, "_image_build", "snapshot and tag")
+told(registry.RegistryDestination, "begin", "first round trip")
+told(registry, "plan_pieces", "cut and plan")
+told(push.Push, "run", "pack, upload, manifest")
+workspace, base, repository = sys.argv[2:]
+destination = registry.RegistryDestination(Reference.parse(repository), Clients())
+build.build_image(Workspace({workspace: ""}), base, destination)
+step("end")
+for (name, at), (_, until) in zip(steps, steps[1:]):
+    print(f"{name:24}{until - at:7.0f} ms")
+"""
+
+
 class Figures(NamedTuple):
     """Seconds."""
 
@@ -56,9 +91,7 @@ class Peer(NamedTuple):
 def peers(running: Rig, base: Pushed) -> list[Peer]:
     """Return topcoat and the tools it is measured against."""
     registry, scratch = running.registry, running.scratch
-    cache = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "XDG_CONFIG_HOME": str(scratch / "config")}
-    # As installed by pip, which compiles modules.
-    cache.pop("PYTHONDONTWRITEBYTECODE", None)
+    cache = _as_installed(scratch)
     subprocess.run([sys.executable, "-m", "topcoat", "build", "--help"], env=cache, capture_output=True, check=True)
     dockerfile = scratch / "Dockerfile"
     dockerfile.write_text(f"FROM {base.reference}\nCOPY . .\n")
@@ -134,9 +167,30 @@ def main() -> None:
             if not args.only or peer.name.split()[0] in args.only:
                 results[peer.name] = measure(peer, workspace, source, args.edits if peer.name == "topcoat" else 2)
                 print(f"{peer.name}: {results[peer.name]}", file=sys.stderr)
+        steps = _where_the_time_goes(running, workspace, source, base) if "topcoat" in results else ""
     _print(results)
+    if steps:
+        print(f"\nan edit of topcoat, with its steps told apart:\n{steps}", end="")
     if args.json:
         args.json.write_text(json.dumps({name: figures._asdict() for name, figures in results.items()}, indent=2))
+
+
+def _where_the_time_goes(running: Rig, workspace: Path, source: Path, base: Pushed) -> str:
+    env = _as_installed(running.scratch)
+    words = [str(workspace), base.reference, f"{running.registry.host}/topcoat"]
+    told = ""
+    for number in range(3):
+        edit_line(source, number)
+        command = [sys.executable, "-c", _STEPS, str(time.time()), *words]
+        told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    return told
+
+
+def _as_installed(scratch: Path) -> dict[str, str]:
+    """Return an environment with caches of its own, in which modules are compiled, as pip leaves them."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "XDG_CONFIG_HOME": str(scratch / "config")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
 
 
 def _print(results: dict[str, Figures]) -> None:

@@ -109,10 +109,7 @@ def _image_build(scanned: Scan, base: Base, options: ImageOptions, compression: 
     target = directory.strip("/").encode()
     env = {"WORKSPACE_DIR": directory}
     if options.pythonpath:
-        paths = [
-            directory,
-            *(f"{directory.rstrip('/')}/src" for entry in snapshot if entry[:2] == (b"src", "dir")),
-        ]
+        paths = [directory, *([f"{directory.rstrip('/')}/src"] if snapshot.has_directory(b"src") else [])]
         env["PYTHONPATH"] = ":".join([*paths, *filter(None, [base.config.env.get("PYTHONPATH")])])
     owner = parse_chown(options.chown)
     pack = PackOptions(target, default_parents(target), owner, options.mtimes == "preserve", compression)

@@ -125,6 +125,16 @@ def test_the_digest_of_a_known_snapshot_is_what_it_always_was() -> None:
     assert Snapshot([FILE, LINK, DIRECTORY]).digest == f"sha256:{expected}"
 
 
+def test_an_entry_is_found_by_its_path() -> None:
+    snapshot = Snapshot([FILE, LINK, DIRECTORY])
+    assert snapshot.find(FILE.path) == FILE
+    assert snapshot.find(b"src/main") is None
+    assert snapshot.find(b"zzz") is None
+    assert snapshot.has_directory(DIRECTORY.path)
+    assert not snapshot.has_directory(FILE.path)
+    assert not Snapshot([]).has_directory(b"src")
+
+
 def test_a_snapshot_is_no_list() -> None:
     assert Snapshot([FILE]) != [FILE]
     assert "1 entries" in repr(Snapshot([FILE]))

@@ -67,8 +67,13 @@ def make_chunk(members: Sequence[Entry], directories: dict[bytes, Entry]) -> Chu
     """Return the chunk of *members*; *directories* holds at least the snapshot's directories above them."""
     own = {entry.path for entry in members if entry.kind == "dir"}
     above: dict[bytes, Entry] = {}
+    last = b""
     for entry in members:
         parent = entry.path.rpartition(b"/")[0]
+        # Neighbours mostly share a directory.
+        if parent == last:
+            continue
+        last = parent
         while parent and parent not in above:
             above[parent] = directories[parent]
             parent = parent.rpartition(b"/")[0]
@@ -82,7 +87,10 @@ def weight(entry: Entry) -> int:
 
 def target_weight(entries: Sequence[Entry], count: int) -> int:
     """Return the least weight of a chunk, a power of two, such that there are at most *count* of them."""
-    total = sum([weight(entry) for entry in entries])
+    return _least(sum([weight(entry) for entry in entries]), count)
+
+
+def _least(total: int, count: int) -> int:
     target = MINIMUM
     while total > target * max(count - 1, 1) and count > 1:
         target *= 2
@@ -106,7 +114,8 @@ def _share_out(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
 def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
     if count == 1:
         return [entries]
-    least = target_weight(entries, count)
+    weights = [weight(entry) for entry in entries]
+    least = _least(sum(weights), count)
     most = least + least // 2
     runs: list[Sequence[Entry]] = []
     start, total, best, lowest = 0, 0, -1, 1 << 32
@@ -122,7 +131,7 @@ def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
                     start = position = best
                     total, best, lowest = 0, -1, 1 << 32
                     continue
-        total += weight(entries[position])
+        total += weights[position]
         position += 1
     # Where the sequence ends inside the window, the rest stays one chunk: cutting it would leave a sliver.
     runs.append(entries[start:])

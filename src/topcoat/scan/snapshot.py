@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 Kind = Literal["file", "dir", "link"]
@@ -70,6 +72,16 @@ class Snapshot:
             records.update(b"".join(self.records))
             self._digest = f"sha256:{records.hexdigest()}"
         return self._digest
+
+    def find(self, path: bytes) -> Entry | None:
+        """Return the entry at *path*, None where there is none."""
+        at = bisect_left(self.entries, path, key=itemgetter(0))
+        return self.entries[at] if at < len(self.entries) and self.entries[at].path == path else None
+
+    def has_directory(self, path: bytes) -> bool:
+        """Tell whether there is a directory at *path*."""
+        found = self.find(path)
+        return found is not None and found.kind == "dir"
 
     @property
     def size(self) -> int:

@@ -180,7 +180,7 @@ def _update(role: Role, plan: DirPlan, cfg: Mapping[str, CfgVal]) -> None:
     set_image(role, directory)
     role.env.setdefault("WORKSPACE_DIR", directory)
     if cfg.get("pythonpath") is not False:
-        has_src = any(entry[:2] == (b"src", "dir") for entry in plan.scan.snapshot)
+        has_src = plan.scan.snapshot.has_directory(b"src")
         paths = [directory, *([f"{directory}/src"] if has_src else []), role.env.get("PYTHONPATH", "")]
         role.env["PYTHONPATH"] = ":".join(filter(None, paths))
 
