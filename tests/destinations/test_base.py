@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.support import workspaces
 from tests.support.pushing import destination
 from topcoat.build import ImageOptions, plan_image
 from topcoat.destinations.base import ImageBuild
-from topcoat.errors import StateError, WorkspaceChanged
+from topcoat.errors import WorkspaceChanged
 from topcoat.oci.patch import CodeLayer
 from topcoat.pack.cut import Chunk
 from topcoat.pack.layer import Layer, Packed
@@ -48,16 +47,6 @@ def test_a_piece_in_the_spool_is_taken_from_its_start_each_time(build: ImageBuil
         assert spooled.pack(_piece(build), ChunkMemory()).blob.read() == b"abc"
     assert spooled.without_spool().spool == {}
     assert waiting.blob.closed
-
-
-def test_a_full_disk_is_told_with_the_place_to_change(build: ImageBuild, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("topcoat.destinations.base.pack", full)
-    with pytest.raises(StateError, match="cannot spool a layer: No space left on device") as raised:
-        build.pack(_piece(build), ChunkMemory())
-    assert "XDG_CACHE_HOME" in (raised.value.hint or "")
 
 
 def test_a_changed_file_stays_that(build: ImageBuild, tmp_path: Path) -> None:

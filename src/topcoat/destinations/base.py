@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from topcoat.errors import StateError, TopcoatError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.manifest import Manifest
 from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
@@ -70,15 +69,7 @@ class ImageBuild(NamedTuple):
             # An earlier delivery may have read it.
             waiting.blob.seek(0)
             return waiting
-        try:
-            packed = pack(piece.chunk, self.scan, self.options)
-        except TopcoatError:
-            raise
-        except OSError as error:
-            raise StateError(
-                f"cannot spool a layer: {error.strerror or error}",
-                hint="make room, or point XDG_CACHE_HOME to a larger disk",
-            ) from error
+        packed = pack(piece.chunk, self.scan, self.options)
         memory.remember(piece.key, piece.chunk, packed.layer)
         return packed
 
