@@ -46,7 +46,7 @@ def test_a_signal_cancels_a_local_job_that_is_waited_for(number: int, code: int,
         out, err = process.communicate(timeout=30)
     handle = out.strip()
     assert process.returncode == code
-    assert f"topcoat: cancelling {handle}" in err.splitlines()
+    assert f"topcoat: cancelling {handle} (it has 10 s to end by itself)" in err.splitlines()
     status = get_runner().status(handle)
     assert status is not None
     assert status.state is AppState.CANCELLED

@@ -87,6 +87,9 @@ class _OtherResource:
 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch) -> NamedResources:
+    # The shared mapping looks for packages once: before others stand in for them here.
+    assert len(named_resources)
+
     def entry_points(*, group: str) -> list[EntryPoint]:
         values = {
             "torchx.named_resources": {"gpu.small": "of_torchx", "theirs": "of_torchx"},

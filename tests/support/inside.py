@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -92,7 +93,12 @@ def runner(engine: Docker | Containerd) -> Run:
 
 def look(engine: Docker | Containerd, image: str, *tops: str) -> Inside:
     """Run *image*, whose base has Python, and return what is at and below the directories *tops* in it."""
-    return parse(runner(engine)(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
+    run = runner(engine)
+    for _ in range(2):
+        # `ctr run` may end before it has copied all of a long output: then what was printed is no JSON.
+        with contextlib.suppress(json.JSONDecodeError):
+            return parse(run(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
+    return parse(run(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
 
 
 def parse(printed: str) -> Inside:
