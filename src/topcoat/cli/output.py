@@ -45,8 +45,9 @@ def emit(text: str | bytes, stream: TextIO) -> None:
 
 def say(text: str) -> None:
     """Print words on stderr, every line marked as topcoat's."""
-    for line in text.splitlines():
-        print(f"topcoat: {line}", file=sys.stderr, flush=True)
+    # In one piece: logs are printed from another thread, and print() would write the line's end on its own.
+    sys.stderr.write("".join([f"topcoat: {line}\n" for line in text.splitlines()]))
+    sys.stderr.flush()
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
