@@ -10,6 +10,7 @@ from topcoat.errors import InvalidRunConfigException
 from topcoat.oci.reference import Reference
 from topcoat.scan.scanner import Modes, Mtimes
 from topcoat.specs import runopts
+from topcoat.specs.cfg import one_of
 
 if TYPE_CHECKING:
     from topcoat.specs import CfgVal
@@ -73,8 +74,8 @@ def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
         platform=_text(cfg, "platform"),
         workspace_dir=_text(cfg, "workspace_dir"),
         chown=_text(cfg, "chown"),
-        modes=cast(Modes, _choice(cfg, "modes", ("portable", "exact"))),
-        mtimes=cast(Mtimes, _choice(cfg, "mtime", ("content", "preserve"))),
+        modes=cast(Modes, one_of(cfg, "modes", ("portable", "exact"))),
+        mtimes=cast(Mtimes, one_of(cfg, "mtime", ("content", "preserve"))),
         pythonpath=_flag(cfg, "pythonpath"),
         hot=_flag(cfg, "hot"),
     )
@@ -106,10 +107,3 @@ def _text(cfg: Mapping[str, CfgVal], key: str) -> str:
 def _flag(cfg: Mapping[str, CfgVal], key: str) -> bool:
     value = cfg.get(key)
     return True if value is None else bool(value)
-
-
-def _choice(cfg: Mapping[str, CfgVal], key: str, choices: tuple[str, ...]) -> str:
-    value = _text(cfg, key) or choices[0]
-    if value not in choices:
-        raise InvalidRunConfigException(f"{key} is {value!r}", hint=f"{key} is one of {', '.join(choices)}")
-    return value

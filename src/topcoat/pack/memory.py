@@ -13,15 +13,14 @@ from typing import NamedTuple
 
 from topcoat.pack.cut import Chunk
 from topcoat.pack.layer import Layer
-from topcoat.scan.snapshot import Entry, Kind
+from topcoat.scan.snapshot import LETTERS, Entry
 from topcoat.state import cache_dir, write_atomic
 
 _MAGIC = b"topcoat chunk 1\n"
 _LAYER = struct.Struct("<32s32sQI")
 _ENTRY = struct.Struct("<HcIQHq")
 _EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1
-_LETTERS: dict[str, bytes] = {"file": b"f", "dir": b"d", "link": b"l"}
-_KINDS: dict[bytes, Kind] = {b"f": "file", b"d": "dir", b"l": "link"}
+_KINDS = {letter: kind for kind, letter in LETTERS.items()}
 
 
 class Remembered(NamedTuple):
@@ -119,4 +118,4 @@ def _bytes(entry: Entry) -> bytes:
     path, kind, mode, size, content, mtime = entry
     # Some file systems keep dates that nanoseconds in 64 bits cannot; such a file counts as changed, at worst.
     mtime = min(max(mtime, _EARLIEST), _LATEST)
-    return _ENTRY.pack(len(path), _LETTERS[kind], mode, size, len(content), mtime) + path + content
+    return _ENTRY.pack(len(path), LETTERS[kind], mode, size, len(content), mtime) + path + content

@@ -13,7 +13,7 @@ Kind = Literal["file", "dir", "link"]
 
 # The lengths of path and content, so that no two entries run into the same bytes.
 _HEAD = struct.Struct(">IcIQI").pack
-_LETTER: dict[str, bytes] = {"file": b"f", "dir": b"d", "link": b"l"}
+LETTERS: dict[Kind, bytes] = {"file": b"f", "dir": b"d", "link": b"l"}
 
 
 class Entry(NamedTuple):
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     def record(self, *, times: bool = False) -> bytes:
         """Return the entry as length-prefixed bytes; two entries differ exactly when their records do."""
         path, kind, mode, size, content, mtime = self
-        record = _HEAD(len(path), _LETTER[kind], mode, size, len(content)) + path + content
+        record = _HEAD(len(path), LETTERS[kind], mode, size, len(content)) + path + content
         return record + b"@%d\n" % mtime if times else record
 
 

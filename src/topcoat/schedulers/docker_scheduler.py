@@ -61,19 +61,10 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("local_docker", session_name, docker_client=docker_client)
-        self._own_client: DockerClient | None = None
-        self._given_client = docker_client
-
-    @property
-    def _docker_client(self) -> DockerClient:
-        client = super()._docker_client
-        self._own_client = None if client is self._given_client else client
-        return client
 
     def close(self) -> None:
         """Close the connection to the engine, unless it was given."""
-        if self._own_client is not None:
-            self._own_client.close()
+        self._close_docker_client()
 
     def _run_opts(self) -> runopts:
         opts = runopts()

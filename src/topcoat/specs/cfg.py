@@ -8,6 +8,7 @@ single or double, around a value or around an item of it protect separators and 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from topcoat.errors import InvalidRunConfigException
@@ -22,6 +23,17 @@ _BOOLS = {
 # A quote is one only where a value or an item begins; anywhere else it is a letter, as in "don't".
 _QUOTED = re.compile(r"""\s*(?:"((?:\\"|[^"])*)"|'((?:\\'|[^'])*)')\s*(?=[,;=:]|\Z)""")
 _KEY = re.compile(r"[^\s,;='\":]+")
+
+
+def one_of(cfg: Mapping[str, CfgVal], key: str, choices: tuple[str, ...]) -> str:
+    """Return the value of an option that has to be one of *choices*; the first stands for none.
+
+    Raise ``InvalidRunConfigException`` for any other.
+    """
+    value = str(cfg.get(key) or choices[0])
+    if value not in choices:
+        raise InvalidRunConfigException(f"{key} is {value!r}", hint=f"{key} is one of {', '.join(choices)}")
+    return value
 
 
 def split_pairs(text: str) -> dict[str, str]:

@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 
 from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
-from topcoat.errors import InvalidRunConfigException
 from topcoat.notices import notice
 from topcoat.scan.scanner import Modes, Scan, ScanOptions, scan
 from topcoat.specs import CfgVal, Role, Workspace, runopts
+from topcoat.specs.cfg import one_of
 from topcoat.workspace.api import WorkspaceMixin, set_image
 
 
@@ -153,8 +153,8 @@ class DirPlans:
 
 
 def _plan(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> DirPlan:
-    link = _choice(cfg, "link", ("copy", "hard"))
-    modes = _choice(cfg, "modes", ("portable", "exact"))
+    link = one_of(cfg, "link", ("copy", "hard"))
+    modes = one_of(cfg, "modes", ("portable", "exact"))
     destination = DirectoryDestination(directory, link=cast(LinkPolicy, link))
     scanned = scan(workspace, ScanOptions(modes=cast(Modes, modes)))
     scanned = without_job_dirs(scanned, workspace, str(cfg.get("job_dir") or directory))
@@ -192,10 +192,3 @@ def _directories(roles: list[Role], cfg: Mapping[str, CfgVal]) -> list[tuple[Rol
     if len({role.workspace for role in having}) <= 1:
         return [(role, job_dir) for role in having]
     return [(role, os.path.join(job_dir, role.name)) for role in having]
-
-
-def _choice(cfg: Mapping[str, CfgVal], key: str, choices: tuple[str, ...]) -> str:
-    value = str(cfg.get(key) or choices[0])
-    if value not in choices:
-        raise InvalidRunConfigException(f"{key} is {value!r}", hint=f"{key} is one of {', '.join(choices)}")
-    return value

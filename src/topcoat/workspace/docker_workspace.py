@@ -70,6 +70,11 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             self.__docker_client = connect()
         return self.__docker_client
 
+    def _close_docker_client(self) -> None:
+        """Close the connection to the engine, unless the client was given."""
+        if self.__docker_client is not None and not self._client_was_given:
+            self.__docker_client.close()
+
     def workspace_opts(self) -> runopts:
         """Return the run options of image workspaces."""
         return image_opts()
