@@ -72,8 +72,9 @@ def clean() -> Iterator[None]:
     spool = module.cache_dir("spool")
     threads, handles = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
     yield
-    assert set(threading.enumerate()) == threads
-    assert set(os.listdir("/proc/self/fd")) == handles
+    # What an earlier test left behind may well end meanwhile.
+    assert set(threading.enumerate()) <= threads
+    assert set(os.listdir("/proc/self/fd")) <= handles
     assert os.listdir(spool) == []
 
 
