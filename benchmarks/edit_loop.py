@@ -46,13 +46,16 @@ start = float(sys.argv[1])
 steps = [("interpreter", 0.0)]
 def step(name): steps.append((name, (time.time() - start) * 1000))
 step("imports")
-import http.client
+import gc
+import socket
 import topcoat.build as build
 import topcoat.destinations.push as push
 import topcoat.destinations.registry as registry
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
-from topcoat.specs.workspace import Workspace
+from topcoat.specs.projects import Projects
+# As the command line does.
+gc.set_threshold(1_000_000)
 def told(module, name, label):
     function = getattr(module, name)
     def telling(*args, **kwargs):
@@ -66,7 +69,7 @@ told(registry, "plan_pieces", "cut and plan")
 told(push.Push, "run", "pack, upload, manifest")
 workspace, base, repository = sys.argv[2:]
 destination = registry.RegistryDestination(Reference.parse(repository), Clients())
-build.build_image(Workspace({workspace: ""}), base, destination)
+build.build_image(Projects({workspace: ""}), base, destination)
 step("end")
 for (name, at), (_, until) in zip(steps, steps[1:]):
     print(f"{name:24}{until - at:7.0f} ms")

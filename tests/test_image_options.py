@@ -25,8 +25,11 @@ def test_every_option_is_read() -> None:
         "mtime": "preserve",
         "pythonpath": False,
         "hot": False,
+        "compression": "zstd",
+        "base_scan_limit": 7,
     }
-    assert image_options(cfg) == ImageOptions("linux/arm64", "/w", "1:2", "exact", "preserve", False, False)
+    read = ImageOptions("linux/arm64", "/w", "1:2", "exact", "preserve", False, False, "zstd", 7)
+    assert image_options(cfg) == read
     assert set(cfg) | {"image_repo", "quiet", "build_args", "rebuild"} == {name for name, _ in image_opts()}
 
 
@@ -35,11 +38,23 @@ def test_torchxs_options_have_torchxs_defaults() -> None:
     assert (options["image_repo"].default, options["quiet"].default) == (None, False)
 
 
-@pytest.mark.parametrize(("key", "value"), [("modes", "0644"), ("mtime", "now")])
+@pytest.mark.parametrize(("key", "value"), [("modes", "0644"), ("mtime", "now"), ("compression", "none")])
 def test_a_value_that_is_no_choice_is_refused(key: str, value: str) -> None:
     with pytest.raises(InvalidRunConfigException, match=f"{key} is '{value}'") as raised:
         image_options({key: value})
-    assert raised.value.hint == f"{key} is one of {'portable, exact' if key == 'modes' else 'content, preserve'}"
+    choices = {"modes": "portable, exact", "mtime": "content, preserve", "compression": "gzip, zstd"}
+    assert raised.value.hint == f"{key} is one of {choices[key]}"
+
+
+@pytest.mark.parametrize("value", [-1, "many"])
+def test_a_limit_that_is_no_number_of_megabytes_is_refused(value: CfgVal) -> None:
+    with pytest.raises(InvalidRunConfigException, match="base_scan_limit") as raised:
+        image_options({"base_scan_limit": value})
+    assert raised.value.hint
+
+
+def test_no_limit_is_a_limit_of_its_own() -> None:
+    assert image_options({"base_scan_limit": 0}).base_scan_limit == 0
 
 
 @pytest.mark.parametrize(

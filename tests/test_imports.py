@@ -19,6 +19,7 @@ ROWS = (
     ("scan",),
     ("oci",),
     ("pack",),
+    ("dockerfile",),
     ("registry",),
     ("destinations",),
     ("build", "image_options"),

@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from topcoat.destinations.base import Base, Delivered, ImageBuild, ImageDestination
+from topcoat.destinations.base import ALL_PLATFORMS, Base, Delivered, ImageBuild, ImageDestination
 from topcoat.destinations.deliveries import context_of, until_settled
-from topcoat.errors import UsageError
+from topcoat.destinations.ground import MEGABYTE, Ground, check_ground, find_ground
+from topcoat.errors import InvalidRunConfigException, UsageError
+from topcoat.oci.compression import Compression
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.patch import Changes
-from topcoat.pack.layer import Compression, PackOptions, default_parents
+from topcoat.pack.layer import PackOptions
 from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, Mtimes, Scan, ScanOptions, scan
-from topcoat.scan.sources import find_projects
-from topcoat.specs.workspace import Workspace
+from topcoat.scan.sources import Project, find_projects
+from topcoat.specs.projects import Projects
+from topcoat.tasks import Task
 
 # Part of every tag: it changes when the same inputs give another image.
 _FORMAT = 1
@@ -28,13 +31,15 @@ class ImageOptions(NamedTuple):
     """What a user can decide about a patched image.
 
     Attributes:
-        platform: which of the base's platforms; empty for the default one.
+        platform: which of the base's platforms; empty for the default one, ``all`` for every one.
         workspace_dir: absolute directory for the code; empty for the base's WORKDIR.
         chown: numeric ``uid[:gid]`` of the code; empty for root.
         modes: ``portable`` or ``exact``.
         mtimes: ``content`` or ``preserve``.
         pythonpath: put the code before installed packages.
         hot: let edits travel in one small layer on top.
+        compression: ``gzip`` or ``zstd``, of layers in a registry.
+        base_scan_limit: how many MB of the base's layers may be read to learn where the code lands; 0 reads nothing.
     """
 
     platform: str = ""
@@ -44,19 +49,23 @@ class ImageOptions(NamedTuple):
     mtimes: Mtimes = "content"
     pythonpath: bool = True
     hot: bool = True
+    compression: Compression = "gzip"
+    base_scan_limit: int = 256
 
 
 def build_image(
-    workspace: Workspace,
+    workspace: Projects,
     base: str,
     destination: ImageDestination,
     options: ImageOptions | None = None,
     *,
     notify: Callable[[str], None] = lambda text: None,
+    projects: Sequence[Project] | None = None,
 ) -> Delivered:
     """Lay *workspace* over the image *base* and bring the result to *destination*.
 
-    A file that changes between scan and packing starts it over, three times at most.
+    A file that changes between scan and packing starts it over, three times at most. *projects* are the sources of
+    *workspace* where they have just been found.
 
     Raises:
         TopcoatError: one of its kinds, as `plan_image` and the destination's ``deliver`` say.
@@ -64,7 +73,10 @@ def build_image(
     told: set[str] = set()
 
     def attempt() -> Delivered:
-        build = plan_image(workspace, base, destination, options, eager=True)
+        nonlocal projects
+        # Starting over, they are looked up anew: a listing that was kept would hide what has changed.
+        given, projects = projects, None
+        build = plan_image(workspace, base, destination, options, eager=True, projects=given)
         for warning in build.scan.warnings:
             if warning not in told:
                 notify(warning)
@@ -75,51 +87,111 @@ def build_image(
 
 
 def plan_image(
-    workspace: Workspace,
+    workspace: Projects,
     base: str,
     destination: ImageDestination,
     options: ImageOptions | None = None,
     *,
     eager: bool = False,
+    projects: Sequence[Project] | None = None,
 ) -> ImageBuild:
     """Scan *workspace*, look up *base* and name the image that they make; nothing is packed or sent.
 
     With *eager*, the destination may begin with what delivering needs, while the base is still being confirmed.
+    *projects* are the sources of *workspace* where they have just been found.
 
     Raises:
         WorkspaceError: and its kinds, when the workspace cannot be read.
-        ImageError: and its kinds, when the base cannot be used.
+        ImageError: and its kinds, when the base cannot be used, or the workspace not be laid over it.
         RegistryError: and its kinds, when the registry cannot be reached or refuses.
     """
     options = options or ImageOptions()
     # A workspace that is not there is said before anybody is asked for the base.
-    find_projects(workspace)
+    projects = find_projects(workspace) if projects is None else projects
+    if options.platform == ALL_PLATFORMS and not destination.takes_index:
+        raise InvalidRunConfigException(
+            "platform=all makes an image for every platform, and a container engine runs those of one",
+            hint="push it to a registry with image_repo, or leave platform out for the engine's own",
+        )
+    stored = destination.stored_as(options.compression)
     found = destination.find_base(base, options.platform)
-    scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes))
-    build = _image_build(scanned, found, options, destination.compression)
+    looking = Task(lambda: _look(destination, found, options))
+    try:
+        scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes), projects=projects)
+    finally:
+        looking.wait()
+    build = _whole_build(destination, scanned, found, looking.result(), options, stored)
     if eager:
         destination.begin(build, context_of(workspace))
     confirmed = destination.confirm_base(found)
-    return build if confirmed is found else _image_build(scanned, confirmed, options, destination.compression)
+    if confirmed is found:
+        return build
+    return _whole_build(destination, scanned, confirmed, _look(destination, confirmed, options), options, stored)
 
 
-def _image_build(scanned: Scan, base: Base, options: ImageOptions, compression: Compression) -> ImageBuild:
+def _look(destination: ImageDestination, base: Base, options: ImageOptions) -> list[Ground]:
+    """Find the place for the code in *base*, or in that of each platform."""
+    owner = parse_chown(options.chown) if options.chown else None
+    limit = options.base_scan_limit * MEGABYTE
+    return [
+        find_ground(destination, one, _workspace_dir(one, options).strip("/").encode(), owner, limit)
+        for one in base.platforms or (base,)
+    ]
+
+
+def _whole_build(
+    destination: ImageDestination,
+    scanned: Scan,
+    base: Base,
+    grounds: list[Ground],
+    options: ImageOptions,
+    compression: Compression,
+) -> ImageBuild:
+    """Plan the image over *base*, or one for each platform where all of an index is patched."""
+    bases = base.platforms or (base,)
+    for one, ground in zip(bases, grounds, strict=True):
+        check_ground(destination, one, ground, scanned.snapshot, options.base_scan_limit * MEGABYTE)
+    warnings = tuple(dict.fromkeys(ground.warning for ground in grounds if ground.warning))
+    if warnings:
+        import copy
+
+        scanned = copy.copy(scanned)
+        scanned.warnings = (*scanned.warnings, *warnings)
+    variants = [
+        _image_build(scanned, one, ground, options, compression) for one, ground in zip(bases, grounds, strict=True)
+    ]
+    if not base.platforms:
+        return variants[0]
+    # In whatever order the index lists them, they are the same images.
+    decisive = canonical_json([_FORMAT, sorted(one.tag for one in variants)])
+    tag = sha256_digest(decisive).removeprefix("sha256:")[:32]
+    variants = [one._replace(tag=tag) for one in variants]
+    return variants[0]._replace(base=base, variants=tuple(variants))
+
+
+def _image_build(
+    scanned: Scan, base: Base, ground: Ground, options: ImageOptions, compression: Compression
+) -> ImageBuild:
     snapshot = scanned.snapshot
-    directory = _workspace_dir(base, options)
-    target = directory.strip("/").encode()
+    # Where the code is called to be, and where that is.
+    directory, landing = _workspace_dir(base, options), ground.landing
     env = {"WORKSPACE_DIR": directory}
     if options.pythonpath:
         paths = [directory, *([f"{directory.rstrip('/')}/src"] if snapshot.has_directory(b"src") else [])]
         env["PYTHONPATH"] = ":".join([*paths, *filter(None, [base.config.env.get("PYTHONPATH")])])
     owner = parse_chown(options.chown)
-    pack = PackOptions(target, default_parents(target), owner, options.mtimes == "preserve", compression)
+    pack = PackOptions(landing.target, landing.parents, owner, options.mtimes == "preserve", compression)
     labels = {
         "dev.topcoat.snapshot": snapshot.digest,
         "dev.topcoat.base": base.config.identity,
-        "dev.topcoat.target": directory,
+        "dev.topcoat.target": "/" + landing.target.decode("utf-8", "backslashreplace"),
     }
     # Everything that decides the file system and the settings of the image, and nothing else.
-    decisive = [_FORMAT, labels, list(owner), options.modes, options.mtimes, env]
+    parents = [[parent.path.hex(), parent.mode, *parent.owner] for parent in landing.parents]
+    decisive: list[object] = [_FORMAT, labels, list(owner), options.modes, options.mtimes, env, parents]
+    if compression == "zstd":
+        # The same file system, and yet not for every engine: whoever asks for gzip must not be given this image.
+        decisive.append(compression)
     tag = sha256_digest(canonical_json(decisive)).removeprefix("sha256:")[:32]
     return ImageBuild(scanned, base, pack, Changes(directory, env, labels), tag, options.hot)
 

@@ -20,10 +20,13 @@
     ├── WorkspaceError
     │   ├── WorkspaceNotFound
     │   ├── InvalidIgnorePattern
+    │   ├── InvalidDockerfile
     │   └── WorkspaceChanged
     ├── ImageError
     │   ├── ImageNotFound
+    │   ├── NeedsBuilder
     │   ├── InvalidImage
+    │   ├── PathConflict
     │   └── NoSuchPlatform
     ├── RegistryError
     │   ├── RegistryUnavailable
@@ -176,6 +179,12 @@ class InvalidIgnorePattern(WorkspaceError, ValueError):
     code = "invalid-ignore-pattern"
 
 
+class InvalidDockerfile(WorkspaceError, ValueError):
+    """A Dockerfile that cannot be understood, or that asks for what is not there."""
+
+    code = "invalid-dockerfile"
+
+
 class WorkspaceChanged(WorkspaceError):
     """A file changed between the scan and the moment it was packed."""
 
@@ -194,10 +203,22 @@ class ImageNotFound(ImageError):
     code = "image-not-found"
 
 
+class NeedsBuilder(ImageError):
+    """A Dockerfile that takes a builder, which cannot be had."""
+
+    code = "needs-builder"
+
+
 class InvalidImage(ImageError):
     """A manifest or config that breaks the image specification."""
 
     code = "invalid-image"
+
+
+class PathConflict(ImageError):
+    """The workspace has something that cannot take the place of what the image has there."""
+
+    code = "path-conflict"
 
 
 class NoSuchPlatform(ImageError):

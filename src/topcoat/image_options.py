@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, cast
 
 from topcoat.build import ImageOptions
 from topcoat.errors import InvalidRunConfigException
+from topcoat.oci.compression import Compression
 from topcoat.oci.reference import Reference
 from topcoat.scan.scanner import Modes, Mtimes
-from topcoat.specs import runopts
 from topcoat.specs.cfg import one_of
 
 if TYPE_CHECKING:
-    from topcoat.specs import CfgVal
+    from topcoat.specs import CfgVal, runopts
 
 
 def image_opts() -> runopts:
     """Return the run options that decide about a patched image."""
+    # Most builds are given none of them, and need neither this nor the dataclasses that it brings.
+    from topcoat.specs import runopts
+
     opts = runopts()
     opts.add(
         "image_repo",
@@ -26,7 +29,13 @@ def image_opts() -> runopts:
         help="repository to push the patched image to, such as registry.example.com/team/app",
     )
     opts.add("quiet", type_=bool, default=False, help="say nothing while images are built and pushed")
-    opts.add("platform", type_=str, default=None, help="platform of the base image, such as linux/arm64")
+    opts.add(
+        "platform",
+        type_=str,
+        default=None,
+        help="platform of the base image, such as linux/arm64; all: an image for each platform of the base (but "
+        "Windows), under one tag, in a registry; a base for one platform gives a plain image, as without this option",
+    )
     opts.add(
         "workspace_dir", type_=str, default=None, help="absolute directory for the code (default: the image's WORKDIR)"
     )
@@ -46,9 +55,21 @@ def image_opts() -> runopts:
     opts.add("pythonpath", type_=bool, default=True, help="put the code, and its src/, before installed packages")
     opts.add("hot", type_=bool, default=True, help="carry small edits in one layer on top")
     opts.add(
+        "compression",
+        type_=str,
+        default="gzip",
+        help="gzip; zstd: smaller layers in a registry, for Docker 23, containerd 1.5, Podman and newer ones only",
+    )
+    opts.add(
+        "base_scan_limit",
+        type_=int,
+        default=256,
+        help="MB of the base to read, once, for what is where the code goes (its directories, links); 0: do not look",
+    )
+    opts.add(
         "build_args", type_=dict[str, str], default=None, help="build arguments for Dockerfile.torchx, as k:v,k2:v2"
     )
-    opts.add("rebuild", type_=bool, default=False, help="build Dockerfile.torchx even if nothing has changed")
+    opts.add("rebuild", type_=bool, default=False, help="have a builder build anew what it built already")
     return opts
 
 
@@ -78,6 +99,8 @@ def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
         mtimes=cast(Mtimes, one_of(cfg, "mtime", ("content", "preserve"))),
         pythonpath=_flag(cfg, "pythonpath"),
         hot=_flag(cfg, "hot"),
+        compression=cast(Compression, one_of(cfg, "compression", ("gzip", "zstd"))),
+        base_scan_limit=_megabytes(cfg, "base_scan_limit"),
     )
 
 
@@ -102,6 +125,15 @@ def image_repository(cfg: Mapping[str, CfgVal]) -> Reference | None:
 
 def _text(cfg: Mapping[str, CfgVal], key: str) -> str:
     return str(cfg.get(key) or "")
+
+
+def _megabytes(cfg: Mapping[str, CfgVal], key: str) -> int:
+    value = cfg.get(key)
+    if value is None:
+        return ImageOptions().base_scan_limit
+    if not isinstance(value, int) or value < 0:
+        raise InvalidRunConfigException(f"{key} is {value!r}, and not a number of MB", hint=f"-cfg {key}=256")
+    return value
 
 
 def _flag(cfg: Mapping[str, CfgVal], key: str) -> bool:

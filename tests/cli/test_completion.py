@@ -5,12 +5,13 @@ import pty
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, environment
 from topcoat.cli.commands import COMMANDS
 
 
@@ -31,11 +32,12 @@ def _script(cli: Cli, shell: str, place: Path) -> Path:
     return path
 
 
-def _in_bash(script: Path, line: str) -> list[str]:
-    words = line.split(" ")
+def _in_bash(script: Path, words_: str, line: str = "") -> list[str]:
+    words, line = words_.split(" "), line or words_
     program = f"""
         source {script}
         COMP_WORDS=({" ".join(f"'{word}'" for word in words)}) COMP_CWORD={len(words) - 1}
+        COMP_LINE='{line}' COMP_POINT={len(line)}
         _topcoat
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
@@ -91,6 +93,61 @@ def test_fish_completes_directories_and_what_follows_the_dashes(cli: Cli, place:
     assert _in_fish(script, "topcoat ls --workspace sour") == ["sourcery/"]
     assert "cat" in _in_fish(script, "topcoat run --cpu 2 -- ca")
     assert _in_fish(script, "topcoat run -- cat sour") == ["source.py", "sourcery/"]
+
+
+@pytest.fixture
+def handles(cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The handles of two jobs of this machine, the newest first; ``topcoat`` is on PATH."""
+    bin_ = place / "bin"
+    bin_.mkdir()
+    program = f"#!{sys.executable}\nfrom topcoat.cli.main import entry\nentry()\n"
+    (bin_ / "topcoat").write_text(program)
+    (bin_ / "topcoat").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    return [cli("run", "-s", "local_cwd", "--name", name, "--", "true").out.strip() for name in ("one", "two")][::-1]
+
+
+def test_the_handles_of_local_jobs_are_printed_without_asking_an_engine(
+    cli: Cli, handles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("something was asked over a socket"))
+    assert cli("completion", "--handles") == (0, "".join(f"{handle}\n" for handle in handles), "")
+
+
+def test_without_jobs_no_handle_is_printed(cli: Cli) -> None:
+    assert cli("completion", "--handles") == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["status", "log -f", "cancel x", "delete", "describe --json"])
+def test_bash_completes_handles(cli: Cli, place: Path, handles: list[str], command: str) -> None:
+    script = _script(cli, "bash", place)
+    assert _in_bash(script, f"topcoat {command} ") == handles
+    # What stands before the colon is a word of its own to bash.
+    words = f"topcoat {command} local_cwd : //topcoat/two"
+    line = f"topcoat {command} local_cwd://topcoat/two"
+    assert _in_bash(script, words, line) == [handles[0].removeprefix("local_cwd:")]
+    assert _in_bash(script, f"topcoat {command} -") != handles
+
+
+def test_fish_completes_handles(cli: Cli, place: Path, handles: list[str]) -> None:
+    script = _script(cli, "fish", place)
+    assert sorted(_in_fish(script, "topcoat cancel ")) == sorted(handles)
+    assert _in_fish(script, "topcoat log local_cwd://topcoat/one") == [handles[1]]
+
+
+def test_zsh_completes_handles(cli: Cli, place: Path, handles: list[str]) -> None:
+    zsh = _Zsh(_script(cli, "zsh", place))
+    try:
+        assert zsh.complete("topcoat status local_cwd://topcoat/two") == f"topcoat status {handles[0]} "
+        assert zsh.complete("topcoat log -f local_cwd://topcoat/o") == f"topcoat log -f {handles[1]} "
+    finally:
+        zsh.close()
+
+
+def test_a_shell_or_the_handles_have_to_be_asked_for(cli: Cli) -> None:
+    done = cli("completion")
+    assert (done.code, done.error) == (2, ("topcoat completion needs to know the shell", "one of bash, zsh, fish"))
 
 
 class _Zsh:

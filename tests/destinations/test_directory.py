@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import subprocess
+import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -336,3 +338,142 @@ class TestWithoutJobDirs:
         workspace = workspaces.write(tmp_path / "w", {"a": "", f"jobs/1/{MARKER}": ""})
         warnings = without_job_dirs(scan(workspace), workspace, str(tmp_path / "job")).warnings
         assert warnings[-1] == "jobs/1 is a job directory: left out"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+@pytest.fixture
+def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of a simulated file system that takes ``A`` and ``a``, and two spellings of ``é``, for one name."""
+    root = tmp_path / "folding"
+    root.mkdir()
+
+    def resolve(path: str) -> str:
+        """Return the path of what the file system would find, as far as there is something."""
+        if not str(path).startswith(f"{root}/"):
+            return path
+        found = str(root)
+        for name in str(path)[len(found) + 1 :].split("/"):
+            members = os.listdir(found) if os.path.isdir(found) else []
+            found += "/" + next((one for one in members if _folded(one) == _folded(name)), name)
+        return found
+
+    for name in ("mkdir", "lstat", "open"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path, *rest, real=real, **more: real(resolve(path), *rest, **more))
+    real_symlink, real_link = os.symlink, os.link
+    monkeypatch.setattr(os, "symlink", lambda target, path, *rest: real_symlink(target, resolve(path), *rest))
+    monkeypatch.setattr(os, "link", lambda old, path: real_link(old, resolve(path)))
+    monkeypatch.setattr(directory, "clone_file", lambda scan, entry, path: False)
+    return root
+
+
+@pytest.fixture
+def real_folding(tmp_path: Path) -> Iterator[Path]:
+    """A directory of a real file system that does so: tmpfs, ext4 or FAT, whichever this machine's kernel has."""
+    (tmp_path / "probe").touch()
+    if (tmp_path / "PROBE").exists():
+        (tmp_path / "here").mkdir()
+        yield tmp_path / "here"
+        return
+    image, mounted = tmp_path / "image", tmp_path / "mounted"
+    mounted.mkdir()
+    ways = (
+        (["true"], ["-t", "tmpfs", "-o", "casefold", "tmpfs"]),
+        (["mkfs.ext4", "-q", "-O", "casefold", "-E", "encoding=utf8", image], ["-o", "loop", image]),
+        (["mkfs.vfat", image], ["-o", "loop,utf8", image]),
+    )
+    for make, mount in ways:
+        with image.open("wb") as file:
+            file.truncate(8 << 20)
+        if not _succeeds(*make) or not _succeeds("mount", *mount, mounted):
+            continue
+        try:
+            inner = mounted / "inner"
+            inner.mkdir()
+            _succeeds("chattr", "+F", inner)
+            (inner / "a").touch()
+            if (inner / "A").exists():
+                (inner / "a").unlink()
+                yield inner
+                return
+        finally:
+            _succeeds("umount", mounted)
+    pytest.skip("a file system that takes A and a for one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
+
+
+def _succeeds(*command: str | Path) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+_COLLIDING = {
+    "files": (("pkg/Train.py", "pkg/train.py"), "pkg/train.py"),
+    "directories": (("Data/a.txt", "data/b.txt"), "data"),
+    "a file and a directory": (("Data", "data/b.txt"), "data"),
+    "unicode forms": (("caf\u0065\u0301.txt", "caf\u00e9.txt"), "caf\u00e9.txt"),
+}
+
+
+@pytest.mark.parametrize("kind", _COLLIDING)
+@pytest.mark.parametrize("link", ["copy", "hard"])
+def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is_put_there(
+    tmp_path: Path, folding: Path, kind: str, link: LinkPolicy
+) -> None:
+    names, second = _COLLIDING[kind]
+    workspaces.write(tmp_path / "w", dict.fromkeys(names, "x"))
+    scanned = scan(Workspace({str(tmp_path / "w"): ""}))
+    first = names[0].partition("/")[0] if second == "data" else names[0]
+    with pytest.raises(DestinationError) as caught:
+        DirectoryDestination(str(folding / "job"), link=link).deliver(scanned, "w")
+    assert f"takes {first!r} and {second!r} for one name" in caught.value.message
+    assert ".torchxignore" in str(caught.value.hint)
+    assert os.listdir(folding) == []
+
+
+def test_a_link_is_never_written_through_by_a_name_that_is_one_with_it(tmp_path: Path, folding: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    workspaces.write(tmp_path / "w", {"out/evil.txt": "x"})
+    (tmp_path / "w" / "Out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DestinationError, match="'Out' and 'out' for one name"):
+        DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_a_name_that_is_one_with_the_marker_is_named_with_it(tmp_path: Path, folding: Path) -> None:
+    workspaces.write(tmp_path / "w", {MARKER.upper(): "{}"})
+    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' for one name"):
+        DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
+
+
+def test_a_real_file_system_that_folds_names_is_told_too(tmp_path: Path, real_folding: Path) -> None:
+    workspaces.write(tmp_path / "w", {"pkg/Train.py": "1", "pkg/train.py": "2"})
+    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' for one name"):
+        DirectoryDestination(str(real_folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
+    assert os.listdir(real_folding) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such names are one")
+def test_names_that_differ_in_case_or_unicode_form_are_all_kept_where_they_are_told_apart(tmp_path: Path) -> None:
+    files = {name: name for names, _ in _COLLIDING.values() for name in names if name not in ("Data", "data/b.txt")}
+    workspaces.write(tmp_path / "w", files)
+    scanned = scan(Workspace({str(tmp_path / "w"): ""}))
+    assert DirectoryDestination(str(tmp_path / "job")).deliver(scanned, "w")
+    assert _held(tmp_path / "job") == expected(scanned.snapshot)
+    assert {name: (tmp_path / "job" / name).read_text() for name in files} == files
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such names are one")
+def test_two_projects_may_hold_names_that_differ_in_case_alone(tmp_path: Path) -> None:
+    workspaces.write(tmp_path / "one", {"Train.py": "1", "data": "a file"})
+    workspaces.write(tmp_path / "two", {"train.py": "2", "Data/a.txt": "a directory"})
+    scanned = scan(Workspace({str(tmp_path / "one"): "", str(tmp_path / "two"): ""}))
+    assert DirectoryDestination(str(tmp_path / "job")).deliver(scanned, "w")
+    assert (tmp_path / "job/Train.py").read_text() == "1"
+    assert (tmp_path / "job/train.py").read_text() == "2"
+    assert (tmp_path / "job/data").read_text() == "a file"
+    assert (tmp_path / "job/Data/a.txt").read_text() == "a directory"

@@ -155,6 +155,48 @@ def test_a_deleted_file_is_gone(
     assert _inside(engine, image) == _wanted(workspace)
 
 
+@pytest.mark.parametrize("engine", ["docker_today", "docker_today_classic", "podman"], indirect=True)
+def test_an_engine_that_takes_zstd_gets_the_image_that_it_always_gets(
+    engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
+) -> None:
+    first = _deliver(client, workspace, base, compression="zstd")
+    assert first.sent > 0
+    assert _inside(engine, first.image) == _wanted(workspace)
+    assert _deliver(client, workspace, base) == Delivered(first.image)
+
+
+@pytest.mark.parametrize("engine", ["docker20"], indirect=True)
+def test_an_engine_that_is_too_old_for_zstd_is_named_before_anything_is_done(
+    client: docker.DockerClient, base: str, workspace: Workspace
+) -> None:
+    with pytest.raises(DaemonError, match=r"Docker 20\.10\.\S+, and zstd layers need Docker 23") as raised:
+        plan_image(workspace, base, DockerDestination(client, Clients()), ImageOptions(compression="zstd"))
+    assert "compression=gzip" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ({"Version": "20.10.24+dfsg1", "ApiVersion": "1.41"}, False),
+        ({"Version": "23.0.0", "ApiVersion": "1.42"}, True),
+        ({"Version": "2.0.0-beta", "ApiVersion": "1.52"}, True),
+        ({}, True),
+        ({"Version": "4.3.1", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]}, True),
+    ],
+)
+def test_which_versions_take_zstd(
+    docker_today: Docker, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], taken: bool
+) -> None:
+    with _client(docker_today) as client:
+        monkeypatch.setattr(client, "version", lambda: said)
+        there = DockerDestination(client, Clients())
+        if taken:
+            assert there.stored_as("zstd") == "none"
+        else:
+            with pytest.raises(DaemonError, match=r"Docker 20\.10\.24\+dfsg1"):
+                there.stored_as("zstd")
+
+
 def test_removed_images_are_loaded_again(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:

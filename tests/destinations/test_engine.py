@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import ssl
 import sys
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from tests.components.daemons import Docker
 from tests.components.host import Tool
+from tests.registry.certificates import Certificates, make_certificates
+from tests.support.refusing import refusing
 from topcoat.destinations.engine import connect, engine_error, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
@@ -77,6 +81,109 @@ def test_a_docker_host_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DOCKER_HOST", "nonsense://x")
     with pytest.raises(DaemonUnavailable, match="nonsense://x"):
         connect()
+
+
+# The docker package does not close a unix socket that it cannot connect.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_another_engine_of_this_machine_is_named_and_not_used(
+    podman: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topcoat.destinations.endpoint.DEFAULT_SOCKET", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setattr("docker.utils.utils.DEFAULT_UNIX_SOCKET", f"http+unix://{tmp_path}/none.sock")
+    (tmp_path / "podman").mkdir()
+    (tmp_path / "podman/podman.sock").symlink_to(podman.host.removeprefix("unix://"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(DaemonUnavailable, match="there is no such socket") as raised:
+        connect()
+    assert raised.value.hint == f"export DOCKER_HOST=unix://{tmp_path}/podman/podman.sock"
+    del raised
+    gc.collect()
+
+
+class TestApiVersion:
+    """The version that the engine is spoken to in."""
+
+    def test_is_the_engines(self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+        any_docker.use(monkeypatch)
+        client = connect()
+        assert client.api.api_version == client.version()["ApiVersion"]
+        client.close()
+
+    def test_is_the_one_that_is_asked_for(self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+        any_docker.use(monkeypatch)
+        monkeypatch.setenv("DOCKER_API_VERSION", "1.41")
+        client = connect()
+        assert client.api.api_version == "1.41"
+        assert client.images.list() is not None
+        client.close()
+
+    @pytest.mark.parametrize("version", ["1.99", "1.12", "nonsense"])
+    def test_is_refused_where_the_engine_or_we_do_not_speak_it(
+        self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        any_docker.use(monkeypatch)
+        monkeypatch.setenv("DOCKER_API_VERSION", version)
+        with pytest.raises(DaemonUnavailable, match=rf"1\.99|1\.24|{version}"):
+            connect()
+
+
+class TestTls:
+    """Engines that speak TLS, and want a certificate."""
+
+    @pytest.fixture
+    def certificates(self, tmp_path: Path) -> Certificates:
+        return make_certificates(tmp_path)
+
+    @pytest.fixture
+    def server(self, certificates: Certificates) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(certificates.server, certificates.key)
+        return context
+
+    @pytest.fixture
+    def pems(self, certificates: Certificates, tmp_path: Path) -> Path:
+        directory = tmp_path / "pems"
+        directory.mkdir()
+        for name, source in zip(("ca.pem", "cert.pem", "key.pem"), certificates, strict=True):
+            (directory / name).write_bytes(Path(source).read_bytes())
+        return directory
+
+    def test_by_the_environment(
+        self, docker_today: Docker, server: ssl.SSLContext, pems: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(pems))
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        with refusing(docker_today, {}, server) as address:
+            monkeypatch.setenv("DOCKER_HOST", address)
+            assert "dts" in _server()
+
+    def test_by_a_context(
+        self, docker_today: Docker, server: ssl.SSLContext, pems: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = {"HOME": str(home), "DOCKER_CONFIG": str(home / ".docker"), "PATH": docker_today.env["PATH"]}
+        command_line = Tool(docker_today.cli.command[0], config)
+        with refusing(docker_today, {}, server) as address:
+            place = f"host={address},ca={pems}/ca.pem,cert={pems}/cert.pem,key={pems}/key.pem"
+            command_line("context", "create", "secured", "--docker", place)
+            command_line("context", "use", "secured")
+            root = json.loads(command_line("info", "--format", "{{json .DockerRootDir}}"))
+            assert _server() == root
+
+    # The docker package does not close a socket that it cannot use.
+    @pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
+    def test_a_stranger_is_not_trusted(
+        self, docker_today: Docker, server: ssl.SSLContext, pems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "stranger").mkdir()
+        (pems / "ca.pem").write_bytes(Path(make_certificates(tmp_path / "stranger").ca).read_bytes())
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(pems))
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        with refusing(docker_today, {}, server) as address:
+            monkeypatch.setenv("DOCKER_HOST", address)
+            with pytest.raises(DaemonUnavailable, match="certificate verify failed"):
+                connect()
+        gc.collect()
 
 
 def test_the_docker_package_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:

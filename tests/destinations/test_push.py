@@ -13,7 +13,7 @@ from tests.support.images import fetch, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, push
 from topcoat.build import build_image, plan_image
-from topcoat.destinations import push as pushing
+from topcoat.destinations import base_layers
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import RegistryError, WorkspaceChanged
 from topcoat.oci.descriptor import Descriptor
@@ -33,8 +33,13 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "pass\n"})
 
 
+def _layer(number: int) -> bytes:
+    """Return one of as many different layers as one likes, all of them empty."""
+    return bytes(512 * (2 + number))
+
+
 def _base(registry: FakeRegistry, layers: int = _LAYERS) -> str:
-    registry.add_image("base", "1", layers=[b"layer %d" % number for number in range(layers)])
+    registry.add_image("base", "1", layers=[_layer(number) for number in range(layers)])
     return f"{registry.host}/base:1"
 
 
@@ -63,10 +68,10 @@ def test_a_changed_file_stops_what_has_not_begun(workspace: Workspace, monkeypat
         return open_blob(client, repository, descriptor)
 
     monkeypatch.setattr("topcoat.destinations.base.pack", changed)
-    monkeypatch.setattr(RegistryClient, "open_blob", open_when_that_has_failed)
     with FakeRegistry() as source, FakeRegistry() as target:
         there = destination(f"{target.host}/app")
         build = plan_image(workspace, _base(source), there)
+        monkeypatch.setattr(RegistryClient, "open_blob", open_when_that_has_failed)
         with pytest.raises(WorkspaceChanged):
             there.deliver(build, "context")
         assert _uploads(target) < _LAYERS / 2
@@ -77,10 +82,10 @@ def test_a_changed_file_stops_what_has_not_begun(workspace: Workspace, monkeypat
 def test_a_layer_that_the_base_lists_twice_is_copied_once(workspace: Workspace, elsewhere: bool) -> None:
     with FakeRegistry() as source, FakeRegistry() as other:
         target = other if elsewhere else source
-        source.add_image("base", "1", layers=[b"same", b"other", b"same"])
+        source.add_image("base", "1", layers=[_layer(0), _layer(1), _layer(0)])
         delivered = push(workspace, f"{source.host}/base:1", f"{target.host}/app")
         found = fetch(target, delivered.image, skip=3)
-        assert [one["size"] for one in found.manifest["layers"][:3]] == [4, 5, 4]
+        assert [one["size"] for one in found.manifest["layers"][:3]] == [1024, 1536, 1024]
         assert target.repositories["app"].blobs >= {one["digest"] for one in found.manifest["layers"]}
         mounts = [request for request in source.requests if "mount=" in request.path]
         assert len(mounts) == (0 if elsewhere else 2)
@@ -94,7 +99,7 @@ def test_a_mount_that_is_not_granted_becomes_an_upload(workspace: Workspace) -> 
 
 
 def test_a_large_base_is_announced(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushing, "_MUCH", 20)
+    monkeypatch.setattr(base_layers, "_MUCH", 20)
     told: list[str] = []
     with FakeRegistry() as source, FakeRegistry() as target:
         base = _base(source, 5)

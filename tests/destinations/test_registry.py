@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import threading
@@ -16,6 +17,7 @@ from tests.components.recorder import Recording
 from tests.components.registries import Registry
 from tests.support import workspaces
 from tests.support.bases import pushed
+from tests.support.fake_bases import layer
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, fresh, push
@@ -34,7 +36,7 @@ from topcoat.pack.memory import ChunkMemory
 from topcoat.registry.client import RegistryClient
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
-from topcoat.testing.registry import QUIRKS, FakeRegistry
+from topcoat.testing.registry import FakeRegistry
 
 _EDITED = "src/pkg10/mod00610.py"
 
@@ -270,6 +272,8 @@ def test_a_base_in_the_targets_repository_costs_nothing(
 ) -> None:
     base = busybox_image.push(registry, registry.unique("shared"), "1", config={"WorkingDir": "/w"})
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    # Where the code lands is looked up once for a base: that is another test's.
+    plan_image(workspace, base.reference, destination(base.name))
     with registry.recording() as log:
         delivered = push(workspace, base, base.name)
     assert [one.path for one in log if busybox_image.layers[0].digest in one.path] == []
@@ -298,10 +302,12 @@ def test_a_base_in_another_registry_is_streamed_through(
     base = pushed(registry, python_image, config={"WorkingDir": "/w"})
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     repository = fresh(registry3)
+    # Where the code lands is looked up once for a base: that is another test's.
+    plan_image(workspace, base.reference, destination(repository))
     with registry.recording() as source, registry3.recording() as target:
         delivered = push(workspace, base, repository)
     size = sum(layer.size for layer in python_image.layers)
-    assert size < source.received < size + 20_000
+    assert source.received == size
     assert size < target.sent < size + 20_000
     assert target.count("PATCH") == 0
     _check(registry3, workspace, delivered, skip=3)
@@ -386,24 +392,9 @@ class TestARegistryThatForgets:
 
 def _fake_base(fake: FakeRegistry, repository: str = "base", **options: Any) -> str:
     settings = {"config": {"WorkingDir": "/w", "Env": ["A=b"]}}
-    fake.add_image(repository, "1", config=settings, layers=(b"one", b"two", b"one"), **options)
+    one, two = [gzip.decompress(layer({name: name.encode()})) for name in ("one", "two")]
+    fake.add_image(repository, "1", config=settings, layers=(one, two, one), **options)
     return f"{fake.host}/{repository}:1"
-
-
-@pytest.mark.parametrize("quirk", [None, *sorted(QUIRKS)])
-@pytest.mark.parametrize("where", ["base", "app"])
-def test_every_kind_of_registry_gets_the_image(quirk: str | None, where: str, tmp_path: Path) -> None:
-    workspace = workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(100)})
-    with FakeRegistry(quirks=[quirk] if quirk else [], auth="bearer" if "scope" in str(quirk) else "none") as fake:
-        if fake.auth == "bearer":
-            _log_in(fake.host, fake.username, fake.password)
-        base = _fake_base(fake)
-        fake.add_repository("app")
-        for number in range(3):
-            delivered = push(workspace, base, f"{fake.host}/{where}")
-            _check(fake, workspace, delivered, skip=3)
-            workspaces.edit(workspace, f"f{number * 40}", new=b"edit")
-        assert fake.uploads == {}
 
 
 def _log_in(host: str, username: str, password: str) -> None:

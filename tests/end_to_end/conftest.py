@@ -9,7 +9,15 @@ import pytest
 from tests.components.images import Image
 from tests.components.registries import Registry
 from tests.end_to_end.servers import Server
+from tests.support.validated import validated_pushes
 from topcoat.testing.registry import FakeRegistry
+
+
+@pytest.fixture(autouse=True)
+def _validated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every image that a test here pushes is one."""
+    with validated_pushes(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ BASE_LAYERS = (
 )
 LAYERS = (
     CodeLayer("sha256:" + "3" * 64, "sha256:" + "c" * 64, 30),
-    CodeLayer("sha256:" + "4" * 64, "sha256:" + "4" * 64, 40, gzip=False),
+    CodeLayer("sha256:" + "4" * 64, "sha256:" + "4" * 64, 40, compression="none"),
 )
 CHANGES = Changes("/work", {"A": "new", "WORKSPACE_DIR": "/work"}, {"b": "new", "c": "3"})
 
@@ -148,6 +148,16 @@ def test_equal_inputs_give_equal_bytes_whatever_the_order_of_their_keys() -> Non
     assert patch(config(shuffled), manifest(), LAYERS, other) == patched()
 
 
+def test_any_setting_can_be_changed_or_removed_and_labels_come_on_top() -> None:
+    base = config({**REGISTRY, "config": {"Cmd": ["old"], "User": "me", "Kept": None, "Labels": {"a": "base"}}})
+    settings = {"User": "you", "Cmd": None, "Env": ["B=2"], "WorkingDir": None, "Gone": None, "Labels": {"b": "set"}}
+    changes = Changes("/ignored", {"A": "ignored"}, {"c": "on top"}, settings, author="Me")
+    found = document(patch(base, manifest(), LAYERS, changes))
+    assert found["config"] == {"User": "you", "Env": ["B=2"], "Kept": None, "Labels": {"b": "set", "c": "on top"}}
+    assert found["author"] == "Me"
+    assert "author" not in document(patched())
+
+
 def test_no_layers_change_only_the_settings() -> None:
     image = patch(config(REGISTRY), manifest(), [], CHANGES)
     assert document(image)["rootfs"] == REGISTRY["rootfs"]
@@ -160,3 +170,31 @@ def test_a_patched_image_is_a_base_again() -> None:
     assert again.working_dir == "/work"
     assert len(again.diff_ids) == 4
     assert again.identity != config(REGISTRY).identity
+
+
+class TestZstd:
+    """Docker's flavour has no zstd: manifest and config become OCI's."""
+
+    def _patched(self, media_type: str, **extra: Any) -> tuple[PatchedImage, Manifest]:
+        layers = [layer._replace(compression="zstd") for layer in LAYERS]
+        image = patch(config(REGISTRY), manifest(media_type, **extra), layers, CHANGES)
+        found = parse(image.manifest)
+        assert isinstance(found, Manifest)
+        return image, found
+
+    @pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST])
+    def test_manifest_and_config_are_oci_and_the_base_s_layers_stay(self, media_type: str) -> None:
+        image, found = self._patched(media_type)
+        assert image.media_type == found.media_type == OCI_MANIFEST
+        assert found.config.media_type == OCI_CONFIG
+        assert found.layers[:2] == BASE_LAYERS
+        assert [layer.media_type for layer in found.layers[2:]] == [OCI_LAYER_ZSTD, OCI_LAYER_ZSTD]
+
+    def test_the_config_is_the_same_as_with_gzip(self) -> None:
+        assert self._patched(DOCKER_MANIFEST)[0].config == patched(media_type=DOCKER_MANIFEST).config
+
+    def test_annotations_of_an_oci_base_stay(self) -> None:
+        assert self._patched(OCI_MANIFEST, annotations={"a": "b"})[1].annotations == {"a": "b"}
+
+    def test_without_layers_the_flavour_is_the_base_s(self) -> None:
+        assert patch(config(REGISTRY), manifest(DOCKER_MANIFEST), [], CHANGES).media_type == DOCKER_MANIFEST

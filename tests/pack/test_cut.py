@@ -24,12 +24,12 @@ from topcoat.pack.cut import (
     target_weight,
     weight,
 )
-from topcoat.pack.layer import Directory, PackOptions, default_parents
+from topcoat.pack.layer import Directory, PackOptions
 from topcoat.pack.tar import Ownership
 from topcoat.scan.snapshot import Entry
 
 MIB = 1 << 20
-OPTIONS = PackOptions(b"app", default_parents(b"app"))
+OPTIONS = PackOptions(b"app", (Directory(b"app"),))
 seeds = st.integers(0, 1 << 32)
 
 

@@ -17,11 +17,12 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from topcoat.errors import StateError, WorkspaceChanged, WorkspaceError
+from topcoat.errors import MissingDependency, StateError, WorkspaceChanged, WorkspaceError
+from topcoat.oci.compression import compression_of, decompressed
 from topcoat.pack import layer as module
 from topcoat.pack.cut import Chunk, cut
 from topcoat.pack.layer import Directory as Parent
-from topcoat.pack.layer import Packed, PackOptions, compressor_name, default_parents, pack
+from topcoat.pack.layer import Packed, PackOptions, compressor_name, pack
 from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.scan.tree import LocalTree
@@ -62,7 +63,8 @@ def members(packed: Packed) -> dict[bytes, tarfile.TarInfo]:
 def extract(packed: Packed, directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     options: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
-    with tarfile.open(fileobj=packed.blob, encoding="utf-8", errors="surrogateescape") as tar:
+    tar_file = io.BytesIO(decompressed(packed.blob).read())
+    with tarfile.open(fileobj=tar_file, encoding="utf-8", errors="surrogateescape") as tar:
         tar.extractall(directory, **options)
 
 
@@ -81,7 +83,7 @@ def clean() -> Iterator[None]:
 # What is packed.
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_a_layer_extracts_to_the_workspace(tmp_path: Path, compression: module.Compression) -> None:
     build_tree(tmp_path / "ws", TREE)
     build_tree(tmp_path / "ws", {"big": bytes(range(256)) * (5 * MIB // 256) + b"x"})
@@ -91,13 +93,14 @@ def test_a_layer_extracts_to_the_workspace(tmp_path: Path, compression: module.C
 
 
 @pytest.mark.parametrize("size", [100, 5 * MIB, 20 * MIB])
-@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_digests_and_size_are_those_of_the_bytes(tmp_path: Path, size: int, compression: module.Compression) -> None:
     build_tree(tmp_path, {"a": os.urandom(size), "b": "x"})
     layer, blob = packed_tree(tmp_path, PLAIN._replace(compression=compression))
     with blob:
         stored = blob.read()
-    tar = gzip.decompress(stored) if compression == "gzip" else stored
+    tar = decompressed(io.BytesIO(stored)).read()
+    assert compression_of(stored) == compression
     assert layer.digest == f"sha256:{hashlib.sha256(stored).hexdigest()}"
     assert layer.diff_id == f"sha256:{hashlib.sha256(tar).hexdigest()}"
     assert layer.size == len(stored)
@@ -120,8 +123,34 @@ def test_equal_content_gives_equal_layers_everywhere(tmp_path: Path) -> None:
 def test_the_layer_of_a_known_tree_is_what_it_always_was(tmp_path: Path) -> None:
     """Another value means that every layer that was ever pushed is pushed anew. tarfile arrives at it too."""
     build_tree(tmp_path, TREE)
-    packed = packed_tree(tmp_path, PackOptions(b"app/code", default_parents(b"app/code")))
+    packed = packed_tree(tmp_path, PackOptions(b"app/code", (Parent(b"app"), Parent(b"app/code"))))
     assert packed.layer.diff_id == "sha256:0039517c7f20a764c93fabc8793d757a2e8190dbaad61ac0b07f6e2d306961cd"
+
+
+def test_zstd_gives_the_same_bytes_for_the_same_content(tmp_path: Path) -> None:
+    build_tree(tmp_path, {f"m{number}.py": f"def f{number}(x): return x + {number}\n" * 50 for number in range(200)})
+    zstd, gz = PLAIN._replace(compression="zstd"), PLAIN._replace(compression="gzip")
+    first, second = packed_tree(tmp_path, zstd), packed_tree(tmp_path, zstd)
+    assert first.layer == second.layer
+    assert first.blob.read() == second.blob.read()
+    assert first.layer.diff_id == packed_tree(tmp_path, gz).layer.diff_id
+
+
+def test_a_key_of_a_zstd_layer_names_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    zstd = PLAIN._replace(compression="zstd")
+    before = zstd.identity()
+    assert ".".join(map(str, zstandard.ZSTD_VERSION)) in before
+    monkeypatch.setattr("zstandard.ZSTD_VERSION", (1, 0, 0))
+    assert zstd.identity() != before
+
+
+def test_zstd_is_an_optional_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(MissingDependency, match="zstandard package") as raised:
+        PLAIN._replace(compression="zstd").identity()
+    assert raised.value.hint == "pip install 'topcoat[zstd]'"
+    assert PLAIN._replace(compression="gzip").identity()
 
 
 def test_gzip_tells_neither_time_nor_name(tmp_path: Path) -> None:
@@ -145,11 +174,6 @@ def test_every_member_lies_below_the_target_whose_parents_come_first(tmp_path: P
     assert below == sorted(below)
     assert all(path.startswith(b"home/me/") for path in below)
     assert {(found[path].uid, found[path].gid) for path in below} == {(1000, 1001)}
-
-
-def test_default_parents_are_what_root_would_have_made() -> None:
-    assert default_parents(b"") == ()
-    assert default_parents(b"a/b/c") == (Parent(b"a"), Parent(b"a/b"), Parent(b"a/b/c"))
 
 
 def test_a_chunk_repeats_the_directories_above_its_members(tmp_path: Path) -> None:
@@ -180,7 +204,7 @@ def test_an_empty_chunk_is_an_empty_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("clean")
-@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_memory_does_not_follow_the_size_of_a_file(tmp_path: Path, compression: module.Compression) -> None:
     size = 96 * MIB
     with (tmp_path / "sparse").open("wb") as out:
@@ -193,8 +217,8 @@ def test_memory_does_not_follow_the_size_of_a_file(tmp_path: Path, compression: 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 * MIB
-    with blob, tarfile.open(fileobj=blob) as tar:
-        content = tar.extractfile("sparse")
+    with blob, tarfile.open(fileobj=decompressed(blob), mode="r|") as tar:
+        content = tar.extractfile(next(iter(tar)))
         assert content is not None
         digest = hashlib.sha256()
         while block := content.read(MIB):
@@ -346,8 +370,8 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
     ids=str,
 )
 def test_all_options_are_part_of_their_identity(change: dict[str, Any]) -> None:
-    options = PackOptions(b"app", default_parents(b"app"))
-    assert options.identity() == PackOptions(b"app", default_parents(b"app")).identity()
+    options = PackOptions(b"app", (Parent(b"app"),))
+    assert options.identity() == PackOptions(b"app", (Parent(b"app"),)).identity()
     assert options._replace(**change).identity() != options.identity()
 
 
@@ -358,11 +382,21 @@ def test_without_isal_zlib_compresses_and_only_the_stored_bytes_may_differ(
     build_tree(tmp_path, TREE)
     options = PLAIN._replace(compression="gzip")
     fast, identity = packed_tree(tmp_path, options), options.identity()
-    assert compressor_name().startswith("isal ")
+    assert compressor_name("gzip").startswith("isal ")
     monkeypatch.setitem(sys.modules, "isal", None)
-    assert compressor_name().startswith("zlib ")
+    assert compressor_name("gzip").startswith("zlib ")
     slow = packed_tree(tmp_path, options)
     assert slow.layer.diff_id == fast.layer.diff_id
     assert gzip.decompress(slow.blob.read()) == gzip.decompress(fast.blob.read())
     assert options.identity() != identity
     assert PLAIN.identity() == PLAIN.identity()
+
+
+def test_an_entry_with_an_owner_of_its_own_keeps_it(tmp_path: Path) -> None:
+    build_tree(tmp_path, TREE)
+    scanned = look(tmp_path)
+    owners = {b"run.sh": (7, 8), b"src": (0, 0), b"src/latest": (0, 0)}
+    entries = [entry._replace(owner=owners.get(entry.path)) for entry in scanned.snapshot]
+    found = members(pack(Chunk(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
+    for entry in entries:
+        assert (found[entry.path].uid, found[entry.path].gid) == (entry.owner or (1, 2))

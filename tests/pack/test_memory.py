@@ -72,7 +72,7 @@ def test_a_date_that_64_bits_cannot_hold_does_not_break_the_record(tmp_path: Pat
     memory.remember(KEY, Chunk((FILE._replace(mtime=mtime),), ()), LAYER)
     found = memory.recall(KEY)
     assert found is not None
-    assert found.chunk.members[0].record() == FILE.record()
+    assert found.chunk.members[0].facts() == FILE.facts()
 
 
 def test_a_record_that_cannot_be_written_is_a_state_error(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.pack.random_trees import Tree, directory, edit, files, link, new_file, random_tree
 from topcoat.errors import InvalidImage, WorkspaceError
 from topcoat.pack.cut import LARGE, cut
-from topcoat.pack.layer import Layer, PackOptions, pack
+from topcoat.pack.layer import Directory, Layer, PackOptions, pack
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import HOT_PART, HOT_WEIGHT, MAX_LAYERS, Piece, plan_pieces
 from topcoat.pack.tar import BLOCK
@@ -88,11 +88,11 @@ def assert_right(
     """Assert all that must hold of a plan for *tree*, whatever went before."""
     times = options.times
     stacked = unpack(layers)
-    assert {path: entry.record(times=times) for path, entry in stacked.items()} == {
-        path: entry.record(times=times) for path, entry in tree.items()
+    assert {path: entry.facts(times=times) for path, entry in stacked.items()} == {
+        path: entry.facts(times=times) for path, entry in tree.items()
     }
     for entry in [entry for layer in layers for entry in layer if entry.kind != "file"]:
-        assert entry.record(times=times) == tree[entry.path].record(times=times), "right only by the order of layers"
+        assert entry.facts(times=times) == tree[entry.path].facts(times=times), "right only by the order of layers"
     assert len(pieces) <= room
     assert [piece.hot for piece in pieces[:-1]] == [False] * len(pieces[:-1])
     members = [entry.path for piece in pieces if not piece.hot for entry in piece.chunk.members]
@@ -100,8 +100,8 @@ def assert_right(
     assert not any(path.rpartition(b"/")[2].startswith(b".wh.") for layer in layers for path, *_ in layer)
     if not pieces or not pieces[-1].hot:
         assert not any(piece.kept and piece.layer is None for piece in pieces)
-        assert {entry.record(times=times) for piece in pieces for entry in piece.chunk.members} == {
-            entry.record(times=times) for entry in tree.values()
+        assert {entry.facts(times=times) for piece in pieces for entry in piece.chunk.members} == {
+            entry.facts(times=times) for entry in tree.values()
         }
         return
     hot = pieces[-1].chunk.members
@@ -112,7 +112,7 @@ def assert_right(
         if entry.path in members:
             assert entry.path in kept
             assert (entry.kind, kept[entry.path].kind) == ("file", "file")
-            assert entry.record(times=times) != kept[entry.path].record(times=times)
+            assert entry.facts(times=times) != kept[entry.path].facts(times=times)
     fresh = cut(sorted(tree.values()), room - 1)
     heaviest = max(sum(entry.size for entry in chunk.members) for chunk in fresh)
     assert sum(entry.size + BLOCK for entry in hot) <= max(HOT_WEIGHT, heaviest // HOT_PART)
@@ -396,6 +396,18 @@ def test_an_empty_snapshot_has_no_layers(place: Place) -> None:
     assert place.plan({}) == []
     place.anchor = ("0" * 64,)
     assert place.plan({}) == []
+
+
+def test_an_empty_snapshot_has_a_layer_where_directories_are_to_be_made(tmp_path: Path) -> None:
+    place = Place(tmp_path, OPTIONS._replace(target=b"opt/code", parents=(Directory(b"opt"), Directory(b"opt/code"))))
+    (piece,) = place.plan({})
+    assert piece.chunk == ((), ())
+    place.deliver([piece])
+    tree = {b"a": new_file(random.Random(1), b"a", 10)}
+    (later,) = place.plan(tree)
+    assert (later.chunk.members, later.hot) == ((tree[b"a"],), False)
+    place.deliver([later])
+    assert place.plan({})[0].layer is not None
 
 
 @pytest.mark.parametrize("room", [0, -3])

@@ -9,7 +9,7 @@ from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import sha256_digest
 from topcoat.registry.auth import Challenge, parse_challenges
 from topcoat.registry.client import RegistryClient
-from topcoat.testing.registry import FakeRegistry
+from topcoat.testing.registry import FakeRegistry, Token
 
 from .conftest import asked, docker_login, write_docker_config
 
@@ -177,7 +177,7 @@ def test_an_identity_token_is_used_as_a_password_where_oauth_is_not_spoken(home,
 
 def test_a_registry_token_is_used_as_it_is(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
-        registry.tokens["ready"] = (frozenset({("app", "pull"), ("app", "push")}), float("inf"))
+        registry.tokens["ready"] = Token(frozenset({("app", "pull"), ("app", "push")}), float("inf"), True, [])
         write_docker_config(home, {"auths": {registry.host: {"registrytoken": "ready"}}})
         _push(client)
         assert _tokens(registry) == []
@@ -300,7 +300,7 @@ def test_a_token_service_that_talks_nonsense_is_an_error_of_ours(home, body, why
 def test_a_token_may_come_under_either_name_and_without_an_expiry(home, body):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
-        registry.tokens["t"] = (frozenset({("app", "pull"), ("app", "push")}), float("inf"))
+        registry.tokens["t"] = Token(frozenset({("app", "pull"), ("app", "push")}), float("inf"), True, [])
         registry.fail(200, path="/token", body=body)
         _push(client)
         assert len(_tokens(registry)) == 1

@@ -56,6 +56,18 @@ def test_importing_the_client_leaves_the_heavy_modules_out():
     assert done.stdout.strip() == "[]"
 
 
+def test_talking_to_a_registry_over_plain_http_takes_no_http_library(fake):
+    heavy = ["http.client", "ssl", "email", "encodings.idna"]
+    fake.add_image("base", "1")
+    code = (
+        "import sys; from topcoat.registry.client import RegistryClient; "
+        "found = RegistryClient(sys.argv[1]).head_manifest('base', '1'); "
+        f"print(found.size > 0, [name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, fake.host], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True []"
+
+
 class TestHeadManifest:
     def test_it_says_what_a_tag_refers_to_in_one_request(self, fake, client):
         stored = fake.add_image("base", "1")

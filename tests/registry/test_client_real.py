@@ -46,7 +46,8 @@ def _upload(client, repository, data, media_type="", **options):
 
 
 def _push(client, repository, tag, *, seed=0, architecture="amd64", oci=True):
-    config = canonical_json({"os": "linux", "architecture": architecture, "seed": seed})
+    rootfs = {"type": "layers", "diff_ids": [sha256_digest(b"%d" % seed)]}
+    config = canonical_json({"os": "linux", "architecture": architecture, "rootfs": rootfs})
     media_type = OCI_MANIFEST if oci else DOCKER_MANIFEST
     data = Manifest.build(
         media_type=media_type,

@@ -135,11 +135,28 @@ def test_a_rate_limit_says_when_to_come_back():
     assert "docker login" in refusal(_Answer(429), "GET", "docker.io", "app").hint
 
 
-@pytest.mark.parametrize(("status", "temporary"), [(500, True), (503, True), (400, False), (413, False)])
+@pytest.mark.parametrize(("status", "temporary"), [(500, True), (503, True), (400, False), (404, False)])
 def test_trouble_of_the_registry_is_temporary(status, temporary):
     error = _refused(status)
     assert error.temporary is temporary
     assert bool(error.hint) is temporary
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "code", "said", "hint"),
+    [
+        (403, "PUT", "DENIED", "will exceed the configured quota", "the quota of app is used up"),
+        (405, "POST", "UNSUPPORTED", "", "a mirror or a cache"),
+        (413, "PATCH", "", "", "client_max_body_size"),
+        (400, "PUT", "MANIFEST_INVALID", "", "Docker's format"),
+        (415, "PUT", "", "", "Docker's format"),
+        (429, "GET", "TOOMANYREQUESTS", "unauthenticated pull rate limit", "docker login reg.io"),
+    ],
+)
+def test_what_can_be_done_about_a_refusal_is_said(status, method, code, said, hint):
+    error = _refused(status, _errors({"code": code, "message": said}), "reg.io", method=method)
+    assert hint in error.hint
+    assert not isinstance(error, AuthenticationFailed)
 
 
 def test_our_own_errors_are_not_those_of_the_network():

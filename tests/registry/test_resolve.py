@@ -1,8 +1,8 @@
 import pytest
 
 from topcoat.errors import ImageNotFound, InvalidImage, NoSuchPlatform, RegistryError
-from topcoat.oci.digest import canonical_json
-from topcoat.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Manifest
+from topcoat.oci.digest import canonical_json, sha256_digest
+from topcoat.oci.manifest import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.resolve import resolve
@@ -95,7 +95,7 @@ def test_a_single_image_for_another_platform_is_refused(fake, client):
 
 
 def test_an_image_that_does_not_state_its_platform_is_taken_for_what_is_needed(fake, client):
-    config = fake.add_blob("base", canonical_json({"rootfs": {}}), OCI_CONFIG)
+    config = fake.add_blob("base", canonical_json({"rootfs": {"type": "layers", "diff_ids": []}}), OCI_CONFIG)
     data = Manifest.build(media_type=OCI_MANIFEST, config=config, layers=[])
     fake.store_manifest("base", "1", data, OCI_MANIFEST)
     assert _resolve(fake, client, platform="linux/arm64").platform == Platform("linux", "arm64")
@@ -128,6 +128,54 @@ def test_a_config_that_is_none_is_refused(fake, client, config):
     fake.store_manifest("base", "1", Manifest.build(media_type=OCI_MANIFEST, config=blob, layers=[]), OCI_MANIFEST)
     with pytest.raises(InvalidImage, match="is not a JSON object"):
         _resolve(fake, client)
+
+
+def _base(fake, config, layers=(b"one", b"two"), media_type=OCI_MANIFEST):
+    blobs = [fake.add_blob("base", data, OCI_LAYER) for data in layers]
+    blob = fake.add_blob("base", canonical_json(config), OCI_CONFIG)
+    data = Manifest.build(media_type=media_type, config=blob, layers=blobs)
+    fake.store_manifest("base", "1", data, media_type)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rootfs": {"type": "layers", "diff_ids": [sha256_digest(b"one")]}}, "1 for the manifest's 2 layers"),
+        ({"rootfs": {"type": "layers", "diff_ids": ["one", "two"]}}, r"diff_ids\[1\].*'two'"),
+        ({"rootfs": {}}, "found nothing"),
+        ({"config": {"Env": {"A": "b"}}}, "config.Env"),
+    ],
+)
+def test_a_base_that_nothing_right_can_be_laid_over_is_refused_with_all_that_is_wrong(fake, client, change, said):
+    config = {"os": "linux", "architecture": "amd64", "rootfs": _ROOTFS, "history": [], **change}
+    _base(fake, {**config, "config": {"User": 7, **config.get("config", {})}})
+    with pytest.raises(InvalidImage, match=said) as raised:
+        _resolve(fake, client)
+    assert "config.User: type: expected a text, found 7" in str(raised.value), "what is not vital is told too"
+    assert f"{fake.host}/base:1" in str(raised.value)
+    assert raised.value.hint
+
+
+_ROOTFS = {"type": "layers", "diff_ids": [sha256_digest(b"one"), sha256_digest(b"two")]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"history": [{"created_by": "one step for two layers"}]},
+        {"history": "none"},
+        {"rootfs": {**_ROOTFS, "type": "odd"}},
+        {"config": {"Labels": {"dev.topcoat.layers": sha256_digest(b"gone")}}},
+    ],
+)
+def test_a_sloppy_base_is_good_enough(fake, client, change):
+    _base(fake, {"os": "linux", "architecture": "amd64", "rootfs": _ROOTFS, **change})
+    assert len(_resolve(fake, client).manifest.layers) == 2
+
+
+def test_a_base_of_mixed_flavours_is_good_enough(fake, client):
+    _base(fake, {"os": "linux", "architecture": "amd64", "rootfs": _ROOTFS}, media_type=DOCKER_MANIFEST)
+    assert _resolve(fake, client).manifest.media_type == DOCKER_MANIFEST
 
 
 def test_a_config_without_end_is_not_read(fake, client, monkeypatch):

@@ -18,6 +18,7 @@ names = (
 paths = st.lists(names, min_size=1, max_size=4).map(b"/".join)
 
 times = st.integers(min_value=-(10**9), max_value=4 * 10**18)
+owners = st.one_of(st.none(), st.tuples(st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1)))
 digests = st.binary(min_size=32, max_size=32)
 
 files = st.builds(
@@ -28,9 +29,17 @@ files = st.builds(
     size=st.one_of(st.just(0), st.integers(1, 5000), st.integers(1 << 20, 1 << 40)),
     content=digests,
     mtime=times,
+    owner=owners,
 )
 links = st.builds(
-    Entry, path=paths, kind=st.just("link"), mode=st.just(0o777), size=st.just(0), content=paths, mtime=times
+    Entry,
+    path=paths,
+    kind=st.just("link"),
+    mode=st.just(0o777),
+    size=st.just(0),
+    content=paths,
+    mtime=times,
+    owner=owners,
 )
 directories = st.builds(
     Entry,
@@ -40,6 +49,7 @@ directories = st.builds(
     size=st.just(0),
     content=st.just(b""),
     mtime=times,
+    owner=owners,
 )
 entries = st.one_of(files, links, directories)
 

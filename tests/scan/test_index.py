@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.errors import StateError
-from topcoat.scan.index import SETTLED, StatIndex
+from topcoat.scan.clock import SETTLED
+from topcoat.scan.index import StatIndex
 from topcoat.scan.tree import Node
 
 NOW = 1_700_000_000_000_000_000
@@ -19,19 +21,26 @@ DIGEST = b"\x07" * 32
 NODE = Node("a.py", "file", 0o644, 10, OLD, OLD, 42)
 
 
+def digest(index: StatIndex, name: str, node: Node) -> bytes | None:
+    """Return what *index* says of the file at *name*, the only one of its directory."""
+    directory, _, name = name.rpartition("/")
+    return index.digests(directory, [node._replace(name=name)])[0]
+
+
 def saved(path: Path, *nodes: tuple[str, Node], now: int = NOW) -> StatIndex:
     """Remember *nodes*, save, and load what was saved."""
     index = StatIndex({}, now=now)
-    for name, node in nodes:
-        index.remember(name, node, DIGEST)
+    for path_, node in nodes:
+        directory, _, name = path_.rpartition("/")
+        index.remember(directory, node._replace(name=name), DIGEST)
     index.save(path)
     return StatIndex.load(path)
 
 
 def test_an_unchanged_file_is_known(tmp_path: Path) -> None:
     index = saved(tmp_path / "index", ("a.py", NODE))
-    assert index.digest("a.py", NODE) == DIGEST
-    assert index.digest("b.py", NODE) is None
+    assert digest(index, "a.py", NODE) == DIGEST
+    assert digest(index, "b.py", NODE) is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +50,7 @@ def test_an_unchanged_file_is_known(tmp_path: Path) -> None:
 )
 def test_a_file_that_differs_in_anything_is_read_again(tmp_path: Path, change: dict[str, int]) -> None:
     index = saved(tmp_path / "index", ("a.py", NODE))
-    assert index.digest("a.py", NODE._replace(**change)) is None
+    assert digest(index, "a.py", NODE._replace(**change)) is None
 
 
 @pytest.mark.parametrize("key", ["mtime", "ctime"])
@@ -59,17 +68,18 @@ def test_a_file_that_differs_in_anything_is_read_again(tmp_path: Path, change: d
 )
 def test_a_file_is_remembered_only_once_its_times_are_settled(tmp_path: Path, key: str, time: int, known: bool) -> None:
     node = NODE._replace(**{key: time})
-    assert (saved(tmp_path / "index", ("a.py", node)).digest("a.py", node) is not None) is known
+    assert (digest(saved(tmp_path / "index", ("a.py", node)), "a.py", node) is not None) is known
 
 
 @pytest.mark.parametrize("mtime", [-1, -(1 << 70)])
 def test_a_time_before_1970_is_read_again_and_breaks_nothing(tmp_path: Path, mtime: int) -> None:
     node = NODE._replace(mtime=mtime)
-    assert saved(tmp_path / "index", ("a.py", node)).digest("a.py", node) is None
+    assert digest(saved(tmp_path / "index", ("a.py", node)), "a.py", node) is None
 
 
 _times = st.integers(0, OLD)
-_names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+_paths = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
+_names = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=5)
 _nodes = st.builds(
     Node,
     name=st.just("-"),
@@ -79,24 +89,84 @@ _nodes = st.builds(
     mtime=_times,
     ctime=_times,
     inode=st.integers(0, (1 << 64) - 1),
+    info=st.none(),
 )
+_listings = st.dictionaries(_names, _nodes, max_size=5).map(
+    lambda named: [node._replace(name=name) for name, node in sorted(named.items())]
+)
+_trees = st.dictionaries(_paths, _listings, max_size=4)
 
 
-@given(st.dictionaries(_names, _nodes, max_size=20))
-def test_what_is_saved_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactory, nodes: dict[str, Node]) -> None:
+def digest_of(directory: str, node: Node) -> bytes:
+    """Stand in for the digest of a file's content."""
+    return hashlib.sha256(repr((directory, node)).encode("utf-8", "surrogatepass")).digest()
+
+
+def scanned(path: Path, tree: dict[str, list[Node]]) -> list[tuple[str, Node]]:
+    """Scan *tree* with the index at *path*: check what it says, and return the files that had to be read."""
+    index = StatIndex.load(path)
+    read = []
+    for directory, nodes in tree.items():
+        for node, known in zip(nodes, index.digests(directory, nodes), strict=True):
+            if known is None:
+                read.append((directory, node))
+                index.remember(directory, node, digest_of(directory, node))
+            else:
+                assert known == digest_of(directory, node)
+    index.save(path)
+    return read
+
+
+@given(_trees)
+def test_what_is_saved_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactory, tree: dict[str, list[Node]]) -> None:
     path = tmp_path_factory.mktemp("index") / "index"
-    index = saved(path, *nodes.items())
-    assert all(index.digest(name, node) == DIGEST for name, node in nodes.items())
+    assert len(scanned(path, tree)) == sum(map(len, tree.values()))
+    assert scanned(path, tree) == []
+
+
+@given(_trees, _trees, st.data())
+def test_after_any_change_what_changed_is_read_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: dict[str, list[Node]],
+    other: dict[str, list[Node]],
+    data: st.DataObject,
+) -> None:
+    path = tmp_path_factory.mktemp("index") / "index"
+    scanned(path, before)
+    # Some files stay, some change, some go and some come, in directories that stay, go and come.
+    after: dict[str, list[Node]] = {}
+    for directory in [*before, *(new for new in other if new not in before)]:
+        pool = {node.name: node for node in other.get(directory, [])}
+        for node in before.get(directory, []):
+            if data.draw(st.booleans()):
+                pool[node.name] = data.draw(st.sampled_from([node, node._replace(inode=node.inode ^ 1)]))
+        after[directory] = [pool[name] for name in sorted(pool)]
+    known = {(directory, node) for directory, nodes in before.items() for node in nodes}
+    changed = [
+        (directory, node) for directory, nodes in after.items() for node in nodes if (directory, node) not in known
+    ]
+    assert scanned(path, after) == changed
+    assert scanned(path, after) == []
+
+
+@pytest.mark.parametrize("key", ["mtime", "size"])
+def test_a_value_that_the_index_cannot_hold_costs_its_file_alone(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "index"
+    odd = NODE._replace(name="odd", **{key: 1 << 70})
+    index = saved(path, ("a.py", NODE))
+    assert index.digests("", [NODE, odd]) == [DIGEST, None]
+    index.save(path)
+    assert StatIndex.load(path).digests("", [NODE]) == [DIGEST]
 
 
 def test_names_that_are_no_utf_8_are_remembered(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9 \n")
-    assert saved(tmp_path / "index", (name, NODE), ("other", NODE)).digest(name, NODE) == DIGEST
+    assert digest(saved(tmp_path / "index", (name, NODE), ("other", NODE)), name, NODE) == DIGEST
 
 
 def test_an_index_that_is_absent_counts_as_empty(tmp_path: Path) -> None:
-    assert StatIndex.load(tmp_path / "index").digest("a.py", NODE) is None
-    assert StatIndex.load(tmp_path).digest("a.py", NODE) is None
+    assert digest(StatIndex.load(tmp_path / "index"), "a.py", NODE) is None
+    assert digest(StatIndex.load(tmp_path), "a.py", NODE) is None
 
 
 @given(st.data())
@@ -118,23 +188,23 @@ def test_an_index_that_is_damaged_or_of_another_version_counts_as_empty(
         bad = data.draw(st.binary())
     path.write_bytes(bad)
     index = StatIndex.load(path)
-    assert index.digest("a.py", NODE) is None
-    assert index.digest("b.py", NODE) is None
+    assert digest(index, "a.py", NODE) is None
+    assert digest(index, "b.py", NODE) is None
 
 
 def test_a_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "index"
     index = saved(path, ("a.py", NODE), ("b.py", NODE))
-    index.digest("a.py", NODE)
+    digest(index, "a.py", NODE)
     index.save(path)
-    assert StatIndex.load(path).digest("b.py", NODE) is None
-    assert StatIndex.load(path).digest("a.py", NODE) == DIGEST
+    assert digest(StatIndex.load(path), "b.py", NODE) is None
+    assert digest(StatIndex.load(path), "a.py", NODE) == DIGEST
 
 
 def test_an_index_that_did_not_change_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "index"
     index = saved(path, ("a.py", NODE))
-    index.digest("a.py", NODE)
+    digest(index, "a.py", NODE)
     path.unlink()
     index.save(path)
     assert not path.exists()

@@ -344,7 +344,7 @@ def test_a_damaged_index_costs_time_and_nothing_else(tmp_path: Path, home: Path,
     first = look(tmp_path).snapshot
     (index,) = (home / ".cache/topcoat/index").iterdir()
     good = index.read_bytes()
-    for bad in (b"", good[:-1], good.replace(b"index 1", b"index 0"), b"\0" * len(good)):
+    for bad in (b"", good[:-1], good.replace(b"index 2", b"index 1"), b"\0" * len(good)):
         index.write_bytes(bad)
         opened.clear()
         assert look(tmp_path).snapshot == first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 import struct
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.scan.strategies import entries, trees
 
-from topcoat.scan.snapshot import Entry, Kind, Snapshot
+from topcoat.scan.snapshot import Entry, Kind, Snapshot, identify
 
 FILE = Entry(b"src/main.py", "file", 0o644, 5, b"\x01" * 32, 10**18)
 LINK = Entry(b"src/latest", "link", 0o777, 0, b"main.py", 10**18)
@@ -21,25 +20,36 @@ DIRECTORY = Entry(b"src", "dir", 0o755, 0, b"", 10**18)
 _KINDS: dict[bytes, Kind] = {b"f": "file", b"d": "dir", b"l": "link"}
 
 
-def parse(data: bytes, *, times: bool) -> list[Entry]:
-    """Read records back: what can be read back in one way only cannot collide."""
-    found = []
-    while data:
-        path_length, letter, mode, size, content_length = struct.unpack_from(">IcIQI", data)
-        data = data[struct.calcsize(">IcIQI") :]
-        path, data = data[:path_length], data[path_length:]
-        content, data = data[:content_length], data[content_length:]
-        time = re.match(rb"@(-?\d+)\n", data) if times else None
-        data = data[time.end() :] if time else data
-        found.append(Entry(path, _KINDS[letter], mode, size, content, int(time[1]) if time else 0))
-    return found
+def parse(data: bytes) -> list[Entry]:
+    """Read what identifies entries back: what can be read back in one way only cannot collide."""
+
+    def take(form: str) -> tuple[Any, ...]:
+        nonlocal data
+        values = struct.unpack_from(f">{form}", data)
+        data = data[struct.calcsize(f">{form}") :]
+        return values
+
+    (count,) = take("Q")
+    path_lengths, letters = take(f"{count}I"), take(f"{count}c")
+    modes, sizes, content_lengths = take(f"{count}I"), take(f"{count}Q"), take(f"{count}I")
+    (owned,) = take("Q")
+    owners = {at: owner for at, *owner in (take("QII") for _ in range(owned))}
+    (times,) = take("c")
+    paths = [take(f"{length}s")[0] for length in path_lengths]
+    contents = [take(f"{length}s")[0] for length in content_lengths]
+    mtimes = [int(line) for line in data.split(b"\n")[:-1]] if times == b"@" else [0] * count
+    columns = zip(paths, letters, modes, sizes, contents, mtimes, strict=True)
+    return [
+        Entry(path, _KINDS[letter], mode, size, content, mtime, tuple(owners[at]) if at in owners else None)
+        for at, (path, letter, mode, size, content, mtime) in enumerate(columns)
+    ]
 
 
 @given(st.lists(entries, max_size=8))
-def test_records_can_be_read_back_so_no_two_lists_of_entries_collide(found: list[Entry]) -> None:
-    assert parse(b"".join([entry.record(times=True) for entry in found]), times=True) == found
-    timeless = [entry._replace(mtime=0) for entry in found]
-    assert parse(b"".join([entry.record() for entry in found]), times=False) == timeless
+def test_what_identifies_entries_can_be_read_back_so_no_two_lists_collide(found: list[Entry]) -> None:
+    assert parse(identify(found, times=True)) == found
+    assert parse(identify(found, times=False)) == [entry._replace(mtime=0) for entry in found]
+    assert [entry.facts(times=True) for entry in found] == [(*entry[:5], entry.owner, entry.mtime) for entry in found]
 
 
 @pytest.mark.parametrize("entry", [FILE, LINK, DIRECTORY])
@@ -52,6 +62,7 @@ def test_records_can_be_read_back_so_no_two_lists_of_entries_collide(found: list
         {"kind": "file", "mode": 0o600},
         {"size": 6},
         {"content": b"\x02" * 32},
+        {"owner": (0, 0)},
     ],
 )
 def test_the_digest_depends_on(entry: Entry, change: dict[str, Any]) -> None:
@@ -116,12 +127,15 @@ def test_directories_come_before_what_they_hold(tree: dict[bytes, Entry]) -> Non
 
 def test_the_digest_of_a_known_snapshot_is_what_it_always_was() -> None:
     """Tags are made of it: another value means that every image is pushed anew."""
-    records = (
-        struct.pack(">IcIQI", 3, b"d", 0o755, 0, 0) + b"src",
-        struct.pack(">IcIQI", 10, b"l", 0o777, 0, 7) + b"src/latest" + b"main.py",
-        struct.pack(">IcIQI", 11, b"f", 0o644, 5, 32) + b"src/main.py" + b"\x01" * 32,
+    identity = b"".join(
+        [
+            struct.pack(">QIII", 3, 3, 10, 11) + b"dlf",
+            struct.pack(">III", 0o755, 0o777, 0o644) + struct.pack(">QQQ", 0, 0, 5) + struct.pack(">III", 0, 7, 32),
+            struct.pack(">Q", 0) + b"-",
+            b"src" + b"src/latest" + b"src/main.py" + b"main.py" + b"\x01" * 32,
+        ]
     )
-    expected = hashlib.sha256(b"topcoat-snapshot-1\n" + b"".join(records)).hexdigest()
+    expected = hashlib.sha256(b"topcoat-snapshot-2\n" + identity).hexdigest()
     assert Snapshot([FILE, LINK, DIRECTORY]).digest == f"sha256:{expected}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.components.registries import Registry
 from tests.support.inside import Seen
+from topcoat.oci.compression import decompressed
 from topcoat.testing.registry import FakeRegistry
 
 _ACCEPT = ", ".join(
@@ -55,7 +55,7 @@ def fetch(registry: Registry | FakeRegistry, image: str, *, skip: int = 0) -> Fe
     for number, layer in enumerate(manifest["layers"]):
         data = b"" if number < skip else read("blobs", layer["digest"])
         assert number < skip or len(data) == layer["size"]
-        layers.append(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        layers.append(decompressed(io.BytesIO(data)).read())
     config = json.loads(read("blobs", manifest["config"]["digest"]))
     diff_ids = config["rootfs"]["diff_ids"]
     assert len(diff_ids) == len(manifest["layers"])

@@ -1,10 +1,11 @@
+import email.utils
 import http.client
 import json
 
 import pytest
 
 from topcoat.oci.digest import sha256_digest
-from topcoat.oci.manifest import OCI_MANIFEST, Index, Manifest, parse
+from topcoat.oci.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
 from topcoat.testing.registry import QUIRKS, FakeRegistry
 
 _BLOB = b"some bytes"
@@ -193,6 +194,11 @@ class TestFaults:
             assert _ask(registry, "PUT", f"{location}?digest={_DIGEST}", _BLOB).status == 413
             assert _ask(registry, "PATCH", location, _BLOB[:5]).status == 202
 
+    def test_what_moving_a_tag_gives_can_be_chosen(self):
+        with FakeRegistry(quirks={"immutable-tags"}, immutable_status=412) as registry:
+            statuses = [_ask(registry, "PUT", "/v2/app/manifests/1", body).status for body in (b"{}", b'{"a":1}')]
+            assert statuses == [201, 412]
+
     def test_a_chunk_under_the_minimum_is_refused_when_another_follows(self):
         with FakeRegistry(minimum_chunk=4) as registry:
             reply = _ask(registry, "POST", "/v2/app/blobs/uploads/")
@@ -234,6 +240,13 @@ class TestLogin:
             bearer = f"Bearer {json.loads(answer.body)['token']}"
             assert _ask(registry, "GET", "/v2/", Authorization=bearer).status == 401
 
+    def test_a_token_is_good_for_so_many_requests(self):
+        with FakeRegistry(auth="bearer", public=True, token_uses=2) as registry:
+            answer = _ask(registry, "GET", "/token?scope=repository:app:pull")
+            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            statuses = [_ask(registry, "GET", "/v2/app/manifests/1", Authorization=bearer).status for _ in range(3)]
+            assert statuses == [404, 404, 401]
+
     def test_anonymous_tokens_allow_nothing_unless_the_registry_is_public(self):
         for public, status in ((False, 401), (True, 404)):
             with FakeRegistry(auth="bearer", public=public) as registry:
@@ -260,6 +273,22 @@ class TestLogin:
                 assert _ask(registry, "POST", path, Authorization=f"Bearer {token}").status == status
 
 
+def _absolute_location(registry):
+    return _session(registry).startswith(f"http://{registry.host}/v2/app/blobs/uploads/")
+
+
+def _access_token(registry):
+    answer = json.loads(_ask(registry, "GET", "/token?scope=repository:app:pull").body)
+    return answer.keys() == {"access_token"} and answer["access_token"] in registry.tokens
+
+
+def _anonymous_limit(registry):
+    registry.add_image("app", "1")
+    path = "/v2/app/manifests/1"
+    replies = [_ask(registry, method, path).status for method in ("HEAD", "GET")]
+    return [*replies, _ask(registry, "GET", path, Authorization="Basic eDp5").status] == [200, 429, 200]
+
+
 def _accepts_broken(registry):
     document = json.dumps({"config": {"digest": _DIGEST}, "layers": []})
     return _ask(registry, "PUT", "/v2/app/manifests/1", document).status == 201
@@ -271,15 +300,26 @@ def _closed_repositories(registry):
     return before.status == 404 and _ask(registry, "POST", "/v2/app/blobs/uploads/").status == 202
 
 
+def _denied_for_missing(registry):
+    registry.add_repository("app")
+    paths = ("/v2/app/manifests/1", f"/v2/app/blobs/{_DIGEST}", "/v2/other/manifests/1", f"/v2/other/blobs/{_DIGEST}")
+    return {_ask(registry, "GET", path).status for path in paths} == {403}
+
+
 def _first_scope_only(registry):
     form = "refresh_token=identity-of-tester&scope=repository:a:pull+repository:b:pull"
     token = json.loads(_ask(registry, "POST", "/token", form).body)["token"]
-    return registry.tokens[token][0] == {("a", "pull")}
+    return registry.tokens[token].scopes == {("a", "pull")}
 
 
 def _forbidden_for_missing(registry):
     replies = [_ask(registry, method, "/v2/app/manifests/1").status for method in ("HEAD", "GET")]
     return replies == [403, 404]
+
+
+def _generic_types(registry):
+    registry.add_image("app", "1")
+    return _ask(registry, "GET", "/v2/app/manifests/1").headers["Content-Type"] == "application/json"
 
 
 def _html_errors(registry):
@@ -292,13 +332,35 @@ def _immutable_tags(registry):
     return codes == [201, 201, 409]
 
 
+def _location_outside(registry):
+    location = _session(registry)
+    done = _ask(registry, "PUT", f"{location}?digest={_DIGEST}", _BLOB)
+    return (location.startswith("/v2/"), done.status) == (False, 201)
+
+
 def _lost_port_location(registry):
     return _session(registry).startswith("http://127.0.0.1/v2/app/blobs/uploads/")
 
 
-def _mount_refused(registry):
+def _mount(registry):
     registry.add_blob("base", _BLOB)
-    return _ask(registry, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status == 405
+    return _ask(registry, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status
+
+
+def _mount_denied(registry):
+    return _mount(registry) == 403
+
+
+def _mount_not_found(registry):
+    return _mount(registry) == 404
+
+
+def _mount_refused(registry):
+    return _mount(registry) == 405
+
+
+def _no_cancel(registry):
+    return _ask(registry, "DELETE", _session(registry)).status == 405
 
 
 def _no_chunks(registry):
@@ -315,9 +377,26 @@ def _no_head(registry):
     return _ask(registry, "HEAD", "/v2/app/manifests/1").status == 405
 
 
+def _put_manifest(registry, document, kind):
+    return _ask(registry, "PUT", "/v2/app/manifests/1", json.dumps(document), Content_Type=kind).status
+
+
+def _no_index(registry):
+    index = {"manifests": [registry.add_image("app").to_json()]}
+    return [_put_manifest(registry, document, OCI_INDEX) for document in (index, {})] == [400, 201]
+
+
+def _no_length_header(registry):
+    registry.add_image("app", "1")
+    return "Content-Length" not in _ask(registry, "HEAD", "/v2/app/manifests/1").headers
+
+
 def _no_mount(registry):
-    registry.add_blob("base", _BLOB)
-    return _ask(registry, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status == 202
+    return _mount(registry) == 202
+
+
+def _no_oci(registry):
+    return [_put_manifest(registry, {}, kind) for kind in (OCI_MANIFEST, DOCKER_MANIFEST)] == [400, 201]
 
 
 def _no_oauth(registry):
@@ -328,6 +407,49 @@ def _no_ranges(registry):
     registry.add_blob("app", _BLOB)
     reply = _ask(registry, "GET", f"/v2/app/blobs/{_DIGEST}", Range="bytes=5-")
     return (reply.status, reply.body) == (200, _BLOB)
+
+
+def _no_whole_put(registry):
+    whole = _ask(registry, "PUT", f"{_session(registry)}?digest={_DIGEST}", _BLOB)
+    location = _session(registry)
+    _ask(registry, "PATCH", location, _BLOB)
+    return (whole.status, _ask(registry, "PUT", f"{location}?digest={_DIGEST}", b"").status) == (400, 201)
+
+
+def _other_success(registry):
+    blob = _ask(registry, "PUT", f"{_session(registry)}?digest={_DIGEST}", _BLOB)
+    return (blob.status, _put_manifest(registry, {}, OCI_MANIFEST)) == (200, 200)
+
+
+def _quota_exceeded(registry):
+    reply = _ask(registry, "PUT", f"{_session(registry)}?digest={_DIGEST}", _BLOB)
+    return reply.status == 403 and b"quota" in reply.body
+
+
+def _limited(registry):
+    replies = [_ask(registry, method, "/v2/") for method in ("GET", "HEAD", "GET")]
+    return [reply.status for reply in replies[:2]] == [429, 429] and replies[2].status == 200 and replies[0]
+
+
+def _rate_limit(registry):
+    reply = _limited(registry)
+    return reply and reply.headers["Retry-After"] == "0"
+
+
+def _rate_limit_date(registry):
+    reply = _limited(registry)
+    return reply and email.utils.parsedate_to_datetime(reply.headers["Retry-After"]).timestamp() > 0
+
+
+def _read_only(registry):
+    return _ask(registry, "POST", "/v2/app/blobs/uploads/").status == 405
+
+
+def _redirect_manifests(registry):
+    path, stored = "/v2/app/manifests/1", registry.add_image("app", "1")
+    location = _ask(registry, "HEAD", path).headers["Location"]
+    there = _ask(registry, "GET", path, host=registry.storage_host)
+    return location == f"http://{registry.storage_host}{path}" and sha256_digest(there.body) == stored.digest
 
 
 def _redirect_blobs(registry):
@@ -346,6 +468,31 @@ def _state_in_location(registry):
     stale = _ask(registry, "PUT", f"{location}&digest={_DIGEST}")
     done = _ask(registry, "PUT", f"{moved}&digest={_DIGEST}")
     return (without.status, stale.status, done.status) == (400, 400, 201)
+
+
+def _challenge(registry):
+    registry.auth = "bearer"
+    return _ask(registry, "GET", "/v2/app/manifests/1").headers["WWW-Authenticate"]
+
+
+def _token_elsewhere(registry):
+    answer = _ask(registry, "GET", "/token", host=registry.storage_host)
+    return f'realm="http://{registry.storage_host}/token"' in _challenge(registry) and answer.status == 200
+
+
+def _two_challenges(registry):
+    return _challenge(registry).startswith('Basic realm="fake registry", Bearer realm="')
+
+
+def _unauthorized_for_missing(registry):
+    registry.auth = "bearer"
+    registry.add_repository("there")
+    found = []
+    for name, actions in (("there", "pull"), ("app", "pull"), ("app", "pull,push")):
+        form = f"refresh_token=identity-of-tester&scope=repository:{name}:{actions}"
+        bearer = f"Bearer {json.loads(_ask(registry, 'POST', '/token', form).body)['token']}"
+        found.append(_ask(registry, "GET", f"/v2/{name}/manifests/1", Authorization=bearer).status)
+    return found == [404, 401, 404]
 
 
 def _upload_elsewhere(registry):
@@ -376,7 +523,7 @@ def test_a_quirk_changes_what_the_registry_does(quirk):
 
 
 def test_unknown_quirks_and_logins_are_refused():
-    with pytest.raises(ValueError, match="no such quirk: no-mounts; there are accepts-broken, "):
+    with pytest.raises(ValueError, match="no such quirk: no-mounts; there are absolute-location, "):
         FakeRegistry(quirks={"no-mounts"})
     with pytest.raises(ValueError, match="'digest'"):
         FakeRegistry(auth="digest")

@@ -1,4 +1,8 @@
-"""Completion scripts for bash, zsh and fish, made from the commands' parsers: they run nothing while one types."""
+"""Completion scripts for bash, zsh and fish, made from the commands' parsers.
+
+They run nothing while one types, but for the handles of jobs: those are asked of ``topcoat completion --handles``,
+which looks into the state directory of this machine and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from topcoat.cli.pages import Flag, Kind, Page
+
+_HANDLES = "topcoat completion --handles 2> /dev/null"
 
 
 def bash(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
@@ -24,6 +30,14 @@ def bash(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
         "# bash completion for topcoat: put it into a file that bash reads, or  source <(topcoat completion bash)",
         "_topcoat_words() {",
         '    COMPREPLY=($(compgen -W "$*" -- "$cur"))',
+        "}",
+        "_topcoat_handles() {",
+        "    # Of a word with a colon in it, bash completes what follows the colon.",
+        '    local word=${COMP_LINE:0:COMP_POINT} before=""',
+        "    word=${word##* }",
+        '    [[ $COMP_WORDBREAKS == *:* && $word == *:* ]] && before=${word%"${word##*:}"}',
+        f'    COMPREPLY=($(compgen -W "$({_HANDLES})" -- "$word"))',
+        '    COMPREPLY=("${COMPREPLY[@]#"$before"}")',
         "}",
         "_topcoat() {",
         '    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command="" position',
@@ -52,6 +66,8 @@ def bash(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
 def _bash_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequence[str]]) -> str:
     if kind == "directory":
         return 'compopt -o dirnames 2> /dev/null; COMPREPLY=($(compgen -d -- "$cur"))'
+    if kind == "handle":
+        return "_topcoat_handles"
     known = choices or values.get(kind, ())
     return f"_topcoat_words {_words(known)}" if known else ":"
 
@@ -66,6 +82,9 @@ def zsh(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
         "#compdef topcoat",
         "# zsh completion for topcoat: save it as _topcoat in a directory of $fpath, or",
         "# source <(topcoat completion zsh)",
+        "_topcoat_handles() {",
+        f'    compadd -- ${{(f)"$({_HANDLES})"}}',
+        "}",
         "_topcoat() {",
         "    local -a known",
         "    known=(",
@@ -113,6 +132,8 @@ def _zsh_flag(flag: Flag, values: Mapping[Kind, Sequence[str]]) -> list[str]:
 def _zsh_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequence[str]]) -> str:
     if kind == "directory":
         return "_files -/"
+    if kind == "handle":
+        return "_topcoat_handles"
     known = choices or values.get(kind, ())
     return f"({' '.join(known)})" if known else "_files" if kind == "file" else " "
 
@@ -147,6 +168,8 @@ def fish(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
             lines.append(f"{here} -a {shlex.quote(' '.join(known))}")
         elif page.kind == "directory":
             lines.append(f"{here} -a '(__fish_complete_directories)'")
+        elif page.kind == "handle":
+            lines.append(f"{here} -a '({_HANDLES})'")
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ no other command's.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -40,8 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> NoReturn:
     """Run the process's command line and end the process."""
+    leaves_nothing = sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING
+    if leaves_nothing:
+        # Looking for cycles among the tens of thousands of tuples of a scan, which have none, would take as long.
+        gc.set_threshold(1_000_000)
     code = main()
-    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING:
+    if leaves_nothing:
         # Freeing, object by object, what goes with the process anyway would take a tenth of a warm build.
         sys.stderr.flush()
         os._exit(code)

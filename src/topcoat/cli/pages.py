@@ -9,13 +9,16 @@ from typing import Literal, NamedTuple
 from topcoat.cli.commands import COMMANDS, load
 from topcoat.cli.parser import Parser
 
-Kind = Literal["", "directory", "file", "scheduler", "component"]
+Kind = Literal["", "directory", "file", "scheduler", "component", "handle"]
 """What a value is, as far as completion can help with it."""
 
 _KINDS: dict[tuple[str, str], Kind] = {
     ("", "workspace"): "directory",
     ("", "scheduler"): "scheduler",
     ("", "schedulers"): "scheduler",
+    ("", "handle"): "handle",
+    ("", "handles"): "handle",
+    ("log", "identifier"): "handle",
     ("run", "env_file"): "file",
     ("run", "words"): "component",
     ("builtins", "print"): "component",

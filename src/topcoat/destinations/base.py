@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from topcoat.oci.compression import Compression
 from topcoat.oci.config import ImageConfig
-from topcoat.oci.manifest import Manifest
+from topcoat.oci.manifest import Index, Manifest
 from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
-from topcoat.pack.layer import Compression, Packed, PackOptions, pack
+from topcoat.oci.rootfs import OpenTree
+from topcoat.pack.layer import Packed, PackOptions, pack
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import Piece
 from topcoat.scan.scanner import Scan
+
+ALL_PLATFORMS = "all"
+"""What the run option ``platform`` says to patch the image of every platform of an index."""
 
 
 class Base(NamedTuple):
@@ -24,6 +29,9 @@ class Base(NamedTuple):
         config: its config.
         registry: host that holds the layers; empty for a daemon.
         repository: where they lie in it.
+        engine_id: of the image in this machine's container engine, where that alone has it.
+        whole: what the name refers to where all of it is patched: its images alone, one for each of *platforms*.
+        platforms: the base for each platform then, of which this one is the first.
     """
 
     name: str
@@ -32,6 +40,9 @@ class Base(NamedTuple):
     config: ImageConfig
     registry: str = ""
     repository: str = ""
+    engine_id: str = ""
+    whole: Index | None = None
+    platforms: tuple[Base, ...] = ()
 
 
 class ImageBuild(NamedTuple):
@@ -46,6 +57,7 @@ class ImageBuild(NamedTuple):
         hot: whether a hot layer may carry edits.
         pieces: the layers that it was packed as ahead of its delivery; empty where it was not.
         spool: those of them that are packed and wait, by their keys.
+        variants: the image for each platform of an index, of which this one is the first; empty for a plain image.
     """
 
     scan: Scan
@@ -56,6 +68,12 @@ class ImageBuild(NamedTuple):
     hot: bool = True
     pieces: tuple[Piece, ...] = ()
     spool: Mapping[str, Packed] = {}
+    variants: tuple[ImageBuild, ...] = ()
+
+    @property
+    def images(self) -> tuple[ImageBuild, ...]:
+        """The image of each platform: this one alone, unless it is an index."""
+        return self.variants or (self,)
 
     def pack(self, piece: Piece, memory: ChunkMemory) -> Packed:
         """Pack *piece* and remember its layer, or take it from the spool.
@@ -77,12 +95,18 @@ class ImageBuild(NamedTuple):
         """Return the build as it was before it was packed ahead, and let go of what was packed."""
         for packed in self.spool.values():
             packed.blob.close()
-        return self._replace(pieces=(), spool={})
+        build = self.without_pieces()
+        return build._replace(spool={}, variants=tuple([one._replace(spool={}) for one in build.variants]))
+
+    def without_pieces(self) -> ImageBuild:
+        """Return the build as it was before it was cut into layers; what is packed stays in the spool."""
+        return self._replace(pieces=(), variants=tuple([one._replace(pieces=()) for one in self.variants]))
 
     def patch(self, layers: list[CodeLayer]) -> PatchedImage:
         """Return the image that *layers* make over the base."""
         stacked = ",".join(layer.diff_id for layer in layers)
         labels = {**self.changes.labels, "dev.topcoat.layers": stacked}
+        layers = [layer._replace(compression=self.options.compression) for layer in layers]
         return patch(self.base.config, self.base.manifest, layers, self.changes._replace(labels=labels))
 
 
@@ -105,14 +129,25 @@ class Delivered(NamedTuple):
 class ImageDestination(Protocol):
     """A place for images."""
 
-    compression: Compression
-    """How layers are stored there."""
+    takes_index: bool
+    """Whether images for several platforms may go there under one name."""
+
+    def stored_as(self, wanted: Compression) -> Compression:
+        """Return how layers are stored there when the user wants *wanted*.
+
+        Raises:
+            MissingDependency: what that takes is not installed.
+            DaemonError: the destination cannot take such layers.
+        """
 
     def find_base(self, name: str, platform: str) -> Base:
         """Look up the image to lay code over; *platform* may be empty for the destination's own choice."""
 
     def confirm_base(self, base: Base) -> Base:
         """Return *base*, or what its name stands for by now if it was looked up from memory."""
+
+    def tree_of(self, base: Base, limit: int | None) -> OpenTree:
+        """Return what looks into *base*, reading at most *limit* bytes of its layers; None for as many as it takes."""
 
     def image_name(self, tag: str) -> str:
         """Return the name that the image with *tag* has, or will have, at this destination."""

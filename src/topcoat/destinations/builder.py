@@ -1,4 +1,8 @@
-"""Build a Dockerfile with the container engine: by BuildKit where there is one, else by its classic builder."""
+"""Have a Dockerfile built by whatever this machine has to build it: the choice, and the build itself.
+
+In this order: BuildKit, which builds stages side by side and knows every instruction of today; the container engine's
+own builder, which needs no docker command line; Podman or Buildah on this machine, where no engine answers.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,10 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
-from topcoat.destinations.engine import engine_errors
-from topcoat.errors import DaemonError
+from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency, NeedsBuilder
 from topcoat.pack.cut import Chunk
 from topcoat.pack.layer import PackOptions, pack
 from topcoat.pack.tar import END, Ownership, derived_mtime, header, padding
@@ -22,47 +25,78 @@ from topcoat.tasks import Task
 if TYPE_CHECKING:
     from docker import DockerClient
 
+    from topcoat.oci.reference import Reference
+    from topcoat.registry.clients import Clients
+
 _BLOCK = 1 << 20
+
+Line = Callable[[str], None]
+"""Takes a line of a build's output."""
 
 
 class Recipe(NamedTuple):
-    """What is built: the context, and the Dockerfile by its name there and its text, with build arguments."""
+    """What is built.
+
+    Attributes:
+        scan: the context.
+        dockerfile: the Dockerfile's name in the context.
+        text: its text, whether the context holds it or not.
+        args: build arguments.
+        platform: for which it is built; empty for the builder's own.
+        origins: the images that it starts or copies from, as far as they are known.
+        reason: why it takes a builder.
+    """
 
     scan: Scan
     dockerfile: str
     text: bytes
     args: Mapping[str, str]
     platform: str = ""
+    origins: tuple[str, ...] = ()
+    reason: str = ""
 
 
-def build_with_engine(
-    client: DockerClient, recipe: Recipe, name: str, say: Callable[[str], None] | None, *, command_line: bool = True
-) -> None:
-    """Build *recipe* and leave the image in the engine as *name*.
+class Builder(Protocol):
+    """Something that builds Dockerfiles and keeps the images."""
+
+    @property
+    def label(self) -> str:
+        """What the user is told it is."""
+
+    def base_identity(self, name: str, platform: str) -> str:
+        """Return what stands for the content of the image *name*, which a build would start from.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+
+    def image_name(self, tag: str) -> str:
+        """Return the name under which it keeps the image with *tag*."""
+
+    def image_id(self, name: str) -> str | None:
+        """Return the id, ``sha256:...``, of the image that it keeps as *name*, None where it has none."""
+
+    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+        """Build *recipe* and keep the image as *name*; return what went wrong, or nothing."""
+
+    def push(self, image: str, target: Reference, line: Line) -> None:
+        """Push an image that it keeps, by its id or name, as *target*."""
+
+
+def build(builder: Builder, recipe: Recipe, name: str, say: Line | None) -> None:
+    """Build *recipe* with *builder*, which keeps the image as *name*.
 
     Every line of output goes to *say*; where that is None, all of it is kept for the error of a build that fails.
-    BuildKit's client is the docker command line, which finds the engine by itself: pass *command_line* False where
-    *client* may be of another engine.
 
     Raises:
         DaemonError: the build failed.
         WorkspaceChanged: a file is no longer what the snapshot says.
     """
     output: list[str] = []
-
-    def line(text: str) -> None:
-        if say is None:
-            output.append(text)
-        else:
-            say(text)
-
-    command = _buildkit_command() if command_line else None
-    with _context(recipe) as context:
-        if command is None:
-            failure = _build_classic(client, recipe, name, context, line)
-        else:
-            failure = _build_command(command, recipe, name, context, line)
-    if failure:
+    line = say or output.append
+    why = f"; {recipe.reason}" if recipe.reason else ""
+    line(f"building {recipe.dockerfile} with {builder.label}{why}")
+    if failure := builder.build(recipe, name, line):
         shown = "\n".join([*output, failure])
         raise DaemonError(
             f"building {recipe.dockerfile} failed:\n{shown}",
@@ -70,12 +104,57 @@ def build_with_engine(
         )
 
 
-def _context(recipe: Recipe) -> BinaryIO:
-    """Return the build context as a tar: the snapshot, and the Dockerfile even where the snapshot leaves it out."""
-    entries = recipe.scan.snapshot.entries
-    packed = pack(Chunk(entries, ()), recipe.scan, PackOptions(b"", (), compression="none"))
+def find_builder(
+    connect: Callable[[], DockerClient], clients: Clients, reason: NeedsBuilder, *, command_line: bool, pushed: bool
+) -> Builder:
+    """Return the first builder that this machine has.
+
+    Args:
+        connect: gives the container engine, or raises.
+        clients: of registries, which hold what a Dockerfile starts from.
+        reason: why one is needed.
+        command_line: the docker command line finds the same engine.
+        pushed: the image goes to a repository, so it need not be in the engine.
+
+    Raises:
+        DaemonUnavailable: there is none, or the image has to go into an engine and none answers.
+    """
+    from topcoat.destinations.engine_builder import engine_builder
+    from topcoat.destinations.tool_builder import tool_builder
+
+    try:
+        client = connect()
+    except (DaemonUnavailable, MissingDependency) as error:
+        tool = tool_builder(clients) if pushed else None
+        if tool is None:
+            raise _no_builder(reason, error, pushed=pushed) from error
+        return tool
+    return engine_builder(client, clients, command_line=command_line)
+
+
+def _no_builder(
+    reason: NeedsBuilder, error: DaemonUnavailable | MissingDependency, *, pushed: bool
+) -> DaemonUnavailable:
+    if pushed:
+        lacks = f"that takes a builder, and there is none: {error.message}; neither podman nor buildah is installed"
+        remedies = [reason.hint, "start Docker, or install podman or buildah"]
+    else:
+        lacks = f"that takes a container engine, which then has the image: {error.message}"
+        remedies = [reason.hint, error.hint, "push the image with -cfg image_repo=REGISTRY/REPOSITORY"]
+    return DaemonUnavailable(f"{reason.message}; {lacks}", hint="; or ".join(filter(None, remedies)))
+
+
+def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
+    """Return the build context as a tar: the snapshot, with *dockerfile* that file even where the snapshot lacks it.
+
+    Raises:
+        WorkspaceChanged: a file is no longer what the snapshot says.
+    """
+    snapshot = recipe.scan.snapshot
+    options = PackOptions(b"", (), times=snapshot.times, compression="none")
+    packed = pack(Chunk(snapshot.entries, ()), recipe.scan, options)
     name = recipe.dockerfile.encode()
-    if not any(entry.path == name for entry in entries):
+    if dockerfile and snapshot.find(name) is None:
         entry = Entry(name, "file", 0o644, len(recipe.text), hashlib.sha256(recipe.text).digest(), 0)
         packed.blob.seek(-len(END), 2)
         head = header(name, entry, Ownership(), derived_mtime(entry))
@@ -84,71 +163,41 @@ def _context(recipe: Recipe) -> BinaryIO:
     return packed.blob
 
 
-def _buildkit_command() -> list[str] | None:
-    """Return the start of a command that builds with BuildKit and loads the result, None where there is none."""
-    docker = shutil.which("docker")
-    if docker is None:
-        return None
-    probe = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
-    if probe.returncode == 0:
-        return [docker, "buildx", "build", "--load"]
-    # The command line of Docker 20.10 brings BuildKit's client along; later ones need buildx.
-    version = subprocess.run([docker, "--version"], capture_output=True, text=True, check=False).stdout
-    return [docker, "build"] if version.startswith("Docker version 20.") else None
+def run_streaming(command: Sequence[str], line: Line, *, env: Mapping[str, str], stdin: BinaryIO | None = None) -> int:
+    """Run *command* and return its exit code; each line that it prints goes to *line* at once.
 
-
-def _build_command(
-    command: list[str], recipe: Recipe, name: str, context: BinaryIO, line: Callable[[str], None]
-) -> str:
-    """Build with the docker command line; return what went wrong, or nothing."""
-    flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name]
-    flags += ["--platform", recipe.platform] if recipe.platform else []
-    for key, value in recipe.args.items():
-        flags += ["--build-arg", f"{key}={value}"]
+    Args:
+        command: program and arguments.
+        line: takes stdout and stderr, line by line.
+        env: variables on top of this process's.
+        stdin: what it is fed with; nothing by default.
+    """
     process = subprocess.Popen(
-        [*command, *flags, "-"],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "DOCKER_BUILDKIT": "1"},
+        env={**os.environ, **env},
     )
 
     def feed() -> None:
         assert process.stdin is not None
         # A builder that fails stops reading.
         with contextlib.suppress(BrokenPipeError), process.stdin:
-            shutil.copyfileobj(context, process.stdin, _BLOCK)
+            if stdin is not None:
+                shutil.copyfileobj(stdin, process.stdin, _BLOCK)
 
     # It writes while it reads, so it is fed from a thread.
     feeding = Task(feed)
     with process:
-        assert process.stdout is not None
-        for raw in process.stdout:
-            line(raw.decode("utf-8", "backslashreplace").rstrip())
-        feeding.wait()
-    return f"docker build ended with exit code {process.returncode}" if process.returncode else ""
-
-
-def _build_classic(
-    client: DockerClient, recipe: Recipe, name: str, context: BinaryIO, line: Callable[[str], None]
-) -> str:
-    """Build through the engine's API; return what went wrong, or nothing."""
-    with engine_errors(f"building {recipe.dockerfile}"):
-        events: Iterator[dict[str, object]] = client.api.build(
-            fileobj=context,
-            custom_context=True,
-            dockerfile=recipe.dockerfile,
-            tag=name,
-            buildargs=dict(recipe.args),
-            platform=recipe.platform or None,
-            rm=True,
-            forcerm=True,
-            decode=True,
-        )
-        for event in events:
-            if event.get("error"):
-                return str(event["error"]).rstrip()
-            for text in str(event.get("stream") or event.get("status") or "").splitlines():
-                if text.strip():
-                    line(text)
-    return ""
+        try:
+            assert process.stdout is not None
+            for raw in process.stdout:
+                line(raw.decode("utf-8", "backslashreplace").rstrip())
+        except BaseException:
+            # Nobody listens any more; without this, leaving the block would wait for the whole build.
+            process.kill()
+            raise
+        finally:
+            feeding.wait()
+    return process.returncode

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from topcoat.errors import WorkspaceChanged
-from topcoat.specs.workspace import Workspace
+from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir, write_atomic
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ T = TypeVar("T")
 _TRIES = 3
 
 
-def context_of(workspace: Workspace) -> str:
+def context_of(workspace: Projects) -> str:
     """Name *workspace* by its absolute paths, so that two directories never share what is remembered."""
     projects = [
         (source if "://" in source else os.path.abspath(source), target) for source, target in workspace.resolved()

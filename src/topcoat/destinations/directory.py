@@ -187,29 +187,60 @@ def _note_file(context: str) -> Path:
 
 
 def _fill(root: str, scan: Scan, previous: _Previous | None) -> None:
+    """Put the snapshot into the new directory *root*; every file is made anew, so none can take another's place."""
     directories = []
     for entry in scan.snapshot.entries:
         path = f"{root}/{os.fsdecode(entry.path)}"
         if entry.path == MARKER.encode():
             # The workspace was a job directory itself.
             continue
+        try:
+            _make(scan, entry, path, previous)
+        except FileExistsError:
+            raise _same_name(root, entry, scan.snapshot) from None
         if entry.kind == "dir":
-            os.mkdir(path, 0o700)
             directories.append((path, entry))
-        elif entry.kind == "link":
-            os.symlink(os.fsdecode(entry.content), path)
-            if os.utime in os.supports_follow_symlinks:
-                os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
-        else:
-            old = previous.find(entry) if previous else None
-            if old is not None:
-                # Too many links, another file system: then it is a copy.
-                with contextlib.suppress(OSError):
-                    os.link(old, path)
-                    continue
-            if not clone_file(scan, entry, path):
-                copy_file(scan, entry, path)
     # Deepest first: filling a directory changes its time, and its mode may forbid filling it.
     for path, entry in reversed(directories):
         os.chmod(path, entry.mode)
         os.utime(path, ns=(entry.mtime, entry.mtime))
+
+
+def _make(scan: Scan, entry: Entry, path: str, previous: _Previous | None) -> None:
+    if entry.kind == "dir":
+        os.mkdir(path, 0o700)
+    elif entry.kind == "link":
+        os.symlink(os.fsdecode(entry.content), path)
+        if os.utime in os.supports_follow_symlinks:
+            os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+    else:
+        old = previous.find(entry) if previous else None
+        if old is not None:
+            # Too many links, another file system: then it is a copy.
+            with contextlib.suppress(OSError):
+                os.link(old, path)
+                return
+        if not clone_file(scan, entry, path):
+            copy_file(scan, entry, path)
+
+
+def _same_name(root: str, entry: Entry, snapshot: Snapshot) -> DestinationError:
+    """Return the error for a path that the file system takes for one that is there already.
+
+    Which names are one to it (``A`` and ``a``, two spellings of ``é``) is the file system's to say: it knows the file.
+    """
+    parent = entry.path.rpartition(b"/")[0]
+    there = os.lstat(f"{root}/{os.fsdecode(entry.path)}")
+    twin = MARKER.encode()
+    for other in snapshot.entries:
+        if other.path == entry.path:
+            break
+        if other.path.rpartition(b"/")[0] == parent:
+            found = os.lstat(f"{root}/{os.fsdecode(other.path)}")
+            if (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino):
+                twin = other.path
+    return DestinationError(
+        f"the job directory's file system takes {os.fsdecode(twin)!r} and {os.fsdecode(entry.path)!r} for one name",
+        hint="rename one of them, leave one out with a line in .torchxignore, or name a directory on a file system "
+        "that tells them apart with -cfg job_dir=...",
+    )

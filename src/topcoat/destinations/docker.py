@@ -7,28 +7,28 @@ the engine's to say: the digest of the config on classic stores, of the manifest
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
+from topcoat.destinations.archive import SparseArchive
 from topcoat.destinations.base import Base, Delivered, ImageBuild
 from topcoat.destinations.bases import BaseLookup
 from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
 from topcoat.destinations.engine import connect, engine_errors
-from topcoat.errors import DaemonError, ImageNotFound
+from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound
+from topcoat.notices import notice
+from topcoat.oci.compression import Compression
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.digest import canonical_json, sha256_digest
-from topcoat.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Manifest
-from topcoat.oci.patch import CodeLayer, PatchedImage
+from topcoat.oci.digest import sha256_digest
+from topcoat.oci.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
+from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
+from topcoat.oci.rootfs import OpenTree
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
-from topcoat.pack.layer import Compression
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
-from topcoat.pack.tar import END, Ownership, header, padding
 from topcoat.registry.clients import Clients
-from topcoat.scan.snapshot import Entry
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -36,20 +36,36 @@ if TYPE_CHECKING:
 __all__ = ["REPOSITORY", "DockerDestination", "connect"]
 
 REPOSITORY = "topcoat"
-_BLOCK = 1 << 20
+# That of Docker 23. Its own number tells less: engines are built and named by many.
+_API_WITH_ZSTD = (1, 42)
 
 
 class DockerDestination:
     """The image store of a Docker-compatible engine."""
 
-    # Nothing travels, so nothing is compressed.
-    compression: Compression = "none"
+    takes_index = False
 
     def __init__(self, client: DockerClient, clients: Clients, repository: str = REPOSITORY) -> None:
         """Load into the engine of *client*; *clients* look up bases that the engine does not have."""
         self._client = client
         self._bases = BaseLookup(clients)
         self._repository = repository
+
+    def stored_as(self, wanted: Compression) -> Compression:
+        """Return that nothing is compressed, for nothing travels.
+
+        Raises:
+            DaemonError: zstd is wanted, and the engine is a Docker older than 23.
+        """
+        if wanted == "zstd":
+            with engine_errors("asking for its version"):
+                said = self._client.version()
+            if not _takes_zstd(said):
+                raise DaemonError(
+                    f"the container engine is Docker {said.get('Version')}, and zstd layers need Docker 23",
+                    hint="-cfg compression=gzip, or a newer engine",
+                )
+        return "none"
 
     def find_base(self, name: str, platform: str) -> Base:
         """Return the base as the engine has it, else as its registry has it; nothing is pulled yet.
@@ -63,7 +79,7 @@ class DockerDestination:
             if name.startswith("sha256:"):
                 raise ImageNotFound(f"the container engine has no image {name}", hint="docker images --no-trunc")
             return self._bases.find(name, platform or self._platform())
-        config = _config(found)
+        config = engine_config(found)
         # The engine has these layers, and recognises them by the diff ids of the config; their sizes do not matter.
         layers = tuple(Descriptor(OCI_LAYER, diff_id, 1) for diff_id in config.diff_ids)
         manifest = Manifest(OCI_MANIFEST, Descriptor(OCI_CONFIG, sha256_digest(b""), 0), layers)
@@ -72,6 +88,21 @@ class DockerDestination:
     def confirm_base(self, base: Base) -> Base:
         """Return *base*, or what its name stands for by now, where it is a registry that holds it."""
         return self._bases.confirm(base)
+
+    def tree_of(self, base: Base, limit: int | None) -> OpenTree:
+        """Return what looks into *base* in the engine, or in its registry where the engine does not have it yet.
+
+        Raises:
+            ImageNotFound: the engine has lost it.
+        """
+        if base.digest:
+            return self._bases.tree_of(base, limit)
+        from topcoat.destinations.engine_tree import EngineTree
+
+        found = self.image_id(base.name)
+        if found is None:
+            raise ImageNotFound(f"the container engine has no image {base.name} any more", hint="docker images")
+        return EngineTree(lambda: nullcontext(self._client), found, self._foreign_platform(base), limit)
 
     def image_name(self, tag: str) -> str:
         """Return the local name of the image with *tag*."""
@@ -101,7 +132,16 @@ class DockerDestination:
         # One workspace over two bases makes two images, and each is compared with its own last version.
         where = (str(self._client.api.base_url), self._repository, build.base.name, context)
         pieces, stacked = self._plan(build, last_delivery(*where))
-        archive = _Archive(build, pieces, stacked, name)
+        archive = SparseArchive(build, pieces, stacked, name)
+        try:
+            loaded = self._load(name, archive)
+        except DaemonError as refused:
+            return self._commit(build, name, refused)
+        chunks = tuple(piece.key for piece in pieces if not piece.hot)
+        note_delivery(Delivery(build.tag, chunks, tuple(loaded["RootFS"]["Layers"])), *where)
+        return Delivered(str(loaded["Id"]), sent=archive.sent, layers=archive.packed)
+
+    def _load(self, name: str, archive: SparseArchive) -> dict[str, Any]:
         with engine_errors(f"loading {name}"):
             for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
                 if line.get("error"):
@@ -109,9 +149,28 @@ class DockerDestination:
         loaded = self._inspect(name)
         if loaded is None:
             raise DaemonError(f"the container engine took {name} and does not have it")
-        chunks = tuple(piece.key for piece in pieces if not piece.hot)
-        note_delivery(Delivery(build.tag, chunks, tuple(loaded["RootFS"]["Layers"])), *where)
-        return Delivered(str(loaded["Id"]), sent=archive.sent, layers=archive.packed)
+        return loaded
+
+    def _commit(self, build: ImageBuild, name: str, refused: DaemonError) -> Delivered:
+        """Make the image inside the engine, which has *refused* to load it."""
+        from topcoat.destinations.commit import commit_image
+
+        room = MAX_LAYERS - len(build.base.config.diff_ids)
+        pieces = plan_pieces(build.scan.snapshot, build.options, ChunkMemory(), room=room)
+        try:
+            sent = commit_image(self._client, build, pieces, name, self._foreign_platform(build.base))
+            made = self._inspect(name)
+            if made is None:
+                raise DaemonError(f"the container engine committed {name} and does not have it")
+        except DaemonError as error:
+            if isinstance(error, DaemonUnavailable) and isinstance(refused, DaemonUnavailable):
+                raise refused from error
+            raise DaemonError(
+                f"{refused}; and to copy the code into a container fails too: {error}",
+                hint="push the image instead, with -cfg image_repo=REGISTRY/REPOSITORY",
+            ) from error
+        notice(f"{name} was committed from a container: {refused}")
+        return Delivered(str(made["Id"]), sent=sent, layers=len(pieces))
 
     def _plan(self, build: ImageBuild, last: Delivery | None) -> tuple[list[Piece], int]:
         """Return the layers, and how many of them the engine has stacked on the base already.
@@ -150,6 +209,11 @@ class DockerDestination:
                 return None
             return found
 
+    def _foreign_platform(self, base: Base) -> str:
+        """Return the platform of *base* where the engine would take another one by itself, else nothing."""
+        own, wanted = Platform.parse(self._platform()), base.config.platform
+        return "" if not wanted.known or own.matches(wanted) else str(wanted)
+
     def _platform(self) -> str:
         with engine_errors("asking for its version"):
             version = self._client.version()
@@ -163,6 +227,13 @@ class DockerDestination:
             self._client.images.pull(pinned, platform=str(base.config.platform))
             if reference.tag:
                 self._client.api.tag(pinned, reference.name, reference.tag)
+
+
+def _takes_zstd(version: dict[str, Any]) -> bool:
+    """Tell by what an engine says of its version; Podman has taken zstd for longer than it has had this API."""
+    podman = any("Podman" in str(part.get("Name")) for part in version.get("Components") or ())
+    numbers = tuple(int(part) for part in str(version.get("ApiVersion") or "").split(".") if part.isdecimal())
+    return podman or not numbers or numbers >= _API_WITH_ZSTD
 
 
 def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:
@@ -183,41 +254,7 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
                 raise DaemonError(f"the container engine cannot push {name}: {line['error']}", hint=hint)
 
 
-class _Archive:
-    """The archive for one image, packed while it is sent."""
-
-    def __init__(self, build: ImageBuild, pieces: list[Piece], stacked: int, name: str) -> None:
-        self._build = build
-        self._pieces = pieces
-        self._stacked = stacked
-        self._name = name
-        self.sent = 0
-        self.packed = 0
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the archive piece by piece."""
-        memory = ChunkMemory()
-        layers: list[CodeLayer] = []
-        yield _directory(b"blobs") + _directory(b"blobs/sha256")
-        for position, piece in enumerate(self._pieces):
-            if position < self._stacked and piece.layer is not None:
-                layers.append(CodeLayer(*piece.layer, gzip=False))
-                continue
-            layer, blob = self._build.pack(piece, memory)
-            self.packed += 1
-            self.sent += layer.size
-            layers.append(CodeLayer(*layer, gzip=False))
-            yield from _blob(layer.digest, layer.size, blob)
-        image = self._build.patch(layers)
-        for content in (image.config, image.manifest):
-            yield _file(_blob_path(sha256_digest(content)), content)
-        yield _file(b"oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        yield _file(b"index.json", _index(image, self._name))
-        yield _file(b"manifest.json", _docker_manifest(image, layers, self._build.base, self._name))
-        yield END
-
-
-def _config(found: dict[str, Any]) -> ImageConfig:
+def engine_config(found: dict[str, Any]) -> ImageConfig:
     """Make a config out of what the engine says of an image."""
     document = {
         "architecture": found.get("Architecture") or "amd64",
@@ -230,45 +267,3 @@ def _config(found: dict[str, Any]) -> ImageConfig:
     if found.get("Created"):
         document["created"] = found["Created"]
     return ImageConfig(document)
-
-
-def _index(image: PatchedImage, name: str) -> bytes:
-    entry = {
-        "mediaType": image.media_type,
-        "digest": image.digest,
-        "size": len(image.manifest),
-        "annotations": {
-            "io.containerd.image.name": f"docker.io/library/{name}",
-            "org.opencontainers.image.ref.name": name.rpartition(":")[2],
-        },
-    }
-    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
-
-
-def _docker_manifest(image: PatchedImage, layers: list[CodeLayer], base: Base, name: str) -> bytes:
-    diff_ids = [*base.config.diff_ids, *(layer.diff_id for layer in layers)]
-    paths = [_blob_path(diff_id).decode() for diff_id in diff_ids]
-    config = _blob_path(image.descriptor.digest).decode()
-    return json.dumps([{"Config": config, "RepoTags": [name], "Layers": paths}]).encode()
-
-
-def _blob_path(digest: str) -> bytes:
-    return b"blobs/sha256/" + digest.removeprefix("sha256:").encode()
-
-
-def _directory(name: bytes) -> bytes:
-    return header(name, Entry(name, "dir", 0o755, 0, b"", 0), Ownership(), 0)
-
-
-def _file(name: bytes, content: bytes) -> bytes:
-    head = header(name, Entry(name, "file", 0o644, len(content), b"", 0), Ownership(), 0)
-    return head + content + padding(len(content))
-
-
-def _blob(digest: str, size: int, blob: BinaryIO) -> Iterator[bytes]:
-    name = _blob_path(digest)
-    yield header(name, Entry(name, "file", 0o644, size, b"", 0), Ownership(), 0)
-    with blob:
-        while block := blob.read(_BLOCK):
-            yield block
-    yield padding(size)

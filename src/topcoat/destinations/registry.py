@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, NamedTuple
 
 from topcoat.destinations.base import Base, Delivered, ImageBuild
 from topcoat.destinations.bases import BaseLookup
@@ -11,18 +12,23 @@ from topcoat.destinations.deliveries import Delivery, last_delivery
 from topcoat.destinations.push import Push
 from topcoat.destinations.sessions import Sessions
 from topcoat.errors import RegistryError, TopcoatError
+from topcoat.oci.compression import Compression
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer
 from topcoat.oci.reference import Reference
+from topcoat.oci.rootfs import OpenTree
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
-from topcoat.pack.layer import Compression, Packed
+from topcoat.pack.layer import Packed, compressor_name
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
 from topcoat.registry.clients import Clients
 from topcoat.tasks import Task
 
-# An edit uploads a layer and a config.
-_SESSIONS = 2
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from topcoat.destinations.engine_base import Engine
+
 # What registries say when a manifest names a blob that they have lost.
 _LOST_BLOB = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_INVALID")
 
@@ -40,19 +46,38 @@ class _FirstRound(NamedTuple):
 class RegistryDestination:
     """A repository of a registry."""
 
-    compression: Compression = "gzip"
+    takes_index = True
 
     def __init__(
-        self, target: Reference, clients: Clients, *, notify: Callable[[str], None] = lambda text: None
+        self,
+        target: Reference,
+        clients: Clients,
+        *,
+        notify: Callable[[str], None] = lambda text: None,
+        engine: Engine | None = None,
     ) -> None:
-        """Push to the repository of *target*; *notify* is told about large copies."""
+        """Prepare a destination; nothing is sent yet.
+
+        Args:
+            target: names the repository.
+            clients: give the clients of registries.
+            notify: is told about large copies.
+            engine: connects to the container engine, for bases that no registry has; the one that the docker command
+                line would use by default. It is not called as long as registries have the base.
+        """
         self._target = target
         self._clients = clients
         self._client = clients(target.registry)
         self._client.expect_push(target.repository)
-        self._bases = BaseLookup(clients)
+        self._engine = engine or _open_engine
+        self._bases = BaseLookup(clients, self._engine)
         self._notify = notify
         self._round: _FirstRound | None = None
+
+    def stored_as(self, wanted: Compression) -> Compression:
+        """Return *wanted*, which this machine is then able to make."""
+        compressor_name(wanted)
+        return wanted
 
     def find_base(self, name: str, platform: str) -> Base:
         """Return the base; one that was used before comes from memory, to be confirmed by `confirm_base`."""
@@ -66,6 +91,10 @@ class RegistryDestination:
             self._give_up_round()
             raise
 
+    def tree_of(self, base: Base, limit: int | None) -> OpenTree:
+        """Return what looks into *base* where it is, reading at most *limit* bytes of its layers."""
+        return self._bases.tree_of(base, limit)
+
     def image_name(self, tag: str) -> str:
         """Return ``repository:tag``."""
         return str(self._target.with_tag(tag))
@@ -76,12 +105,14 @@ class RegistryDestination:
         last = last_delivery(*self._where(build, context))
         # The same tag as last time: most likely nothing is to be done, and a session would be opened in vain.
         changed = last is not None and last.tag != build.tag
+        # An edit uploads a layer, and a config for each platform.
+        sessions = 1 + len(build.images) if changed else 0
         self._round = _FirstRound(
             build.tag,
             Task(lambda: self._client.head_manifest(repository, build.tag)),
             last,
             Task(lambda: self._client.head_manifest(repository, last.tag)) if last and changed else None,
-            Sessions(self._client, repository, _SESSIONS if changed else 0),
+            Sessions(self._client, repository, sessions),
         )
 
     def deliver(self, build: ImageBuild, context: str) -> Delivered:
@@ -103,7 +134,7 @@ class RegistryDestination:
                 if error.registry_code not in _LOST_BLOB:
                     raise
                 # A blob that was taken for there is not, or is not what was remembered: look again, without trust.
-                return self._push(build._replace(pieces=()), context, None, first.sessions)
+                return self._push(build.without_pieces(), context, None, first.sessions)
         except RegistryError as error:
             # Somebody else has pushed the tag meanwhile, and the registry does not let it be overwritten.
             found = self._client.head_manifest(self._target.repository, build.tag) if _refuses(error) else None
@@ -117,21 +148,29 @@ class RegistryDestination:
         """Pack what the repository is not known to hold, and push nothing.
 
         Returns:
-            The build with its packed layers, whatever becomes of the workspace, and the image's id.
+            The build with its packed layers, whatever becomes of the workspace, and the image's id: the digest of its
+            config, or of the index where there is one.
 
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
         memory, last = ChunkMemory(), last_delivery(*self._where(build, context))
         there = _blobs(last)
-        pieces = self._plan(build, memory, last)
         spool: dict[str, Packed] = {}
-        layers = []
-        for piece in pieces:
-            if piece.layer is None or piece.layer.digest not in there:
-                spool[piece.key] = build.pack(piece, memory)
-            layers.append(CodeLayer(*(piece.layer or spool[piece.key].layer)))
-        return build._replace(pieces=tuple(pieces), spool=spool), build.patch(layers).image_id
+        packed, images = [], []
+        for one, pieces in zip(build.images, self._plan(build, memory, last), strict=True):
+            layers = []
+            for piece in pieces:
+                if piece.key not in spool and (piece.layer is None or piece.layer.digest not in there):
+                    spool[piece.key] = one.pack(piece, memory)
+                layers.append(CodeLayer(*(piece.layer or spool[piece.key].layer)))
+            packed.append(one._replace(pieces=tuple(pieces), spool=spool))
+            images.append(one.patch(layers))
+        if build.base.whole is None:
+            return packed[0], images[0].image_id
+        from topcoat.destinations.index import patched_index
+
+        return build._replace(variants=tuple(packed), spool=spool), patched_index(build.base.whole, images).digest
 
     def _take_round(self, build: ImageBuild, context: str) -> _FirstRound:
         if self._round is not None and self._round.tag != build.tag:
@@ -148,20 +187,33 @@ class RegistryDestination:
             first.sessions.cancel()
 
     def _push(self, build: ImageBuild, context: str, last: Delivery | None, sessions: Sessions) -> Delivered:
-        pieces = list(build.pieces)
-        if not pieces or not _can_be_had(pieces, last):
+        pieces = [list(one.pieces) for one in build.images]
+        if not all(pieces) or not all(_can_be_had(parts, last) for parts in pieces):
             pieces = self._plan(build, ChunkMemory(), last)
-        push = Push(build, self._target, self._clients, last, sessions, self._notify)
+        push = Push(build, self._target, self._clients, last, sessions, self._notify, self._engine)
         return push.run(pieces, self._where(build, context))
 
-    def _plan(self, build: ImageBuild, memory: ChunkMemory, last: Delivery | None) -> list[Piece]:
-        room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(build.base.manifest.layers))
+    def _plan(self, build: ImageBuild, memory: ChunkMemory, last: Delivery | None) -> list[list[Piece]]:
+        """Return the layers of each image; the same ones wherever they are packed alike."""
+        most = max(len(one.base.manifest.layers) for one in build.images)
+        room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - most)
         anchor = last.chunks if last and build.hot else ()
-        return plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=anchor)
+        planned: dict[str, list[Piece]] = {}
+        for options in [one.options for one in build.images]:
+            if options.identity() not in planned:
+                pieces = plan_pieces(build.scan.snapshot, options, memory, room=room, anchor=anchor)
+                planned[options.identity()] = pieces
+        return [planned[one.options.identity()] for one in build.images]
 
     def _where(self, build: ImageBuild, context: str) -> tuple[str, ...]:
         # One workspace over two bases makes two images, and each is compared with its own last version.
         return self._target.name, build.base.name, context
+
+
+def _open_engine() -> AbstractContextManager[DockerClient]:
+    from topcoat.destinations.engine_base import open_engine
+
+    return open_engine()
 
 
 def _refuses(error: RegistryError) -> bool:

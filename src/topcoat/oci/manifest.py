@@ -116,6 +116,26 @@ class Index(NamedTuple):
         """The platforms that there are images for, each once, in the order of the document."""
         return tuple(dict.fromkeys(platform for platform, _ in self.images))
 
+    @staticmethod
+    def build(
+        *, media_type: str, manifests: Iterable[Descriptor], annotations: Mapping[str, object] = NOTHING
+    ) -> bytes:
+        """Return the canonical bytes of an index; equal arguments give equal bytes.
+
+        Raises:
+            InvalidImage: annotations in Docker's flavour, which has no place for them.
+        """
+        if annotations and media_type != OCI_INDEX:
+            raise InvalidImage("an index of Docker's flavour cannot carry annotations")
+        document: dict[str, object] = {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "manifests": [entry.to_json() for entry in manifests],
+        }
+        if annotations:
+            document["annotations"] = dict(annotations)
+        return canonical_json(document)
+
     def select(self, platform: Platform | None = None) -> Descriptor:
         """Return the entry for *platform*; without one, that for linux/amd64, else the only one.
 

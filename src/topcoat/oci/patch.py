@@ -1,10 +1,15 @@
-"""Lay layers over a base image: a new config and a new manifest, in the base's flavour."""
+"""Lay layers over a base image: a new config and a new manifest, in the base's flavour.
+
+Docker's flavour has no type for zstd. With such layers, manifest and config become OCI's, and the base's layers keep
+their descriptors: every engine takes Docker's layer types in an OCI manifest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from topcoat.oci.compression import Compression
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import NOTHING, Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
@@ -15,26 +20,41 @@ from topcoat.oci.manifest import (
     OCI_CONFIG,
     OCI_LAYER,
     OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
     OCI_MANIFEST,
     Manifest,
 )
 
+_OCI_LAYERS = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+_DOCKER_LAYERS = {"none": DOCKER_LAYER, "gzip": DOCKER_LAYER_GZIP}
+
 
 class CodeLayer(NamedTuple):
-    """A layer to lay on top: digest of its tar, digest and size as stored, and whether that is compressed."""
+    """A layer to lay on top: digest of its tar, digest and size as stored, and how that is compressed."""
 
     diff_id: str
     digest: str
     size: int
-    gzip: bool = True
+    compression: Compression = "gzip"
 
 
 class Changes(NamedTuple):
-    """What the image's settings become besides its layers: absolute working directory, variables, labels to add."""
+    """What the image's settings become besides its layers.
+
+    Attributes:
+        working_dir: absolute working directory.
+        env: variables to add.
+        labels: labels to add.
+        settings: keys of the ``config`` object and their values, None to remove one; they win over *working_dir* and
+            *env*, and *labels* are added to those that they have.
+        author: of the image; None to leave it.
+    """
 
     working_dir: str
     env: Mapping[str, str]
     labels: Mapping[str, str]
+    settings: Mapping[str, Any] = NOTHING
+    author: str | None = None
 
 
 class PatchedImage(NamedTuple):
@@ -62,12 +82,13 @@ def patch(config: ImageConfig, manifest: Manifest, layers: Sequence[CodeLayer], 
     Keys of the base's config that nothing here knows stay as they are, and so do its layers' descriptors.
     """
     data = canonical_json(_config(config, layers, changes))
-    oci = manifest.media_type == OCI_MANIFEST
+    oci = manifest.is_oci or any(layer.compression == "zstd" for layer in layers)
+    media_type = OCI_MANIFEST if oci else manifest.media_type
     descriptor = Descriptor(OCI_CONFIG if oci else DOCKER_CONFIG, sha256_digest(data), len(data))
     stacked = [*manifest.layers, *(_descriptor(layer, oci=oci) for layer in layers)]
-    annotations = manifest.annotations if oci else NOTHING
-    built = Manifest.build(media_type=manifest.media_type, config=descriptor, layers=stacked, annotations=annotations)
-    return PatchedImage(data, built, manifest.media_type, descriptor)
+    annotations = manifest.annotations if manifest.is_oci else NOTHING
+    built = Manifest.build(media_type=media_type, config=descriptor, layers=stacked, annotations=annotations)
+    return PatchedImage(data, built, media_type, descriptor)
 
 
 def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) -> dict[str, Any]:
@@ -82,15 +103,16 @@ def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) ->
     settings = dict(base.settings)
     settings["WorkingDir"] = changes.working_dir
     settings["Env"] = [f"{name}={value}" for name, value in {**base.env, **changes.env}.items()]
+    settings.update(changes.settings)
+    settings = {key: value for key, value in settings.items() if value is not None or key not in changes.settings}
     labels = settings.get("Labels")
     settings["Labels"] = {**(labels if isinstance(labels, dict) else {}), **changes.labels}
     document["config"] = settings
+    if changes.author is not None:
+        document["author"] = changes.author
     return document
 
 
 def _descriptor(layer: CodeLayer, *, oci: bool) -> Descriptor:
-    if oci:
-        media_type = OCI_LAYER_GZIP if layer.gzip else OCI_LAYER
-    else:
-        media_type = DOCKER_LAYER_GZIP if layer.gzip else DOCKER_LAYER
-    return Descriptor(media_type, layer.digest, layer.size)
+    types = _OCI_LAYERS if oci else _DOCKER_LAYERS
+    return Descriptor(types[layer.compression], layer.digest, layer.size)

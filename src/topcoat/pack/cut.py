@@ -9,11 +9,13 @@ that does not change a size's power of two moves no boundary.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
 
-from topcoat.scan.snapshot import Entry
+from topcoat.scan.snapshot import Entry, identify
 
 # Files of this size and more are kept apart from the others.
 LARGE = 1 << 20
@@ -40,9 +42,9 @@ class Chunk(NamedTuple):
 
     def key(self, options: str, *, times: bool) -> str:
         """Return the identity of the layer that these entries give when packed with *options*, as 64 hex digits."""
-        text = hashlib.sha256(b"topcoat-chunk-1\n%d:%b" % (len(options), options.encode()))
-        text.update(b"".join([entry.record(times=times) for entry in self.ancestors]) + b"\n")
-        text.update(b"".join([entry.record(times=times) for entry in self.members]))
+        text = hashlib.sha256(b"topcoat-chunk-2\n%d:%b" % (len(options), options.encode()))
+        text.update(identify(self.ancestors, times=times))
+        text.update(identify(self.members, times=times))
         return text.hexdigest()
 
 
@@ -114,25 +116,20 @@ def _share_out(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
 def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
     if count == 1:
         return [entries]
-    weights = [weight(entry) for entry in entries]
-    least = _least(sum(weights), count)
+    before = [0, *accumulate(map(weight, entries))]
+    least = _least(before[-1], count)
     most = least + least // 2
     runs: list[Sequence[Entry]] = []
-    start, total, best, lowest = 0, 0, -1, 1 << 32
-    position = 0
-    while position < len(entries):
-        if total >= least:
-            rank = crc32(entries[position].path)
-            if total > most or rank < lowest:
-                if best < 0 or total <= most:
-                    best, lowest = position, rank
-                if total > most:
-                    runs.append(entries[start:best])
-                    start = position = best
-                    total, best, lowest = 0, -1, 1 << 32
-                    continue
-        total += weights[position]
-        position += 1
+    start = 0
+    while True:
+        # Between these, a cut leaves a chunk of neither too little nor too much.
+        first = bisect_left(before, before[start] + least, start)
+        end = bisect_right(before, before[start] + most, first)
+        if end >= len(entries):
+            break
+        cut_at = min(range(first, end), key=lambda at: crc32(entries[at].path), default=end)
+        runs.append(entries[start:cut_at])
+        start = cut_at
     # Where the sequence ends inside the window, the rest stays one chunk: cutting it would leave a sliver.
     runs.append(entries[start:])
     return runs

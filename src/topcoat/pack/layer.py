@@ -9,17 +9,16 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from topcoat.errors import StateError
+from topcoat.oci.compression import Compression, zstd_compressor, zstd_name
 from topcoat.pack.cut import Chunk
 from topcoat.pack.tar import BLOCK, END, Ownership, derived_mtime, header, padding
 from topcoat.scan.scanner import Scan, changed
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import reading
 from topcoat.state import cache_dir
-
-Compression = Literal["gzip", "none"]
 
 # Output is hashed and compressed in pieces of this size: large enough that the interpreter's lock is free meanwhile.
 _BLOCK = 1 << 20
@@ -51,7 +50,7 @@ class PackOptions(NamedTuple):
     Attributes:
         target: directory of the image that the snapshot lands in, without leading slash; empty for the root.
         parents: *target* and the directories above it, topmost first.
-        owner: of every entry of the snapshot.
+        owner: of every entry of the snapshot that does not name its own.
         times: keep the entries' modification times instead of deriving them from content.
         compression: how the layer is stored.
     """
@@ -64,7 +63,7 @@ class PackOptions(NamedTuple):
 
     def identity(self) -> str:
         """Return all of it as one line, for keys of caches."""
-        return repr((tuple(self), compressor_name() if self.compression == "gzip" else ""))
+        return repr((tuple(self), compressor_name(self.compression)))
 
 
 class Packed(NamedTuple):
@@ -72,12 +71,6 @@ class Packed(NamedTuple):
 
     layer: Layer
     blob: BinaryIO
-
-
-def default_parents(target: bytes) -> tuple[Directory, ...]:
-    """Return *target* and the directories above it as root would have made them."""
-    parts = target.split(b"/") if target else []
-    return tuple(Directory(b"/".join(parts[: count + 1])) for count in range(len(parts)))
 
 
 def pack(chunk: Chunk, scan: Scan, options: PackOptions) -> Packed:
@@ -104,9 +97,15 @@ def pack(chunk: Chunk, scan: Scan, options: PackOptions) -> Packed:
         raise
 
 
-def compressor_name() -> str:
-    """Return which compressor makes the layers: their stored bytes, not their content, depend on it."""
-    return _compressor()[0]
+def compressor_name(compression: Compression) -> str:
+    """Return which compressor makes the layers: their stored bytes, not their content, depend on it.
+
+    Raises:
+        MissingDependency: zstd is wanted and not installed.
+    """
+    if compression == "none":
+        return ""
+    return zstd_name() if compression == "zstd" else _compressor()[0]
 
 
 def _blocks(chunk: Chunk, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
@@ -130,7 +129,7 @@ def _parts(chunk: Chunk, scan: Scan, options: PackOptions) -> Iterator[bytes]:
     members = sorted(chunk.ancestors + chunk.members) if chunk.ancestors else chunk.members
     for entry in members:
         mtime = max(entry.mtime // 1_000_000_000, 0) if times else derived_mtime(entry)
-        yield header(prefix + entry.path, entry, owner, mtime)
+        yield header(prefix + entry.path, entry, Ownership(*entry.owner) if entry.owner else owner, mtime)
         if entry.kind != "file" or not entry.size:
             continue
         if entry.size < _BLOCK:
@@ -160,8 +159,8 @@ class _Sink:
     def __init__(self, blob: BinaryIO, compression: Compression) -> None:
         self._blob = blob
         self._diff = hashlib.sha256()
-        self._stored = hashlib.sha256() if compression == "gzip" else self._diff
-        self._compressor = _compressor()[1]() if compression == "gzip" else None
+        self._stored = self._diff if compression == "none" else hashlib.sha256()
+        self._compressor = _new_compressor(compression)
         self._size = 0
 
     def write(self, block: bytes) -> None:
@@ -230,6 +229,12 @@ def _spooling() -> Iterator[None]:
             f"cannot spool a layer in {cache_dir('spool')}: {error.strerror or error}",
             hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
         ) from error
+
+
+def _new_compressor(compression: Compression) -> Any:
+    if compression == "none":
+        return None
+    return zstd_compressor() if compression == "zstd" else _compressor()[1]()
 
 
 def _compressor() -> tuple[str, Callable[[], Any]]:

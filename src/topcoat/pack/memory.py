@@ -20,7 +20,10 @@ _MAGIC = b"topcoat chunk 1\n"
 _LAYER = struct.Struct("<32s32sQI")
 _ENTRY = struct.Struct("<HcIQHq")
 _EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1
+_OWNER = struct.Struct("<II")
 _KINDS = {letter: kind for kind, letter in LETTERS.items()}
+# An entry with an owner of its own has its letter in upper case, and the owner behind the fixed part.
+_OWNED = {letter.upper(): kind for letter, kind in _KINDS.items()}
 
 
 class Remembered(NamedTuple):
@@ -100,9 +103,14 @@ def read_entries(data: bytes) -> tuple[Entry, ...]:
     while position < len(body):
         path, letter, mode, size, content, mtime = _ENTRY.unpack_from(body, position)
         position += _ENTRY.size
+        owner = None
+        if letter in _OWNED:
+            owner = _OWNER.unpack_from(body, position)
+            position += _OWNER.size
         name = body[position : position + path]
         position += path
-        entries.append(Entry(name, _KINDS[letter], mode, size, body[position : position + content], mtime))
+        kind = _OWNED[letter] if owner else _KINDS[letter]
+        entries.append(Entry(name, kind, mode, size, body[position : position + content], mtime, owner))
         position += content
     return tuple(entries)
 
@@ -115,7 +123,10 @@ def _layer(data: bytes) -> Layer | None:
 
 
 def _bytes(entry: Entry) -> bytes:
-    path, kind, mode, size, content, mtime = entry
+    path, kind, mode, size, content, mtime, owner = entry
     # Some file systems keep dates that nanoseconds in 64 bits cannot; such a file counts as changed, at worst.
     mtime = min(max(mtime, _EARLIEST), _LATEST)
-    return _ENTRY.pack(len(path), LETTERS[kind], mode, size, len(content), mtime) + path + content
+    if owner is None:
+        return _ENTRY.pack(len(path), LETTERS[kind], mode, size, len(content), mtime) + path + content
+    letter = LETTERS[kind].upper()
+    return _ENTRY.pack(len(path), letter, mode, size, len(content), mtime) + _OWNER.pack(*owner) + path + content

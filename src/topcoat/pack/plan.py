@@ -69,6 +69,9 @@ def plan_pieces(
     _check(snapshot, room)
     identity = options.identity()
     chunks = cut(snapshot.entries, max(room - 1, 1))
+    if not chunks and options.parents:
+        # With nothing to hold, a layer still makes the target directory.
+        chunks = [Chunk((), ())]
     pieces = []
     for chunk in chunks:
         key = chunk.key(identity, times=options.times)
@@ -83,7 +86,10 @@ def plan_pieces(
         key: found
         for key in anchor
         # A chunk that was packed with other options, into another directory say, has another key for the same entries.
-        if key not in known and (found := memory.recall(key)) and found.chunk.key(identity, times=options.times) == key
+        if key not in known
+        and (found := memory.recall(key))
+        and found.chunk.members
+        and found.chunk.key(identity, times=options.times) == key
     }
     directories = {entry.path: entry for entry in snapshot.entries if entry.kind == "dir"}
     kept, delta = _keep(fresh, stale, directories, options)
@@ -172,7 +178,7 @@ def _groups(
                     parent[find(at)] = find(key)
         for ancestor in remembered.chunk.ancestors:
             now = directories.get(ancestor.path)
-            if now is None or now.record(times=times) != ancestor.record(times=times):
+            if now is None or now.facts(times=times) != ancestor.facts(times=times):
                 broken.add(key)
     ruined = {find(key) for key in broken}
     groups: dict[str, _Group] = {}
@@ -189,7 +195,7 @@ def _groups(
             before = old.get(entry.path)
             if before is None:
                 group.delta.append(entry)
-            elif before.record(times=times) != entry.record(times=times):
+            elif before.facts(times=times) != entry.facts(times=times):
                 if entry.kind != "file" or before.kind != "file":
                     ruined.add(root)
                 group.delta.append(entry)

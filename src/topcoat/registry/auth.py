@@ -21,8 +21,9 @@ from topcoat.registry.failures import refusal
 from topcoat.registry.pool import Body, Response
 from topcoat.registry.transport import Transport
 
-_ITEM = re.compile(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?""")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+# Compiled when the first registry asks for a login.
+_ITEM = r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?"""
+_TOKEN = r"[\x21-\x7e]+"
 _SECONDS_WITHOUT_EXPIRY = 60.0
 # A token is renewed this much before it ends, so that it does not end on the way.
 _MARGIN = 0.1
@@ -44,7 +45,7 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     found: list[Challenge] = []
     for value in values:
         params: dict[str, str] | None = None
-        for match in _ITEM.finditer(value):
+        for match in re.finditer(_ITEM, value):
             name, quoted, bare = match.groups()
             if quoted is None and bare is None:
                 params = {}
@@ -163,7 +164,7 @@ class Authenticator:
         names = (*self._extra.get(needed, ()), *_written(scopes))
         answer = self._ask(challenge, names, credential)
         token = answer.get("token") or answer.get("access_token")
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        if not isinstance(token, str) or not re.fullmatch(_TOKEN, token):
             raise AuthenticationFailed(f"the token service of {self._registry} answered without a usable token")
         seconds = answer.get("expires_in")
         if not isinstance(seconds, (int, float)) or seconds <= 0:

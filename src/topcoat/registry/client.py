@@ -174,6 +174,10 @@ class RegistryClient:
         scopes = (*self._caller.scopes(repository, push=True), (source, "pull"))
         try:
             response = self._caller.call("POST", path, scopes, retry=False)
+            if response.status == 429:
+                # Says nothing of mounting, and is no reason to send the whole blob instead.
+                response.close()
+                response = self._caller.call("POST", path, scopes)
         except AuthenticationFailed:
             # The token service may refuse everything because of the source.
             return self.start_upload(repository)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from topcoat.errors import AuthenticationFailed, RegistryError, RegistryUnavailable
 from topcoat.oci.digest import is_digest
+from topcoat.registry.head import NotHTTP
 from topcoat.registry.pool import Response
 
 RETRIED = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
@@ -25,6 +26,7 @@ _LOGIN = {
     ".pkg.dev": "gcloud auth configure-docker {registry}",
     "gcr.io": "gcloud auth configure-docker {registry}",
     ".azurecr.io": "az acr login --name {name}",
+    "ghcr.io": "docker login ghcr.io, with a token that has the scope write:packages",
 }
 _CREATE = {
     ".amazonaws.com": "aws ecr create-repository --repository-name {repository}",
@@ -34,23 +36,18 @@ _CREATE = {
 
 def is_network_error(error: BaseException) -> bool:
     """Tell whether *error* comes from the connection, and not from a bug or from us."""
-    import http.client
-
-    return isinstance(error, (OSError, http.client.HTTPException))
+    return isinstance(error, (OSError, NotHTTP))
 
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same request may well succeed a moment later: a connection that was cut, a busy resolver."""
-    import http.client
     import socket
 
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
     if isinstance(error, ConnectionRefusedError):
         return False
-    return isinstance(error, (ConnectionError, http.client.IncompleteRead)) or (
-        type(error).__name__ in ("SSLEOFError", "SSLZeroReturnError")
-    )
+    return isinstance(error, ConnectionError) or type(error).__name__ in ("SSLEOFError", "SSLZeroReturnError")
 
 
 def redact(url: str) -> str:
@@ -99,19 +96,13 @@ def _connection_trouble(error: BaseException, host: str) -> tuple[str, str]:
     said = str(error)
     if "Tunnel connection failed" in said:
         return f"the proxy refuses: {said}", "check HTTPS_PROXY and its user and password, or set NO_PROXY"
-    if kind in (
-        "RemoteDisconnected",
-        "ConnectionResetError",
-        "BrokenPipeError",
-        "SSLEOFError",
-        "IncompleteRead",
-    ):
+    if kind in ("ConnectionResetError", "BrokenPipeError", "SSLEOFError"):
         return (
             "it cut the connection",
             "try again; a proxy or a firewall in between may limit the size of a request",
         )
-    if kind in ("BadStatusLine", "LineTooLong", "UnknownProtocol"):
-        return "what answers there does not speak HTTP", check
+    if isinstance(error, NotHTTP):
+        return f"what answers there does not speak HTTP: {said}", check
     return (getattr(error, "strerror", None) or said or kind), check
 
 
@@ -138,11 +129,12 @@ def refusal(
     status = response.status
     request = f"{method} {redact(response.url)}"
     detail = f": {said}" if said else ""
-    if status in (401, 403):
+    used_up = "quota" in said.lower()
+    if status in (401, 403) and not used_up:
         as_whom = {"": "", "anonymous": " without a login"}.get(who, f" as {who}")
         return AuthenticationFailed(
             f"{registry} denies access to {repository}{as_whom} ({status}{detail})",
-            hint=_by_host(_LOGIN, registry, repository) or f"docker login {registry}",
+            hint=_login(registry, repository),
             status=status,
             registry_code=code,
             request=request,
@@ -152,11 +144,22 @@ def refusal(
     if status == 429:
         wait = response.header("Retry-After")
         hint = f"the registry limits the rate; try again in {wait} s" if wait.isdigit() else "try again later"
-        if registry == "docker.io":
-            hint += ", or log in for a higher limit: docker login"
+        if registry == "docker.io" or "unauthenticated" in said.lower():
+            hint += f", or log in for a higher limit: {_login(registry, repository)}"
     elif code == "NAME_UNKNOWN" or (status == 404 and method == "POST"):
         create = _by_host(_CREATE, registry, repository)
         hint = f"make the repository {repository} first" + (f": {create}" if create else "")
+    elif used_up:
+        hint = f"the quota of {repository} is used up: delete what is no longer needed there, or have it raised"
+    elif status == 405 and method == "POST":
+        hint = f"is {registry} a mirror or a cache, which can only be read? Push to the registry behind it"
+    elif status == 413:
+        hint = f"a proxy in front of {registry} may limit the size of a request (client_max_body_size in nginx)"
+    elif method == "PUT" and (code == "MANIFEST_INVALID" or status == 415):
+        hint = (
+            "an old registry takes no manifests of OCI's format, or no index (platform=all): push the base in "
+            "Docker's format, with skopeo copy --format v2s2"
+        )
     elif temporary:
         hint = "the registry is in trouble; try again later"
     return RegistryError(
@@ -201,6 +204,10 @@ def _one_error(error: dict[str, object]) -> str:
     text = ": ".join(str(part) for part in (code, message) if part)
     text = text or str(error.get("error_description") or error.get("error") or error.get("details") or "")
     return f"{text} ({known})" if known else text
+
+
+def _login(registry: str, repository: str) -> str:
+    return _by_host(_LOGIN, registry, repository) or f"docker login {registry}"
 
 
 def _by_host(table: dict[str, str], registry: str, repository: str) -> str:

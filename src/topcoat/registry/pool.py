@@ -1,12 +1,13 @@
 """Kept-alive HTTP/1.1 connections to one origin, shared by threads.
 
-Built on the standard library's ``http.client``: an edit has to be in the registry a sixth of a second after the
-interpreter started, and a full HTTP library takes half of that to import. Even ``http.client`` and ``ssl`` are
-imported when the first connection is made, so that a run without network pays for neither.
+An edit has to be in the registry a seventh of a second after the interpreter started, and an HTTP library takes a
+good part of that to import. Even ``socket`` is imported when the first connection is made, and ``ssl`` when the first
+one in TLS is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -15,17 +16,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from topcoat.errors import InvalidImage
+from topcoat.registry.connection import Connection, Incoming, authority
+from topcoat.registry.head import Head, NotHTTP
 from topcoat.registry.proxy import proxy_for
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
-
     from topcoat.registry.hosts import Host
 
 CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 120.0
 # A registry may copy a blob to its object store before it answers: a second for every MiB on top.
 _COMMIT_BYTES_PER_SECOND = 2**20
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _KEPT = 8
 _BLOCK = 2**20
 _SMALL = 64 * 1024
@@ -105,50 +107,50 @@ class Request(NamedTuple):
 class Response:
     """An answer whose body is read on demand; its connection goes back to the pool when that is done."""
 
-    def __init__(
-        self, pool: Pool, connection: HTTPConnection, raw: HTTPResponse, url: str, *, keep: bool = True
-    ) -> None:
+    def __init__(self, pool: Pool, connection: Connection, head: Head, body: Incoming, url: str, *, keep: bool) -> None:
         self._pool = pool
-        self._connection: HTTPConnection | None = connection
-        self._raw = raw
+        self._connection: Connection | None = connection
+        self._head = head
+        self._body = body
         self._keep = keep
         self.url = url
-        self.status = raw.status
+        self.status = head.status
+        if body.ended:
+            self._release()
 
     def header(self, name: str) -> str:
-        """Return a header's value, empty where it is missing."""
-        return self._raw.headers.get(name) or ""
+        """Return a header's value, the first of several, empty where it is missing."""
+        return (self._head.all(name) or [""])[0]
 
     def headers(self, name: str) -> list[str]:
         """Return every value of a header that may come several times."""
-        return self._raw.headers.get_all(name) or []
+        return self._head.all(name)
 
     def read(self, size: int) -> bytes:
         """Return up to *size* bytes of the body, nothing at its end.
 
         Raises:
-            OSError, http.client.HTTPException: the connection broke first.
+            OSError: the connection broke first.
+            NotHTTP: what comes is not the body that the headers announced.
         """
-        data = self._raw.read(size)
-        if self._raw.isclosed():
-            if not data and self._raw.length:
-                # http.client does not tell a body that broke off from one that ended.
-                import http.client
-
-                self._release(keep=False)
-                raise http.client.IncompleteRead(b"", self._raw.length)
-            self._release(keep=True)
+        try:
+            data = self._body.read(size)
+        except BaseException:
+            self._release(keep=False)
+            raise
+        if self._body.ended:
+            self._release()
         return data
 
     def read_all(self, limit: int) -> bytes:
         """Return the body, or its first *limit* bytes, and let the connection go.
 
         Raises:
-            OSError, http.client.HTTPException: the connection broke first.
+            OSError, NotHTTP: as `read`.
         """
         parts = []
         try:
-            while limit > 0 and (part := self.read(min(limit, self._raw.length or _BLOCK))):
+            while limit > 0 and (part := self.read(min(limit, self._body.left or _BLOCK))):
                 parts.append(part)
                 limit -= len(part)
             return b"".join(parts)
@@ -157,18 +159,14 @@ class Response:
 
     def close(self) -> None:
         """Let the connection go: back to the pool where little or nothing of the body is left, closed otherwise."""
-        left = self._raw.length
-        if not self._raw.isclosed() and left is not None and left <= _SMALL:
-            try:
-                self._raw.read()
-            except Exception as error:
-                # The body is not wanted, nor is what happened to it.
-                self._keep = False
-                if not isinstance(error, OSError) and type(error).__module__ != "http.client":
-                    raise
-        self._release(keep=self._raw.isclosed())
+        if self._connection is None:
+            return
+        # The body is not wanted, nor is what happens to it.
+        with contextlib.suppress(OSError, NotHTTP):
+            self._body.drain(_SMALL)
+        self._release(keep=self._body.ended)
 
-    def _release(self, *, keep: bool) -> None:
+    def _release(self, *, keep: bool = True) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -185,8 +183,9 @@ class Pool:
         self._origin = origin
         self._host = host
         self._lock = threading.Lock()
-        self._idle: list[HTTPConnection] = []
+        self._idle: list[Connection] = []
         self._proxy = proxy_for(*origin)
+        self._authority = authority(origin.host, origin.port, default=_DEFAULT_PORTS.get(origin.scheme, 0))
         self._closed = False
 
     def exchange(self, request: Request) -> Response:
@@ -196,21 +195,22 @@ class Pool:
         goes out once more on a new one.
 
         Raises:
-            OSError, http.client.HTTPException: no connection, or none that lasted until the answer.
+            OSError: no connection, or none that lasted until the answer.
+            NotHTTP: what answered was none of HTTP/1.1.
         """
         connection = self._take()
         if connection is not None:
             try:
                 return self._once(connection, request)
             except OSError as error:
-                if isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError) or connection.answering:
                     raise
         return self._once(self._connect(), request)
 
-    def give_back(self, connection: HTTPConnection) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Keep *connection* for the next request, if it is still open and there is room."""
         with self._lock:
-            if connection.sock is not None and len(self._idle) < _KEPT and not self._closed:
+            if connection.idle and len(self._idle) < _KEPT and not self._closed:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -222,7 +222,7 @@ class Pool:
         for connection in idle:
             connection.close()
 
-    def _take(self) -> HTTPConnection | None:
+    def _take(self) -> Connection | None:
         while True:
             with self._lock:
                 if not self._idle:
@@ -233,61 +233,55 @@ class Pool:
             # Data or an end of file where nothing was asked for: the other side has hung up.
             connection.close()
 
-    def _connect(self) -> HTTPConnection:
-        import http.client
-
+    def _connect(self) -> Connection:
         scheme, host, port = self._origin
         at, at_port = (self._proxy.host, self._proxy.port) if self._proxy else (host, port)
-        if scheme == "http":
-            connection = http.client.HTTPConnection(at, at_port, timeout=CONNECT_SECONDS)
-        else:
+        connection = Connection.open(at, at_port, CONNECT_SECONDS)
+        if scheme == "https":
             from topcoat.registry.tls import context
 
-            connection = http.client.HTTPSConnection(at, at_port, timeout=CONNECT_SECONDS, context=context(self._host))
-            if self._proxy:
-                connection.set_tunnel(host, port, self._proxy.headers)
-        # http.client turns Nagle's algorithm off.
-        try:
-            connection.connect()
-        except BaseException:
-            connection.close()
-            raise
+            try:
+                if self._proxy:
+                    connection.tunnel(host, port, self._proxy.headers)
+                connection.start_tls(context(self._host), host)
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
-    def _once(self, connection: HTTPConnection, request: Request) -> Response:
-        body = request.body
+    def _once(self, connection: Connection, request: Request) -> Response:
+        method, body = request.method, request.body
         size = body.size if body is not None else 0
-        target, headers = request.target, request.headers
+        target = request.target
+        headers = {"Host": self._authority, "Accept-Encoding": "identity", **request.headers}
         if self._proxy is not None and self._origin.scheme == "http":
-            target, headers = request.url, {**headers, **self._proxy.headers}
+            target = request.url
+            headers.update(self._proxy.headers)
+        if method in ("POST", "PUT", "PATCH"):
+            headers["Content-Length"] = str(size)
         try:
             connection.sock.settimeout(ANSWER_SECONDS + size / _COMMIT_BYTES_PER_SECOND)
-            connection.putrequest(request.method, target)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            if request.method in ("POST", "PUT", "PATCH"):
-                connection.putheader("Content-Length", str(size))
-            connection.endheaders()
+            connection.send(method, target, headers)
             refused = False
             if body is not None:
                 try:
-                    body.send(connection.send)
+                    body.send(connection.sock.sendall)
                 except (BrokenPipeError, ConnectionResetError):
                     # The registry may have refused the body before its end (401, 413): its answer says why.
                     refused = True
-            raw = connection.getresponse()
-            if refused and raw.status < 400:
+            head = connection.receive_head()
+            if refused and head.status < 400:
                 raise ConnectionResetError("the body was not read to its end")
-            return Response(self, connection, raw, request.url, keep=not refused)
+            framing = head.framing(method)
+            keep = head.persists and framing.delimited and not refused
+            return Response(self, connection, head, Incoming(connection, framing), request.url, keep=keep)
         except BaseException:
             connection.close()
             raise
 
 
-def _readable(connection: HTTPConnection) -> bool:
+def _readable(connection: Connection) -> bool:
     sock = connection.sock
-    if sock is None:
-        return True
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(sock, select.POLLIN)

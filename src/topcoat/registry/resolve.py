@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from topcoat.errors import InvalidImage
 from topcoat.oci.manifest import CONFIG_TYPES, Index, Manifest, no_such_platform, parse
+from topcoat.oci.mismatch import invalid_image
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
@@ -74,7 +75,28 @@ def resolve(client: RegistryClient, reference: Reference, platform: Platform | N
     # What an index says of an entry has been obeyed already; a config that says nothing cannot object.
     if platform is not None and actual.known and not Platform(*platform[:2]).matches(actual):
         raise no_such_platform(platform, [actual])
+    _check(reference, found, config)
     return ResolvedImage(reference, top.digest, digest, found, config, actual if actual.known else wanted or actual)
+
+
+def _check(reference: Reference, manifest: Manifest, config: bytes) -> None:
+    """Refuse a base that nothing right can be laid over; what is merely sloppy will do.
+
+    Raises:
+        InvalidImage: lists everything that is wrong with it.
+    """
+    import io
+
+    from topcoat.oci.validate import find_mismatches
+
+    assert manifest.raw is not None
+    found = find_mismatches(
+        manifest.raw,
+        lambda blob: io.BytesIO(config) if blob == manifest.config else None,
+        media_type=manifest.media_type,
+    )
+    if any(one.vital for one in found):
+        raise invalid_image(str(reference), found)
 
 
 def _platform_of(config: bytes, reference: Reference) -> Platform:

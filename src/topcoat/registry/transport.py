@@ -137,7 +137,8 @@ class Transport:
     def _split(self, url: str, *, base: str = "") -> SplitResult:
         try:
             parts = urlsplit(urljoin(base, url))
-            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            asked = parts.path + parts.query
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and _plain(asked):
                 return parts
         except ValueError:
             pass
@@ -229,6 +230,11 @@ def retry_after(value: str) -> float:
     except (ValueError, TypeError, OverflowError):
         return 0.0
     return max(0.0, then - time.time())
+
+
+def _plain(text: str) -> bool:
+    """Tell whether *text* can stand in a request line as it is."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _wants_tls(response: Response) -> bool:

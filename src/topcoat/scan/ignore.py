@@ -15,7 +15,6 @@ per run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from typing import ClassVar, NamedTuple
@@ -89,29 +88,30 @@ class _Run(NamedTuple):
     matches: Callable[[str], object]
 
 
-@dataclass(frozen=True)
 class IgnoreRules:
     """The rules of a workspace, in the order in which they apply.
 
     Paths are relative to the workspace's root, separated by ``/``, without one in front, decoded with
     ``surrogateescape``. Letters are compared as they are, on every platform.
+
+    Attributes:
+        rules: the rules.
+        touches: says whether any plain rule matches a path. Where none does and no state came down, the path is kept.
     """
+
+    __slots__ = ("_reopened", "_runs", "rules", "touches")
 
     ROOT_STATE: ClassVar[State] = 0
 
-    rules: tuple[Rule, ...] = ()
-    _runs: tuple[_Run, ...] = field(init=False, repr=False, compare=False)
-    _leaves_out: Callable[[str], object] = field(init=False, repr=False, compare=False)
-    _reopened: frozenset[str] | None = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self.rules = tuple(rules)
         runs: list[_Run] = []
         for negated, run in groupby(self.rules, key=lambda rule: not rule.line.excluded):
             runs.append(_Run(1 << len(runs), negated, matcher(rule.term for rule in run)))
         plain = [rule.term for rule in self.rules if rule.line.excluded]
-        object.__setattr__(self, "_runs", tuple(runs))
-        object.__setattr__(self, "_leaves_out", matcher(plain) if plain else _nothing)
-        object.__setattr__(self, "_reopened", _reopened(self.rules))
+        self._runs = tuple(runs)
+        self.touches: Callable[[str], object] = matcher(plain) if plain else _nothing
+        self._reopened = _reopened(self.rules)
 
     @classmethod
     def parse(cls, sources: Iterable[tuple[str, bytes]]) -> IgnoreRules:
@@ -156,6 +156,12 @@ class IgnoreRules:
     def __len__(self) -> int:
         return len(self.rules)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IgnoreRules) and self.rules == other.rules
+
+    def __hash__(self) -> int:
+        return hash(self.rules)
+
     def decide(self, path: str, parent: State) -> tuple[bool, State]:
         """Say whether *path* is left out, and with what state to go on below it.
 
@@ -163,7 +169,7 @@ class IgnoreRules:
             path: a path of the workspace.
             parent: what this method returned for its directory; `ROOT_STATE` for the root's own members.
         """
-        if not parent and not self._leaves_out(path):
+        if not parent and not self.touches(path):
             return False, 0
         excluded = False
         for bit, negated, matches in self._runs:

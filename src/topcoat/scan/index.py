@@ -2,8 +2,11 @@
 
 A file is taken as unchanged when its inode, size, mode, mtime and ctime are what they were. That is right only when
 the file system's clock has moved on since the file was read: an edit in the same tick leaves every one of them as it
-was. So a file whose times are younger than `SETTLED` before the scan began, or lie in the future, is not remembered
+was. So a file whose times were not settled when the scan began (see `clock`), or lie in the future, is not remembered
 and is read again the next time.
+
+What is remembered is one run of bytes for each directory: an unchanged directory is recognised by a single
+comparison, and neither read nor written file by file.
 """
 
 from __future__ import annotations
@@ -12,54 +15,89 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
+from topcoat.scan.clock import settling_time
 from topcoat.scan.tree import Node
 from topcoat.state import write_atomic
 
-# The coarsest clock of a file system in use is FAT's, with two seconds.
-SETTLED = 2_000_000_000
+_MAGIC = b"topcoat stat index 2\n"
+_CHECKSUM = 32
+_COUNT = struct.Struct("<I")
+_STAT = "IqqqQ"
+_STAT_SIZE = struct.calcsize(f"<{_STAT}")
+_DIGEST = 32
+# Bytes of a directory's path and of what is remembered of its files.
+_LENGTHS = struct.Struct("<IQ")
+_NAME = itemgetter(0)
 
-_MAGIC = b"topcoat stat index 1\n"
-_RECORD = struct.Struct("<IqqqQ32s")
+Stat = tuple[int, int, int, int, int]
+"""As `Node.stat`."""
 
-# What a file looked like when its content was read: `Node.stat`, and the raw SHA-256 of that content.
-# A plain tuple, for thousands of these are read and compared at each start.
-Record = tuple[int, int, int, int, int, bytes]
+
+class Record(NamedTuple):
+    """What a file looked like when its content was read, and the raw SHA-256 of that content."""
+
+    stat: Stat
+    digest: bytes
 
 
 class StatIndex:
-    """Look-up from a path to what was seen there last; collects what the scan at hand sees."""
+    """Look-up of what was seen last in a directory; collects what the scan at hand sees."""
 
-    def __init__(self, known: dict[str, Record], *, now: int | None = None) -> None:
+    def __init__(self, known: Mapping[str, bytes], root: str = "", *, now: int | None = None) -> None:
+        """Look up in *known*: by a directory's path below *root*, its files as `_pack` writes them."""
         self._known = known
-        self._seen: dict[str, Record] = {}
-        self._horizon = (time.time_ns() if now is None else now) - SETTLED
-        self._changed = False
+        self._unchanged: dict[str, bytes] = {}
+        self._changed: dict[str, dict[str, Record]] = {}
+        self._root = root
+        self._began = time.time_ns() if now is None else now
+
+    @cached_property
+    def _horizon(self) -> int:
+        # Asked for only where something has been read, which most scans do not.
+        return self._began - settling_time(self._root)
 
     @classmethod
-    def load(cls, path: Path) -> StatIndex:
-        """Read the index at *path*; one that is absent, cut short or of another version counts as empty."""
+    def load(cls, path: Path, root: str = "") -> StatIndex:
+        """Read the index of *root* at *path*; one that is absent, cut short or of another version counts as empty."""
         try:
             data = path.read_bytes()
         except OSError:
-            return cls({})
-        return cls(_parse(data))
+            return cls({}, root)
+        return cls(_parse(data), root)
 
-    def digest(self, path: str, node: Node) -> bytes | None:
-        """Return the digest of the unchanged file at *path*, or None when it has to be read."""
-        record = self._known.get(path)
-        if record is None or record[:5] != node.stat:
-            return None
-        self._seen[path] = record
-        return record[5]
+    def digests(self, directory: str, files: Sequence[Node]) -> Sequence[bytes | None]:
+        """Return the digest of each of *files*, which are those of *directory* sorted by name.
 
-    def remember(self, path: str, node: Node, digest: bytes) -> None:
-        """Note that the content of the file at *path*, as listed in *node*, has this digest."""
-        if 0 <= node.mtime < self._horizon and node.ctime < self._horizon:
-            self._seen[path] = (*node.stat, digest)
-            self._changed = True
+        It is None for a file that has to be read.
+        """
+        known = self._known.get(directory)
+        if known is None:
+            return [None] * len(files)
+        head = _head(files)
+        if head and len(known) == len(head) + _DIGEST * len(files) and known.startswith(head):
+            self._unchanged[directory] = known
+            return [known[at : at + _DIGEST] for at in range(len(head), len(known), _DIGEST)]
+        records = _unpack(known)
+        found: list[bytes | None] = []
+        for node in files:
+            record = records.get(node.name)
+            if record is not None and record.stat == node.stat:
+                self._changed.setdefault(directory, {})[node.name] = record
+                found.append(record.digest)
+            else:
+                found.append(None)
+        return found
+
+    def remember(self, directory: str, node: Node, digest: bytes) -> None:
+        """Note that the content of the file listed in *directory* as *node* has this digest."""
+        if 0 <= node.mtime < self._horizon and 0 <= node.ctime < self._horizon:
+            self._changed.setdefault(directory, {})[node.name] = Record(node.stat, digest)
 
     def save(self, path: Path) -> None:
         """Write what this scan saw, unless that is what the file holds already.
@@ -67,28 +105,67 @@ class StatIndex:
         Raises:
             StateError: the file cannot be written.
         """
-        if self._changed or len(self._seen) != len(self._known):
-            write_atomic(path, _format(self._seen.items()))
+        seen = {**self._unchanged, **{directory: _pack(records) for directory, records in self._changed.items()}}
+        if seen != self._known:
+            write_atomic(path, _format(seen))
 
 
-def _format(items: Iterable[tuple[str, Record]]) -> bytes:
-    names: list[bytes] = []
-    records: list[bytes] = []
-    for name, record in items:
-        names.append(os.fsencode(name))
-        records.append(_RECORD.pack(*record))
+def _head(files: Sequence[Node]) -> bytes:
+    """Return what stands before the digests of *files*; nothing where a value is out of bounds."""
+    values: list[int] = []
+    for node in files:
+        values += node[2:7]
+    try:
+        stats = _packer(len(files))(*values)
+    except struct.error:
+        return b""
     # No file name holds a NUL byte.
-    body = struct.pack("<Q", len(names)) + b"".join(records) + b"\0".join(names)
+    return _COUNT.pack(len(files)) + stats + os.fsencode("\0".join([node.name for node in files]))
+
+
+@lru_cache(maxsize=256)
+def _packer(count: int) -> Callable[..., bytes]:
+    return struct.Struct("<" + _STAT * count).pack
+
+
+def _pack(records: Mapping[str, Record]) -> bytes:
+    """Return what is kept of a directory's files: their number, stat data, names and digests, sorted by name."""
+    items = sorted(records.items(), key=_NAME)
+    stats = b"".join([_packer(1)(*record.stat) for _, record in items])
+    names = os.fsencode("\0".join([name for name, _ in items]))
+    return b"".join([_COUNT.pack(len(items)), stats, names, *[record.digest for _, record in items]])
+
+
+def _unpack(packed: bytes) -> dict[str, Record]:
+    (count,) = _COUNT.unpack_from(packed)
+    names_at = _COUNT.size + count * _STAT_SIZE
+    digests_at = len(packed) - count * _DIGEST
+    stats = struct.iter_unpack(f"<{_STAT}", packed[_COUNT.size : names_at])
+    digests = [packed[at : at + _DIGEST] for at in range(digests_at, len(packed), _DIGEST)]
+    names = os.fsdecode(packed[names_at:digests_at]).split("\0")
+    return dict(zip(names, map(Record, stats, digests), strict=True))
+
+
+def _format(directories: Mapping[str, bytes]) -> bytes:
+    paths = [os.fsencode(path) for path in directories]
+    files = list(directories.values())
+    lengths = b"".join([_LENGTHS.pack(len(path), len(packed)) for path, packed in zip(paths, files, strict=True)])
+    body = b"".join([_COUNT.pack(len(paths)), lengths, *paths, *files])
     return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _parse(data: bytes) -> dict[str, Record]:
-    body = data[len(_MAGIC) + 32 :]
-    if not data.startswith(_MAGIC) or data[len(_MAGIC) : len(_MAGIC) + 32] != hashlib.sha256(body).digest():
+def _parse(data: bytes) -> dict[str, bytes]:
+    start = len(_MAGIC) + _CHECKSUM
+    # Not a slice of bytes: copying a megabyte costs as much as parsing it.
+    if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != hashlib.sha256(memoryview(data)[start:]).digest():
         return {}
-    (count,) = struct.unpack_from("<Q", body)
-    if not count:
-        return {}
-    split = 8 + count * _RECORD.size
-    names = os.fsdecode(body[split:]).split("\0")
-    return dict(zip(names, _RECORD.iter_unpack(body[8:split]), strict=True))
+    (count,) = _COUNT.unpack_from(data, start)
+    paths_at = start + _COUNT.size + count * _LENGTHS.size
+    lengths = list(_LENGTHS.iter_unpack(data[start + _COUNT.size : paths_at]))
+    files_at = paths_at + sum([length for length, _ in lengths])
+    known: dict[str, bytes] = {}
+    for path, files in lengths:
+        known[os.fsdecode(data[paths_at : paths_at + path])] = data[files_at : files_at + files]
+        paths_at += path
+        files_at += files
+    return known

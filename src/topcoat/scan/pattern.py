@@ -12,17 +12,19 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from operator import methodcaller
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from topcoat.scan import re2
+if TYPE_CHECKING:
+    from topcoat.scan.re2 import Piece
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
+# Patterns rarely need these expressions, or what reads RE2: they are compiled, and that is imported, when one does.
+_SURROGATE = "[\ud800-\udfff]"
 # The grammar of Go's filepath.Match: a character, an escape or a class is an element, stars separate chunks of them.
 _NOT_IN_CLASS = r"\ud800-\udfff"
 _CLASS_CHAR = rf"(?:[^\\\]\-{_NOT_IN_CLASS}]|\\[^{_NOT_IN_CLASS}])"
 _ELEMENT = rf"(?:[^\\\[*]|\\.|\[(?:\^|(?!\^))(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+\])"
-_CHUNK = re.compile(rf"\**(?!\*)({_ELEMENT}*)(?=\*|\Z)", re.DOTALL)
-_CLASS_RANGE = re.compile(r"\\?(.)(?:-\\?(.))?", re.DOTALL)
+_CHUNK = rf"(?s)\**(?!\*)({_ELEMENT}*)(?=\*|\Z)"
+_CLASS_RANGE = r"(?s)\\?(.)(?:-\\?(.))?"
 
 # Atomic groups came with Python 3.11. Where they are used, only the time of a failing match depends on them.
 _ATOMIC = "?>" if sys.version_info >= (3, 11) else "?:"
@@ -56,15 +58,21 @@ def compile_pattern(pattern: str) -> Term:
         return Term("", re.escape(pattern) + r"\Z")
     if kind == "prefix":
         start = pattern[:-2]
-        within = _SURROGATES.fullmatch(start[-1:])
+        within = re.fullmatch(_SURROGATE, start[-1:])
         return Term("", re.escape(start), methodcaller("startswith", encode(start)) if within else None)
     if kind == "suffix":
         # The first two bytes are cut off even where a byte order mark, which the reader skips, precedes "**".
         end = decode(encode(pattern)[2:])
         if end.startswith("/"):
             return Term(_directories("(?s:.*)", last="/" not in end[1:]), re.escape(end[1:]) + r"\Z")
-        within = _SURROGATES.match(end)
+        within = re.match(_SURROGATE, end)
         return Term(_ANYTHING, re.escape(end) + r"\Z", methodcaller("endswith", encode(end)) if within else None)
+    return _compile_expression(expression)
+
+
+def _compile_expression(expression: str) -> Term:
+    from topcoat.scan import re2
+
     alternatives = re2.parse(expression)
     first = alternatives[0]
     if alternatives[1:] or first[0] is not re2.BEGIN:
@@ -75,8 +83,10 @@ def compile_pattern(pattern: str) -> Term:
     return Term(_directories(".*", last=flat), _join(first[2:]))
 
 
-def _alternative(pieces: list[re2.Piece]) -> str:
+def _alternative(pieces: list[Piece]) -> str:
     """Return one side of a ``|``, which matches anywhere in the path where it has no anchor of its own."""
+    from topcoat.scan import re2
+
     return _join(pieces[1:]) if pieces[:1] == [re2.BEGIN] else _ANYTHING + _join(pieces)
 
 
@@ -105,9 +115,11 @@ def _well_formed(pattern: str) -> bool:
     That stops at the first run of elements between stars that does not match, so that ``a*[]b]`` passes
     and ``*[]b]`` does not.
     """
-    chunk = _CHUNK.match(pattern)
+    if "[" not in pattern and "\\" not in pattern:
+        return True
+    chunk = re.match(_CHUNK, pattern)
     if chunk and _is_dot(chunk[1]):
-        chunk = _CHUNK.match(pattern, chunk.end())
+        chunk = re.match(_CHUNK, pattern[chunk.end() :])
     return chunk is not None
 
 
@@ -118,13 +130,13 @@ def _is_dot(chunk: str) -> bool:
     if not re.fullmatch(_ELEMENT, chunk, re.DOTALL) or not chunk.startswith("["):
         return False
     negated = chunk.startswith("[^")
-    ranges = _CLASS_RANGE.findall(chunk[1 + negated : -1])
+    ranges = re.findall(_CLASS_RANGE, chunk[1 + negated : -1])
     return any(low <= "." <= (high or low) for low, high in ranges) != negated
 
 
 def _expression(pattern: str) -> tuple[str, str]:
     """Return the kind of *pattern* and, for the kind ``regex``, its RE2 expression."""
-    text = _SURROGATES.sub("\ufffd", pattern).removeprefix("\ufeff")
+    text = pattern if pattern.isascii() else re.sub(_SURROGATE, "\ufffd", pattern).removeprefix("\ufeff")
     kind = "exact"
     parts = ["^"]
     at = 0
@@ -164,12 +176,14 @@ def _expression(pattern: str) -> tuple[str, str]:
     return kind, "".join(parts) + "$"
 
 
-def _join(pieces: list[re2.Piece]) -> str:
+def _join(pieces: list[Piece]) -> str:
     """Write *pieces* as one expression, with no more back-tracking than needed.
 
     Repeated "any directories" are the same as one. Between two stars, the first place where the elements in
     between fit is as good as any later one, so the search commits to it: many stars stay cheap.
     """
+    from topcoat.scan import re2
+
     source: list[str] = []
     held: list[str] = []
     previous = None

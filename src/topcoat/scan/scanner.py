@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceNotFound
@@ -14,7 +15,7 @@ from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.sources import Project, find_projects
 from topcoat.scan.tree import Node, Tree, digest_file
 from topcoat.scan.walk import walk
-from topcoat.specs.workspace import Workspace
+from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir
 
 Modes = Literal["portable", "exact"]
@@ -87,11 +88,11 @@ def changed(entry: Entry) -> WorkspaceChanged:
     return WorkspaceChanged(f"{os.fsdecode(entry.path)} changed after it was scanned", hint="run the command again")
 
 
-def scan(workspace: Workspace, options: ScanOptions | None = None) -> Scan:
+def scan(workspace: Projects, options: ScanOptions | None = None, *, projects: Sequence[Project] | None = None) -> Scan:
     """Read *workspace* and return its snapshot.
 
     Files that the stat index knows as unchanged are not opened. Where two projects hold the same file, the later one
-    wins.
+    wins. *projects* are its sources where they have just been found: a remote one takes round trips to find.
 
     Raises:
         WorkspaceNotFound: a project's directory or file does not exist.
@@ -101,19 +102,19 @@ def scan(workspace: Workspace, options: ScanOptions | None = None) -> Scan:
         WorkspaceChanged: a file keeps changing while it is read.
     """
     options = options or ScanOptions()
-    projects = find_projects(workspace)
+    projects = find_projects(workspace) if projects is None else projects
     scanned = [_ProjectScan(project, options) for project in projects]
     warnings = [warning for one in scanned for warning in one.warnings]
     times = options.mtimes == "preserve"
     if len(projects) == 1 and not projects[0].target:
-        return Scan(Snapshot(scanned[0].entries.values(), times=times), warnings, projects[0].tree)
+        return Scan(Snapshot(scanned[0].entries, times=times), warnings, projects[0].tree)
     entries: dict[bytes, Entry] = {}
     origins: dict[bytes, tuple[Tree, str]] = {}
     for one in scanned:
-        for path, entry in one.entries.items():
+        for entry in one.entries:
             _check_clash(entries.get(entry.path), entry)
             entries[entry.path] = entry
-            origins[entry.path] = (one.project.tree, path)
+            origins[entry.path] = one.origin(entry)
     _add_parents(entries)
     return Scan(Snapshot(entries.values(), times=times), warnings, origins)
 
@@ -135,20 +136,21 @@ def read_rules(tree: Tree, names: tuple[str, ...], label: str) -> tuple[IgnoreRu
 
 
 class _ProjectScan:
-    """The scan of one project: its entries by their path in the project's tree."""
+    """The scan of one project."""
 
     def __init__(self, project: Project, options: ScanOptions) -> None:
         self.project = project
-        self.entries: dict[str, Entry] = {}
+        self.entries: list[Entry] = []
         self.warnings: list[str] = []
         self._exact = options.modes == "exact"
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
+        self._kept: set[str] = set()
         if project.file is not None:
-            self._add_file(project.file.name, project.file, landing=project.target)
+            self._add_file("", project.file, landing=project.target)
         elif project.local:
             remembered = cache_dir("index") / hashlib.sha256(os.fsencode(project.label)).hexdigest()[:32]
-            self._index = StatIndex.load(remembered)
+            self._index = StatIndex.load(remembered, project.label)
             self._walk(options)
             self._index.save(remembered)
         else:
@@ -164,25 +166,28 @@ class _ProjectScan:
             )
         directories: dict[str, Node] = {}
         if self._prefix:
-            self.entries[""] = Entry(self.project.target, "dir", 0o755, 0, b"", 0)
-        entries, known, prefix, exact = self.entries, self._index.digest, self._prefix, self._exact
+            self.entries.append(Entry(self.project.target, "dir", 0o755, 0, b"", 0))
+        add, exact, new = self.entries.append, self._exact, tuple.__new__
+        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         for path, excluded, members, below in walk(self._list, rules):
             if path and (members or not excluded):
                 self._add_directory(path, directories)
             inner = f"{path}/" if path else ""
             for node in below:
                 directories[inner + node.name] = node
-            for node in members:
-                name = inner + node.name
-                # The common case of `_add_file`, spelled out: an unchanged file, among thousands of them.
-                if node.kind == "file" and (content := known(name, node)) is not None:
-                    mode = node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
-                    entries[name] = Entry(prefix + os.fsencode(name), "file", mode, node.size, content, node.mtime)
+            files = [node for node in members if node.kind == "file"]
+            landing = self._prefix + os.fsencode(inner)
+            for node, content in zip(files, self._index.digests(path, files), strict=True):
+                if content is None:
+                    self._add_member(path, node)
                     continue
-                try:
-                    self._add_member(name, node)
-                except WorkspaceNotFound:
-                    self._warn_gone(name)
+                # `_add_file` spelled out, down to what `Entry` does, for an unchanged file is one of thousands.
+                mode = node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
+                name = landing + node.name.encode(encoding, errors)
+                add(new(Entry, (name, "file", mode, node.size, content, node.mtime, None)))
+            for node in members if len(files) < len(members) else ():
+                if node.kind != "file":
+                    self._add_member(path, node)
 
     def _list(self, path: str) -> list[Node]:
         try:
@@ -196,35 +201,52 @@ class _ProjectScan:
     def _warn_gone(self, path: str) -> None:
         self.warnings.append(f"{path} was deleted while the workspace was scanned: left out")
 
-    def _add_member(self, path: str, node: Node) -> None:
-        if node.kind == "file":
-            self._add_file(path, node)
-        elif node.kind == "link":
-            self._add_link(path, node)
-        else:
-            self.warnings.append(f"{path} is neither file, directory nor link: left out")
+    def origin(self, entry: Entry) -> tuple[Tree, str]:
+        """Return the project's tree, and the path of *entry* there."""
+        if self.project.file is not None:
+            return self.project.tree, self.project.file.name
+        return self.project.tree, os.fsdecode(entry.path[len(self._prefix) :])
+
+    def _add_member(self, directory: str, node: Node) -> None:
+        path = _join(directory, node.name)
+        try:
+            if node.kind == "file":
+                self._add_file(directory, node)
+            elif node.kind == "link":
+                self._add_link(path, node)
+            else:
+                self.warnings.append(f"{path} is neither file, directory nor link: left out")
+        except WorkspaceNotFound:
+            self._warn_gone(path)
 
     def _add_directory(self, path: str, directories: dict[str, Node]) -> None:
         # An excluded directory is kept when something below it is, so its parents may be missing too.
-        while path and path not in self.entries:
+        while path and path not in self._kept:
+            self._kept.add(path)
             node = directories[path]
             mode = node.mode if self._exact else 0o755
-            self.entries[path] = Entry(self._prefix + os.fsencode(path), "dir", mode, 0, b"", node.mtime)
+            self.entries.append(Entry(self._prefix + os.fsencode(path), "dir", mode, 0, b"", node.mtime))
             path = path.rpartition("/")[0]
 
-    def _add_file(self, path: str, node: Node, landing: bytes = b"") -> None:
+    def _add_file(self, directory: str, node: Node, landing: bytes = b"") -> None:
+        path = _join(directory, node.name)
         size, content = digest_file(self.project.tree, path, node.size)
-        self._index.remember(path, node, content)
+        self._index.remember(directory, node, content)
         mode = node.mode if self._exact else 0o755 if node.mode & 0o111 else 0o644
         landing = landing or self._prefix + os.fsencode(path)
-        self.entries[path] = Entry(landing, "file", mode, size, content, node.mtime)
+        self.entries.append(Entry(landing, "file", mode, size, content, node.mtime))
 
     def _add_link(self, path: str, node: Node) -> None:
         target = self.project.tree.readlink(path, node)
         inside = os.path.normpath(os.path.join(os.path.dirname(path), target))
         if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
             self.warnings.append(f"{path} links to {target}, outside the workspace: kept as a link")
-        self.entries[path] = Entry(self._prefix + os.fsencode(path), "link", 0o777, 0, os.fsencode(target), node.mtime)
+        landing = self._prefix + os.fsencode(path)
+        self.entries.append(Entry(landing, "link", 0o777, 0, os.fsencode(target), node.mtime))
+
+
+def _join(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
 
 
 def _check_clash(earlier: Entry | None, later: Entry) -> None:

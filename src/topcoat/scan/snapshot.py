@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
 Kind = Literal["file", "dir", "link"]
 
-# The lengths of path and content, so that no two entries run into the same bytes.
-_HEAD = struct.Struct(">IcIQI").pack
+_OWNER = struct.Struct(">QII").pack
 LETTERS: dict[Kind, bytes] = {"file": b"f", "dir": b"d", "link": b"l"}
 
 
@@ -26,6 +25,7 @@ class Entry(NamedTuple):
         size: bytes of content; 0 for directories and links.
         content: raw SHA-256 of a file's content, a link's target, nothing for a directory.
         mtime: nanoseconds since the epoch; part of the identity only where a snapshot preserves times.
+        owner: numeric owner and group; None for those that the whole snapshot is given.
     """
 
     path: bytes
@@ -34,12 +34,39 @@ class Entry(NamedTuple):
     size: int
     content: bytes
     mtime: int
+    owner: tuple[int, int] | None = None
 
-    def record(self, *, times: bool = False) -> bytes:
-        """Return the entry as length-prefixed bytes; two entries differ exactly when their records do."""
-        path, kind, mode, size, content, mtime = self
-        record = _HEAD(len(path), LETTERS[kind], mode, size, len(content)) + path + content
-        return record + b"@%d\n" % mtime if times else record
+    def facts(self, *, times: bool = False) -> tuple[object, ...]:
+        """Return what counts of the entry; *times* says whether its modification time does."""
+        path, kind, mode, size, content, mtime, owner = self
+        return path, kind, mode, size, content, owner, mtime if times else None
+
+
+def identify(entries: Sequence[Entry], *, times: bool) -> bytes:
+    """Return *entries* as bytes from which what counts of them can be read back, so that no two lists collide.
+
+    Column by column, which takes a third of the time that a record for each entry does: their number; the lengths of
+    the paths; kinds, modes, sizes; the lengths of the contents; whose owner is their own (by position), and which;
+    whether *times* follow; paths and contents; times.
+    """
+    count = len(entries)
+    paths, kinds, modes, sizes, contents, mtimes, owners = zip(*entries, strict=True) if entries else [()] * 7
+    owned = [(at, *owner) for at, owner in enumerate(owners) if owner is not None] if any(owners) else []
+    lengths = [*map(len, paths)], [*map(len, contents)]
+    return b"".join(
+        [
+            struct.pack(f">Q{count}I", count, *lengths[0]),
+            b"".join([LETTERS[kind] for kind in kinds]),
+            struct.pack(f">{count}I{count}Q{count}I", *modes, *sizes, *lengths[1]),
+            struct.pack(">Q", len(owned)),
+            *[_OWNER(*one) for one in owned],
+            b"@" if times else b"-",
+            *paths,
+            *contents,
+            # In decimal, for some file systems keep dates that nanoseconds in 64 bits cannot.
+            *([b"%d\n" % mtime for mtime in mtimes] if times else ()),
+        ]
+    )
 
 
 class Snapshot:
@@ -48,29 +75,20 @@ class Snapshot:
     A snapshot keeps modification times as facts, and counts them in its identity only when *times* is set.
     """
 
-    __slots__ = ("_digest", "_records", "entries", "times")
+    __slots__ = ("_digest", "entries", "times")
 
     def __init__(self, entries: Iterable[Entry], *, times: bool = False) -> None:
         self.entries = tuple(sorted(entries))
         self.times = times
-        self._records: tuple[bytes, ...] | None = None
         self._digest = ""
 
     @property
-    def records(self) -> tuple[bytes, ...]:
-        """The entries' records, in the order of the entries."""
-        if self._records is None:
-            times = self.times
-            self._records = tuple([entry.record(times=times) for entry in self.entries])
-        return self._records
-
-    @property
     def digest(self) -> str:
-        """``sha256:`` and 64 hex digits over all records."""
+        """``sha256:`` and 64 hex digits over what counts of all entries."""
         if not self._digest:
-            records = hashlib.sha256(b"topcoat-snapshot-1\n")
-            records.update(b"".join(self.records))
-            self._digest = f"sha256:{records.hexdigest()}"
+            found = hashlib.sha256(b"topcoat-snapshot-2\n")
+            found.update(identify(self.entries, times=self.times))
+            self._digest = f"sha256:{found.hexdigest()}"
         return self._digest
 
     def find(self, path: bytes) -> Entry | None:

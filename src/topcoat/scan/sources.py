@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from topcoat.errors import InvalidWorkspace, MissingDependency, WorkspaceError, WorkspaceNotFound
 from topcoat.scan.tree import FsspecTree, LocalTree, Node, Tree
-from topcoat.specs.workspace import Workspace
+from topcoat.specs.projects import Projects
 
 
 class Project(NamedTuple):
@@ -28,7 +28,7 @@ class Project(NamedTuple):
     local: bool
 
 
-def find_projects(workspace: Workspace) -> list[Project]:
+def find_projects(workspace: Projects) -> list[Project]:
     """Return the sources of *workspace* in its order.
 
     Raises:

@@ -33,6 +33,7 @@ def walk(list_directory: Callable[[str], list[Node]], rules: IgnoreRules) -> Ite
 
     This is the walk of BuildKit: an excluded directory is descended into where a ``!`` rule can reach below it.
     """
+    decide, touches = rules.decide, rules.touches
     pending = [("", False, rules.ROOT_STATE)]
     while pending:
         path, excluded, state = pending.pop()
@@ -42,7 +43,8 @@ def walk(list_directory: Callable[[str], list[Node]], rules: IgnoreRules) -> Ite
         below = []
         for node in sorted(list_directory(path), key=_NAME):
             full = prefix + node.name
-            left_out, inner = rules.decide(full, state)
+            # Most paths are of no concern to any rule.
+            left_out, inner = decide(full, state) if state or touches(full) else (False, 0)
             if node.kind == "dir":
                 if left_out and rules.can_prune(full):
                     continue

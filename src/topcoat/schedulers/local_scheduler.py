@@ -19,6 +19,7 @@ from topcoat.scan.sources import current_directory
 from topcoat.schedulers import local_jobs
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
 from topcoat.schedulers.app_json import role_from_dict, role_to_dict
+from topcoat.schedulers.env import RANK0_ENV
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local_request import PopenRequest, ReplicaParam, make_request
 from topcoat.schedulers.logs import follow
@@ -33,6 +34,7 @@ from topcoat.specs import (
     Role,
     RoleStatus,
     is_terminal,
+    macros,
     runopts,
 )
 
@@ -124,7 +126,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         job = self._load(app_id)
         if job is None:
             return None
-        roles = {role["name"]: role_from_dict(role) for role in job.job["roles"]}
+        roles = [_filled_in(role_from_dict(role), job) for role in job.job["roles"]]
         statuses: dict[str, RoleStatus] = {}
         host = job.job["host"].split()[0]
         errors = []
@@ -145,7 +147,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             ui_url=f"file://{job.job['log_dir']}",
             metadata=job.job["metadata"],
             roles_statuses=list(statuses.values()),
-            roles=list(roles.values()),
+            roles=roles,
         )
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
@@ -195,6 +197,12 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
 
         stream = Stream.COMBINED if streams is None else Stream(streams)
         return follow(files[stream.value], regex=regex, since=since, until=until, done=ended if should_tail else None)
+
+
+def _filled_in(role: Role, job: local_jobs.LocalJob) -> Role:
+    """Return *role* with the macros filled in that are the same for all of its replicas."""
+    cwd = next((replica["cwd"] for replica in job.job["replicas"] if replica["role"] == role.name), "")
+    return macros.Values(cwd or macros.img_root, job.directory.name, macros.replica_id, RANK0_ENV).apply(role)
 
 
 def _error(path: str) -> tuple[float, str] | None:

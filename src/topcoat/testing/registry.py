@@ -31,31 +31,16 @@ from topcoat.oci.manifest import (
     Manifest,
 )
 from topcoat.oci.platform import Platform
+from topcoat.testing.registry_quirks import QUIRKS
 
 if TYPE_CHECKING:
     from topcoat.testing.registry_routes import Upload
     from topcoat.testing.registry_server import Server
 
-QUIRKS = {
-    "accepts-broken": "a manifest is stored even if its blobs are missing",
-    "closed-repositories": "a repository must be made first (``add_repository``)",
-    "first-scope-only": "a token allows only the first scope that was asked for",
-    "forbidden-for-missing": "HEAD of a missing manifest gives 403",
-    "html-errors": "errors come as HTML, as from a proxy",
-    "immutable-tags": "a tag cannot be moved",
-    "lost-port-location": "upload locations are absolute, with the scheme http and without the port",
-    "mount-refused": "a mount gives 405",
-    "no-chunks": "PATCH gives 405",
-    "no-digest-header": "answers lack Docker-Content-Digest",
-    "no-head": "HEAD of a manifest gives 405",
-    "no-mount": "a mount opens an upload session instead (202)",
-    "no-oauth": "POST to the token service gives 404",
-    "no-ranges": "Range headers are ignored",
-    "redirect-blobs": "blobs are read from another host, which refuses credentials",
-    "state-in-location": "upload locations carry the session's state in their query",
-    "upload-elsewhere": "upload sessions lie on another host, which refuses credentials",
-}
-"""What a registry can be made to do, one by one or together."""
+__all__ = ["EMPTY_LAYER", "QUIRKS", "FakeRegistry", "RecordedRequest", "Repository"]
+
+EMPTY_LAYER = bytes(1024)
+"""A tar without anything in it."""
 
 
 class RecordedRequest(NamedTuple):
@@ -89,6 +74,15 @@ class Fault(NamedTuple):
     after: int | None
 
 
+class Token(NamedTuple):
+    """A bearer token: what it allows, until when, whether a user logged in for it, and how often it was used."""
+
+    scopes: frozenset[tuple[str, str]]
+    until: float
+    known: bool
+    uses: list[str]
+
+
 class Repository:
     """What one repository holds: manifests by digest (with their media types), tags, and which blobs it may show."""
 
@@ -120,6 +114,8 @@ class FakeRegistry:
         identity_token: str = "identity-of-tester",
         public: bool = False,
         token_seconds: int = 300,
+        token_uses: int | None = None,
+        immutable_status: int = 409,
         put_limit: int | None = None,
         minimum_chunk: int = 0,
         tls: tuple[str, str] | None = None,
@@ -134,6 +130,8 @@ class FakeRegistry:
             identity_token: the refresh token of that user.
             public: whether the token service lets anyone pull.
             token_seconds: how long a bearer token lasts.
+            token_uses: for how many requests a bearer token is good.
+            immutable_status: what moving a tag gives, with the quirk ``immutable-tags``.
             put_limit: a larger body gives 413.
             minimum_chunk: announced as ``OCI-Chunk-Min-Length``; a smaller chunk that is not the last gives 416.
             tls: files with a certificate and its key.
@@ -152,13 +150,16 @@ class FakeRegistry:
         self.identity_token = identity_token
         self.public = public
         self.token_seconds = token_seconds
+        self.token_uses = token_uses
+        self.immutable_status = immutable_status
         self.put_limit = put_limit
         self.minimum_chunk = minimum_chunk
         self.requests: list[RecordedRequest] = []
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.uploads: dict[str, Upload] = {}
-        self.tokens: dict[str, tuple[frozenset[tuple[str, str]], float]] = {}
+        self.tokens: dict[str, Token] = {}
+        self._limited: set[str] = set()
         self.lock = threading.RLock()
         self.host = ""
         self.storage_host = ""
@@ -200,7 +201,7 @@ class FakeRegistry:
         repository: str,
         tag: str = "",
         *,
-        layers: Sequence[bytes] = (b"layer",),
+        layers: Sequence[bytes] = (EMPTY_LAYER,),
         config: Mapping[str, object] | None = None,
         platform: str = "linux/amd64",
         oci: bool = False,
@@ -210,7 +211,7 @@ class FakeRegistry:
         Args:
             repository: that gets it.
             tag: that gets it; none without.
-            layers: blobs, taken as they are.
+            layers: blobs, taken as they are: a tar each, compressed or not, where somebody will look into them.
             config: keys of the image config besides those that are filled in.
             platform: that the config states.
             oci: OCI's media types instead of Docker's.
@@ -280,6 +281,13 @@ class FakeRegistry:
         """Cut the connection of the next *times* requests: without an answer, or *after* so many bytes of its body."""
         with self.lock:
             self._faults += [Fault(0, method, path, {}, b"", after)] * times
+
+    def limits(self, method: str) -> bool:
+        """Tell whether a request of *method* is one too many for the quirks that limit the rate."""
+        with self.lock:
+            first = method not in self._limited
+            self._limited.add(method)
+        return first and not self.quirks.isdisjoint({"rate-limit", "rate-limit-date"})
 
     def take_fault(self, method: str, path: str) -> Fault | None:
         """Return the first fault that is meant for a request, and forget it."""

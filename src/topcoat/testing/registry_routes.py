@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from topcoat.testing.registry import FakeRegistry, Repository
 
 _NAME = r"(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-_ROUTES = {
-    "manifest": re.compile(rf"/v2/{_NAME}/manifests/(?P<rest>[^/]+)"),
-    "uploads": re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<rest>)"),
-    "upload": re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<rest>[^/]+)"),
-    "blob": re.compile(rf"/v2/{_NAME}/blobs/(?P<rest>[^/]+)"),
-}
+_OUTSIDE = "/artifacts-uploads"
+_ROUTES = (
+    ("manifest", re.compile(rf"/v2/{_NAME}/manifests/(?P<rest>[^/]+)")),
+    ("uploads", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<rest>)")),
+    ("upload", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<rest>[^/]+)")),
+    ("upload", re.compile(rf"{_OUTSIDE}/{_NAME}/(?P<rest>[^/]+)")),
+    ("blob", re.compile(rf"/v2/{_NAME}/blobs/(?P<rest>[^/]+)")),
+)
 
 
 class Answer(NamedTuple):
@@ -53,6 +55,7 @@ class Call:
     Attributes:
         kind: ``manifest``, ``blob``, ``uploads``, ``upload``, or empty for any other path.
         repository: the repository's name.
+        known: whether a user has logged in for it.
         rest: tag, digest or session.
         action: ``pull`` or ``push``, what it needs the right to.
     """
@@ -66,6 +69,7 @@ class Call:
         headers: Mapping[str, str],
         body: bytes,
         storage: bool,
+        known: bool,
         may: Callable[[str, str], bool],
     ) -> None:
         self.registry = registry
@@ -75,9 +79,10 @@ class Call:
         self.headers = headers
         self.body = body
         self.storage = storage
+        self.known = known
         self.may = may
         self.action = "pull" if method in ("GET", "HEAD") else "push"
-        found = ((kind, pattern.fullmatch(urlsplit(path).path)) for kind, pattern in _ROUTES.items())
+        found = ((kind, pattern.fullmatch(urlsplit(path).path)) for kind, pattern in _ROUTES)
         self.kind, match = next(((kind, match) for kind, match in found if match), ("", None))
         self.repository, self.rest = match.group("name", "rest") if match else ("", "")
 
@@ -91,17 +96,30 @@ class Call:
         """The repository."""
         return self.registry.add_repository(self.repository)
 
+    @property
+    def created(self) -> int:
+        """The status of what was stored."""
+        return 200 if "other-success" in self.quirks else 201
+
+    def elsewhere(self) -> Answer:
+        """Return a redirect to the other host."""
+        return Answer(307, b"", {"Location": f"{self.registry.scheme}://{self.registry.storage_host}{self.path}"})
+
     def digest_header(self, digest: str) -> dict[str, str]:
         """Return the header that states *digest*."""
         return {} if "no-digest-header" in self.quirks else {"Docker-Content-Digest": digest}
 
     def session_header(self, session: str) -> dict[str, str]:
         """Return the header that states where an upload session goes on."""
-        location = f"/v2/{self.repository}/blobs/uploads/{session}"
+        outside = "location-outside" in self.quirks
+        location = f"{_OUTSIDE}/{self.repository}" if outside else f"/v2/{self.repository}/blobs/uploads"
+        location += f"/{session}"
         if "state-in-location" in self.quirks:
             location += f"?_state={session}/{len(self.registry.uploads[session].content)}"
         if "upload-elsewhere" in self.quirks:
             location = f"{self.registry.scheme}://{self.registry.storage_host}{location}"
+        elif "absolute-location" in self.quirks:
+            location = f"{self.registry.scheme}://{self.registry.host}{location}"
         elif "lost-port-location" in self.quirks:
             location = f"http://127.0.0.1{location}"
         return {"Location": location}
@@ -116,8 +134,12 @@ def answer(call: Call) -> Answer:
     if call.repository not in call.registry.repositories:
         if call.kind == "manifest" and call.action == "pull":
             return _manifest_unknown(call)
-        if call.action == "pull" or "closed-repositories" in call.quirks:
-            return error(404, "NAME_UNKNOWN", "repository name not known to registry")
+        if call.action == "pull":
+            return _unknown(call, "NAME_UNKNOWN", "repository name not known to registry")
+        if "closed-repositories" in call.quirks:
+            # In the words of Amazon's.
+            text = f"The repository with name '{call.repository}' does not exist in the registry with id '123456789012'"
+            return error(404, "NAME_UNKNOWN", text)
     handler = _HANDLERS.get((call.method, call.kind))
     return handler(call) if handler else error(405, "UNSUPPORTED", "the operation is unsupported")
 
@@ -133,13 +155,24 @@ def _get_manifest(call: Call) -> Answer:
     found = call.home.manifests.get(digest)
     if found is None:
         return _manifest_unknown(call)
-    return Answer(200, found[1], {"Content-Type": found[0], **call.digest_header(digest)})
+    if "redirect-manifests" in call.quirks and not call.storage:
+        return call.elsewhere()
+    if "anonymous-limit" in call.quirks and call.method == "GET" and not call.known:
+        return error(429, "TOOMANYREQUESTS", "You have reached your unauthenticated pull rate limit.")
+    kind = "application/json" if "generic-types" in call.quirks else found[0]
+    return Answer(200, found[1], {"Content-Type": kind, **call.digest_header(digest)})
 
 
 def _manifest_unknown(call: Call) -> Answer:
     if call.method == "HEAD" and "forbidden-for-missing" in call.quirks:
         return error(403, "DENIED", "requested access to the resource is denied")
-    return error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+    return _unknown(call, "MANIFEST_UNKNOWN", "manifest unknown")
+
+
+def _unknown(call: Call, code: str, message: str) -> Answer:
+    if "denied-for-missing" in call.quirks:
+        return error(403, "DENIED", "requested access to the resource is denied")
+    return error(404, code, message)
 
 
 def _put_manifest(call: Call) -> Answer:
@@ -147,14 +180,17 @@ def _put_manifest(call: Call) -> Answer:
     if is_digest(call.rest) and call.rest != digest:
         return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     if there not in (None, digest) and "immutable-tags" in call.quirks:
-        return error(409, "TAG_INVALID", f"the tag {call.rest} is immutable and exists")
+        return error(call.registry.immutable_status, "TAG_INVALID", f"the tag {call.rest} is immutable and exists")
+    kind = call.headers.get("content-type") or ""
+    if ("no-oci" in call.quirks and ".oci." in kind) or ("no-index" in call.quirks and b'"manifests"' in call.body):
+        return error(400, "MANIFEST_INVALID", "manifest schema version not supported")
     missing = _missing(call)
     if missing and "accepts-broken" not in call.quirks:
         return error(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", missing)
     tag = "" if is_digest(call.rest) else call.rest
-    call.registry.store_manifest(call.repository, tag, call.body, call.headers.get("content-type") or "")
+    call.registry.store_manifest(call.repository, tag, call.body, kind)
     location = f"/v2/{call.repository}/manifests/{digest}"
-    return Answer(201, b"", {"Location": location, **call.digest_header(digest)})
+    return Answer(call.created, b"", {"Location": location, **call.digest_header(digest)})
 
 
 def _missing(call: Call) -> str:
@@ -169,9 +205,9 @@ def _missing(call: Call) -> str:
 
 def _get_blob(call: Call) -> Answer:
     if call.rest not in call.home.blobs:
-        return error(404, "BLOB_UNKNOWN", "blob unknown to registry")
+        return _unknown(call, "BLOB_UNKNOWN", "blob unknown to registry")
     if "redirect-blobs" in call.quirks and not call.storage:
-        return Answer(307, b"", {"Location": f"{call.registry.scheme}://{call.registry.storage_host}{call.path}"})
+        return call.elsewhere()
     data = call.registry.blobs[call.rest]
     headers = {"Content-Type": "application/octet-stream", **call.digest_header(call.rest)}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("range") or "")
@@ -182,10 +218,20 @@ def _get_blob(call: Call) -> Answer:
     return Answer(206, data[start : end + 1], headers)
 
 
+_REFUSED_MOUNTS = {
+    "mount-denied": error(403, "DENIED", "requested access to the resource is denied"),
+    "mount-not-found": error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+    "mount-refused": error(405, "UNSUPPORTED", "the operation is unsupported"),
+}
+
+
 def _post_uploads(call: Call) -> Answer:
     digest, source = call.query.get("mount"), call.query.get("from", "")
-    if digest and "mount-refused" in call.quirks:
+    if "read-only" in call.quirks:
         return error(405, "UNSUPPORTED", "the operation is unsupported")
+    for quirk, refused in _REFUSED_MOUNTS.items():
+        if digest and quirk in call.quirks:
+            return refused
     other = call.registry.repositories.get(source)
     if digest and other and digest in other.blobs and "no-mount" not in call.quirks and call.may(source, "pull"):
         call.home.blobs.add(digest)
@@ -217,6 +263,11 @@ def _put_upload(call: Call) -> Answer:
     upload = _upload(call)
     if isinstance(upload, Answer):
         return upload
+    if "quota-exceeded" in call.quirks or ("no-whole-put" in call.quirks and call.body):
+        del call.registry.uploads[call.rest]
+        if "quota-exceeded" in call.quirks:
+            return error(403, "DENIED", "adding 1.0 MiB of storage resource will exceed the configured quota")
+        return error(400, "BLOB_UPLOAD_INVALID", "blob upload invalid")
     data, digest = bytes(upload.content) + call.body, call.query.get("digest", "")
     try:
         right = matches(digest, data)
@@ -227,10 +278,13 @@ def _put_upload(call: Call) -> Answer:
     del call.registry.uploads[call.rest]
     call.registry.blobs[digest] = data
     call.home.blobs.add(digest)
-    return Answer(201, b"", {"Location": f"/v2/{call.repository}/blobs/{digest}", **call.digest_header(digest)})
+    location = f"/v2/{call.repository}/blobs/{digest}"
+    return Answer(call.created, b"", {"Location": location, **call.digest_header(digest)})
 
 
 def _delete_upload(call: Call) -> Answer:
+    if "no-cancel" in call.quirks:
+        return error(405, "UNSUPPORTED", "the operation is unsupported")
     upload = _upload(call)
     if isinstance(upload, Answer):
         return upload

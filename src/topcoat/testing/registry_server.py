@@ -10,10 +10,12 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+from topcoat.testing.registry import Token
 from topcoat.testing.registry_routes import Answer, Call, answer, error
 
 if TYPE_CHECKING:
@@ -99,12 +101,18 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/token":
             return self._token(body)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        call = Call(registry, self.command, self.path, query, headers, body, self.server.storage, self._may)
-        if self.server.storage:
+        if registry.limits(self.command):
+            return self._too_many()
+        known, storage = self._is_known(), self.server.storage
+        call = Call(registry, self.command, self.path, query, headers, body, storage, known, self._may)
+        hidden = "unauthorized-for-missing" in registry.quirks and call.repository not in registry.repositories
+        if storage:
             if "Authorization" in self.headers:
                 return error(400, "UNSUPPORTED", "only one way to authenticate is allowed")
-        elif not self._may(call.repository, call.action):
+        elif not self._may(call.repository, call.action) or (hidden and not self._may(call.repository, "push")):
             return self._challenge(call)
+        elif registry.auth == "bearer":
+            registry.tokens[self._token_sent()].uses.append(self.path)
         # What is written to the client waits for the client, which may wait for another answer: not under the lock.
         with registry.lock:
             return answer(call)
@@ -116,9 +124,24 @@ class Handler(BaseHTTPRequestHandler):
             return True
         if registry.auth == "basic":
             return scheme == "Basic" and self._is_user(value)
-        scopes, until = registry.tokens.get(value, (frozenset(), 0.0))
-        alive = scheme == "Bearer" and time.monotonic() < until
-        return alive and (not repository or (repository, action) in scopes)
+        token = registry.tokens.get(value)
+        if scheme != "Bearer" or token is None or time.monotonic() >= token.until:
+            return False
+        used_up = registry.token_uses is not None and len(token.uses) >= registry.token_uses
+        return not used_up and (not repository or (repository, action) in token.scopes)
+
+    def _token_sent(self) -> str:
+        return (self.headers.get("Authorization") or "").partition(" ")[2]
+
+    def _is_known(self) -> bool:
+        token = self.server.registry.tokens.get(self._token_sent())
+        return token.known if token else "Authorization" in self.headers
+
+    def _too_many(self) -> Answer:
+        dated = "rate-limit-date" in self.server.registry.quirks
+        wait = formatdate(time.time() + 5, usegmt=True) if dated else "0"
+        refused = error(429, "TOOMANYREQUESTS", "rate exceeded")
+        return refused._replace(headers={**refused.headers, "Retry-After": wait})
 
     def _is_user(self, value: str, *, token: bool = False) -> bool:
         registry = self.server.registry
@@ -131,10 +154,13 @@ class Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         challenge = 'Basic realm="fake registry"'
         if registry.auth == "bearer":
-            challenge = f'Bearer realm="{registry.scheme}://{registry.host}/token",service="fake"'
+            host = registry.storage_host if "token-elsewhere" in registry.quirks else registry.host
+            challenge = f'Bearer realm="{registry.scheme}://{host}/token",service="fake"'
             if call.repository:
                 actions = "pull" if call.action == "pull" else "pull,push"
                 challenge += f',scope="repository:{call.repository}:{actions}"'
+            if "two-challenges" in registry.quirks:
+                challenge = f'Basic realm="fake registry", {challenge}'
         refused = error(401, "UNAUTHORIZED", "authentication required")
         return refused._replace(headers={**refused.headers, "WWW-Authenticate": challenge})
 
@@ -159,8 +185,11 @@ class Handler(BaseHTTPRequestHandler):
                 (name, action) for action in actions.split(",") if known or (registry.public and action == "pull")
             }
         token, seconds = uuid.uuid4().hex, registry.token_seconds
-        registry.tokens[token] = (frozenset(granted), time.monotonic() + seconds)
-        return Answer(200, json.dumps({"token": token, "expires_in": seconds}).encode())
+        registry.tokens[token] = Token(frozenset(granted), time.monotonic() + seconds, known, [])
+        said: dict[str, object] = {"token": token, "expires_in": seconds}
+        if "access-token" in registry.quirks:
+            said = {"access_token": token}
+        return Answer(200, json.dumps(said).encode())
 
     def _go_wrong(self, fault: Fault) -> None:
         self._read(int(self.headers.get("Content-Length") or 0))
@@ -177,7 +206,8 @@ class Handler(BaseHTTPRequestHandler):
     def _write(self, reply: Answer, *, after: int | None = None) -> None:
         self._record(reply.status)
         self.send_response(reply.status)
-        self.send_header("Content-Length", str(len(reply.body)))
+        if self.command != "HEAD" or "no-length-header" not in self.server.registry.quirks:
+            self.send_header("Content-Length", str(len(reply.body)))
         for name, value in reply.headers.items():
             self.send_header(name, value)
         self.end_headers()

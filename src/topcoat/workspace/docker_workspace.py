@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar
 
 from topcoat.build import plan_image
+from topcoat.destinations.base import ALL_PLATFORMS
+from topcoat.destinations.builder import Builder, find_builder
 from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.destinations.registry import RegistryDestination
-from topcoat.errors import InvalidRunConfigException
+from topcoat.errors import InvalidRunConfigException, NeedsBuilder
 from topcoat.image_options import build_args, image_options, image_opts, image_repository
 from topcoat.notices import notice
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
+from topcoat.scan.sources import Project, find_projects
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.workspace.api import WorkspaceMixin, set_image
 from topcoat.workspace.image_plans import (
     TORCHX_DOCKERFILE,
-    Builder,
     DockerfilePlan,
     ImagePlan,
     ImagePlans,
@@ -42,8 +45,9 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     or where jobs run on this machine's engine, it is loaded there. ``.dockerignore`` and ``.torchxignore`` decide what
     is left out.
 
-    A workspace with a ``Dockerfile.torchx`` is built by the container engine instead, from that file, with the build
-    arguments ``IMAGE`` (the role's image), ``WORKSPACE`` (the workspace's path) and those of ``build_args``.
+    In a workspace with a ``Dockerfile.torchx``, that file says what the image is, with the build arguments ``IMAGE``
+    (the role's image), ``WORKSPACE`` (the workspace's path) and those of ``build_args``. It is carried out in the same
+    way where it runs nothing; else a builder has to do it.
 
     Log in with ``docker login`` for repositories that ask for it.
     """
@@ -60,6 +64,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         self._client_was_given = docker_client is not None
         self._clients: Clients | None = None
         self._prepared: dict[str, PatchPlan] = {}
+        self._built: dict[str, DockerfilePlan] = {}
         self._planned_for_engine: set[str] = set()
 
     @property
@@ -131,7 +136,9 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         """
         for image, (repository, tag) in images_to_push.items():
             prepared = self._prepared.get(image)
-            if prepared is None:
+            if image in self._built:
+                self._built[image].push(image, Reference.parse(repository).with_tag(tag))
+            elif prepared is None:
                 push_image(self._docker_client, image, repository, tag)
             else:
                 destination = self._registry(Reference.parse(repository))
@@ -155,31 +162,48 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             self._planned_for_engine.update(plan.image for plan in plans.values())
         return ImagePlans(list(plans.values()))
 
-    def _plan(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> PatchPlan | DockerfilePlan:
+    def _plan(
+        self,
+        image: str,
+        workspace: Workspace,
+        cfg: Mapping[str, CfgVal],
+        projects: Sequence[Project] | None = None,
+    ) -> PatchPlan | DockerfilePlan:
         options = image_options(cfg)
         repository = image_repository(cfg)
         if repository is not None and self._runs_on_engine:
             notice(f"image_repo={repository.name} is not used: jobs run on this machine's container engine")
             repository = None
-        dockerfile = find_dockerfile(workspace)
+        projects = find_projects(workspace) if projects is None else projects
+        dockerfile = find_dockerfile(projects)
         plan: PatchPlan | DockerfilePlan
         if dockerfile is None:
             destination = self._engine() if repository is None else self._registry(repository)
-            build = plan_image(workspace, image, destination, options)
+            build = plan_image(workspace, image, destination, options, projects=projects)
             scanned, plan = build.scan, PatchPlan(build, destination, context_of(workspace))
         else:
-            scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes))
+            if options.platform == ALL_PLATFORMS:
+                raise InvalidRunConfigException(
+                    f"platform=all and {TORCHX_DOCKERFILE} do not go together: a build is for one platform",
+                    hint="name that platform, or build the base with buildx and lay the code over it",
+                )
+            scan_options = ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes)
+            scanned = scan(workspace, scan_options, projects=projects)
             plan = plan_dockerfile(
                 scanned,
                 dockerfile,
                 image,
                 workspace,
-                self._builder(quiet=bool(cfg.get("quiet"))),
+                lambda: self._engine() if repository is None else self._registry(repository),
+                lambda reason: self._builder(reason, pushed=repository is not None),
+                clients=self._registries,
+                say=None if cfg.get("quiet") else _to_stderr,
                 build_args=build_args(cfg),
-                platform=options.platform,
+                options=options,
                 rebuild=bool(cfg.get("rebuild")),
                 repository=repository,
             )
+            scanned = plan.build.scan if isinstance(plan, PatchPlan) else scanned
         for warning in scanned.warnings:
             notice(warning)
         return plan
@@ -190,7 +214,9 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         def attempt() -> str:
             plan = self._plan(image, workspace, cfg)
             if isinstance(plan, DockerfilePlan):
-                return plan.build()
+                image_id = plan.build()
+                self._built[image_id] = plan
+                return image_id
             if not isinstance(plan.destination, RegistryDestination):
                 return plan.destination.deliver(plan.build, plan.context).image
             build, image_id = plan.destination.prepare(plan.build, plan.context)
@@ -203,11 +229,17 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         return DockerDestination(self._docker_client, self._registries)
 
     def _registry(self, repository: Reference) -> RegistryDestination:
-        return RegistryDestination(repository, self._registries, notify=notice)
+        given = (lambda: nullcontext(self._docker_client)) if self._client_was_given else None
+        return RegistryDestination(repository, self._registries, notify=notice, engine=given)
 
-    def _builder(self, *, quiet: bool) -> Builder:
-        say = None if quiet else _to_stderr
-        return Builder(self._docker_client, self._engine(), self._registries, not self._client_was_given, say)
+    def _builder(self, reason: NeedsBuilder, *, pushed: bool) -> Builder:
+        return find_builder(
+            lambda: self._docker_client,
+            self._registries,
+            reason,
+            command_line=not self._client_was_given,
+            pushed=pushed,
+        )
 
     @property
     def _registries(self) -> Clients:

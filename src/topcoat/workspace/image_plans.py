@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from topcoat.destinations.base import ImageBuild, ImageDestination
-from topcoat.destinations.builder import Recipe, build_with_engine
-from topcoat.destinations.docker import DockerDestination, push_image
-from topcoat.destinations.dockerfile import external_images
+from topcoat.build import ImageOptions
+from topcoat.destinations.base import Delivered, ImageBuild, ImageDestination
+from topcoat.destinations.builder import Builder, Line, Recipe, build
+from topcoat.destinations.deliveries import context_of
+from topcoat.errors import NeedsBuilder
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.reference import Reference
 from topcoat.scan.scanner import Scan
-from topcoat.scan.sources import find_projects
+from topcoat.scan.sources import Project
 from topcoat.specs import Workspace
 
 if TYPE_CHECKING:
-    from docker import DockerClient
-
     from topcoat.registry.clients import Clients
 
 TORCHX_DOCKERFILE = "Dockerfile.torchx"
@@ -33,7 +33,7 @@ class ImagePlan(Protocol):
     def image(self) -> str:
         """The name that the image will have."""
 
-    def carry_out(self) -> None:
+    def carry_out(self) -> Delivered:
         """Bring the image to where it is used, unless it is there."""
 
     def line(self) -> str:
@@ -41,44 +41,28 @@ class ImagePlan(Protocol):
 
 
 class PatchPlan(NamedTuple):
-    """Code layers over a base."""
+    """Code layers over a base; *dockerfile* names the file that said which, if one did."""
 
     build: ImageBuild
     destination: ImageDestination
     context: str
+    dockerfile: str = ""
 
     @property
     def image(self) -> str:
         """The name that the image will have."""
         return self.destination.image_name(self.build.tag)
 
-    def carry_out(self) -> None:
+    def carry_out(self) -> Delivered:
         """Deliver the image, unless it is there."""
-        self.destination.deliver(self.build, self.context)
+        return self.destination.deliver(self.build, self.context)
 
     def line(self) -> str:
         """Describe the plan."""
         snapshot = self.build.scan.snapshot
-        where = f"{self.context} in {self.build.changes.working_dir}, over {self.build.base.name}"
+        how = f"as {self.dockerfile} says" if self.dockerfile else f"in {self.build.changes.working_dir}"
+        where = f"{self.context} {how}, over {self.build.base.name}"
         return f"{self.image}: {len(snapshot)} entries, {snapshot.size} bytes of {where}"
-
-
-class Builder(NamedTuple):
-    """The engine that builds, and how.
-
-    Attributes:
-        client: of the engine.
-        engine: its image store.
-        clients: of registries, to see what is pushed already.
-        command_line: the docker command line finds the same engine.
-        say: takes each line of a build's output; None keeps it for the error of one that fails.
-    """
-
-    client: DockerClient
-    engine: DockerDestination
-    clients: Clients
-    command_line: bool
-    say: Callable[[str], None] | None
 
 
 class DockerfilePlan(NamedTuple):
@@ -87,14 +71,18 @@ class DockerfilePlan(NamedTuple):
     Attributes:
         recipe: what is built.
         builder: what builds it.
+        say: takes each line of a build's output; None keeps it for the error of one that fails.
+        clients: of registries, to see what is pushed already.
         tag: stands for the context, the Dockerfile, its arguments and the images it starts from.
         certain: all of those are known, so an image with this tag need not be built again.
-        repository: where it is pushed; None where it stays in the engine.
+        repository: where it is pushed; None where it stays with the builder.
         context: the workspace.
     """
 
     recipe: Recipe
     builder: Builder
+    say: Line | None
+    clients: Clients
     tag: str
     certain: bool
     repository: Reference | None
@@ -107,36 +95,34 @@ class DockerfilePlan(NamedTuple):
 
     @property
     def _local(self) -> str:
-        return self.builder.engine.image_name(self.tag)
+        return self.builder.image_name(self.tag)
 
     def build(self) -> str:
-        """Build the image in the engine, unless it is there; return its id."""
-        engine = self.builder.engine
-        known = engine.image_id(self._local) if self.certain else None
+        """Build the image, unless the builder has it; return its id."""
+        known = self.builder.image_id(self._local) if self.certain else None
         if known is None:
-            build_with_engine(
-                self.builder.client,
-                self.recipe,
-                self._local,
-                self.builder.say,
-                command_line=self.builder.command_line,
-            )
-        return known or engine.image_id(self._local) or self._local
+            build(self.builder, self.recipe, self._local, self.say)
+        return known or self.builder.image_id(self._local) or self._local
 
-    def carry_out(self) -> None:
+    def carry_out(self) -> Delivered:
         """Build the image and push it where it has a repository, unless it is there."""
         target = self.repository
         if target is None:
-            self.build()
-            return
-        registry = self.builder.clients(target.registry)
-        if self.certain and registry.head_manifest(target.repository, self.tag) is not None:
-            return
-        push_image(self.builder.client, self.build(), target.name, self.tag)
+            return Delivered(self.build())
+        registry = self.clients(target.registry)
+        found = registry.head_manifest(target.repository, self.tag) if self.certain else None
+        if found is None:
+            self.push(self.build(), target.with_tag(self.tag))
+            found = registry.head_manifest(target.repository, self.tag)
+        return Delivered(self.image, found.digest if found else "")
+
+    def push(self, image: str, target: Reference) -> None:
+        """Push what was built, by its id, as *target*."""
+        self.builder.push(image, target, self.say or (lambda text: None))
 
     def line(self) -> str:
         """Describe the plan."""
-        return f"{self.image}: {self.recipe.dockerfile} of {self.context}, built by the container engine"
+        return f"{self.image}: {self.recipe.dockerfile} of {self.context}, built by {self.builder.label}"
 
 
 class ImagePlans:
@@ -155,13 +141,13 @@ class ImagePlans:
         return [plan.line() for plan in self._plans]
 
 
-def find_dockerfile(workspace: Workspace) -> bytes | None:
-    """Return the text of the workspace's ``Dockerfile.torchx``, None where it has none at its root.
+def find_dockerfile(projects: Iterable[Project]) -> bytes | None:
+    """Return the text of ``Dockerfile.torchx`` at the root of the workspace of *projects*, None where there is none.
 
     Ignore rules do not hide it from the builder.
     """
     text = None
-    for project in find_projects(workspace):
+    for project in projects:
         if not project.target and project.file is None:
             present = any(node.name == TORCHX_DOCKERFILE for node in project.tree.list(""))
             text = project.tree.read(TORCHX_DOCKERFILE) if present else text
@@ -175,26 +161,45 @@ def plan_dockerfile(
     text: bytes,
     image: str,
     workspace: Workspace,
-    builder: Builder,
+    destination: Callable[[], ImageDestination],
+    find_builder: Callable[[NeedsBuilder], Builder],
     *,
+    clients: Clients,
+    say: Line | None,
     build_args: Mapping[str, str],
-    platform: str,
+    options: ImageOptions,
     rebuild: bool,
     repository: Reference | None,
-) -> DockerfilePlan:
-    """Plan the build of a Dockerfile: read what it starts from, and name the result. Nothing is built or pulled.
+) -> PatchPlan | DockerfilePlan:
+    """Plan what a Dockerfile comes to: code layers where it takes no builder, else a build.
+
+    It is read, what it starts from is looked up, and the result gets its name. Nothing is built or pulled.
+    *destination* and *find_builder* are asked for only where they are needed.
 
     Raises:
+        InvalidDockerfile: it cannot be understood, or asks for what is not there.
         ImageNotFound: an image that it starts from does not exist.
+        DaemonUnavailable: it takes a builder, and there is none.
     """
+    from topcoat.dockerfile.origins import external_images
+    from topcoat.workspace.dockerfile_image import dockerfile_image
+
     args = {"IMAGE": image, "WORKSPACE": _common_path(workspace), **build_args}
-    origins = external_images(text.decode("utf-8", "replace"), args)
-    bases = [builder.engine.find_base(origin, platform).config.identity for origin in origins or ()]
+    destination = functools.cache(destination)
+    try:
+        carried_out = dockerfile_image(scanned, text, TORCHX_DOCKERFILE, args, destination, options)
+        return PatchPlan(carried_out, destination(), context_of(workspace), TORCHX_DOCKERFILE)
+    except NeedsBuilder as needed:
+        reason = needed
+    builder = find_builder(reason)
+    platform = options.platform
+    origins = external_images(text, args, platform)
+    bases = [builder.base_identity(origin, platform) for origin in origins or ()]
     decisive = [_FORMAT, scanned.snapshot.digest, sha256_digest(text), args, platform, bases]
     tag = sha256_digest(canonical_json(decisive)).removeprefix("sha256:")[:32]
-    recipe = Recipe(scanned, TORCHX_DOCKERFILE, text, args, platform)
+    recipe = Recipe(scanned, TORCHX_DOCKERFILE, text, args, platform, origins or (), reason.message)
     certain = origins is not None and not rebuild
-    return DockerfilePlan(recipe, builder, tag, certain, repository, str(workspace))
+    return DockerfilePlan(recipe, builder, say, clients, tag, certain, repository, str(workspace))
 
 
 def _common_path(workspace: Workspace) -> str:

@@ -41,8 +41,19 @@ def test_status_as_json(cli: Cli, done: str, running: str) -> None:
     found = cli("status", "--json", done).json
     assert (found["handle"], found["state"]) == (done, "SUCCEEDED")
     assert [replica["id"] for replica in found["roles"][0]["replicas"]] == [0, 1]
+    assert (found["scheduler"], found["app_id"]) == ("local", done.rpartition("/")[2])
+    assert found["url"] == found["ui_url"]
     assert cli("status", "--json", "--roles", "other", done).json["roles"] == []
     assert cli("status", "--json", running).json["state"] == "RUNNING"
+
+
+def test_a_replicas_state_has_its_name_beside_the_number_that_torchx_prints(cli: Cli, done: str, running: str) -> None:
+    def states(handle: str) -> list[tuple[int, str]]:
+        replicas = cli("status", "--json", handle).json["roles"][0]["replicas"]
+        return [(replica["state"], replica["state_name"]) for replica in replicas]
+
+    assert states(done) == [(4, "SUCCEEDED")] * 2
+    assert states(running) == [(3, "RUNNING")]
 
 
 def test_a_failed_job_is_no_failure_of_status(cli: Cli, workspace: Path) -> None:
@@ -95,6 +106,17 @@ def test_describe_says_what_was_asked_for(cli: Cli, done: str) -> None:
     assert "    A=1\n" in found
     role = cli("describe", "--json", done).json["roles"][0]
     assert (role["name"], role["num_replicas"], role["env"]["A"]) == ("job", 2, "1")
+
+
+def test_describe_fills_in_what_all_replicas_share(cli: Cli, workspace: Path) -> None:
+    macros = "${app_id} ${replica_id} ${img_root} $$${rank0_env}"
+    handle = cli("run", "--env", f"M={macros}", "--", "true").out.strip()
+    env = cli("describe", "--json", handle).json["roles"][0]["env"]
+    app_id = handle.rpartition("/")[2]
+    assert env["TORCHX_JOB_ID"] == handle
+    first, second, root, rank0 = env["M"].split(" ")
+    assert (first, second, rank0) == (app_id, "${replica_id}", "$TORCHX_RANK0_HOST")
+    assert Path(root).is_dir()
 
 
 def test_log_prints_replicas_one_after_the_other(cli: Cli, done: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from topcoat.errors import SchedulerError
 
 PY = sys.executable
 COMPONENT = """
@@ -63,7 +64,23 @@ def test_json_is_one_object_with_the_outcome(cli: Cli, workspace: Path) -> None:
     assert failed.code == 1
     assert failed.json["state"] == "FAILED"
     detached = cli("run", "--json", "--detach", "--", "true")
-    assert set(detached.json) == {"handle", "scheduler", "app_id"}
+    assert set(detached.json) >= {"handle", "scheduler", "app_id", "state", "ui_url"}
+    assert detached.json["state"] in ("SUBMITTED", "PENDING", "RUNNING", "SUCCEEDED")
+
+
+@pytest.mark.parametrize("answer", ["none", "an error"])
+def test_a_submitted_jobs_handle_is_printed_whatever_its_scheduler_says(
+    cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    def status(self: object, handle: str) -> None:
+        if answer == "an error":
+            raise SchedulerError("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("topcoat.runner.api.Runner.status", status)
+        detached = cli("run", "--json", "--detach", "--", "true")
+    assert (detached.code, detached.json["state"], detached.json["ui_url"]) == (0, None, None)
+    assert cli("status", detached.json["handle"]).code == 0
 
 
 def test_a_dry_run_prints_the_plan_and_the_request_and_leaves_nothing(cli: Cli, workspace: Path, home: Path) -> None:

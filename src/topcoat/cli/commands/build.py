@@ -9,11 +9,13 @@ from topcoat.cli.arguments import add_cfg, add_json, add_workspace, parse_cfg
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from topcoat.cli.parser import Parser
     from topcoat.destinations.base import Delivered
+    from topcoat.scan.sources import Project
     from topcoat.specs import CfgVal
-    from topcoat.specs.workspace import Workspace
+    from topcoat.specs.projects import Projects
 
 EXAMPLES = """\
   topcoat build --image registry.example.com/team/base:1 --image-repo registry.example.com/team/app
@@ -35,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
     add_workspace(
         parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
     )
-    parser.add_argument("--platform", metavar="OS/ARCH", help="platform of the base image, such as linux/arm64")
+    parser.add_argument("--platform", metavar="OS/ARCH", help="platform of the base image, such as linux/arm64, or all")
     add_cfg(parser, "options of the image: chown, modes, workspace_dir... (topcoat runopts local_docker)")
     add_json(parser)
 
@@ -44,18 +46,17 @@ def run(args: Namespace) -> int:
     """Build, and print ``repository:tag@digest``, or the id that the engine gave the image."""
     from topcoat.cli.progress import Progress
     from topcoat.errors import UsageError
-    from topcoat.image_options import image_opts
-    from topcoat.specs.workspace import Workspace
+    from topcoat.specs.projects import Projects, parse_projects
 
     if not args.image:
         raise UsageError("topcoat build has no image to lay code over", hint="--image BASE")
     if args.image_repo == "":
         raise UsageError("--image-repo is empty", hint="name a repository, or leave it out for the local engine")
-    workspace = Workspace.from_str("." if args.workspace is None else args.workspace)
+    workspace = Projects(parse_projects("." if args.workspace is None else args.workspace))
     if not workspace:
         raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")
     given = {"image_repo": args.image_repo, "platform": args.platform}
-    cfg = {**parse_cfg(image_opts(), args.cfg), **{name: value for name, value in given.items() if value}}
+    cfg = {**_parse_cfg(args.cfg), **{name: value for name, value in given.items() if value}}
     build = _build_dockerfile if _has_dockerfile(workspace) else _patch
     with Progress(f"laying {workspace} over {args.image}", quiet=bool(cfg.get("quiet"))):
         delivered = build(workspace, args.image, cfg)
@@ -63,7 +64,17 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _patch(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivered:
+def _parse_cfg(texts: Sequence[str]) -> dict[str, CfgVal]:
+    if not texts:
+        return {}
+    from topcoat.image_options import image_opts
+
+    return parse_cfg(image_opts(), texts)
+
+
+def _patch(
+    workspace: Projects, image: str, cfg: dict[str, CfgVal], projects: Sequence[Project] | None = None
+) -> Delivered:
     from topcoat.build import build_image
     from topcoat.image_options import image_options, image_repository
     from topcoat.notices import notice
@@ -74,14 +85,15 @@ def _patch(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivere
         from topcoat.destinations.docker import DockerDestination
         from topcoat.destinations.engine import connect
 
-        return build_image(workspace, image, DockerDestination(connect(), clients), options, notify=notice)
+        engine = DockerDestination(connect(), clients)
+        return build_image(workspace, image, engine, options, notify=notice, projects=projects)
     from topcoat.destinations.registry import RegistryDestination
 
     destination = RegistryDestination(repository, clients, notify=notice)
-    return build_image(workspace, image, destination, options, notify=notice)
+    return build_image(workspace, image, destination, options, notify=notice, projects=projects)
 
 
-def _has_dockerfile(workspace: Workspace) -> bool:
+def _has_dockerfile(workspace: Projects) -> bool:
     """Tell whether *workspace* may have a ``Dockerfile.torchx``, without the imports that its build takes."""
     return any("://" in source or _is_there(source, target) for source, target in workspace.resolved())
 
@@ -90,27 +102,23 @@ def _is_there(source: str, target: str) -> bool:
     return target == _DOCKERFILE or (not target and os.path.lexists(os.path.join(source, _DOCKERFILE)))
 
 
-def _build_dockerfile(workspace: Workspace, image: str, cfg: dict[str, CfgVal]) -> Delivered:
-    from topcoat.destinations.base import Delivered
-    from topcoat.image_options import image_repository
-    from topcoat.oci.reference import Reference
-    from topcoat.registry.clients import Clients
-    from topcoat.specs import Role
+def _build_dockerfile(workspace: Projects, image: str, cfg: dict[str, CfgVal]) -> Delivered:
+    from topcoat.destinations.deliveries import until_settled
+    from topcoat.scan.sources import find_projects
+    from topcoat.specs.workspace import Workspace
     from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
     from topcoat.workspace.image_plans import find_dockerfile
 
-    if find_dockerfile(workspace) is None:
-        return _patch(workspace, image, cfg)
-    mixin, role = DockerWorkspaceMixin(), Role("build", image=image, workspace=workspace)
-    if image_repository(cfg) is None:
-        mixin.build_workspaces([role], cfg)
-        return Delivered(role.image)
-    plan = mixin.plan_workspaces([role], cfg)
-    assert plan is not None
-    plan.carry_out()
-    pushed = Reference.parse(role.image)
-    found = Clients()(pushed.registry).head_manifest(pushed.repository, pushed.tag)
-    return Delivered(role.image, found.digest if found else "")
+    projects = find_projects(workspace)
+    if find_dockerfile(projects) is None:
+        return _patch(workspace, image, cfg, projects)
+    mixin, just_found, whole = DockerWorkspaceMixin(), [projects], Workspace(workspace.projects)
+
+    def attempt() -> Delivered:
+        # Starting over, they are looked up anew: a listing that was kept would hide what has changed.
+        return mixin._plan(image, whole, cfg, just_found.pop() if just_found else None).carry_out()
+
+    return until_settled(attempt)
 
 
 def _print(delivered: Delivered, *, as_json: bool) -> None:

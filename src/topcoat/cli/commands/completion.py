@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,14 +21,26 @@ EXAMPLES = """\
 
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", nargs="?", help=", ".join(SHELLS))
+    parser.add_argument(
+        "--handles", action="store_true", help="print the handles of this machine's jobs, as the scripts ask for them"
+    )
 
 
 def run(args: Namespace) -> int:
-    """Print the script, with the schedulers and components that are installed now."""
+    """Print the script, with the schedulers and components that are installed now, or the handles of local jobs."""
+    from topcoat.cli.output import emit, result
+    from topcoat.errors import UsageError
+
+    if args.handles:
+        from topcoat.cli.jobs import local_handles
+
+        emit("".join([f"{handle}\n" for handle in local_handles()]), sys.stdout)
+        return 0
+    if args.shell is None:
+        raise UsageError("topcoat completion needs to know the shell", hint=f"one of {', '.join(SHELLS)}")
     from topcoat.cli.completion import SCRIPTS
     from topcoat.cli.logged import shown_warnings
-    from topcoat.cli.output import result
     from topcoat.cli.pages import Kind, pages
     from topcoat.components.finder import get_components
     from topcoat.schedulers import get_scheduler_factories

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import add_handles, open_runner
+from topcoat.cli.arguments import add_handles
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -23,11 +23,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Remove each job from its scheduler, cancelled first if it runs."""
-    from topcoat.cli.follow import unknown_app
+    from topcoat.cli.jobs import each_job
 
-    with open_runner() as runner:
-        for handle in args.handles:
-            if runner.status(handle) is None:
-                raise unknown_app(handle)
-            runner.delete(handle)
-    return 0
+    return each_job(args.handles, lambda runner, handle: runner.delete(handle))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from topcoat.cli.arguments import (
@@ -16,7 +17,7 @@ from topcoat.cli.arguments import (
 )
 from topcoat.cli.output import json_result, result, say
 from topcoat.cli.role_flags import add_role_flags, refuse_role_flags, role_app
-from topcoat.errors import UsageError
+from topcoat.errors import TopcoatError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -90,7 +91,7 @@ def run(args: Namespace) -> int:
             _print_dry_run(info, as_json=args.json)
             return 0
         handle = _submit(runner, app, scheduler, cfg, workspace, args.parent_run_id)
-        return _after_submit(runner, handle, scheduler, args)
+        return _after_submit(runner, handle, local=scheduler == "local" or scheduler.startswith("local_"), args=args)
 
 
 def _component(args: Namespace) -> tuple[str, list[str]]:
@@ -201,21 +202,26 @@ def _submit(
     return handle
 
 
-def _after_submit(runner: Runner, handle: str, scheduler: str, args: Namespace) -> int:
+def _after_submit(runner: Runner, handle: str, *, local: bool, args: Namespace) -> int:
+    from topcoat.cli.jobs import job_facts, status_facts
     from topcoat.cli.wait import failure, wait_for
 
-    local = scheduler == "local" or scheduler.startswith("local_")
     waits = not args.detach and (local or args.wait or args.log)
-    facts = {"handle": handle, "scheduler": scheduler, "app_id": handle.rpartition("/")[2]}
     if not args.json:
         result(handle)
     if not waits:
         if args.json:
-            json_result(facts)
+            found = None
+            # The job is submitted: its handle must be known, whatever becomes of this question.
+            with suppress(TopcoatError):
+                found = runner.status(handle)
+            # As in TorchX, these two are there in any case.
+            unknown = {**job_facts(handle), "state": None, "ui_url": None}
+            json_result(status_facts(handle, found) if found else unknown)
         return 0
     status = wait_for(runner, handle, logs=local or args.log, cancel=local)
     if args.json:
-        json_result({**facts, **status.to_json()})
+        json_result(status_facts(handle, status))
     if str(status.state) != "SUCCEEDED":
         raise failure(handle, status)
     return 0

@@ -27,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     """Print the status; how the job is doing does not decide the exit code."""
     from topcoat.cli.follow import unknown_app
+    from topcoat.cli.jobs import status_facts
     from topcoat.cli.output import json_result, result
 
     roles = args.roles.split(",") if args.roles else None
@@ -35,7 +36,7 @@ def run(args: Namespace) -> int:
     if status is None:
         raise unknown_app(args.handle)
     if args.json:
-        json_result({"handle": args.handle, **status.to_json(roles)})
+        json_result(status_facts(args.handle, status, roles))
     else:
         result(status.format(roles).rstrip())
     return 0

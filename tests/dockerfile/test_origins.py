@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from topcoat.destinations.dockerfile import external_images, instructions
+from topcoat.dockerfile.origins import external_images
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from topcoat.destinations.dockerfile import external_images, instructions
         ("ARG IMAGE\nFROM x${IMAGE:+-slim}", ("x-slim",)),
         ("FROM --platform=$BUILDPLATFORM a", ("a",)),
         ("FROM a AS one\nFROM b\nCOPY --from=one /x /y\nCOPY --from=0 /x /y\nCOPY --from=c:1 /x /y", ("a", "b", "c:1")),
+        ("FROM a\nRUN --mount=type=bind,from=c:1,target=/c true", ("a", "c:1")),
         ("# syntax=docker/dockerfile:1\n# escape=`\nFROM `\n  a", ("a",)),
         ("FROM \\\n# a comment inside\n\n  a", ("a",)),
         ("FROM a\nRUN <<EOF\nFROM nothing\nEOF\nFROM b", ("a", "b")),
@@ -32,22 +33,28 @@ from topcoat.destinations.dockerfile import external_images, instructions
     ],
 )
 def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
-    assert external_images(text, {"IMAGE": "base"}) == images
+    assert external_images(text.encode(), {"IMAGE": "base"}) == images
 
 
 @pytest.mark.parametrize(
-    "text", ["FROM $UNKNOWN", "FROM a\nARG IMAGE\nFROM $IMAGE", "FROM a\nCOPY --from=$X /a /b", "FROM x:${V}"]
+    "text",
+    [
+        "FROM $UNKNOWN",
+        "FROM a\nARG IMAGE\nFROM $IMAGE",
+        "FROM a\nCOPY --from=$X /a /b",
+        "FROM x:${V}",
+        "FRMO a",
+        "",
+        "ENV",
+    ],
 )
 def test_an_image_that_is_known_only_during_the_build_cannot_be_told(text: str) -> None:
-    assert external_images(text, {"IMAGE": "base"} if "UNKNOWN" in text else {}) is None
+    assert external_images(text.encode(), {"IMAGE": "base"} if "UNKNOWN" in text else {}) is None
 
 
 def test_an_argument_that_the_dockerfile_does_not_declare_is_not_filled_in() -> None:
-    assert external_images("FROM $IMAGE", {"IMAGE": "base"}) is None
+    assert external_images(b"FROM $IMAGE", {"IMAGE": "base"}) is None
 
 
-def test_flags_are_apart_from_words() -> None:
-    found = list(instructions("COPY --chown=1:2 --link a b /c\n"))
-    assert [(one.name, dict(one.flags), one.words) for one in found] == [
-        ("COPY", {"chown": "1:2", "link": ""}, ("a", "b", "/c"))
-    ]
+def test_the_platform_that_is_built_for_has_a_name() -> None:
+    assert external_images(b"FROM base-$TARGETARCH", {}, "linux/arm64") == ("base-arm64",)

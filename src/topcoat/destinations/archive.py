@@ -1,0 +1,107 @@
+"""The archive that an engine loads an image from: an OCI layout and a ``docker save`` archive at once, and sparse.
+
+Layers that the engine has are named in it and left out (OCI image specification, *image layout*: blobs may be missing).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from topcoat.destinations.base import Base, ImageBuild
+from topcoat.oci.digest import canonical_json, sha256_digest
+from topcoat.oci.manifest import OCI_INDEX
+from topcoat.oci.patch import CodeLayer, PatchedImage
+from topcoat.pack.memory import ChunkMemory
+from topcoat.pack.plan import Piece
+from topcoat.pack.tar import END, Ownership, header, padding
+from topcoat.scan.snapshot import Entry
+
+_BLOCK = 1 << 20
+
+
+class SparseArchive:
+    """The archive for one image, packed while it is sent.
+
+    Attributes:
+        sent: bytes of layers in it so far.
+        packed: layers that were packed for it so far.
+    """
+
+    def __init__(self, build: ImageBuild, pieces: list[Piece], stacked: int, name: str) -> None:
+        """Make an archive of *build* as *name*; the engine has the first *stacked* of *pieces* on the base already."""
+        self._build = build
+        self._pieces = pieces
+        self._stacked = stacked
+        self._name = name
+        self.sent = 0
+        self.packed = 0
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the archive piece by piece.
+
+        Raises:
+            WorkspaceChanged: a file is no longer what the snapshot says.
+        """
+        memory = ChunkMemory()
+        layers: list[CodeLayer] = []
+        yield _directory(b"blobs") + _directory(b"blobs/sha256")
+        for position, piece in enumerate(self._pieces):
+            if position < self._stacked and piece.layer is not None:
+                layers.append(CodeLayer(*piece.layer))
+                continue
+            layer, blob = self._build.pack(piece, memory)
+            self.packed += 1
+            self.sent += layer.size
+            layers.append(CodeLayer(*layer))
+            yield from _blob(layer.digest, layer.size, blob)
+        image = self._build.patch(layers)
+        for content in (image.config, image.manifest):
+            yield _file(_blob_path(sha256_digest(content)), content)
+        yield _file(b"oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        yield _file(b"index.json", _index(image, self._name))
+        yield _file(b"manifest.json", _docker_manifest(image, layers, self._build.base, self._name))
+        yield END
+
+
+def _index(image: PatchedImage, name: str) -> bytes:
+    entry = {
+        "mediaType": image.media_type,
+        "digest": image.digest,
+        "size": len(image.manifest),
+        "annotations": {
+            "io.containerd.image.name": f"docker.io/library/{name}",
+            "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+        },
+    }
+    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+
+
+def _docker_manifest(image: PatchedImage, layers: list[CodeLayer], base: Base, name: str) -> bytes:
+    diff_ids = [*base.config.diff_ids, *(layer.diff_id for layer in layers)]
+    paths = [_blob_path(diff_id).decode() for diff_id in diff_ids]
+    config = _blob_path(image.descriptor.digest).decode()
+    return json.dumps([{"Config": config, "RepoTags": [name], "Layers": paths}]).encode()
+
+
+def _blob_path(digest: str) -> bytes:
+    return b"blobs/sha256/" + digest.removeprefix("sha256:").encode()
+
+
+def _directory(name: bytes) -> bytes:
+    return header(name, Entry(name, "dir", 0o755, 0, b"", 0), Ownership(), 0)
+
+
+def _file(name: bytes, content: bytes) -> bytes:
+    head = header(name, Entry(name, "file", 0o644, len(content), b"", 0), Ownership(), 0)
+    return head + content + padding(len(content))
+
+
+def _blob(digest: str, size: int, blob: BinaryIO) -> Iterator[bytes]:
+    name = _blob_path(digest)
+    yield header(name, Entry(name, "file", 0o644, size, b"", 0), Ownership(), 0)
+    with blob:
+        while block := blob.read(_BLOCK):
+            yield block
+    yield padding(size)

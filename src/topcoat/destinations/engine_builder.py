@@ -1,0 +1,122 @@
+"""Build a Dockerfile with the container engine: by BuildKit where there is one, else by the engine's own builder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from topcoat.destinations.builder import Builder, Line, Recipe, context_tar, run_streaming
+from topcoat.destinations.docker import DockerDestination, push_image
+from topcoat.destinations.engine import engine_errors
+from topcoat.registry.clients import Clients
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+    from topcoat.oci.reference import Reference
+
+
+def engine_builder(client: DockerClient, clients: Clients, *, command_line: bool = True) -> Builder:
+    """Return the best builder of the engine of *client*.
+
+    BuildKit's client is the docker command line, which finds the engine by itself: pass *command_line* False where
+    *client* may be of another engine.
+    """
+    command = None if not command_line or _is_podman(client) else _buildkit_command()
+    return BuildKit(client, clients, command) if command else ClassicBuilder(client, clients)
+
+
+class ClassicBuilder:
+    """The engine's builder behind its API: Docker's classic one, or Podman's."""
+
+    label = "the container engine's classic builder"
+
+    def __init__(self, client: DockerClient, clients: Clients) -> None:
+        self._client = client
+        self._engine = DockerDestination(client, clients)
+        if _is_podman(client):
+            self.label = "Podman's service"
+
+    def base_identity(self, name: str, platform: str) -> str:
+        """Return the identity of the image that the engine has as *name*, else of what its registry has."""
+        return self._engine.confirm_base(self._engine.find_base(name, platform)).config.identity
+
+    def image_name(self, tag: str) -> str:
+        """Return the local name of the image with *tag*."""
+        return self._engine.image_name(tag)
+
+    def image_id(self, name: str) -> str | None:
+        """Return the id of the image that the engine has as *name*."""
+        return self._engine.image_id(name)
+
+    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+        """Build through the engine's API; return what went wrong, or nothing."""
+        with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
+            events: Iterator[dict[str, object]] = self._client.api.build(
+                fileobj=context,
+                custom_context=True,
+                dockerfile=recipe.dockerfile,
+                tag=name,
+                buildargs=dict(recipe.args),
+                platform=recipe.platform or None,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for event in events:
+                if event.get("error"):
+                    return str(event["error"]).rstrip()
+                for text in str(event.get("stream") or event.get("status") or "").splitlines():
+                    if text.strip():
+                        line(text)
+        return ""
+
+    def push(self, image: str, target: Reference, line: Line) -> None:
+        """Push an image that the engine holds.
+
+        Raises:
+            DaemonError: the engine has no such image, or cannot push it.
+        """
+        push_image(self._client, image, target.name, target.tag)
+
+
+class BuildKit(ClassicBuilder):
+    """BuildKit in the engine, asked by the docker command line."""
+
+    def __init__(self, client: DockerClient, clients: Clients, command: list[str]) -> None:
+        """Build with *command*, which takes the flags of ``docker build`` and loads the result."""
+        super().__init__(client, clients)
+        self._command = command
+        self.label = "BuildKit (docker buildx)" if "buildx" in command else "BuildKit (docker build)"
+
+    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+        """Build with the docker command line; return what went wrong, or nothing."""
+        flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name]
+        flags += ["--platform", recipe.platform] if recipe.platform else []
+        for key, value in recipe.args.items():
+            flags += ["--build-arg", f"{key}={value}"]
+        with context_tar(recipe, dockerfile=True) as context:
+            code = run_streaming([*self._command, *flags, "-"], line, env={"DOCKER_BUILDKIT": "1"}, stdin=context)
+        return f"docker build ended with exit code {code}" if code else ""
+
+
+def _buildkit_command() -> list[str] | None:
+    """Return the start of a command that builds with BuildKit and loads the result, None where there is none."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return None
+    probe = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
+    if probe.returncode == 0:
+        return [docker, "buildx", "build", "--load"]
+    # The command line of Docker 20.10 brings BuildKit's client along; later ones need buildx.
+    version = subprocess.run([docker, "--version"], capture_output=True, text=True, check=False).stdout
+    return [docker, "build"] if version.startswith("Docker version 20.") else None
+
+
+def _is_podman(client: DockerClient) -> bool:
+    """Tell whether this is Podman's service, which speaks Docker's API without BuildKit's part of it."""
+    with engine_errors("asking for its version"):
+        components = client.version().get("Components") or ()
+    return any("Podman" in str(component.get("Name")) for component in components)

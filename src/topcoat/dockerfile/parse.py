@@ -1,0 +1,239 @@
+"""Read a Dockerfile into instructions (Dockerfile reference, *Format* and *Parser directives*), as BuildKit does.
+
+Nothing is expanded or carried out here, and what the words of an instruction mean is not checked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from topcoat.dockerfile.expand import SPACE, bare_words, raw_words
+from topcoat.dockerfile.words import read_words, trigger_words
+from topcoat.errors import InvalidDockerfile
+
+_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z", re.DOTALL)
+_HERE = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z")
+_DIRECTIVES = ("check", "escape", "syntax")
+_LONGEST_LINE = 64 * 1024 - 1
+
+_WITH_HERE_DOCUMENTS = ("ADD", "COPY", "RUN")
+
+
+class HereDocument(NamedTuple):
+    """The body of a here-document, and whether its variables are expanded."""
+
+    name: str
+    content: str
+    expands: bool
+
+
+class Instruction(NamedTuple):
+    """One instruction.
+
+    Attributes:
+        name: in upper case.
+        flags: as they are written, with their dashes, without quotes.
+        words: the rest: one word where the instruction takes a text, name and value in turn for ``ENV`` and ``LABEL``.
+        exec_form: the words were written as a JSON array.
+        documents: bodies of its here-documents.
+        line: the first of its lines, from 1.
+        text: all of it, continued lines joined, without here-documents.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    words: tuple[str, ...]
+    exec_form: bool
+    documents: tuple[HereDocument, ...]
+    line: int
+    text: str
+
+    @property
+    def trigger(self) -> str:
+        """Of ``ONBUILD``: the instruction behind it, with its here-documents."""
+        text = re.sub(r"^\s*ONBUILD\s*", "", self.text, flags=re.IGNORECASE)
+        return "\n".join([text, *(document.content + document.name for document in self.documents)])
+
+
+class Dockerfile(NamedTuple):
+    """A Dockerfile that was read.
+
+    Attributes:
+        name: for messages.
+        instructions: in their order.
+        escape: the escape character.
+    """
+
+    name: str
+    instructions: tuple[Instruction, ...]
+    escape: str
+
+
+def wrong(name: str, line: int, what: str, hint: str | None = None) -> InvalidDockerfile:
+    """Return the error for *what* is wrong in a line of the Dockerfile called *name*."""
+    return InvalidDockerfile(f"{name}:{line}: {what}", hint=hint or f"correct line {line} of {name}")
+
+
+def parse(text: bytes, name: str) -> Dockerfile:
+    """Read the Dockerfile *text*; *name* is for messages.
+
+    Raises:
+        InvalidDockerfile: with file and line.
+    """
+    decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return _Parser(decoded, name).parse()
+
+
+def here_document(word: str) -> tuple[str, bool, bool] | None:
+    """Return name, expansion and removal of tabs of the here-document that *word* announces, None for another word."""
+    found = _HERE.match(word)
+    if not found or not found[3]:
+        return None
+    try:
+        bare, raw = bare_words(found[3]), raw_words(found[3])
+    except ValueError:
+        return None
+    if len(bare) != 1 or len(raw) != 1:
+        return None
+    quoted = [sum(map(one.count, "'\"")) for one in (bare[0], raw[0])]
+    return bare[0], quoted[0] == quoted[1], bool(found[2])
+
+
+def find_syntax(text: bytes) -> str:
+    """Return the frontend that a Dockerfile names for itself, without arguments; empty where it names none.
+
+    Behind a ``#!`` line or not, it is a directive, in the style of C too, or a key of a file that is JSON.
+    """
+    decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    if decoded.startswith("#!"):
+        decoded = decoded.partition("\n")[2]
+    for mark in ("#", "//"):
+        for line in decoded.split("\n"):
+            found = _DIRECTIVE.match(line[len(mark) :].lstrip(SPACE)) if line.startswith(mark) else None
+            if not found or found[1].lower() not in _DIRECTIVES:
+                break
+            if found[1].lower() == "syntax":
+                return found[2].partition(" ")[0]
+    try:
+        document = json.loads(decoded)
+    except (ValueError, RecursionError):
+        return ""
+    named = document.get("syntax") if isinstance(document, dict) else None
+    return named if isinstance(named, str) else ""
+
+
+class _Parser:
+    def __init__(self, text: str, name: str) -> None:
+        # Only a newline ends a line, and a form feed, say, does not.
+        lines = text.split("\n")
+        self._lines = [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+        self._name = name
+        self._at = 0
+        self._escape = "\\"
+        self._in_directives = True
+        self._directives: set[str] = set()
+        self._continued = _continuation("\\")
+
+    def parse(self) -> Dockerfile:
+        instructions = tuple(self._instructions())
+        if not instructions:
+            raise wrong(self._name, max(self._at, 1), "there are no instructions", "begin with FROM $IMAGE")
+        return Dockerfile(self._name, instructions, self._escape)
+
+    def _fail(self, what: str, line: int) -> InvalidDockerfile:
+        return wrong(self._name, line, what)
+
+    def _next_line(self) -> str:
+        line = self._lines[self._at]
+        self._at += 1
+        if len(line.encode("utf-8", "surrogateescape")) > _LONGEST_LINE:
+            raise self._fail(f"the line is longer than {_LONGEST_LINE} bytes", self._at)
+        return line
+
+    def _instructions(self) -> Iterator[Instruction]:
+        while self._at < len(self._lines):
+            line = self._clean(self._next_line().lstrip(SPACE))
+            start = self._at
+            line, more = self._split(line)
+            if not more and not line:
+                continue
+            while more and self._at < len(self._lines):
+                following = self._next_line()
+                stripped = following.lstrip(SPACE)
+                following = self._clean(following)
+                # A comment or an empty line inside a continued instruction does not end it.
+                if stripped and not stripped.startswith("#"):
+                    following, more = self._split(following)
+                    line += following
+            yield self._instruction(line, start)
+
+    def _clean(self, line: str) -> str:
+        """Take note of a directive; return nothing for a comment, else the line without its end."""
+        line = line.rstrip("\r\n")
+        self._note_directive(line)
+        return "" if line.lstrip(SPACE).startswith("#") else line
+
+    def _note_directive(self, line: str) -> None:
+        if not self._in_directives:
+            return
+        found = _DIRECTIVE.match(line[1:].lstrip(SPACE)) if line.startswith("#") else None
+        key = found[1].lower() if found else ""
+        if not found or key not in _DIRECTIVES:
+            self._in_directives = False
+            return
+        if key in self._directives:
+            raise self._fail(f"only one {key} parser directive can be used", self._at)
+        self._directives.add(key)
+        if key == "escape":
+            if found[2] not in ("\\", "`"):
+                raise self._fail(f"invalid escape token {found[2]!r}: it is ` or \\", self._at)
+            self._escape = found[2]
+            self._continued = _continuation(found[2])
+
+    def _split(self, line: str) -> tuple[str, bool]:
+        """Return *line* without the character that continues it, and whether there was one."""
+        found = self._continued.search(line)
+        return (line[: found.start()], True) if found else (line, False)
+
+    def _instruction(self, text: str, line: int) -> Instruction:
+        try:
+            found = inner = read_words(text, self._escape)
+            if found.name == "ONBUILD" and found.words:
+                inner = trigger_words(text, self._escape)
+        except ValueError as error:
+            raise self._fail(str(error), line) from None
+        documents: tuple[HereDocument, ...] = ()
+        if inner.name in _WITH_HERE_DOCUMENTS and not inner.exec_form and "<<" in text:
+            documents = tuple(self._documents(text, line))
+        return Instruction(*found, documents, line, text)
+
+    def _documents(self, text: str, line: int) -> Iterator[HereDocument]:
+        try:
+            words = raw_words(text)
+        except ValueError:
+            return
+        for word in words:
+            announced = here_document(word)
+            if announced is None:
+                continue
+            name, expands, tabs = announced
+            body: list[str] = []
+            while True:
+                if self._at >= len(self._lines):
+                    raise self._fail(f"unterminated heredoc: no line is {name}", line)
+                following = self._next_line()
+                ending = following.rstrip("\r\n")
+                if (ending.lstrip("\t") if tabs else ending) == name:
+                    break
+                body.append(following)
+            content = "".join(body)
+            yield HereDocument(name, re.sub(r"^\t+", "", content, flags=re.MULTILINE) if tabs else content, expands)
+
+
+def _continuation(escape: str) -> re.Pattern[str]:
+    """Return what ends a line that is continued: the escape character, unless another one escapes it."""
+    mark = re.escape(escape)
+    return re.compile(rf"(?:(?<=[^{mark}])|^){mark}[ \t]*\Z")

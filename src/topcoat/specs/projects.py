@@ -1,0 +1,135 @@
+"""What a workspace maps, read and made ready for use: the part of `Workspace` that every build needs.
+
+It stands apart because `Workspace` is a dataclass, as TorchX's is, and importing ``dataclasses`` takes as long as
+scanning a small workspace.
+"""
+
+from __future__ import annotations
+
+import os.path
+import posixpath
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from topcoat.errors import InvalidWorkspace
+
+if TYPE_CHECKING:
+    from yaml import Node, ScalarNode
+
+# Quotes, flow style, a complex key, several lines, or a colon before a space or the end; all else is a path.
+_MAY_BE_YAML = r"""\A["'{\[]|\A\?\s|\n|:(?:\s|\Z)"""
+_NULL_TAG = "tag:yaml.org,2002:null"
+_HINT = """quote a path: '"my: path"', or map paths to directories: '{~/code/app: app, ~/code/lib: lib}'"""
+
+
+class Project(NamedTuple):
+    """Name one directory or file of a workspace, ready for use.
+
+    *source* is a path (``~`` expanded) or a URL; *target* is relative, with ``/`` between its parts, empty
+    for the root.
+    """
+
+    source: str
+    target: str
+
+
+class Projects:
+    """Map local directories, or single files, to directories under the job's remote root."""
+
+    projects: dict[str, str]
+
+    def __init__(self, projects: dict[str, str]) -> None:
+        """Map each source to its target.
+
+        Raise ``InvalidWorkspace`` for a target that is absolute or leaves the root, and for an empty source.
+        """
+        self.projects = projects
+        self.resolved()
+
+    def __bool__(self) -> bool:
+        return bool(self.projects)
+
+    def __str__(self) -> str:
+        """Return the path alone, or ``path:target;path2`` (to show; nothing reads it)."""
+        return ";".join(f"{source}:{target}" if target else source for source, target in self.projects.items())
+
+    def is_unmapped_single_project(self) -> bool:
+        """Tell whether this is one directory that becomes the root itself."""
+        return list(self.projects.values()) == [""]
+
+    def resolved(self) -> tuple[Project, ...]:
+        """Return the projects in order, ``~`` expanded and targets normalised.
+
+        Raise ``InvalidWorkspace`` if one cannot be used.
+        """
+        return tuple(Project(_source(source), _target(source, target)) for source, target in self.projects.items())
+
+
+def parse_projects(workspace: str | None) -> dict[str, str]:
+    """Return what *workspace* maps, in the grammar of ``Workspace.from_str``.
+
+    Raise ``InvalidWorkspace`` for what is neither a path nor a mapping.
+    """
+    text = (workspace or "").strip()
+    if not text:
+        return {}
+    if not re.search(_MAY_BE_YAML, text) or os.path.lexists(os.path.expanduser(text)):
+        return {text: ""}
+    return _parse_yaml(text)
+
+
+def _parse_yaml(text: str) -> dict[str, str]:
+    import yaml
+
+    try:
+        # Nodes, not values: they keep the text of what YAML would turn into numbers, booleans and dates.
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not readable"
+        raise InvalidWorkspace(
+            f"the workspace {text!r} is neither a path nor a mapping: {problem}", hint=_HINT
+        ) from None
+    if node is None:
+        return {}
+    if isinstance(node, yaml.ScalarNode):
+        if node.style not in ("'", '"') and node.value != text:
+            raise InvalidWorkspace(f"the workspace {text!r} reads as {node.value!r}, not as written", hint=_HINT)
+        return {node.value: ""}
+    if not isinstance(node, yaml.MappingNode):
+        raise InvalidWorkspace(f"the workspace {text!r} is a list; map each path to a directory", hint=_HINT)
+    projects: dict[str, str] = {}
+    for key, value in node.value:
+        source = _scalar(key, text).value
+        if source in projects:
+            raise InvalidWorkspace(f"the workspace {text!r} has {source!r} twice", hint=_HINT)
+        target = _scalar(value, text)
+        projects[source] = "" if target.tag == _NULL_TAG else target.value
+    return projects
+
+
+def _scalar(node: Node, text: str) -> ScalarNode:
+    from yaml import ScalarNode
+
+    if isinstance(node, ScalarNode):
+        return node
+    kind = "list" if node.tag.endswith(":seq") else "mapping"
+    raise InvalidWorkspace(f"the workspace {text!r} has a {kind} where a path belongs", hint=_HINT)
+
+
+def _source(source: object) -> str:
+    if not isinstance(source, str) or not source.strip() or "\0" in source:
+        raise InvalidWorkspace(f"the workspace has a project without a path: {source!r}", hint=_HINT)
+    return source if "://" in source else os.path.expanduser(source)
+
+
+def _target(source: str, target: object) -> str:
+    if not isinstance(target, str) or "\0" in target:
+        raise InvalidWorkspace(f"the target of {source!r} in the workspace is not a directory name: {target!r}")
+    path = target.replace("\\", "/") if os.sep == "\\" else target
+    if path.startswith("/") or re.match(r"[A-Za-z]:[/\\]", path) or ".." in path.split("/"):
+        raise InvalidWorkspace(
+            f"the target {target!r} of {source!r} leaves the workspace's root",
+            hint="targets are relative, without '..'; the run option workspace_dir moves the root itself",
+        )
+    normal = posixpath.normpath(path)
+    return "" if normal == "." else normal

@@ -1,0 +1,139 @@
+"""The choice of a builder, the context that it gets, and its output."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from topcoat.destinations.builder import (
+    Builder,
+    Recipe,
+    build,
+    context_tar,
+    find_builder,
+    run_streaming,
+)
+from topcoat.destinations.tool_builder import ToolBuilder
+from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency, NeedsBuilder, TopcoatError
+from topcoat.registry.clients import Clients
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
+from topcoat.specs import Workspace
+
+TEXT = b"FROM scratch\nRUN pip install torch\n"
+REASON = NeedsBuilder("Dockerfile.torchx:2: RUN runs a command in the image", hint="do without")
+
+
+def recipe(workspace: Path, text: bytes = TEXT) -> Recipe:
+    scanned = scan(Workspace({str(workspace): ""}), ScanOptions(IMAGE_IGNORE_FILES))
+    return Recipe(scanned, "Dockerfile.torchx", text, {}, reason=REASON.message)
+
+
+def no_engine() -> NoReturn:
+    raise DaemonUnavailable("no container engine answers at unix:///x", hint="start Docker")
+
+
+def no_package() -> NoReturn:
+    raise MissingDependency("this needs the docker package", hint="pip install 'topcoat[docker]'")
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory of PATH."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", str(directory))
+    return directory
+
+
+@pytest.mark.parametrize("connect", [no_engine, no_package])
+def test_where_no_engine_answers_a_tool_of_this_machine_builds_what_is_pushed(connect: object, tools: Path) -> None:
+    (tools / "buildah").write_text("#!/bin/sh\n")
+    (tools / "buildah").chmod(0o755)
+    found = find_builder(connect, Clients(), REASON, command_line=True, pushed=True)  # type: ignore[arg-type]
+    assert isinstance(found, ToolBuilder)
+    with pytest.raises(DaemonUnavailable, match="takes a container engine, which then has the image") as caught:
+        find_builder(connect, Clients(), REASON, command_line=True, pushed=False)  # type: ignore[arg-type]
+    assert caught.value.message.startswith(REASON.message)
+    assert str(caught.value.hint).startswith("do without; ")
+    assert "-cfg image_repo=REGISTRY/REPOSITORY" in str(caught.value.hint)
+
+
+def test_without_any_builder_the_error_names_the_line_that_needs_one_and_what_to_install(tools: Path) -> None:
+    with pytest.raises(DaemonUnavailable) as caught:
+        find_builder(no_engine, Clients(), REASON, command_line=True, pushed=True)
+    assert caught.value.message == (
+        "Dockerfile.torchx:2: RUN runs a command in the image; that takes a builder, and there is none: "
+        "no container engine answers at unix:///x; neither podman nor buildah is installed"
+    )
+    assert caught.value.hint == "do without; or start Docker, or install podman or buildah"
+
+
+class Failing:
+    label = "a builder that fails"
+
+    def build(self, recipe: Recipe, name: str, line: object) -> str:
+        line("one")  # type: ignore[operator]
+        return "it failed"
+
+
+def test_a_failure_is_shown_with_all_output_where_nobody_has_seen_it(tmp_path: Path) -> None:
+    builder: Builder = Failing()  # type: ignore[assignment]
+    begin = f"building Dockerfile.torchx with a builder that fails; {REASON.message}"
+    with pytest.raises(DaemonError) as caught:
+        build(builder, recipe(tmp_path), "x", None)
+    assert caught.value.message == f"building Dockerfile.torchx failed:\n{begin}\none\nit failed"
+    heard: list[str] = []
+    with pytest.raises(DaemonError) as caught:
+        build(builder, recipe(tmp_path), "x", heard.append)
+    assert caught.value.message == "building Dockerfile.torchx failed:\nit failed"
+    assert heard == [begin, "one"]
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_the_dockerfile_is_once_in_the_context_that_needs_it(tmp_path: Path, ignored: bool) -> None:
+    (tmp_path / "Dockerfile.torchx").write_bytes(TEXT)
+    (tmp_path / "a.py").write_text("a\n")
+    (tmp_path / ".torchxignore").write_text("Dockerfile.torchx\n" if ignored else "nothing\n")
+    for dockerfile in (True, False):
+        with context_tar(recipe(tmp_path), dockerfile=dockerfile) as packed, tarfile.open(fileobj=packed) as archive:
+            names = archive.getnames()
+            there = [".torchxignore"] + ["Dockerfile.torchx"] * (dockerfile or not ignored) + ["a.py"]
+            assert sorted(names) == there
+            if "Dockerfile.torchx" in names:
+                source = archive.extractfile("Dockerfile.torchx")
+                assert source is not None
+                assert source.read() == TEXT
+
+
+def test_lines_arrive_as_they_are_printed_and_input_of_any_size_is_fed() -> None:
+    program = (
+        "import sys; d = sys.stdin.buffer.read(); print(len(d)); sys.stdout.buffer.write(b'\\xff\\n'); sys.exit(3)"
+    )
+    lines: list[str] = []
+    code = run_streaming([sys.executable, "-c", program], lines.append, env={}, stdin=io.BytesIO(b"x" * (5 << 20)))
+    assert (code, lines) == (3, [str(5 << 20), "\\xff"])
+
+
+def test_a_program_that_does_not_read_its_input_does_no_harm() -> None:
+    lines: list[str] = []
+    code = run_streaming(
+        [sys.executable, "-c", "print('no')"], lines.append, env={}, stdin=io.BytesIO(b"x" * (5 << 20))
+    )
+    assert (code, lines) == (0, ["no"])
+
+
+def test_a_build_whose_output_nobody_takes_is_ended() -> None:
+    def broken(line: str) -> None:
+        raise TopcoatError("nobody reads this")
+
+    program = "import sys, time; print('here', flush=True); time.sleep(600)"
+    started = time.monotonic()
+    with pytest.raises(TopcoatError, match="nobody reads this"):
+        run_streaming([sys.executable, "-c", program], broken, env={})
+    assert time.monotonic() - started < 300

@@ -1,0 +1,175 @@
+"""Where an engine is looked for, held against where the docker command line looks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.components.daemons import Docker
+from topcoat.destinations.endpoint import Endpoint, Tls, find_endpoint, other_sockets
+from topcoat.errors import DaemonUnavailable
+
+
+def _context(config: Path, name: str, endpoint: object, *pems: str) -> None:
+    """Write a context as ``docker context create`` does."""
+    key = hashlib.sha256(name.encode()).hexdigest()
+    meta = config / "contexts/meta" / key
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(json.dumps({"Name": name, "Metadata": {}, "Endpoints": {"docker": endpoint}}))
+    for pem in pems:
+        file = config / "contexts/tls" / key / "docker" / pem
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(pem)
+
+
+def _use(config: Path, name: str) -> None:
+    config.mkdir(exist_ok=True)
+    (config / "config.json").write_text(json.dumps({"currentContext": name}))
+
+
+def test_nothing_said_is_the_default_socket(tmp_path: Path) -> None:
+    found = find_endpoint({"DOCKER_CONFIG": str(tmp_path)})
+    assert found == Endpoint("")
+    assert str(found) == "unix:///var/run/docker.sock"
+
+
+@pytest.mark.parametrize("host", ["unix:///x.sock", "tcp://h:1", "ssh://u@h", " tcp://h:1 "])
+def test_docker_host_wins_over_every_context(tmp_path: Path, host: str) -> None:
+    _context(tmp_path, "a", {"Host": "tcp://a:1"})
+    _use(tmp_path, "a")
+    env = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "absent", "DOCKER_HOST": host}
+    assert find_endpoint(env) == Endpoint(host.strip())
+
+
+def test_docker_context_wins_over_the_current_one(tmp_path: Path) -> None:
+    for name in "ab":
+        _context(tmp_path, name, {"Host": f"tcp://{name}:1"})
+    _use(tmp_path, "a")
+    env = {"DOCKER_CONFIG": str(tmp_path)}
+    assert find_endpoint(env) == Endpoint("tcp://a:1", None, "a")
+    assert str(find_endpoint(env)) == "tcp://a:1 (docker context a)"
+    assert find_endpoint({**env, "DOCKER_CONTEXT": "b"}) == Endpoint("tcp://b:1", None, "b")
+    assert find_endpoint({**env, "DOCKER_CONTEXT": "default"}) == Endpoint("")
+
+
+def test_the_configuration_of_the_home_directory(home: Path) -> None:
+    _context(home / ".docker", "a", {"Host": "tcp://a:1"})
+    _use(home / ".docker", "a")
+    assert find_endpoint({}).url == "tcp://a:1"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"currentContext": ""}', '{"currentContext": 1}', "\xff"])
+def test_a_configuration_that_names_no_context(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    assert find_endpoint({"DOCKER_CONFIG": str(tmp_path)}) == Endpoint("")
+
+
+class TestTls:
+    """Which TLS an address comes with."""
+
+    @pytest.fixture
+    def env(self, tmp_path: Path) -> dict[str, str]:
+        for pem in ("ca.pem", "cert.pem", "key.pem"):
+            (tmp_path / pem).write_text(pem)
+        return {"DOCKER_HOST": "tcp://h:2376", "DOCKER_CONFIG": str(tmp_path)}
+
+    def test_of_the_environment(self, tmp_path: Path, env: dict[str, str]) -> None:
+        three = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
+        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).tls == Tls(True, *three)
+        assert find_endpoint({**env, "DOCKER_TLS": "1"}).tls == Tls(False, *three)
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "ca.pem").touch()
+        only_ca = Tls(True, other / "ca.pem", None, None)
+        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(other)}).tls == only_ca
+
+    @pytest.mark.parametrize("also", [{}, {"DOCKER_TLS_VERIFY": ""}, {"DOCKER_CERT_PATH": "/certs"}])
+    def test_is_not_assumed(self, env: dict[str, str], also: dict[str, str]) -> None:
+        assert find_endpoint({**env, **also}).tls is None
+
+    def test_alone_it_names_a_port_of_this_machine(self, env: dict[str, str]) -> None:
+        del env["DOCKER_HOST"]
+        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).url == "tcp://localhost:2376"
+
+    @pytest.mark.parametrize(
+        ("unchecked", "pems", "tls"),
+        [
+            (False, (), None),
+            (False, ("ca.pem",), (True, "ca.pem", None, None)),
+            (False, ("ca.pem", "cert.pem", "key.pem"), (True, "ca.pem", "cert.pem", "key.pem")),
+            (True, ("cert.pem", "key.pem"), (False, None, "cert.pem", "key.pem")),
+            (True, (), (False, None, None, None)),
+        ],
+    )
+    def test_of_a_context_is_what_it_says_of_itself(
+        self,
+        tmp_path: Path,
+        env: dict[str, str],
+        unchecked: bool,
+        pems: tuple[str, ...],
+        tls: tuple[bool, str | None, str | None, str | None] | None,
+    ) -> None:
+        _context(tmp_path, "a", {"Host": "tcp://a:1", "SkipTLSVerify": unchecked}, *pems)
+        asked = {"DOCKER_CONFIG": env["DOCKER_CONFIG"], "DOCKER_CONTEXT": "a", "DOCKER_TLS_VERIFY": "1"}
+        found = find_endpoint(asked).tls
+        names = found and (found.verify, *(path and path.name for path in found[1:]))
+        assert names == tls
+
+    def test_a_socket_has_none(self, tmp_path: Path) -> None:
+        _context(tmp_path, "a", {"Host": "unix:///x", "SkipTLSVerify": True})
+        assert find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "a"}).tls is None
+
+
+def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DaemonUnavailable, match="no docker context absent") as raised:
+        find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "absent"})
+    assert "docker context" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("endpoint", [None, 1, "text", []])
+def test_a_context_that_cannot_be_read_is_named(tmp_path: Path, endpoint: object) -> None:
+    _context(tmp_path, "odd", endpoint)
+    with pytest.raises(DaemonUnavailable, match=r"docker context odd cannot be read from .*meta\.json"):
+        find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "odd"})
+
+
+def test_engines_of_a_user_are_known_of(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    before = other_sockets(env)
+    (tmp_path / "podman").mkdir()
+    (tmp_path / "podman/podman.sock").touch()
+    (tmp_path / "docker.sock").touch()
+    assert other_sockets(env) == [f"unix://{tmp_path}/docker.sock", f"unix://{tmp_path}/podman/podman.sock", *before]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"DOCKER_HOST": "tcp://127.0.0.1:1"},
+        {"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_CONTEXT": "a"},
+        {"DOCKER_CONTEXT": "a"},
+        {"DOCKER_CONTEXT": "default"},
+        {"DOCKER_TLS_VERIFY": "1", "DOCKER_CONTEXT": "default"},
+        {"DOCKER_TLS_VERIFY": "1", "DOCKER_HOST": "tcp://127.0.0.1:2"},
+    ],
+)
+def test_the_docker_command_line_looks_at_the_same_place(
+    docker_today: Docker, tmp_path: Path, said: dict[str, str]
+) -> None:
+    config = tmp_path / "config"
+    _context(config, "a", {"Host": "tcp://127.0.0.1:3"})
+    _context(config, "current", {"Host": "tcp://127.0.0.1:4"})
+    _use(config, "current")
+    (config / "ca.pem").write_text("")
+    env = {"DOCKER_CONFIG": str(config), "HOME": str(tmp_path), "PATH": os.environ["PATH"], **said}
+    command = [*docker_today.cli.command, "context", "ls", "--format", "{{.Current}} {{.Name}} {{.DockerEndpoint}}"]
+    listed = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    (current,) = [line.split() for line in listed if line.startswith("true ")]
+    found = find_endpoint(env)
+    assert current[1:] == [found.context or "default", found.url or "unix:///var/run/docker.sock"]

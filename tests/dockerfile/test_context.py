@@ -1,0 +1,72 @@
+"""The workspace as ``COPY`` sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from topcoat.dockerfile.context import Context, patterns
+from topcoat.oci.rootfs import Node
+from topcoat.scan.scanner import ScanOptions, scan
+from topcoat.specs import Workspace
+from topcoat.testing.trees import Link, build_tree
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    build_tree(
+        tmp_path, {".torchxignore": "", "a.py": "", "d": {"b.py": "", "e": {"c.py": ""}}, "l": Link("d"), b"\xff": ""}
+    )
+    return Context(scan(Workspace({str(tmp_path): ""}), ScanOptions()))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("/", [b""]),
+        ("/d/../a.py", [b"a.py"]),
+        ("/nowhere", [b"nowhere"]),
+        ("/*.py", [b"a.py"]),
+        ("/*", [b".torchxignore", b"a.py", b"d", b"l", b"\xff"]),
+        ("/*/*.py", [b"d/b.py"]),
+        ("/l/*.py", [b"d/b.py"]),
+        ("/?/e", [b"d/e"]),
+        ("/d/[e]/c*", [b"d/e/c.py"]),
+        ("/x*", []),
+    ],
+)
+def test_a_source_stands_for_paths(context: Context, source: str, found: list[bytes]) -> None:
+    assert context.matches(source) == found
+
+
+def test_a_wildcard_in_a_missing_directory_is_an_error(context: Context) -> None:
+    with pytest.raises(ValueError, match="/nowhere not found"):
+        context.matches("/nowhere/*")
+
+
+def test_only_what_was_asked_for_is_sent(context: Context) -> None:
+    assert context.matches("/d/e/*.txt") == []
+    assert context.unmatched == [b"d/e"]
+    context.ask("d/e/*.txt")
+    assert not context.is_sent(b"d/e")
+    context.ask("a.py")
+    assert not context.is_sent(b"d/e")
+    context.ask("l")
+    assert context.is_sent(b"d/e"), "the link leads to the directory above"
+
+
+def test_it_is_a_tree_in_which_links_can_be_followed(context: Context) -> None:
+    assert context.find(b"l") == Node("link", 0o777, link=b"d")
+    assert context.find(b"") == Node("dir")
+    assert context.find(b"nowhere") is None
+    assert sorted(context.below(b"d")) == [b"b.py", b"e", b"e/c.py"]
+
+
+def test_patterns_are_cleaned_and_refused_when_malformed() -> None:
+    rules = patterns([" ./a/ ", "", "!a/b"])
+    assert [rule.pattern for rule in rules.rules] == ["a", "a/b"]
+    assert patterns(["/a"]).decide("a", 0)[0] is False
+    for wrong in ("!", "[]a]"):
+        with pytest.raises(ValueError, match=r"pattern|class"):
+            patterns([wrong])

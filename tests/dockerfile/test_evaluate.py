@@ -1,0 +1,346 @@
+"""What a Dockerfile comes to without a builder: its stages, its variables, its settings, and what it leaves to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dockerfile.image import Image, origin
+from topcoat.dockerfile.evaluate import Evaluated, Origin, evaluate
+from topcoat.errors import InvalidDockerfile, MissingDependency, NeedsBuilder
+from topcoat.oci.reference import Reference
+from topcoat.oci.rootfs import Node
+from topcoat.scan.scanner import Scan, ScanOptions, scan
+from topcoat.specs import Workspace
+from topcoat.testing.trees import build_tree
+
+CONTEXT = {".torchxignore": "ignored\n", "train.py": "train", "ignored": "no", "pkg": {"a.py": "a"}}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Scan:
+    build_tree(tmp_path / "workspace", CONTEXT)
+    return scan(Workspace({str(tmp_path / "workspace"): ""}), ScanOptions())
+
+
+def carried_out(context: Scan, text: str, base: Origin | None = None, **given: str) -> Evaluated:
+    return evaluate(text.encode(), "Dockerfile.torchx", context, given, lambda name, platform: base or origin())
+
+
+def settings(context: Scan, text: str, base: Origin | None = None, **given: str) -> dict[str, Any]:
+    return dict(carried_out(context, f"FROM base\n{text}", base or origin(Env=["PATH=/bin"]), **given).settings)
+
+
+def ports(names: list[str]) -> dict[str, Any]:
+    return {name: {} for name in names}
+
+
+def paths(evaluated: Evaluated) -> list[str]:
+    return [entry.path.decode() for entry in evaluated.scan.snapshot]
+
+
+def test_the_base_is_looked_up_by_its_expanded_name_and_only_that(context: Scan) -> None:
+    asked = []
+
+    def find(name: str, platform: str) -> Origin:
+        asked.append((name, platform))
+        return origin()
+
+    text = "ARG IMAGE\nARG TAG=1\nFROM not-used\nFROM --platform=linux/arm64 ${IMAGE}:$TAG AS one\nFROM one\nENV A=1"
+    evaluate(text.encode(), "Dockerfile", context, {"IMAGE": "base"}, find)
+    assert asked == [("base:1", "linux/arm64")]
+
+
+def test_the_platform_that_is_wanted_is_asked_for(context: Scan) -> None:
+    asked = []
+
+    def find(name: str, platform: str) -> Origin:
+        asked.append(platform)
+        return origin(platform="linux/arm64")
+
+    text = b"FROM a\nARG TARGETARCH\nENV A=$TARGETARCH"
+    found = evaluate(text, "Dockerfile", context, {}, find, platform="linux/arm64")
+    assert asked == ["linux/arm64"]
+    assert "A=arm64" in found.settings["Env"]
+    with pytest.raises(NeedsBuilder, match="Dockerfile:1: an image for linux/arm64"):
+        evaluate(b"FROM --platform=linux/amd64 a", "Dockerfile", context, {}, find, platform="linux/arm64")
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "env"),
+    [
+        ("ENV A=1 B=$A C='$A'", {}, ["A=1", "B=", "C=$A"]),
+        ("ENV A=1\nENV B=${A}2 A=3", {}, ["A=3", "B=12"]),
+        ("ENV A b  c", {}, ["A=b  c"]),
+        ("ARG X=1\nENV A=$X", {}, ["A=1"]),
+        ("ARG X=1\nENV A=$X", {"X": "given"}, ["A=given"]),
+        ("ENV A=$X", {"X": "not declared"}, ["A="]),
+        ("ARG X\nENV A=${X:-none}", {}, ["A=none"]),
+        ("ENV X=env\nARG X=arg\nENV A=$X", {}, ["X=env", "A=arg"]),
+        ("ARG X=arg\nENV X=env\nENV A=$X", {}, ["X=env", "A=env"]),
+        ("ARG HTTP_PROXY\nENV A=$HTTP_PROXY", {"HTTP_PROXY": "http://p"}, ["A=http://p"]),
+        ("ARG TARGETPLATFORM TARGETOS=x\nENV A=$TARGETPLATFORM/$TARGETOS", {}, ["A=linux/amd64/x"]),
+        ("ARG TARGETSTAGE\nENV A=$TARGETSTAGE", {}, ["A=default"]),
+        ("ARG A-B=1\nENV A=${A}", {}, ["A="]),
+        ("ENV PATH=/mine:$PATH", {}, []),
+    ],
+)
+def test_variables_have_the_values_that_are_in_scope(
+    context: Scan, text: str, given: dict[str, str], env: list[str]
+) -> None:
+    path = "/mine:/bin" if "/mine" in text else "/bin"
+    assert settings(context, text, **given)["Env"] == [f"PATH={path}", *env]
+
+
+def test_arguments_of_the_whole_file_reach_a_stage_that_declares_them(context: Scan) -> None:
+    text = "ARG V=1\nARG W=$V.2\nFROM base\nARG V\nARG W\nENV A=$V B=$W C=${X:-no}"
+    assert carried_out(context, text).settings["Env"][1:] == ["A=1", "B=1.2", "C=no"]
+    assert carried_out(context, text.replace("ARG V\n", "", 1)).settings["Env"][1:] == ["A=", "B=1.2", "C=no"]
+
+
+def test_a_stage_goes_on_where_the_one_it_starts_from_ended(context: Scan) -> None:
+    text = """
+        FROM base AS One
+        ARG X=1
+        ENV A=$X
+        WORKDIR /w
+        COPY train.py .
+        CMD ["one"]
+        ONBUILD ENV T=triggered
+        FROM other AS unused
+        COPY pkg /unused
+        FROM one
+        ENTRYPOINT ["two"]
+        COPY pkg .
+        ENV B=$X$T
+    """
+    found = carried_out(context, text)
+    assert paths(found) == ["w", "w/a.py", "w/train.py"]
+    assert found.settings["Env"][1:] == ["A=1", "T=triggered", "B=1triggered"]
+    assert (found.settings["Entrypoint"], found.settings.get("Cmd")) == (["two"], None)
+    assert "OnBuild" not in found.settings
+
+
+def test_triggers_of_the_base_come_first_and_are_gone(context: Scan) -> None:
+    base = origin(Env=["PATH=/bin", "N=1"], OnBuild=["ENV T=$N", "COPY train.py /t/"], WorkingDir="/app")
+    found = carried_out(context, "FROM base\nENV U=$T", base)
+    assert paths(found) == ["t", "t/train.py"]
+    assert found.settings == {"Env": ["PATH=/bin", "N=1", "T=1", "U=1"], "OnBuild": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ('CMD ["a", "b"]', {"Cmd": ["a", "b"], "ArgsEscaped": True}),
+        ("CMD a $b", {"Cmd": ["/bin/sh", "-c", "a $b"], "ArgsEscaped": True}),
+        ("CMD []", {"Cmd": None, "ArgsEscaped": True}),
+        ('ENTRYPOINT ["a"]', {"Entrypoint": ["a"], "Cmd": None}),
+        ('CMD ["b"]\nENTRYPOINT ["a"]', {"Entrypoint": ["a"], "Cmd": ["b"], "ArgsEscaped": True}),
+        ("ENTRYPOINT []", {"Cmd": None}),
+        (
+            'SHELL ["bash", "-c"]\nCMD x',
+            {"Shell": ["bash", "-c"], "Cmd": ["bash", "-c", "x"], "ArgsEscaped": True},
+        ),
+        ("LABEL a=b c='d e'\nLABEL one=2", {"Labels": {"one": "2", "a": "b", "c": "d e"}}),
+        ("EXPOSE 80 53/UDP 1-3 9:8", {"ExposedPorts": ports(
+            ["22/tcp", "80/tcp", "53/udp", "1/tcp", "2/tcp", "3/tcp", "8/tcp"])}),
+        ("ENV P='5 6'\nEXPOSE $P", {"ExposedPorts": ports(["22/tcp", "5/tcp", "6/tcp"]),
+                                     "Env": ["PATH=/bin", "P=5 6"]}),
+        ("VOLUME /a /b", {"Volumes": {"/a": {}, "/b": {}}}),
+        ('VOLUME ["/a b"]', {"Volumes": {"/a b": {}}}),
+        ("USER 5:6", {"User": "5:6"}),
+        ("STOPSIGNAL SIGRTMIN+3", {"StopSignal": "SIGRTMIN+3"}),
+        ("STOPSIGNAL 9", {"StopSignal": "9"}),
+        ("WORKDIR a/../b", {"WorkingDir": "/app/b"}),
+        ("WORKDIR /x/\nWORKDIR ..", {"WorkingDir": "/"}),
+        ("WORKDIR /x/", {"WorkingDir": "/x/"}),
+        ("HEALTHCHECK NONE", {"Healthcheck": {"Test": ["NONE"]}}),
+        (
+            "HEALTHCHECK --interval=1m1.5s --timeout=500ms --retries=2 CMD x y",
+            {"Healthcheck": {"Test": ["CMD-SHELL", "x y"], "Interval": 61_500_000_000, "Timeout": 500_000_000,
+                             "Retries": 2}},
+        ),
+        (
+            'HEALTHCHECK --start-period=1h --start-interval=1s CMD ["x"]',
+            {"Healthcheck": {"Test": ["CMD", "x"], "StartPeriod": 3_600_000_000_000, "StartInterval": 1_000_000_000}},
+        ),
+        ("ONBUILD COPY a b", {"OnBuild": ["COPY a b"]}),
+        ("ENV PATH=/bin", {}),
+    ],
+)  # fmt: skip
+def test_an_instruction_changes_the_settings(context: Scan, text: str, changes: dict[str, Any]) -> None:
+    base = origin(Env=["PATH=/bin"], Cmd=["base"], WorkingDir="/app", Labels={"one": "1"}, ExposedPorts={"22/tcp": {}})
+    found = settings(context, text, base)
+    assert found == changes
+
+
+def test_a_base_without_path_gets_the_usual_one(context: Scan) -> None:
+    assert settings(context, "USER 1", origin())["Env"] == [
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    ]
+
+
+def test_the_maintainer_is_the_author(context: Scan) -> None:
+    assert carried_out(context, "FROM a\nMAINTAINER Me <me@x>").author == "Me <me@x>"
+    assert carried_out(context, "FROM a\nENV A=1").author is None
+
+
+def test_a_working_directory_is_made_and_belongs_to_the_user(context: Scan) -> None:
+    image = Image({"home/me": Node("dir", 0o700, 1000, 1000), "link": Node("link", link=b"home/me")})
+    found = carried_out(context, "FROM a\nUSER 1000:5\nWORKDIR /link/new\nUSER 0\nWORKDIR deep", origin(image))
+    assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
+        (b"home", 0o755, None),
+        (b"home/me", 0o700, (1000, 1000)),
+        (b"home/me/new", 0o755, (1000, 5)),
+        (b"home/me/new/deep", 0o755, None),
+    ]
+    assert found.working_dir == "/link/new/deep"
+
+
+def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> None:
+    image = Image({"data": Node("dir", 0o2770, 1, 7)})
+    found = carried_out(context, "FROM a\nWORKDIR /data/x\nCOPY --chown=5:6 train.py /data/y/", origin(image))
+    assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
+        (b"data", 0o2770, (1, 7)),
+        (b"data/x", 0o2755, (0, 7)),
+        (b"data/y", 0o2755, (5, 6)),
+        (b"data/y/train.py", 0o644, (5, 6)),
+    ]
+
+
+def test_a_users_name_matters_only_where_a_directory_has_to_be_made(context: Scan) -> None:
+    image = Image({"app": Node("dir")})
+    assert carried_out(context, "FROM a\nUSER me\nWORKDIR /app", origin(image)).settings["User"] == "me"
+    with pytest.raises(NeedsBuilder, match=r"torchx:3: .*me"):
+        carried_out(context, "FROM a\nUSER me\nWORKDIR /app/new", origin(image))
+
+
+def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
+    image = Image({})
+    found = carried_out(context, "FROM a\nENV A=1\nUSER 5", origin(image))
+    assert paths(found) == []
+    assert image.asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("FROM a\nENV A=1\nRUN true", 3, "RUN runs a command"),
+        ("FROM a\nRUN --unheard=of true\nNEWS x", 2, "RUN runs a command"),
+        ("FROM scratch\nCOPY . /", 1, "scratch"),
+        ("FROM b AS b\nFROM a\nCOPY --from=b /x /y", 3, "--from"),
+        ("FROM a\nCOPY --link . /", 2, "--link"),
+        ("FROM a\nADD --checksum=sha256:00 https://h/x /x", 2, "fetches"),
+        ("FROM a\nADD git@h:x.git /x", 2, "fetches"),
+        ("FROM a\nCOPY --chown=me . /x", 2, "me has a number"),
+        ("FROM a\nONBUILD RUN x\nFROM a\nRUN x", 4, "RUN"),
+        ("# syntax=example/other:1\nFROM a", 1, "example/other:1"),
+        ("// syntax=example/other:1\nlet x = [1]\n", 1, "example/other:1"),
+        ("FROM a AS one\nRUN x\nFROM one", 2, "RUN"),
+    ],
+)
+def test_what_only_a_builder_can_do_is_left_to_one(context: Scan, text: str, line: int, said: str) -> None:
+    with pytest.raises(NeedsBuilder, match=said) as caught:
+        carried_out(context, text)
+    assert caught.value.message.startswith(f"Dockerfile.torchx:{line}: ")
+
+
+def test_a_builder_is_not_needed_for_a_stage_that_nothing_starts_from(context: Scan) -> None:
+    assert paths(carried_out(context, "FROM a AS tests\nRUN pytest\nFROM a\nCOPY train.py /")) == ["train.py"]
+
+
+def test_a_trigger_of_the_base_may_need_a_builder(context: Scan) -> None:
+    with pytest.raises(NeedsBuilder, match=r"Dockerfile\.torchx:2: RUN"):
+        carried_out(context, "# base\nFROM a", origin(OnBuild=["RUN x"]))
+
+
+@pytest.mark.parametrize("syntax", ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile"])
+def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
+    assert paths(carried_out(context, f"# syntax={syntax}\nFROM a\nCOPY train.py /")) == ["train.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("FRMO a", 1, "unknown instruction: FRMO"),
+        ("ENV A=1\nFROM a", 1, "no build stage"),
+        ("ARG A", 0, "has no FROM"),
+        ("FROM a b", 1, "one or three"),
+        ("FROM a AS 1", 1, "invalid name"),
+        ("FROM $NONE", 1, "should not be blank"),
+        ("FROM --platform=$NONE a", 1, "empty platform"),
+        ("FROM --platform=x/ a", 1, "platform"),
+        ("FROM a\nCOPY a", 2, "at least two"),
+        ("FROM a\nCOPY --chwon=1 a b", 2, "unknown flag: --chwon"),
+        ("FROM a\nCOPY --chown a b", 2, "missing a value"),
+        ("FROM a\nCOPY --chmod=1 --chmod=2 a b", 2, "duplicate"),
+        ("FROM a\nCOPY --parents=maybe a b", 2, "boolean"),
+        ("FROM a\nCOPY --unpack a b", 2, "unknown flag"),
+        ("FROM a\nCOPY --chmod=999 train.py b", 2, "chmod"),
+        ("FROM a\nCOPY nowhere /x", 2, "/nowhere not found"),
+        ("FROM a\nCOPY ignored /x", 2, "/ignored not found"),
+        ("FROM a\nCOPY ../../nowhere /x", 2, "/nowhere not found"),
+        ("FROM a\nCOPY https://h/x /x", 2, "URL"),
+        ("FROM a\nADD --checksum=x train.py /x", 2, "checksum"),
+        ("FROM a\nCOPY [z-a /x", 2, "not found|syntax error"),
+        ("FROM a\nENV A='x", 2, "single-quote"),
+        ('FROM a\nENV A="${B:?is needed}"', 2, "B: is needed"),
+        ("FROM a\nENV =x", 2, "blank"),
+        ("FROM a\nARG A=${", 2, "missing"),
+        ("ARG A=1\nARG B=${\nFROM a", 2, "missing"),
+        ("FROM a\nWORKDIR", 2, "exactly one"),
+        ("FROM a\nWORKDIR /file/x", 2, "file"),
+        ("FROM a\nEXPOSE 70000", 2, "invalid port"),
+        ("FROM a\nEXPOSE 1/x", 2, "protocol"),
+        ("FROM a\nEXPOSE x:1:2", 2, "IP address"),
+        ("FROM a\nSTOPSIGNAL NONSENSE", 2, "signal"),
+        ("FROM a\nSTOPSIGNAL 0", 2, "signal"),
+        ("FROM a\nSHELL bash", 2, "JSON"),
+        ("FROM a\nHEALTHCHECK NONE x", 2, "no arguments"),
+        ("FROM a\nHEALTHCHECK WHAT", 2, "unknown type"),
+        ("FROM a\nHEALTHCHECK CMD", 2, "missing command"),
+        ("FROM a\nHEALTHCHECK --interval=1us CMD x", 2, "1ms"),
+        ("FROM a AS unused\nHEALTHCHECK --interval=1us CMD x\nFROM a", 2, "1ms"),
+        ("FROM a\nHEALTHCHECK --interval=soon CMD x", 2, "duration"),
+        ("FROM a\nHEALTHCHECK --retries=-1 CMD x", 2, "negative"),
+        ("FROM a\nHEALTHCHECK --retries=x CMD x", 2, "number"),
+        ("FROM a\nONBUILD ONBUILD ENV A=1", 2, "ONBUILD"),
+        ("FROM a\nONBUILD FROM b", 2, "trigger"),
+        ("FROM a\nVOLUME $NONE", 2, "empty"),
+        ("FROM b\nCOPY --from=$X a b\nFROM a", 2, "--from"),
+        ("FROM a\nCOPY a <<EOF\nEOF", 2, "destination"),
+        ("# one\n\nFROM a\nCOPY train.py \\\n  # two\n  nowhere \\\n  /x/", 4, "nowhere"),
+    ],
+)
+def test_a_mistake_is_said_with_file_and_line(context: Scan, text: str, line: int, said: str) -> None:
+    image = Image({"file": Node("file")})
+    with pytest.raises(InvalidDockerfile, match=said) as caught:
+        carried_out(context, text, origin(image))
+    assert caught.value.message.startswith(f"Dockerfile.torchx:{line}: " if line else "Dockerfile.torchx ")
+    assert caught.value.hint
+
+
+def test_what_goes_wrong_with_the_base_keeps_its_own_error(context: Scan) -> None:
+    def find(name: str, platform: str) -> Origin:
+        if name == "A:!":
+            Reference.parse(name)
+        raise MissingDependency("the docker package is not installed", hint="install it")
+
+    with pytest.raises(InvalidDockerfile, match=r"Dockerfile:1: .*A:!"):
+        evaluate(b"FROM A:!", "Dockerfile", context, {}, find)
+    with pytest.raises(MissingDependency):
+        evaluate(b"FROM a", "Dockerfile", context, {}, find)
+
+
+def test_a_misspelt_word_is_suggested(context: Scan) -> None:
+    for text, meant in (("FRMO a", "FROM"), ("FROM a\nCOPY --chwon=1 a b", "--chown")):
+        with pytest.raises(InvalidDockerfile) as caught:
+            carried_out(context, text)
+        assert caught.value.hint == f"did you mean {meant}?"
+
+
+def test_a_bad_trigger_of_the_base_is_told_at_the_from(context: Scan) -> None:
+    with pytest.raises(InvalidDockerfile, match=r"torchx:1: .*trigger"):
+        carried_out(context, "FROM a", origin(OnBuild=["ENV A"]))

@@ -1,0 +1,188 @@
+"""Lines become instructions."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topcoat.dockerfile.check import check
+from topcoat.dockerfile.parse import Dockerfile, HereDocument, Instruction, find_syntax, here_document, parse
+from topcoat.dockerfile.words import INSTRUCTIONS
+from topcoat.errors import InvalidDockerfile
+
+
+def read(text: str) -> Dockerfile:
+    return parse(text.encode("utf-8", "surrogateescape"), "Dockerfile")
+
+
+def only(text: str) -> Instruction:
+    (found,) = read(text).instructions
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("FROM a  AS\tb", ("a", "AS", "b")),
+        ("COPY a b\\ c /d", ("a", "b\\", "c", "/d")),
+        ('COPY ["a b", "/c"]', ("a b", "/c")),
+        ('COPY ["a", 1]x', ('["a",', "1]x")),
+        ("ENV a=1 b='x y' c=\\ z", ("a", "1", "b", "'x y'", "c", "\\ z")),
+        ("ENV a  b c  ", ("a", "b c")),
+        ("LABEL a=b=c", ("a", "b=c")),
+        ("ARG a b=c 'd=e f'", ("a", "b=c", "'d=e f'")),
+        ("WORKDIR  /a b ", ("/a b",)),
+        ("CMD echo 'a  b'", ("echo 'a  b'",)),
+        ('CMD ["a", "b c"]', ("a", "b c")),
+        ('CMD ["a",]', ('["a",]',)),
+        ("CMD []", ()),
+        ("CMD", ()),
+        ("HEALTHCHECK CMD  a b", ("CMD", "a b")),
+        ('HEALTHCHECK --interval=1s CMD ["a", "b"]', ("CMD", "a", "b")),
+        ("HEALTHCHECK NONE", ("NONE",)),
+        ("ONBUILD COPY a b", ("COPY", "a", "b")),
+        ("EXPOSE 1 2/udp", ("1", "2/udp")),
+        ('VOLUME ["/a", "/b"]', ("/a", "/b")),
+        ("NONSENSE a b", ()),
+        ('CMD ["\\ud800x"]', ("\ufffdx",)),
+    ],
+)
+def test_each_instruction_has_words_of_its_own(text: str, words: tuple[str, ...]) -> None:
+    assert only(text).words == words
+
+
+def test_the_exec_form_is_told_from_the_shell_form() -> None:
+    assert only('ENTRYPOINT ["a"]').exec_form
+    assert not only("ENTRYPOINT [a]").exec_form
+
+
+def test_flags_are_apart_from_words_and_without_quotes() -> None:
+    found = only('COPY --chown=1:2 --exclude=\'a b\' --link --exclude="c\\"" a b /c')
+    assert found.flags == ("--chown=1:2", "--exclude=a b", "--link", '--exclude=c"')
+    assert found.words == ("a", "b", "/c")
+
+
+def test_two_dashes_end_the_flags() -> None:
+    found = only("COPY --link -- --a --b")
+    assert (found.flags, found.words) == (("--link",), ("--a", "--b"))
+
+
+def test_lines_are_continued_through_comments_and_empty_lines() -> None:
+    text = "\n  # first\nRUN a \\\n# within\n\n   # and\n  b \\  \n c\nENV x=\\\\\nCMD d"
+    found = read(text).instructions
+    assert [(one.name, one.line) for one in found] == [("RUN", 3), ("ENV", 9), ("CMD", 10)]
+    assert found[0].words == ("a   b  c",)
+    assert found[1].words == ("x", "\\\\")
+
+
+def test_the_escape_directive_changes_what_continues_a_line() -> None:
+    found = read('#escape=`\nFROM a\nRUN b `\n c\\\nENV d=`"')
+    assert found.escape == "`"
+    assert [one.words for one in found.instructions] == [("a",), ("b  c\\",), ("d", '`"')]
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("# syntax=docker/dockerfile:1\nFROM a", "docker/dockerfile:1"),
+        ("#  Syntax = a/b  and more \nFROM a", "a/b"),
+        ("# escape=`\n# syntax=x\nFROM a", "x"),
+        ("# a comment\n# syntax=x\nFROM a", ""),
+        ("# unheard=of\n# syntax=x\nFROM a", ""),
+        ("// check=skip=all\n// syntax=x\nFROM a", "x"),
+        ("\n# syntax=x\nFROM a", ""),
+        ("FROM a\n# syntax=x", ""),
+        ("// syntax=x\nFROM a", "x"),
+        ("#!/usr/bin/build\n# syntax=x\nFROM a", "x"),
+        ('{"syntax": "x"}', "x"),
+    ],
+)
+def test_the_syntax_directive_is_found_where_it_counts(text: str, syntax: str) -> None:
+    assert find_syntax(text.encode()) == syntax
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("# escape=x\nFROM a", 1, "escape token"),
+        ("# escape=`\n# escape=\\\nFROM a", 2, "only one"),
+        ("", 1, "no instructions"),
+        ("# nothing\n\n", 2, "no instructions"),
+        ("FROM a\nENV b", 2, "two arguments"),
+        ("FROM a\nENV b=1 c", 2, "name=value"),
+        ("FROM a\nCMD [1]", 2, "strings only"),
+        ("FROM a\nCOPY <<EOF /x\nb\n", 2, "unterminated"),
+        ("FROM a\nENV " + "x" * 70_000, 2, "longer"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, line: int, said: str) -> None:
+    with pytest.raises(InvalidDockerfile, match=said) as caught:
+        read(text)
+    assert caught.value.message.startswith(f"Dockerfile:{line}: ")
+    assert caught.value.hint
+
+
+def test_here_documents_belong_to_their_instruction() -> None:
+    found = read('COPY <<one <<-"two" /x/\na $b\n \\\none\n\t\tc\n\ttwo\nENV d=e').instructions
+    assert found[0].documents == (
+        HereDocument("one", "a $b\n \\\n", True),
+        HereDocument("two", "c\n", False),
+    )
+    assert [one.name for one in found] == ["COPY", "ENV"]
+
+
+def test_only_what_copies_or_runs_has_here_documents() -> None:
+    assert [one.name for one in read("ENV a=<<EOF\nFROM b").instructions] == ["ENV", "FROM"]
+    assert [one.name for one in read('COPY ["<<EOF", "/x"]\nENV b=c').instructions] == ["COPY", "ENV"]
+
+
+def test_a_trigger_keeps_its_here_document() -> None:
+    found = only("onbuild COPY <<EOF /x\nhello\nEOF\n")
+    assert found.trigger == "COPY <<EOF /x\nhello\nEOF"
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("<<EOF", ("EOF", True, False)),
+        ("<<-EOF", ("EOF", True, True)),
+        ("<<'EOF'", ("EOF", False, False)),
+        ('<<E"O"F', ("EOF", False, False)),
+        ("3<<EOF", ("EOF", True, False)),
+        ("<<", None),
+        ("<<<EOF", None),
+        ("<EOF", None),
+        ("x<<EOF", None),
+        ("<<'EOF", None),
+    ],
+)
+def test_a_word_announces_a_here_document_or_not(word: str, found: tuple[str, bool, bool] | None) -> None:
+    assert here_document(word) == found
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_anything_but_read_or_refused(data: bytes) -> None:
+    _read_or_refused(data)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*sorted(INSTRUCTIONS), "from", "#", "# escape=`", ""]),
+            st.text(alphabet="ab=$/{}[]\",'\\`-<>EOF \n\t#", max_size=30),
+        ),
+        max_size=6,
+    )
+)
+def test_no_dockerfile_is_anything_but_read_or_refused(lines: list[tuple[str, str]]) -> None:
+    _read_or_refused("\n".join([" ".join(line) for line in lines]).encode())
+
+
+def _read_or_refused(data: bytes) -> None:
+    with suppress(InvalidDockerfile):
+        found = parse(data, "Dockerfile")
+        check(found)
+        assert found.instructions

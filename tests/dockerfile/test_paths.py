@@ -1,0 +1,111 @@
+"""Paths: cleaned, resolved, matched."""
+
+from __future__ import annotations
+
+import posixpath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.dockerfile.image import Image
+from topcoat.dockerfile.paths import clean, has_wildcards, inside, matcher, resolve
+from topcoat.oci.rootfs import Node
+
+IMAGE = Image(
+    {
+        "bin": Node("link", link=b"usr/bin"),
+        "usr/bin": Node("dir"),
+        "usr/up": Node("link", link=b"../etc"),
+        "etc/file": Node("file"),
+        "abs": Node("link", link=b"/usr/up"),
+        "loop": Node("link", link=b"loop"),
+        "dangling": Node("link", link=b"nowhere/x"),
+        "home": Node("link", link=b"bin/../home2"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "real"),
+    [
+        ("", ""),
+        ("bin/tool", "usr/bin/tool"),
+        ("bin", "usr/bin"),
+        ("abs/file", "etc/file"),
+        ("dangling", "nowhere/x"),
+        ("dangling/y", "nowhere/x/y"),
+        ("usr/up/../new", "new"),
+        ("new/deep/x", "new/deep/x"),
+        ("home", "home2"),
+    ],
+)
+def test_links_of_an_image_are_followed(path: str, real: str) -> None:
+    assert resolve(IMAGE, path.encode()) == real.encode()
+
+
+@pytest.mark.parametrize("path", ["loop", "loop/x", "etc/file/x"])
+def test_a_way_that_leads_nowhere_is_said(path: str) -> None:
+    with pytest.raises(ValueError, match=r"links|cannot be a directory"):
+        resolve(IMAGE, path.encode())
+
+
+@given(st.text(alphabet="ab/.", max_size=12))
+def test_paths_are_cleaned_as_posix_does(path: str) -> None:
+    expected = posixpath.normpath(path) if path else "."
+    assert clean(path) == (expected[1:] if expected.startswith("//") else expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "found"),
+    [
+        ("a", "/app", "app/a"),
+        ("/a", "/app", "a"),
+        (".", "/app", "app"),
+        ("../../..", "/app", ""),
+        ("a/../b/", "x", "x/b"),
+    ],
+)
+def test_a_path_is_seen_from_a_directory(path: str, directory: str, found: str) -> None:
+    assert inside(path, directory) == found.encode()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("*.py", "a.py", True),
+        ("*.py", "d/a.py", False),
+        ("*/a.py", "d/a.py", True),
+        ("?", "a", True),
+        ("?", "/", False),
+        ("[a-c]x", "bx", True),
+        ("[^a-c]x", "bx", False),
+        ("[^a]", "/", True),
+        ("[c-a]", "b", False),
+        ("[\\]]", "]", True),
+        ("\\*", "*", True),
+        ("\\*", "a", False),
+        ("**", "a/b", False),
+        ("a*b*c", "axxbxxc", True),
+        ("d?", "d\n", True),
+    ],
+)
+def test_a_pattern_matches_as_go_has_it(pattern: str, path: str, matches: bool) -> None:
+    assert bool(matcher(pattern)(path)) is matches
+
+
+@pytest.mark.parametrize("pattern", ["[", "[]a]", "[a", "[-]", "[a-]", "a\\", "[^]"])
+def test_a_malformed_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="syntax error"):
+        matcher(pattern)
+
+
+def test_an_escaped_wildcard_is_none() -> None:
+    assert [has_wildcards(path) for path in ("a*", "a\\*", "a\\\\*", "[a]", "a?", "a")] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
