@@ -9,9 +9,10 @@ import posixpath
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from topcoat.destinations.base import ALL_PLATFORMS, Base, Delivered, ImageBuild, ImageDestination
+from topcoat.bases.base import ALL_PLATFORMS, Base
+from topcoat.bases.ground import MEGABYTE, Ground, check_ground, find_ground
+from topcoat.destinations.base import Delivered, ImageBuild, ImageDestination
 from topcoat.destinations.deliveries import context_of, until_settled
-from topcoat.destinations.ground import MEGABYTE, Ground, check_ground, find_ground
 from topcoat.errors import InvalidRunConfigException, UsageError
 from topcoat.oci.compression import Compression
 from topcoat.oci.digest import canonical_json, sha256_digest

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.test_export import saved, tar_of
-from topcoat.destinations.base import Base
+from tests.engines.test_export import saved, tar_of
+from topcoat.bases.base import Base
 from topcoat.destinations.base_layers import BaseLayers
-from topcoat.destinations.export import Export
+from topcoat.engines.export import Export
 from topcoat.errors import DaemonError, RegistryError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
@@ -51,8 +51,8 @@ def fake() -> Iterator[FakeRegistry]:
 
 def _engine(monkeypatch: pytest.MonkeyPatch, archive: bytes, size: int = 1000) -> _Engine:
     engine = _Engine(archive, size)
-    monkeypatch.setattr("topcoat.destinations.engine_base.exporting", engine.exporting)
-    monkeypatch.setattr("topcoat.destinations.engine_base.image_size", engine.image_size)
+    monkeypatch.setattr("topcoat.bases.engine_base.exporting", engine.exporting)
+    monkeypatch.setattr("topcoat.bases.engine_base.image_size", engine.image_size)
     return engine
 
 

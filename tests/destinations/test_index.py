@@ -21,8 +21,8 @@ from tests.support.fake_bases import layer
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, fresh, push
+from topcoat.bases.base import ALL_PLATFORMS
 from topcoat.build import ImageOptions, plan_image
-from topcoat.destinations.base import ALL_PLATFORMS
 from topcoat.destinations.docker import DockerDestination
 from topcoat.errors import InvalidImage, InvalidRunConfigException, NoSuchPlatform
 from topcoat.oci.descriptor import Descriptor

@@ -18,10 +18,11 @@ from tests.support.fake_bases import layer
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, push
+from topcoat.bases import lookup as bases
+from topcoat.bases.base import Base
+from topcoat.bases.lookup import BaseLookup
 from topcoat.build import plan_image
-from topcoat.destinations import bases
-from topcoat.destinations.base import Base, Delivered
-from topcoat.destinations.bases import BaseLookup
+from topcoat.destinations.base import Delivered
 from topcoat.errors import (
     AuthenticationFailed,
     CredentialError,
@@ -286,7 +287,7 @@ class TestABaseThatIsNotThere:
             manifest = Manifest(DOCKER_MANIFEST, Descriptor("x", f"sha256:{'0' * 64}", 0), ())
             return Base(name, "", manifest, config, engine_id="sha256:id") if "there" in name else None
 
-        monkeypatch.setattr("topcoat.destinations.engine_base.engine_base", find)
+        monkeypatch.setattr("topcoat.bases.engine_base.engine_base", find)
         return BaseLookup(Clients(), contextlib.nullcontext)
 
     @pytest.mark.parametrize(

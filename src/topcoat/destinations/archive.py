@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from topcoat.destinations.base import Base, ImageBuild
+from topcoat.bases.base import Base
+from topcoat.destinations.base import ImageBuild
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.manifest import OCI_INDEX
 from topcoat.oci.patch import CodeLayer, PatchedImage

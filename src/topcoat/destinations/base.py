@@ -5,44 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from topcoat.bases.base import Base
 from topcoat.oci.compression import Compression
-from topcoat.oci.config import ImageConfig
-from topcoat.oci.manifest import Index, Manifest
 from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
 from topcoat.oci.rootfs import OpenTree
 from topcoat.pack.layer import Packed, PackOptions, pack
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import Piece
 from topcoat.scan.scanner import Scan
-
-ALL_PLATFORMS = "all"
-"""What the run option ``platform`` says to patch the image of every platform of an index."""
-
-
-class Base(NamedTuple):
-    """The image that code is laid over.
-
-    Attributes:
-        name: as the user wrote it.
-        digest: of what the name refers to: an index where it is one; empty where a daemon holds the image.
-        manifest: of the platform that was chosen.
-        config: its config.
-        registry: host that holds the layers; empty for a daemon.
-        repository: where they lie in it.
-        engine_id: of the image in this machine's container engine, where that alone has it.
-        whole: what the name refers to where all of it is patched: its images alone, one for each of *platforms*.
-        platforms: the base for each platform then, of which this one is the first.
-    """
-
-    name: str
-    digest: str
-    manifest: Manifest
-    config: ImageConfig
-    registry: str = ""
-    repository: str = ""
-    engine_id: str = ""
-    whole: Index | None = None
-    platforms: tuple[Base, ...] = ()
 
 
 class ImageBuild(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from topcoat.destinations.base import Base
+from topcoat.bases.base import Base
 from topcoat.errors import DaemonError
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST
@@ -19,7 +19,7 @@ from topcoat.registry.upload import upload_blob
 from topcoat.tasks import run_all
 
 if TYPE_CHECKING:
-    from topcoat.destinations.engine_base import Engine
+    from topcoat.bases.engine_base import Engine
 
 # Above this, the user is told how much of the base is copied.
 _MUCH = 1 << 30
@@ -103,7 +103,7 @@ class BaseLayers:
             DaemonError: the engine does not have the image any more, or not the whole of it.
             StateError: there is no room to spool a layer.
         """
-        from topcoat.destinations.stored_layers import recall_layers
+        from topcoat.bases.stored_layers import recall_layers
 
         diff_ids = base.config.diff_ids
         known = recall_layers(diff_ids)
@@ -133,8 +133,8 @@ class BaseLayers:
         return base._replace(manifest=manifest)
 
     def _export(self, base: Base, skip: set[str]) -> dict[str, Descriptor]:
-        from topcoat.destinations.engine_base import exporting, image_size
-        from topcoat.destinations.stored_layers import remember_layers
+        from topcoat.bases.engine_base import exporting, image_size
+        from topcoat.bases.stored_layers import remember_layers
 
         repository = self._target.repository
         with self._engine() as client:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from topcoat.destinations.base import ImageBuild
-from topcoat.destinations.engine import engine_errors
+from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError
 from topcoat.oci.config import ImageConfig
 from topcoat.pack.memory import ChunkMemory

@@ -10,15 +10,16 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from topcoat.bases.base import Base
+from topcoat.bases.engine_base import engine_config
+from topcoat.bases.lookup import BaseLookup
 from topcoat.destinations.archive import SparseArchive
-from topcoat.destinations.base import Base, Delivered, ImageBuild
-from topcoat.destinations.bases import BaseLookup
+from topcoat.destinations.base import Delivered, ImageBuild
 from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
-from topcoat.destinations.engine import connect, engine_errors
+from topcoat.engines.engine import connect, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound
 from topcoat.notices import notice
 from topcoat.oci.compression import Compression
-from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
@@ -97,7 +98,7 @@ class DockerDestination:
         """
         if base.digest:
             return self._bases.tree_of(base, limit)
-        from topcoat.destinations.engine_tree import EngineTree
+        from topcoat.bases.engine_tree import EngineTree
 
         found = self.image_id(base.name)
         if found is None:
@@ -252,18 +253,3 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
                     # The containerd store does not keep a base's layers as they were pulled for what we loaded.
                     hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
                 raise DaemonError(f"the container engine cannot push {name}: {line['error']}", hint=hint)
-
-
-def engine_config(found: dict[str, Any]) -> ImageConfig:
-    """Make a config out of what the engine says of an image."""
-    document = {
-        "architecture": found.get("Architecture") or "amd64",
-        "os": found.get("Os") or "linux",
-        "config": found.get("Config") or {},
-        "rootfs": {"type": "layers", "diff_ids": list(found["RootFS"].get("Layers") or ())},
-    }
-    if found.get("Variant"):
-        document["variant"] = found["Variant"]
-    if found.get("Created"):
-        document["created"] = found["Created"]
-    return ImageConfig(document)

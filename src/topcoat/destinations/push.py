@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from topcoat.destinations.base import Base, Delivered, ImageBuild
+from topcoat.bases.base import Base
+from topcoat.destinations.base import Delivered, ImageBuild
 from topcoat.destinations.base_layers import BaseLayers
 from topcoat.destinations.deliveries import Delivery, note_delivery
 from topcoat.destinations.sessions import Sessions
@@ -21,7 +22,7 @@ from topcoat.registry.upload import upload_blob
 from topcoat.tasks import Task, run_all
 
 if TYPE_CHECKING:
-    from topcoat.destinations.engine_base import Engine
+    from topcoat.bases.engine_base import Engine
 
 # Blobs on their way at one time: packed layers wait in memory or in a spool file until it is their turn.
 _UPLOADS = 4

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple
 
-from topcoat.destinations.base import Base, Delivered, ImageBuild
-from topcoat.destinations.bases import BaseLookup
+from topcoat.bases.base import Base
+from topcoat.bases.lookup import BaseLookup
+from topcoat.destinations.base import Delivered, ImageBuild
 from topcoat.destinations.deliveries import Delivery, last_delivery
 from topcoat.destinations.push import Push
 from topcoat.destinations.sessions import Sessions
@@ -27,7 +28,7 @@ from topcoat.tasks import Task
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.destinations.engine_base import Engine
+    from topcoat.bases.engine_base import Engine
 
 # What registries say when a manifest names a blob that they have lost.
 _LOST_BLOB = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_INVALID")
@@ -211,7 +212,7 @@ class RegistryDestination:
 
 
 def _open_engine() -> AbstractContextManager[DockerClient]:
-    from topcoat.destinations.engine_base import open_engine
+    from topcoat.bases.engine_base import open_engine
 
     return open_engine()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from topcoat.destinations.engine import engine_errors
+from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, ImageNotFound
 from topcoat.notices import notice
 from topcoat.schedulers.docker_request import (

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.destinations.engine import engine_errors
+from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidApp, UsageError
 from topcoat.schedulers import docker_containers as docker
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar
 
+from topcoat.bases.base import ALL_PLATFORMS
 from topcoat.build import plan_image
-from topcoat.destinations.base import ALL_PLATFORMS
-from topcoat.destinations.builder import Builder, find_builder
+from topcoat.builders.builder import Builder, find_builder
 from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.destinations.registry import RegistryDestination
@@ -70,7 +70,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     @property
     def _docker_client(self) -> DockerClient:
         if self.__docker_client is None:
-            from topcoat.destinations.engine import connect
+            from topcoat.engines.engine import connect
 
             self.__docker_client = connect()
         return self.__docker_client

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+from topcoat.bases.base import Base
+from topcoat.bases.ground import MEGABYTE, remembered_tree
 from topcoat.build import ImageOptions
-from topcoat.destinations.base import Base, ImageBuild, ImageDestination
-from topcoat.destinations.ground import MEGABYTE, remembered_tree
+from topcoat.destinations.base import ImageBuild, ImageDestination
 from topcoat.dockerfile.evaluate import Evaluated, Origin, evaluate
 from topcoat.oci.compression import Compression
 from topcoat.oci.digest import canonical_json, sha256_digest

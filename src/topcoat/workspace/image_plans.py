@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from topcoat.build import ImageOptions
+from topcoat.builders.builder import Builder, Line, Recipe, build
 from topcoat.destinations.base import Delivered, ImageBuild, ImageDestination
-from topcoat.destinations.builder import Builder, Line, Recipe, build
 from topcoat.destinations.deliveries import context_of
 from topcoat.errors import NeedsBuilder
 from topcoat.oci.digest import canonical_json, sha256_digest

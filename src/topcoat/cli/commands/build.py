@@ -83,7 +83,7 @@ def _patch(
     options, repository, clients = image_options(cfg), image_repository(cfg), Clients()
     if repository is None:
         from topcoat.destinations.docker import DockerDestination
-        from topcoat.destinations.engine import connect
+        from topcoat.engines.engine import connect
 
         engine = DockerDestination(connect(), clients)
         return build_image(workspace, image, engine, options, notify=notice, projects=projects)

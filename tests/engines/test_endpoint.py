@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.components.daemons import Docker
-from topcoat.destinations.endpoint import Endpoint, Tls, find_endpoint, other_sockets
+from topcoat.engines.endpoint import Endpoint, Tls, find_endpoint, other_sockets
 from topcoat.errors import DaemonUnavailable
 
 

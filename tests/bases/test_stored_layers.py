@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from topcoat.destinations.stored_layers import recall_layers, remember_layers
+from topcoat.bases.stored_layers import recall_layers, remember_layers
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import DOCKER_LAYER_GZIP
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from topcoat.destinations.builder import (
+from topcoat.builders.builder import (
     Builder,
     Recipe,
     build,
@@ -19,7 +19,7 @@ from topcoat.destinations.builder import (
     find_builder,
     run_streaming,
 )
-from topcoat.destinations.tool_builder import ToolBuilder
+from topcoat.builders.tool_builder import ToolBuilder
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency, NeedsBuilder, TopcoatError
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan

@@ -17,7 +17,7 @@ from tests.components import host
 from tests.components.host import Tool
 from tests.components.images import Image
 from tests.components.registries import Registry
-from topcoat.destinations.tool_builder import ToolBuilder, tool_builder
+from topcoat.builders.tool_builder import ToolBuilder, tool_builder
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound
 from topcoat.registry.clients import Clients
 from topcoat.specs import AppDef, Role, Workspace

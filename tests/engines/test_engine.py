@@ -14,7 +14,7 @@ from tests.components.daemons import Docker
 from tests.components.host import Tool
 from tests.registry.certificates import Certificates, make_certificates
 from tests.support.refusing import refusing
-from topcoat.destinations.engine import connect, engine_error, engine_errors
+from topcoat.engines.engine import connect, engine_error, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
 
@@ -88,7 +88,7 @@ def test_a_docker_host_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPa
 def test_another_engine_of_this_machine_is_named_and_not_used(
     podman: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("topcoat.destinations.endpoint.DEFAULT_SOCKET", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setattr("topcoat.engines.endpoint.DEFAULT_SOCKET", f"unix://{tmp_path}/none.sock")
     monkeypatch.setattr("docker.utils.utils.DEFAULT_UNIX_SOCKET", f"http+unix://{tmp_path}/none.sock")
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman/podman.sock").symlink_to(podman.host.removeprefix("unix://"))

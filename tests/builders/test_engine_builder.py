@@ -13,9 +13,9 @@ from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.components.podman import Podman
 from tests.components.registries import Registry
-from topcoat.destinations.builder import Recipe, build
-from topcoat.destinations.engine import connect
-from topcoat.destinations.engine_builder import BuildKit, ClassicBuilder, engine_builder
+from topcoat.builders.builder import Recipe, build
+from topcoat.builders.engine_builder import BuildKit, ClassicBuilder, engine_builder
+from topcoat.engines.engine import connect
 from topcoat.errors import DaemonError
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan

@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from topcoat.destinations.builder import Builder, Line, Recipe, context_tar, run_streaming
+from topcoat.builders.builder import Builder, Line, Recipe, context_tar, run_streaming
 from topcoat.destinations.docker import DockerDestination, push_image
-from topcoat.destinations.engine import engine_errors
+from topcoat.engines.engine import engine_errors
 from topcoat.registry.clients import Clients
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topcoat.destinations.base import Base
-from topcoat.destinations.remembered_tree import RememberedTree
+from topcoat.bases.base import Base
+from topcoat.bases.remembered_tree import RememberedTree
 from topcoat.errors import DaemonError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor

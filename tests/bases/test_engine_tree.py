@@ -13,7 +13,7 @@ import pytest
 
 from tests.components.daemons import Docker
 from tests.support.layers import image, tar
-from topcoat.destinations.engine_tree import EngineTree
+from topcoat.bases.engine_tree import EngineTree
 from topcoat.errors import DaemonError, InvalidImage
 from topcoat.oci.rootfs import UNKNOWN, Node
 from topcoat.pack.landing import land

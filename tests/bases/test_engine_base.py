@@ -14,16 +14,17 @@ import pytest
 from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.components.registries import Registry
-from tests.destinations.test_export import tar_of
+from tests.engines.test_export import tar_of
 from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected, look
 from tests.support.pushing import destination, fresh, push
+from topcoat.bases import engine_base
+from topcoat.bases.engine_base import open_engine
 from topcoat.build import plan_image
-from topcoat.destinations import base_layers, engine_base
+from topcoat.destinations import base_layers
 from topcoat.destinations.base import Delivered
-from topcoat.destinations.engine_base import open_engine
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.destinations.bases import BaseLookup
+from topcoat.bases.lookup import BaseLookup
 from topcoat.errors import ImageNotFound, InvalidImage, InvalidReference, NoSuchPlatform, RegistryUnavailable
 from topcoat.registry.clients import Clients
 from topcoat.testing.registry import FakeRegistry

@@ -17,7 +17,7 @@ from topcoat.oci.rootfs import Node
 from topcoat.state import cache_dir, write_atomic
 
 if TYPE_CHECKING:
-    from topcoat.destinations.base import Base
+    from topcoat.bases.base import Base
     from topcoat.oci.rootfs import BaseTree, OpenTree
 
 _FORMAT = "topcoat tree 1"

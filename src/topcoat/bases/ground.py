@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from topcoat.destinations.base import Base, ImageDestination
-from topcoat.destinations.remembered_tree import RememberedTree
+from topcoat.bases.base import Base, BaseSource
+from topcoat.bases.remembered_tree import RememberedTree
 from topcoat.errors import InvalidImage
 from topcoat.notices import notice
 from topcoat.oci.rootfs import Node
@@ -33,14 +33,12 @@ class Ground(NamedTuple):
     warning: str = ""
 
 
-def remembered_tree(destination: ImageDestination, base: Base, limit: int | None) -> RememberedTree:
-    """Return the tree of *base*, which *destination* finds out *limit* bytes of, for what is not remembered."""
-    return RememberedTree(base, limit, lambda: destination.tree_of(base, limit))
+def remembered_tree(source: BaseSource, base: Base, limit: int | None) -> RememberedTree:
+    """Return the tree of *base*, which *source* finds out *limit* bytes of, for what is not remembered."""
+    return RememberedTree(base, limit, lambda: source.tree_of(base, limit))
 
 
-def find_ground(
-    destination: ImageDestination, base: Base, directory: bytes, owner: Ownership | None, limit: int
-) -> Ground:
+def find_ground(source: BaseSource, base: Base, directory: bytes, owner: Ownership | None, limit: int) -> Ground:
     """Find *directory* in *base*, reading at most *limit* bytes of its layers as they are stored.
 
     What has to be made of it belongs to *owner*, as in `land`.
@@ -50,7 +48,7 @@ def find_ground(
         RegistryError: and its kinds, when the registry cannot be reached or refuses.
         DaemonError: the engine refuses or does not answer.
     """
-    with remembered_tree(destination, base, limit) as tree:
+    with remembered_tree(source, base, limit) as tree:
         landing = land(tree, directory, owner)
         below = tree.below(landing.target) if landing.target else {}
     if not landing.assumed or not limit:
@@ -63,7 +61,7 @@ def find_ground(
     return Ground(landing, below, warning)
 
 
-def check_ground(destination: ImageDestination, base: Base, ground: Ground, snapshot: Snapshot, limit: int) -> None:
+def check_ground(source: BaseSource, base: Base, ground: Ground, snapshot: Snapshot, limit: int) -> None:
     """Check that *snapshot* can be laid there.
 
     At the root of an image, a directory in place of a link (``/bin``, ``/lib``), or a file in place of a directory,
@@ -79,13 +77,13 @@ def check_ground(destination: ImageDestination, base: Base, ground: Ground, snap
     target, below = ground.landing.target, ground.below
     if not target:
         tops = [entry.path for entry in snapshot.entries if b"/" not in entry.path]
-        below = _root(destination, base, tops, limit) if tops else {}
+        below = _root(source, base, tops, limit) if tops else {}
     if below:
         check_collisions(snapshot, target, below)
 
 
-def _root(destination: ImageDestination, base: Base, names: list[bytes], limit: int) -> Mapping[bytes, Node]:
-    with remembered_tree(destination, base, None) as tree:
+def _root(source: BaseSource, base: Base, names: list[bytes], limit: int) -> Mapping[bytes, Node]:
+    with remembered_tree(source, base, None) as tree:
         # An engine does not say how large its layers are, and is asked for a few paths of them only.
         size = sum([layer.size for layer in base.manifest.layers]) if base.registry else 0
         if size > limit and not all(map(tree.knows, names)):

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from topcoat.destinations.endpoint import Endpoint, Tls, find_endpoint, other_sockets
+from topcoat.engines.endpoint import Endpoint, Tls, find_endpoint, other_sockets
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.tls import TLSConfig
 
-    from topcoat.destinations.ssh import SshRelay
+    from topcoat.engines.ssh import SshRelay
 
 # Seconds. An engine that is loading a large layer says nothing for a while; one that hangs must not hang us for ever.
 TIMEOUT = 300
@@ -56,7 +56,7 @@ def connect() -> DockerClient:
 def _relay(endpoint: Endpoint) -> SshRelay | None:
     if not endpoint.url.startswith("ssh:"):
         return None
-    from topcoat.destinations.ssh import SshRelay
+    from topcoat.engines.ssh import SshRelay
 
     return SshRelay(endpoint.url)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from topcoat.destinations.base import ALL_PLATFORMS, Base
+from topcoat.bases.base import ALL_PLATFORMS, Base
 from topcoat.errors import (
     AuthenticationFailed,
     DaemonError,
@@ -32,7 +32,7 @@ from topcoat.state import cache_dir, write_atomic
 from topcoat.tasks import Task
 
 if TYPE_CHECKING:
-    from topcoat.destinations.engine_base import Engine
+    from topcoat.bases.engine_base import Engine
     from topcoat.oci.rootfs import OpenTree
 
 
@@ -78,10 +78,10 @@ class BaseLookup:
     def tree_of(self, base: Base, limit: int | None) -> OpenTree:
         """Return what looks into *base* where it is, reading at most *limit* bytes of its layers."""
         if base.engine_id and self._engine is not None:
-            from topcoat.destinations.engine_tree import EngineTree
+            from topcoat.bases.engine_tree import EngineTree
 
             return EngineTree(self._engine, base.engine_id, str(base.config.platform), limit)
-        from topcoat.destinations.layer_tree import LayerTree
+        from topcoat.bases.layer_tree import LayerTree
 
         return LayerTree(self._clients(base.registry), base.repository, base.manifest.layers, limit)
 
@@ -89,7 +89,7 @@ class BaseLookup:
         reference = Reference.parse(name)
         client = self._clients(reference.registry)
         if platform == ALL_PLATFORMS:
-            from topcoat.destinations.index import resolve_all
+            from topcoat.bases.all_platforms import resolve_all
 
             base = resolve_all(client, name)
         else:
@@ -130,7 +130,7 @@ class BaseLookup:
 
     def _in_engine(self, engine: Engine, name: str, platform: str) -> tuple[Base | None, str]:
         """Return the engine's image, else why there is none."""
-        from topcoat.destinations.engine_base import engine_base
+        from topcoat.bases.engine_base import engine_base
 
         try:
             with engine() as client:

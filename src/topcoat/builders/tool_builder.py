@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from topcoat.destinations.base import Base
-from topcoat.destinations.bases import BaseLookup
-from topcoat.destinations.builder import Line, Recipe, context_tar, run_streaming
+from topcoat.bases.base import Base
+from topcoat.bases.lookup import BaseLookup
+from topcoat.builders.builder import Line, Recipe, context_tar, run_streaming
 from topcoat.destinations.docker import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError

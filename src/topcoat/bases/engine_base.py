@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from topcoat.destinations.base import Base
+from topcoat.bases.base import Base
 from topcoat.errors import DaemonError, DaemonUnavailable
+from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Manifest, no_such_platform
@@ -20,7 +21,7 @@ from topcoat.oci.platform import Platform
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.destinations.export import Export
+    from topcoat.engines.export import Export
 
 Engine = Callable[[], AbstractContextManager["DockerClient"]]
 """Connects to the container engine, for as long as it is entered as a context manager."""
@@ -41,7 +42,7 @@ def open_engine() -> Iterator[DockerClient]:
         DaemonUnavailable: none answers.
         MissingDependency: the docker package is not installed.
     """
-    from topcoat.destinations.endpoint import DEFAULT_SOCKET, find_endpoint
+    from topcoat.engines.endpoint import DEFAULT_SOCKET, find_endpoint
 
     endpoint = find_endpoint()
     scheme, _, path = (endpoint.url or DEFAULT_SOCKET).partition("://")
@@ -51,7 +52,7 @@ def open_engine() -> Iterator[DockerClient]:
             f"no container engine answers at {endpoint}: there is no such socket",
             hint="start Docker, or point DOCKER_HOST at an engine that runs",
         )
-    from topcoat.destinations.engine import connect
+    from topcoat.engines.engine import connect
 
     client = connect()
     try:
@@ -74,8 +75,6 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
         NoSuchPlatform: the engine has it for another platform alone.
         DaemonError: the engine refuses.
     """
-    from topcoat.destinations.docker import engine_config
-
     wanted = Platform.parse(platform) if platform else None
     found = _inspect(client, name, None)
     if found is None:
@@ -87,6 +86,21 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
     layers = tuple(Descriptor(DOCKER_LAYER, diff_id, 1) for diff_id in config.diff_ids)
     manifest = Manifest(DOCKER_MANIFEST, Descriptor(DOCKER_CONFIG, sha256_digest(b""), 0), layers)
     return Base(name, "", manifest, config, engine_id=str(found["Id"]))
+
+
+def engine_config(found: dict[str, Any]) -> ImageConfig:
+    """Make a config out of what the engine says of an image."""
+    document = {
+        "architecture": found.get("Architecture") or "amd64",
+        "os": found.get("Os") or "linux",
+        "config": found.get("Config") or {},
+        "rootfs": {"type": "layers", "diff_ids": list(found["RootFS"].get("Layers") or ())},
+    }
+    if found.get("Variant"):
+        document["variant"] = found["Variant"]
+    if found.get("Created"):
+        document["created"] = found["Created"]
+    return ImageConfig(document)
 
 
 def image_size(client: DockerClient, base: Base) -> int:
@@ -102,8 +116,8 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
     Raises:
         DaemonError: the engine cannot, or not any more.
     """
-    from topcoat.destinations.engine import engine_errors
-    from topcoat.destinations.export import Export
+    from topcoat.engines.engine import engine_errors
+    from topcoat.engines.export import Export
 
     url = f"{_address(client)}/images/{quote(base.engine_id)}/get"
     with engine_errors(f"exporting {base.name}"):
@@ -123,7 +137,7 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
 
 
 def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict[str, Any] | None:
-    from topcoat.destinations.engine import TIMEOUT, engine_errors
+    from topcoat.engines.engine import TIMEOUT, engine_errors
 
     params = _chosen(platform) if platform is not None and _version(client) >= _INSPECTS_PLATFORM else {}
     with engine_errors(f"looking up {name}"):

@@ -16,8 +16,8 @@ from tests.components.images import Image
 from tests.support import workspaces
 from topcoat.build import build_image
 from topcoat.destinations.docker import DockerDestination
-from topcoat.destinations.engine import connect
-from topcoat.destinations.ssh import SshRelay, ssh_command
+from topcoat.engines.engine import connect
+from topcoat.engines.ssh import SshRelay, ssh_command
 from topcoat.errors import DaemonUnavailable
 from topcoat.registry.clients import Clients
 

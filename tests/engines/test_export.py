@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from topcoat.destinations.export import Export
+from topcoat.engines.export import Export
 from topcoat.errors import DaemonError, StateError
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD

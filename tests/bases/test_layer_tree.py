@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.layers import layer_gets, packed, tar
-from topcoat.destinations.layer_tree import LayerTree
+from topcoat.bases.layer_tree import LayerTree
 from topcoat.errors import ImageNotFound, InvalidImage, RegistryError
 from topcoat.notices import show_notices
 from topcoat.oci.descriptor import Descriptor

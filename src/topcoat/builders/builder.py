@@ -119,8 +119,8 @@ def find_builder(
     Raises:
         DaemonUnavailable: there is none, or the image has to go into an engine and none answers.
     """
-    from topcoat.destinations.engine_builder import engine_builder
-    from topcoat.destinations.tool_builder import tool_builder
+    from topcoat.builders.engine_builder import engine_builder
+    from topcoat.builders.tool_builder import tool_builder
 
     try:
         client = connect()

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from topcoat.destinations.engine import engine_errors
+from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidImage
 from topcoat.oci.rootfs import UNKNOWN, Node
 from topcoat.pack.untar import Member, members
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from requests import Response
 
-    from topcoat.destinations.engine_base import Engine
+    from topcoat.bases.engine_base import Engine
     from topcoat.oci.rootfs import BaseTree
 
 _BLOCK = 1 << 16

@@ -1,0 +1,1 @@
+"""Images that code is laid over: found, remembered, and looked into."""

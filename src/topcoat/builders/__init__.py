@@ -1,0 +1,1 @@
+"""Builders of a Dockerfile that runs something."""
