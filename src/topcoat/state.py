@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from topcoat.errors import StateError
 
@@ -55,6 +58,34 @@ def write_atomic(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise _unusable(path, error) from error
+
+
+@contextmanager
+def spooling(what: str) -> Iterator[None]:
+    """Turn failures to write *what* to the spool into errors that say what to do.
+
+    Raises:
+        StateError: there is no room, or no permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"cannot spool {what} in {cache_dir('spool')}: {error.strerror or error}",
+            hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
+        ) from error
+
+
+def spool_file(what: str) -> BinaryIO:
+    """Return a nameless file for *what*, which is gone once it is closed.
+
+    Raises:
+        StateError: there is no place for it.
+    """
+    import tempfile
+
+    with spooling(what):
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=cache_dir("spool")))
 
 
 def _base(variable: str, fallback: str) -> Path:

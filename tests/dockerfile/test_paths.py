@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dockerfile.image import Image
-from topcoat.dockerfile.paths import clean, has_wildcards, inside, matcher, resolve
+from topcoat.dockerfile.paths import has_wildcards, inside, matcher, resolve
 from topcoat.oci.rootfs import Node
+from topcoat.scan.ignore import clean
 
 IMAGE = Image(
     {

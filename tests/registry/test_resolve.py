@@ -126,7 +126,7 @@ def test_what_is_no_container_image_is_refused(fake, client):
 def test_a_config_that_is_none_is_refused(fake, client, config):
     blob = fake.add_blob("base", config, OCI_CONFIG)
     fake.store_manifest("base", "1", Manifest.build(media_type=OCI_MANIFEST, config=blob, layers=[]), OCI_MANIFEST)
-    with pytest.raises(InvalidImage, match="is not a JSON object"):
+    with pytest.raises(InvalidImage, match="config: JSON: expected an object"):
         _resolve(fake, client)
 
 

@@ -13,10 +13,9 @@ from topcoat.oci.manifest import CONFIG_TYPES, OCI_INDEX, Index, Manifest, parse
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
+from topcoat.registry.resolve import MOST_NESTED, read_config
 from topcoat.tasks import run_all
 
-_MOST_NESTED = 3
-_MOST_CONFIG_BYTES = 64 * 2**20
 # Layers of another form than everybody else's: what is laid over them is not found there.
 _OTHER_LAYERS = frozenset({"windows"})
 # Keys of an entry that say something of the image as it was, and not of the platform that it is for.
@@ -39,15 +38,9 @@ def resolve_all(client: RegistryClient, name: str) -> Base:
     top, data = client.get_manifest(reference.repository, reference.identifier)
     found = parse(data, top.media_type)
     if isinstance(found, Manifest):
-        base = _base(client, name, top.digest, found)
-        if base is None:
-            raise InvalidImage(
-                f"{name} is not a container image: its config is of type {found.config.media_type}",
-                hint="name an image that docker run could start",
-            )
-        return base
+        return _base(client, name, top.digest, found)
     entries, bases = [], []
-    for entry, base in _images(client, name, top.digest, found, _MOST_NESTED):
+    for entry, base in _images(client, name, top.digest, found, MOST_NESTED):
         stated = Platform.from_json(entry.extra.get("platform"))
         if (stated if stated.known else base.config.platform).os not in _OTHER_LAYERS:
             entries.append(entry)
@@ -71,10 +64,11 @@ def _images(client: RegistryClient, name: str, digest: str, index: Index, nested
         found = parse(data, entry.media_type or child.media_type)
         if isinstance(found, Index):
             if not nested:
-                raise InvalidImage(f"{name} is an index of indexes, nested more than {_MOST_NESTED} deep")
+                raise InvalidImage(f"{name} is an index of indexes, nested more than {MOST_NESTED} deep")
             return _images(client, name, digest, found, nested - 1)
-        base = _base(client, name, digest, found)
-        return [(_cleaned(entry), base)] if base else []
+        if found.config.media_type not in CONFIG_TYPES:
+            return []
+        return [(_cleaned(entry), _base(client, name, digest, found))]
 
     found: dict[object, tuple[Descriptor, Base]] = {}
     for one in _flat(run_all([partial(read, entry) for entry in entries])):
@@ -89,14 +83,9 @@ def _flat(lists: Iterable[list[tuple[Descriptor, Base]]]) -> list[tuple[Descript
     return [one for found in lists for one in found]
 
 
-def _base(client: RegistryClient, name: str, digest: str, manifest: Manifest) -> Base | None:
-    """Return the base of one platform, None for something that is no container image."""
-    if manifest.config.media_type not in CONFIG_TYPES:
-        return None
-    if manifest.config.size > _MOST_CONFIG_BYTES:
-        raise InvalidImage(f"a config of {name} has {manifest.config.size} bytes")
+def _base(client: RegistryClient, name: str, digest: str, manifest: Manifest) -> Base:
     reference = Reference.parse(name)
-    config = ImageConfig.parse(client.get_blob(reference.repository, manifest.config))
+    config = ImageConfig.parse(read_config(client, reference, manifest))
     return Base(name, digest, manifest, config, reference.registry, reference.repository)
 
 

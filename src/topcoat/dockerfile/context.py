@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from topcoat.dockerfile.paths import clean, decode, encode, has_wildcards, inside, join, matcher, resolve
+from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, matcher, resolve
 from topcoat.oci.rootfs import Node
-from topcoat.scan.ignore import IgnoreRules, Match, Rule
+from topcoat.scan.ignore import IgnoreRules, Match, Rule, clean
 from topcoat.scan.pattern import compile_pattern
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from topcoat.dockerfile.context import Context, patterns
 from topcoat.dockerfile.modes import ModeChange, mode_change, octal_mode
 from topcoat.dockerfile.overlay import FIXED, ROOT, Overlay
-from topcoat.dockerfile.paths import clean, decode, encode, has_wildcards, inside, join, resolve
+from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, resolve
 from topcoat.errors import NeedsBuilder
 from topcoat.oci.rootfs import Node
-from topcoat.scan.ignore import IgnoreRules, State
+from topcoat.scan.ignore import IgnoreRules, State, clean
 from topcoat.scan.snapshot import Entry
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from topcoat.errors import InvalidImage
 from topcoat.oci.rootfs import BaseTree
 from topcoat.pack.landing import land
+from topcoat.scan.ignore import clean
 
 # As many as BuildKit follows.
 _MOST_LINKS = 255
@@ -28,18 +29,6 @@ def encode(text: str) -> bytes:
 def decode(path: bytes) -> str:
     """Return *path* as text, bytes that are not UTF-8 as surrogates."""
     return path.decode("utf-8", "surrogateescape")
-
-
-def clean(path: str) -> str:
-    """Return *path* as Go's ``path.Clean`` does."""
-    root = "/" if path.startswith("/") else ""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        elif part not in ("", ".", "..") or (part == ".." and not root):
-            parts.append(part)
-    return root + "/".join(parts) or "."
 
 
 def inside(path: str, directory: str = "/") -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 from topcoat.dockerfile.check import Flags
 from topcoat.dockerfile.health import health_check
 from topcoat.dockerfile.parse import Instruction
-from topcoat.dockerfile.paths import clean
 from topcoat.oci.config import ImageConfig
+from topcoat.scan.ignore import clean
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_SHELL = ["/bin/sh", "-c"]

@@ -16,12 +16,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
-from topcoat.errors import DaemonError, InvalidImage, StateError
+from topcoat.errors import DaemonError, InvalidImage
 from topcoat.oci.compression import compression_of
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD
-from topcoat.state import cache_dir
+from topcoat.state import spool_file, spooling
 
 _BLOCK = 1 << 20
 _MOST_DOCUMENT_BYTES = 32 << 20
@@ -69,7 +69,7 @@ class Export:
                     if member.size <= _MOST_DOCUMENT_BYTES:
                         self._documents[member.name] = head + source.read()
                     continue
-                with _spool() as blob:
+                with spool_file("a layer of the base") as blob:
                     descriptor, diff_id = _copy(head, source, blob, compress=not compressed)
                     if compressed:
                         self._compressed[member.name] = descriptor
@@ -145,12 +145,12 @@ def _copy(head: bytes, source: IO[bytes], blob: BinaryIO, *, compress: bool) -> 
         data = (compressor.compress(block) if block else compressor.flush()) if compressor else block
         stored.update(data)
         size += len(data)
-        with _spooling():
+        with spooling("a layer of the base"):
             blob.write(data)
         if not block:
             break
         block = source.read(_BLOCK)
-    with _spooling():
+    with spooling("a layer of the base"):
         blob.seek(0)
     kind = OCI_LAYER_ZSTD if compression_of(head) == "zstd" else DOCKER_LAYER_GZIP
     return Descriptor(kind, f"sha256:{stored.hexdigest()}", size), f"sha256:{read.hexdigest()}"
@@ -162,24 +162,6 @@ def _compressor() -> Any:
     except ImportError:
         return zlib.compressobj(1, zlib.DEFLATED, 31)
     return isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
-
-
-def _spool() -> BinaryIO:
-    import tempfile
-
-    with _spooling():
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=cache_dir("spool"), prefix="base-"))
-
-
-@contextmanager
-def _spooling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"cannot spool a layer of the base in {cache_dir('spool')}: {error.strerror or error}",
-            hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
-        ) from error
 
 
 @contextmanager

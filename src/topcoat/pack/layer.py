@@ -8,17 +8,16 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import Any, BinaryIO, NamedTuple, cast
+from contextlib import closing, suppress
+from typing import Any, BinaryIO, NamedTuple
 
-from topcoat.errors import StateError
 from topcoat.oci.compression import Compression, zstd_compressor, zstd_name
 from topcoat.pack.cut import Chunk
 from topcoat.pack.tar import BLOCK, END, Ownership, derived_mtime, header, padding
 from topcoat.scan.scanner import Scan, changed
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import reading
-from topcoat.state import cache_dir
+from topcoat.state import spool_file, spooling
 
 # Output is hashed and compressed in pieces of this size: large enough that the interpreter's lock is free meanwhile.
 _BLOCK = 1 << 20
@@ -171,13 +170,13 @@ class _Sink:
         if self._compressor:
             self._stored.update(data)
         self._size += len(data)
-        with _spooling():
+        with spooling("a layer"):
             self._blob.write(data)
 
     def finish(self) -> Packed:
         if self._compressor:
             self._store(self._compressor.flush())
-        with _spooling():
+        with spooling("a layer"):
             self._blob.seek(0)
         diff, stored = f"sha256:{self._diff.hexdigest()}", f"sha256:{self._stored.hexdigest()}"
         return Packed(Layer(diff, stored, self._size), self._blob)
@@ -212,23 +211,7 @@ def _write_beside(sink: _Sink, blocks: Iterator[bytes]) -> None:
 
 
 def _spool(weight: int) -> BinaryIO:
-    if weight <= _IN_MEMORY:
-        return io.BytesIO()
-    import tempfile
-
-    with _spooling():
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=os.fspath(cache_dir("spool")), prefix="layer-"))
-
-
-@contextmanager
-def _spooling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"cannot spool a layer in {cache_dir('spool')}: {error.strerror or error}",
-            hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
-        ) from error
+    return io.BytesIO() if weight <= _IN_MEMORY else spool_file("a layer")
 
 
 def _new_compressor(compression: Compression) -> Any:

@@ -12,7 +12,7 @@ from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
 
-_MOST_NESTED = 3
+MOST_NESTED = 3
 _MOST_CONFIG_BYTES = 64 * 2**20
 
 
@@ -52,7 +52,7 @@ def resolve(client: RegistryClient, reference: Reference, platform: Platform | N
     repository = reference.repository
     top, data = client.get_manifest(repository, reference.identifier)
     found, digest, wanted = parse(data, top.media_type), top.digest, platform
-    for _ in range(_MOST_NESTED):
+    for _ in range(MOST_NESTED):
         if isinstance(found, Manifest):
             break
         entry = found.select(platform)
@@ -62,21 +62,31 @@ def resolve(client: RegistryClient, reference: Reference, platform: Platform | N
         child, data = client.get_manifest(repository, entry.digest)
         found, digest = parse(data, entry.media_type), child.digest
     if isinstance(found, Index):
-        raise InvalidImage(f"{reference} is an index of indexes, nested more than {_MOST_NESTED} deep")
-    if found.config.media_type not in CONFIG_TYPES:
-        raise InvalidImage(
-            f"{reference} is not a container image: its config is of type {found.config.media_type}",
-            hint="name an image that docker run could start",
-        )
-    if found.config.size > _MOST_CONFIG_BYTES:
-        raise InvalidImage(f"the config of {reference} has {found.config.size} bytes")
-    config = client.get_blob(repository, found.config)
-    actual = _platform_of(config, reference)
+        raise InvalidImage(f"{reference} is an index of indexes, nested more than {MOST_NESTED} deep")
+    config = read_config(client, reference, found)
+    actual = Platform.from_json(json.loads(config))
     # What an index says of an entry has been obeyed already; a config that says nothing cannot object.
     if platform is not None and actual.known and not Platform(*platform[:2]).matches(actual):
         raise no_such_platform(platform, [actual])
-    _check(reference, found, config)
     return ResolvedImage(reference, top.digest, digest, found, config, actual if actual.known else wanted or actual)
+
+
+def read_config(client: RegistryClient, reference: Reference, manifest: Manifest) -> bytes:
+    """Read the config of the image *manifest*, and refuse what nothing can be laid over.
+
+    Raises:
+        InvalidImage: it is not a container image, or a broken one: with all that is wrong with it.
+    """
+    if manifest.config.media_type not in CONFIG_TYPES:
+        raise InvalidImage(
+            f"{reference} is not a container image: its config is of type {manifest.config.media_type}",
+            hint="name an image that docker run could start",
+        )
+    if manifest.config.size > _MOST_CONFIG_BYTES:
+        raise InvalidImage(f"the config of {reference} has {manifest.config.size} bytes")
+    config = client.get_blob(reference.repository, manifest.config)
+    _check(reference, manifest, config)
+    return config
 
 
 def _check(reference: Reference, manifest: Manifest, config: bytes) -> None:
@@ -97,13 +107,3 @@ def _check(reference: Reference, manifest: Manifest, config: bytes) -> None:
     )
     if any(one.vital for one in found):
         raise invalid_image(str(reference), found)
-
-
-def _platform_of(config: bytes, reference: Reference) -> Platform:
-    try:
-        document = json.loads(config)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise InvalidImage(f"the config of {reference} is not a JSON object")
-    return Platform.from_json(document)

@@ -209,13 +209,13 @@ def _read(name: str, number: int, line: bytes) -> list[Rule]:
     sign = "!" if written.startswith("!") else ""
     pattern = written[len(sign) :].strip(_SPACE)
     if pattern:
-        pattern = _clean(pattern)
+        pattern = clean(pattern)
         if len(pattern) > 1:
             pattern = pattern.removeprefix("/")
     pattern = (sign + pattern).strip(_SPACE)
     if not pattern:
         return []
-    pattern = _clean(pattern)
+    pattern = clean(pattern)
     excluded = not pattern.startswith("!")
     if not excluded:
         pattern = pattern[1:]
@@ -224,8 +224,8 @@ def _read(name: str, number: int, line: bytes) -> list[Rule]:
     return [Rule(Match(written, name, number, excluded), pattern, compile_pattern(pattern))]
 
 
-def _clean(path: str) -> str:
-    """Return *path* as Go's ``filepath.Clean`` does on Unix: unlike ``normpath``, ``//a`` becomes ``/a``."""
+def clean(path: str) -> str:
+    """Return *path* as Go's ``path.Clean`` does: unlike ``normpath``, ``//a`` becomes ``/a``."""
     root = "/" if path.startswith("/") else ""
     parts: list[str] = []
     for part in path.split("/"):
