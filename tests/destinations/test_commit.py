@@ -174,13 +174,14 @@ def test_an_engine_that_refuses_both_gives_both_reasons(
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)
-@pytest.mark.parametrize("volume", ["/w", "/w/", "/"])
+@pytest.mark.parametrize("volume", ["/w", "/w/", "/", "/w/code/data"])
 def test_code_does_not_vanish_in_a_volume_of_the_base(
-    engine: Docker, busybox_image: Image, workspace: Workspace, volume: str
+    engine: Docker, busybox_image: Image, workspace: Workspace, tmp_path: Path, volume: str
 ) -> None:
+    workspaces.write(tmp_path / "odd", {"data/x": "x"})
     settings = {"WorkingDir": "/w/code", "Volumes": {volume: {}}}
     base = busybox_image.load(engine, f"localhost/volume-{len(volume)}:1", config=settings)
-    with pytest.raises(DaemonError, match="is a volume of the base"):
+    with pytest.raises(DaemonError, match="is a volume of the image"):
         _deliver(engine, workspace, base)
 
 

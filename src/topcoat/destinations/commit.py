@@ -6,6 +6,7 @@ id only the engine knows: the image does not list its code layers.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def commit_image(client: DockerClient, build: ImageBuild, pieces: list[Piece], n
         WorkspaceChanged: a file is no longer what the snapshot says.
     """
     settings = dict(ImageConfig.parse(build.patch([]).config).settings)
-    _check_volumes(settings, build.changes.working_dir)
+    _check_volumes(settings, build)
     if not settings.get("Cmd") and not settings.get("Entrypoint"):
         settings["Cmd"] = _NO_COMMAND
     repository, _, tag = name.rpartition(":")
@@ -65,9 +66,12 @@ def commit_image(client: DockerClient, build: ImageBuild, pieces: list[Piece], n
     return sent
 
 
-def _check_volumes(settings: dict[str, Any], directory: str) -> None:
+def _check_volumes(settings: dict[str, Any], build: ImageBuild) -> None:
     """Refuse to copy into a volume: it is not part of what is committed."""
+    target = build.options.target
+    prefix = target + b"/" if target else b""
     for volume in settings.get("Volumes") or ():
-        place = "/" + str(volume).strip("/")
-        if f"{directory.rstrip('/')}/".startswith(f"{place.rstrip('/')}/"):
-            raise DaemonError(f"the code would land in {volume}, which is a volume of the base")
+        name = os.fsencode(str(volume).strip("/"))
+        place = name + b"/" if name else b""
+        if prefix.startswith(place) or any((prefix + entry.path).startswith(place) for entry in build.scan.snapshot):
+            raise DaemonError(f"the code would land in {volume}, which is a volume of the image")
