@@ -96,7 +96,8 @@ def differences(ours: Tree, theirs: Tree, by_design: ByDesign) -> list[str]:
 def _differences(ours: Tree, theirs: Tree, by_design: ByDesign) -> Iterator[str]:
     for path in sorted({*ours, *theirs}):
         mine, built = ours.get(path), theirs.get(path)
-        if mine is None and built is not None and built.kind == "fifo" and path in by_design.left_out:
+        if built is not None and built.kind == "fifo" and path in by_design.left_out:
+            # What the base has in its place, if anything, stays.
             continue
         if mine is None or built is None:
             yield f"{path!r}: {_told(mine)} here, {_told(built)} by BuildKit"

@@ -157,6 +157,22 @@ def test_the_container_is_removed_whatever_happens(engine: Docker, client: docke
     assert _containers(client) == before
 
 
+def test_an_interrupt_while_the_container_is_made_leaves_none(
+    engine: Docker, client: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, image = _containers(client), _load(engine, tmp_path, *_LINES)
+    make = client.api.create_container_from_config
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        make(*args, **kwargs)  # type: ignore[no-untyped-call]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client.api, "create_container_from_config", interrupted)
+    with pytest.raises(KeyboardInterrupt), EngineTree(lambda: contextlib.nullcontext(client), image) as tree:
+        tree.find(b"usr")
+    assert _containers(client) == before
+
+
 def test_a_container_that_somebody_removes_is_an_error_and_no_answer(
     engine: Docker, client: docker.DockerClient, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from topcoat.build import ImageOptions, build_image, plan_image
 from topcoat.destinations.base import Delivered
 from topcoat.destinations.deliveries import context_of
 from topcoat.destinations.docker import DockerDestination, push_image
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, WorkspaceChanged
+from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform, WorkspaceChanged
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
@@ -260,6 +260,31 @@ def test_registry_and_engine_agree_on_what_a_base_is(
     local = there.find_base(base.reference, "")
     assert (remote.digest, local.digest) == (base.digest, "")
     assert local.config.identity == remote.config.identity
+
+
+def test_a_platform_that_the_engine_has_not_is_looked_for_in_the_registry(
+    engine: Docker, client: docker.DockerClient, registry: Registry, busybox_image: Image, workspace: Workspace
+) -> None:
+    base = busybox_image.push(registry, registry.unique("multi"), "1", platforms=("linux/amd64", "linux/arm64"))
+    engine.run("pull", base.reference)
+
+    def architecture(name: str) -> str:
+        return str(client.api.inspect_image(name)["Architecture"])  # type: ignore[no-untyped-call]
+
+    delivered = _deliver(client, workspace, base.reference, platform="linux/arm64")
+    assert architecture(delivered.image) == "arm64"
+    assert architecture(base.reference) == "amd64"
+    assert architecture(_deliver(client, workspace, base.reference).image) == "amd64"
+
+
+def test_a_base_of_the_engine_alone_is_not_taken_for_another_platform(
+    client: docker.DockerClient, base: str, workspace: Workspace
+) -> None:
+    with pytest.raises(ImageNotFound, match="for linux/amd64 alone"):
+        _deliver(client, workspace, base, platform="linux/s390x")
+    found = client.api.inspect_image(base)  # type: ignore[no-untyped-call]
+    with pytest.raises(NoSuchPlatform, match="for linux/amd64 alone"):
+        _deliver(client, workspace, str(found["Id"]), platform="linux/s390x")
 
 
 def test_no_base_anywhere(client: docker.DockerClient, registry: Registry, workspace: Workspace) -> None:

@@ -9,7 +9,16 @@ import pytest
 
 from tests.dockerfile.image import Image, origin
 from topcoat.dockerfile.evaluate import Evaluated, Origin, evaluate
-from topcoat.errors import InvalidDockerfile, MissingDependency, NeedsBuilder
+from topcoat.errors import (
+    DaemonUnavailable,
+    ImageNotFound,
+    InvalidDockerfile,
+    MissingDependency,
+    NeedsBuilder,
+    NoSuchPlatform,
+    RegistryError,
+    TopcoatError,
+)
 from topcoat.oci.reference import Reference
 from topcoat.oci.rootfs import Node
 from topcoat.scan.scanner import Scan, ScanOptions, scan
@@ -228,7 +237,6 @@ def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
     ("text", "line", "said"),
     [
         ("FROM a\nENV A=1\nRUN true", 3, "RUN runs a command"),
-        ("FROM a\nRUN --unheard=of true\nNEWS x", 2, "RUN runs a command"),
         ("FROM scratch\nCOPY . /", 1, "scratch"),
         ("FROM b AS b\nFROM a\nCOPY --from=b /x /y", 3, "--from"),
         ("FROM a\nCOPY --link . /", 2, "--link"),
@@ -252,13 +260,20 @@ def test_a_builder_is_not_needed_for_a_stage_that_nothing_starts_from(context: S
 
 
 def test_a_trigger_of_the_base_may_need_a_builder(context: Scan) -> None:
-    with pytest.raises(NeedsBuilder, match=r"Dockerfile\.torchx:2: RUN"):
+    said = r"^Dockerfile\.torchx:2: a trigger of the base image \(ONBUILD RUN\): RUN runs a command"
+    with pytest.raises(NeedsBuilder, match=said):
         carried_out(context, "# base\nFROM a", origin(OnBuild=["RUN x"]))
+    said = r"^Dockerfile\.torchx:1: a trigger of the base image \(ONBUILD ADD\): ADD fetches"
+    with pytest.raises(NeedsBuilder, match=said):
+        carried_out(context, "FROM a", origin(OnBuild=["ADD https://h/x /x"]))
 
 
 @pytest.mark.parametrize("syntax", ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile"])
 def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
     assert paths(carried_out(context, f"# syntax={syntax}\nFROM a\nCOPY train.py /")) == ["train.py"]
+    # A later version of it may know what this one does not.
+    with pytest.raises(NeedsBuilder, match=r"Dockerfile\.torchx:3: unknown flag: --unheard"):
+        carried_out(context, f"# syntax={syntax}\nFROM a\nCOPY --unheard train.py /")
 
 
 @pytest.mark.parametrize(
@@ -311,6 +326,11 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
         ("FROM a\nVOLUME $NONE", 2, "empty"),
         ("FROM b\nCOPY --from=$X a b\nFROM a", 2, "--from"),
         ("FROM a\nCOPY a <<EOF\nEOF", 2, "destination"),
+        ("FROM a\nRUN true\nCOPPY . .", 3, "unknown instruction: COPPY"),
+        ("FROM a\nRUN true\nCOPY --chwon=1 . .", 3, "unknown flag: --chwon"),
+        ("FROM a\nRUN true\nHEALTHCHECK WHAT", 3, "unknown type"),
+        ("FROM a\nRUN --mont=x true", 2, "unknown flag: --mont"),
+        ("FROM --platform=$NONE a\nRUN true", 1, "empty platform"),
         ("# one\n\nFROM a\nCOPY train.py \\\n  # two\n  nowhere \\\n  /x/", 4, "nowhere"),
     ],
 )
@@ -341,6 +361,72 @@ def test_a_misspelt_word_is_suggested(context: Scan) -> None:
         assert caught.value.hint == f"did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RegistryError("refused", hint="log in", status=429, registry_code="TOOMANYREQUESTS", temporary=True),
+        ImageNotFound("refused", hint="log in"),
+        DaemonUnavailable("refused", hint="log in"),
+    ],
+)
+def test_an_image_that_cannot_be_had_is_told_with_file_line_and_image(context: Scan, error: TopcoatError) -> None:
+    def find(name: str, platform: str) -> Origin:
+        raise error
+
+    before = dict(vars(error))
+    with pytest.raises(type(error)) as caught:
+        evaluate(b"ARG TAG=2\nFROM x:$TAG", "Dockerfile", context, {}, find)
+    assert str(caught.value) == "Dockerfile:2: FROM x:2: refused"
+    assert vars(caught.value) == {**before, "message": str(caught.value)}
+    assert vars(error) == before
+
+
+def test_the_hint_for_an_image_that_cannot_be_had_fits_what_is_written(context: Scan) -> None:
+    def hint(text: str, error: TopcoatError) -> str | None:
+        def find(name: str, platform: str) -> Origin:
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            evaluate(text.encode(), "Dockerfile", context, {}, find)
+        assert isinstance(caught.value, TopcoatError)
+        return caught.value.hint
+
+    missing, elsewhere = ImageNotFound("no", hint="look"), NoSuchPlatform("no", hint="use the run option")
+    assert hint("FROM a AS build\nFROM buidl", missing) == "did you mean the stage build?; or else look"
+    assert hint("FROM $REG/x:$IMAGE", missing) == (
+        "put ARG REG=VALUE ahead of the first FROM: REG is not declared there; "
+        "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"
+    )
+    assert hint("FROM a", elsewhere) == "use the run option"
+    assert hint("FROM --platform=s390x a", elsewhere) == (
+        "name another platform in FROM --platform=s390x, or leave the flag out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("COPY . .", "begin with the two lines ARG IMAGE and FROM $IMAGE"),
+        ("# nothing", "begin with the two lines ARG IMAGE and FROM $IMAGE"),
+        ("FROM $IMAGE", "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"),
+        ("FROM a\nARG IMAGE\nFROM ${IMAGE}", "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"),
+        ("FROM $GIVEN", "put ARG GIVEN ahead of the first FROM: GIVEN is not declared there"),
+        ("FROM $OTHER", "put ARG OTHER=VALUE ahead of the first FROM: OTHER is not declared there"),
+        ("ARG OTHER\nFROM $OTHER", "OTHER has no value: give it one with build_args=OTHER:VALUE"),
+    ],
+)
+def test_the_hint_says_how_a_dockerfile_begins(context: Scan, text: str, hint: str) -> None:
+    with pytest.raises(InvalidDockerfile) as caught:
+        carried_out(context, text, GIVEN="base")
+    assert caught.value.hint == hint
+
+
+def test_following_the_hint_of_a_dockerfile_without_from_helps(context: Scan) -> None:
+    assert "train.py" in paths(carried_out(context, "ARG IMAGE\nFROM $IMAGE\nCOPY . .", IMAGE="base"))
+
+
 def test_a_bad_trigger_of_the_base_is_told_at_the_from(context: Scan) -> None:
     with pytest.raises(InvalidDockerfile, match=r"torchx:1: .*trigger"):
         carried_out(context, "FROM a", origin(OnBuild=["ENV A"]))
+    with pytest.raises(InvalidDockerfile, match=r"torchx:1: a trigger .*\(ONBUILD COPY\): .*nowhere"):
+        carried_out(context, "FROM a", origin(OnBuild=["COPY nowhere /x"]))

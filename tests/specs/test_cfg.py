@@ -61,6 +61,17 @@ def test_anything_but_pairs_is_an_error_that_names_the_option(text: str, message
         split_pairs(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("build_args=LR=0.5", "build_args=LR:VALUE"), ("FOO=1 BAR=2", "FOO=KEY:VALUE"), ("FOO=a=s3cret", "FOO=a:VALUE")],
+)
+def test_the_hint_for_an_equals_sign_shows_how_a_map_is_written(text: str, shown: str) -> None:
+    with pytest.raises(InvalidRunConfigException) as caught:
+        split_pairs(text)
+    assert f"write a map as {shown}, or quote" in str(caught.value.hint)
+    assert "s3cret" not in f"{caught.value}{caught.value.hint}"
+
+
 _keys = st.from_regex(r"[A-Za-z_][\w.-]{0,8}", fullmatch=True)
 _plain = st.from_regex(r"[\w./:@ -]*[\w./@-]", fullmatch=True).map(str.strip).filter(bool)
 _any_text = st.text(st.characters(codec="utf-8")).filter(lambda text: not text.endswith("\\"))

@@ -16,11 +16,11 @@ from tests.components.registries import Registry
 from tests.support.fake_bases import add_base
 from tests.support.images import Fetched, fetch, names
 from tests.support.pushing import fresh
-from topcoat.errors import DaemonUnavailable, ImageNotFound, InvalidDockerfile
+from topcoat.errors import DaemonUnavailable, ImageNotFound, InvalidDockerfile, WorkspaceError
 from topcoat.runner import Runner
 from topcoat.specs import AppDef, AppState, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
-from topcoat.testing.trees import build_tree
+from topcoat.testing.trees import Link, build_tree
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 
 DOCKERFILE = """\
@@ -124,6 +124,19 @@ def test_only_the_images_that_the_dockerfile_uses_are_looked_up(fake: FakeRegist
     with pytest.raises(ImageNotFound, match="missing"):
         pushed(workspace, f"{fake.host}/missing:1", f"{fake.host}/app")
     gc.collect()  # the docker package leaves a socket behind where it cannot connect
+
+
+@pytest.mark.usefixtures("no_engine")
+@pytest.mark.parametrize("found", [{}, Link("nowhere"), Link(".")])
+def test_a_dockerfile_that_is_no_file_is_to_be_renamed_or_removed(
+    fake: FakeRegistry, tmp_path: Path, found: dict[str, Any] | Link
+) -> None:
+    build_tree(tmp_path, {".torchxignore": "Dockerfile.torchx\n", "Dockerfile.torchx": found})
+    with pytest.raises(WorkspaceError, match=r"Dockerfile\.torchx") as caught:
+        pushed(tmp_path, add_base(fake), f"{fake.host}/app")
+    assert caught.value.hint == (
+        "make it a file that can be read, or rename or remove it: ignore rules do not hide Dockerfile.torchx"
+    )
 
 
 @pytest.mark.usefixtures("no_engine")

@@ -11,6 +11,8 @@ from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.components.registries import Registry
 from topcoat.errors import DaemonError
+from topcoat.notices import show_notices
+from topcoat.oci.manifest import ACCEPT, MANIFEST_TYPES, parse
 from topcoat.specs import Role, Workspace
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 
@@ -78,6 +80,13 @@ def test_a_plan_builds_nothing_and_its_carrying_out_builds_once_and_pushes(
     assert sorted(engine.run("images", "-q", "--no-trunc").split()) == before
     plan.carry_out()
     engine.run("pull", "-q", planned.image)
+    # A plain image, with no attestation beside it: those say when it was built.
+    found = registry.request(
+        "GET",
+        f"/v2/{repository.partition('/')[2]}/manifests/{planned.image.rpartition(':')[2]}",
+        headers={"Accept": ACCEPT},
+    )
+    assert parse(found.body).media_type in MANIFEST_TYPES
     # The same again: the tag is there, and the engine is not asked to build.
     with registry.recording() as log:
         again = DockerWorkspaceMixin().plan_workspaces([role(workspace, base)], cfg)
@@ -103,6 +112,54 @@ def test_an_edit_of_the_dockerfile_an_argument_or_a_file_gives_another_tag(
     tags.append(tag())
     assert len(set(tags)) == 4
     assert tag() == tags[-1]
+
+
+def test_where_the_workspace_lies_counts_only_for_a_file_that_asks(
+    engine: Docker, busybox_image: Image, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    monkeypatch.chdir(workspace.parent)
+
+    def tags() -> set[str]:
+        planned = [
+            Role("trainer", base, workspace=Workspace({where: ""})) for where in (str(workspace), workspace.name)
+        ]
+        for one in planned:
+            DockerWorkspaceMixin().plan_workspaces([one], {})
+        return {one.image for one in planned}
+
+    assert len(tags()) == 2
+    (workspace / "Dockerfile.torchx").write_text("ARG IMAGE\nFROM $IMAGE\nRUN true\n")
+    assert len(tags()) == 1
+
+
+def test_rebuild_runs_everything_again(engine: Docker, busybox_image: Image, workspace: Path) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    (workspace / "Dockerfile.torchx").write_text(
+        "ARG IMAGE\nFROM $IMAGE\nRUN cat /proc/sys/kernel/random/uuid > /when\n"
+    )
+
+    def when(**cfg: bool) -> str:
+        built = role(workspace, base)
+        DockerWorkspaceMixin().build_workspaces([built], {"quiet": True, **cfg})
+        return str(engine.run("run", "--rm", "--network", "none", built.image, "cat", "/when"))
+
+    first = when()
+    assert when() == first
+    assert when(rebuild=True) != first
+
+
+def test_an_argument_that_nothing_asks_for_is_told(engine: Docker, busybox_image: Image, workspace: Path) -> None:
+    said: list[str] = []
+    before = show_notices(said.append)
+    args = {"GREETINGS": "typo", "HTTP_PROXY": "http://127.0.0.1:1"}
+    DockerWorkspaceMixin().plan_workspaces(
+        [role(workspace, busybox_image.load(engine, "local/dockerfile:base"))], {"build_args": args}
+    )
+    show_notices(before)
+    assert [line for line in said if "ARG" in line] == [
+        "Dockerfile.torchx has no ARG GREETINGS: the build argument may go unused"
+    ]
 
 
 def test_a_build_that_fails_says_why_with_its_whole_output(

@@ -13,6 +13,7 @@ import base64
 import binascii
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ _HEAD = 4 << 20
 _STAT = "X-Docker-Container-Path-Stat"
 # Go's os.ModeSymlink, which the engine's answer has.
 _LINK = 1 << 27
+# Seconds in which an engine makes a container.
+_LATER = 1.0
 # A container has to have a command, even one that is never started and whose image has none; and Docker makes the
 # working directory that an image is missing with the container.
 _SETTINGS = {"Cmd": ["true"], "WorkingDir": "/"}
@@ -123,12 +126,19 @@ class EngineTree:
         if self._client is not None:
             return self._client
         client = self._stack.enter_context(self._engine())
-        with engine_errors("making a container of the base image"):
-            made = client.api.create_container_from_config(  # type: ignore[no-untyped-call]
-                {"Image": self._image, **_SETTINGS}, platform=self._platform or None
-            )
-        self._client, self._container = client, str(made["Id"])
-        self._stack.callback(_remove, client, self._container)
+        # The name is ours, so that the container can be removed even where its making is interrupted.
+        name = f"topcoat-look-{os.urandom(6).hex()}"
+        self._stack.callback(_remove, client, name)
+        try:
+            with engine_errors("making a container of the base image"):
+                client.api.create_container_from_config(  # type: ignore[no-untyped-call]
+                    {"Image": self._image, **_SETTINGS}, name=name, platform=self._platform or None
+                )
+        except KeyboardInterrupt:
+            # An engine that was asked for it makes it all the same, a little later.
+            time.sleep(_LATER)
+            raise
+        self._client, self._container = client, name
         return client
 
 

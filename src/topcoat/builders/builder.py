@@ -45,6 +45,7 @@ class Recipe(NamedTuple):
         platform: for which it is built; empty for the builder's own.
         origins: the images that it starts or copies from, as far as they are known.
         reason: why it takes a builder.
+        fresh: nothing of an earlier build is used again.
     """
 
     scan: Scan
@@ -54,6 +55,7 @@ class Recipe(NamedTuple):
     platform: str = ""
     origins: tuple[str, ...] = ()
     reason: str = ""
+    fresh: bool = False
 
 
 class Builder(Protocol):

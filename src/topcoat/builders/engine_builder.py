@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from topcoat.oci.reference import Reference
 
+# An attestation says when a build was, so that no two builds would be equal, and makes an index of a plain image.
+_ENVIRONMENT = {"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+
 
 def engine_builder(client: DockerClient, clients: Clients, *, command_line: bool = True) -> Builder:
     """Return the best builder of the engine of *client*.
@@ -61,6 +64,7 @@ class ClassicBuilder:
                 tag=name,
                 buildargs=dict(recipe.args),
                 platform=recipe.platform or None,
+                nocache=recipe.fresh,
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -95,10 +99,11 @@ class BuildKit(ClassicBuilder):
         """Build with the docker command line; return what went wrong, or nothing."""
         flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name]
         flags += ["--platform", recipe.platform] if recipe.platform else []
+        flags += ["--no-cache"] if recipe.fresh else []
         for key, value in recipe.args.items():
             flags += ["--build-arg", f"{key}={value}"]
         with context_tar(recipe, dockerfile=True) as context:
-            code = run_streaming([*self._command, *flags, "-"], line, env={"DOCKER_BUILDKIT": "1"}, stdin=context)
+            code = run_streaming([*self._command, *flags, "-"], line, env=_ENVIRONMENT, stdin=context)
         return f"docker build ended with exit code {code}" if code else ""
 
 

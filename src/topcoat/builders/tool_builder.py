@@ -113,6 +113,7 @@ class ToolBuilder:
             # The other format knows no HEALTHCHECK, SHELL and ONBUILD.
             command += ["--format", "docker", "--file", str(dockerfile), "--ignorefile", str(ignored)]
             command += ["--platform", recipe.platform] if recipe.platform else []
+            command += ["--no-cache"] if recipe.fresh else []
             for key, value in recipe.args.items():
                 command += ["--build-arg", f"{key}={value}"]
             with context_tar(recipe, dockerfile=False) as context:

@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from topcoat.cli.commands import COMMANDS
@@ -45,12 +46,22 @@ def entry() -> NoReturn:
     if leaves_nothing:
         # Looking for cycles among the tens of thousands of tuples of a scan, which have none, would take as long.
         gc.set_threshold(1_000_000)
-    code = main()
+    with _tidying():
+        code = main()
     if leaves_nothing:
         # Freeing, object by object, what goes with the process anyway would take a tenth of a warm build.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _tidying() -> AbstractContextManager[None]:
+    """Return what lets signals raise where there may be something to tidy up: not for ``topcoat --help``."""
+    if sys.argv[1:2] and not sys.argv[1].startswith("-"):
+        from topcoat.cli.signals import signals_as_exceptions
+
+        return signals_as_exceptions()
+    return nullcontext()
 
 
 def _main(words: list[str], handler: ErrorHandler) -> int:

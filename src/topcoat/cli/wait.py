@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from topcoat.cli.follow import LogQuery, print_logs, replicas_of, unknown_app, wait_until_started
@@ -22,14 +17,6 @@ if TYPE_CHECKING:
 WAIT_INTERVAL = 5.0
 """The longest pause between two questions to a scheduler, in seconds."""
 _PATIENCE = 30.0
-
-
-class Stopped(KeyboardInterrupt):
-    """The process was asked to end by the signal *number*."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_code = 128 + number
 
 
 def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool) -> AppStatus:
@@ -46,11 +33,10 @@ def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool) -> AppSta
         UnknownApp: it is no longer there.
     """
     try:
-        with _signals_as_exceptions(cancel):
-            if logs:
-                wait_until_started(runner, handle)
-                print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr)
-            status = runner.wait(handle, wait_interval=WAIT_INTERVAL)
+        if logs:
+            wait_until_started(runner, handle)
+            print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr)
+        status = runner.wait(handle, wait_interval=WAIT_INTERVAL)
     except KeyboardInterrupt:
         if cancel:
             _cancel(runner, handle)
@@ -86,22 +72,3 @@ def _cancel(runner: Runner, handle: str) -> None:
     end = time.monotonic() + _PATIENCE
     while (status := runner.status(handle)) is not None and not status.is_terminal() and time.monotonic() < end:
         time.sleep(0.05)
-
-
-@contextmanager
-def _signals_as_exceptions(wanted: bool) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP, like ^C, raise where the main thread is; it must not leave a job behind."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    before = [(number, signal.signal(number, stop)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

@@ -10,10 +10,12 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from topcoat.bases.base import Base
 from topcoat.destinations.base import ImageBuild
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError
 from topcoat.oci.config import ImageConfig
+from topcoat.oci.reference import Reference
 from topcoat.pack.memory import ChunkMemory
 from topcoat.pack.plan import Piece
 
@@ -49,7 +51,7 @@ def commit_image(client: DockerClient, build: ImageBuild, pieces: list[Piece], n
     memory, sent = ChunkMemory(), 0
     with engine_errors(f"making {name} with a container"):
         made: dict[str, Any] = client.api.create_container_from_config(  # type: ignore[no-untyped-call]
-            {**settings, "Image": build.base.name}, platform=platform or None
+            {**settings, "Image": _pinned(build.base)}, platform=platform or None
         )
         container = str(made["Id"])
         try:
@@ -64,6 +66,11 @@ def commit_image(client: DockerClient, build: ImageBuild, pieces: list[Piece], n
             with suppress(DaemonError), engine_errors("removing a container"):
                 client.api.remove_container(container, v=True, force=True)
     return sent
+
+
+def _pinned(base: Base) -> str:
+    """Return what the engine knows *base* by: a name is kept for images of its own platform."""
+    return f"{Reference.parse(base.name).name}@{base.digest}" if base.digest else base.name
 
 
 def _check_volumes(settings: dict[str, Any], build: ImageBuild) -> None:

@@ -17,7 +17,14 @@ from topcoat.destinations.archive import SparseArchive
 from topcoat.destinations.base import Delivered, ImageBuild
 from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
 from topcoat.engines.engine import connect, engine_errors
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound
+from topcoat.errors import (
+    AuthenticationFailed,
+    DaemonError,
+    DaemonUnavailable,
+    ImageNotFound,
+    NoSuchPlatform,
+    RegistryUnavailable,
+)
 from topcoat.notices import notice
 from topcoat.oci.compression import Compression
 from topcoat.oci.descriptor import Descriptor
@@ -73,18 +80,32 @@ class DockerDestination:
 
         Raises:
             ImageNotFound: neither the engine nor a registry has it.
+            NoSuchPlatform: not for that platform.
             DaemonError: the engine refuses.
         """
         found = self._inspect(name)
         if found is None:
             if name.startswith("sha256:"):
                 raise ImageNotFound(f"the container engine has no image {name}", hint="docker images --no-trunc")
-            return self._bases.find(name, platform or self._platform())
+            return self._elsewhere(name, platform or self._platform(), f"the container engine has no image {name}")
         config = engine_config(found)
+        wanted = Platform.parse(platform) if platform else None
+        if wanted is not None and config.platform.known and not wanted.matches(config.platform):
+            lacks = f"the container engine has {name} for {config.platform} alone"
+            if name.startswith("sha256:"):
+                raise NoSuchPlatform(lacks, hint="name an image of a registry that is there for both")
+            return self._elsewhere(name, platform, lacks)
         # The engine has these layers, and recognises them by the diff ids of the config; their sizes do not matter.
         layers = tuple(Descriptor(OCI_LAYER, diff_id, 1) for diff_id in config.diff_ids)
         manifest = Manifest(OCI_MANIFEST, Descriptor(OCI_CONFIG, sha256_digest(b""), 0), layers)
         return Base(name, "", manifest, config)
+
+    def _elsewhere(self, name: str, platform: str, why: str) -> Base:
+        """Return the base as its registry has it."""
+        try:
+            return self._bases.find(name, platform)
+        except (AuthenticationFailed, ImageNotFound, RegistryUnavailable) as error:
+            raise ImageNotFound(f"{why}, and {error.message}", hint=error.hint) from error
 
     def confirm_base(self, base: Base) -> Base:
         """Return *base*, or what its name stands for by now, where it is a registry that holds it."""
@@ -221,12 +242,15 @@ class DockerDestination:
         return f"{version.get('Os') or 'linux'}/{version.get('Arch') or 'amd64'}"
 
     def _pull(self, base: Base) -> None:
-        """Pull the very image that was looked up, and give it the name that it was looked up by."""
+        """Pull the very image that was looked up, and give it the name that it was looked up by.
+
+        One for a platform that is not the engine's own does not get the name: whoever uses it next means another.
+        """
         reference = Reference.parse(base.name)
         pinned = f"{reference.name}@{base.digest}"
         with engine_errors(f"pulling {base.name}"):
             self._client.images.pull(pinned, platform=str(base.config.platform))
-            if reference.tag:
+            if reference.tag and not self._foreign_platform(base):
                 self._client.api.tag(pinned, reference.name, reference.tag)
 
 

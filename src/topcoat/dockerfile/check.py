@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.health import health_check
-from topcoat.dockerfile.parse import Dockerfile, Instruction, here_document, wrong
+from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, here_document, wrong
 from topcoat.dockerfile.words import INSTRUCTIONS
 from topcoat.errors import InvalidDockerfile
 
@@ -71,9 +71,7 @@ def check(dockerfile: Dockerfile) -> tuple[tuple[Instruction, ...], tuple[Stage,
         elif instruction.name == "ARG":
             arguments.append(instruction)
         else:
-            raise wrong(
-                dockerfile.name, instruction.line, "no build stage in current context", "begin with FROM $IMAGE"
-            )
+            raise wrong(dockerfile.name, instruction.line, "no build stage in current context", BEGINNING)
     if not stages:
         raise InvalidDockerfile(f"{dockerfile.name} has no FROM", hint="add a line FROM $IMAGE, behind ARG IMAGE")
     return tuple(arguments), tuple(stages)

@@ -6,6 +6,7 @@ builder: then `NeedsBuilder` says which line asks for that.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,17 @@ from topcoat.dockerfile.paths import decode
 from topcoat.dockerfile.scope import global_arguments, native_platform, platform_arguments
 from topcoat.dockerfile.settings import Settings
 from topcoat.dockerfile.work import Work
-from topcoat.errors import InvalidDockerfile, InvalidReference, NeedsBuilder, TopcoatError, UsageError
+from topcoat.errors import (
+    DaemonError,
+    ImageError,
+    InvalidDockerfile,
+    InvalidReference,
+    NeedsBuilder,
+    NoSuchPlatform,
+    RegistryError,
+    TopcoatError,
+    UsageError,
+)
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.platform import Platform
 from topcoat.oci.rootfs import BaseTree
@@ -77,12 +88,21 @@ def evaluate(
     Raises:
         InvalidDockerfile: it cannot be understood, or asks for what is not there; with file and line.
         NeedsBuilder: only a builder can carry it out; with file and line.
-        ImageError: the image that it starts from cannot be had.
+        ImageError, RegistryError, DaemonError: the image that it starts from cannot be had; with file and line.
     """
+    # All that is written wrong is said before a builder is asked for.
     syntax = given.get("BUILDKIT_SYNTAX") or find_syntax(text)
     if syntax and not _OWN_SYNTAX.fullmatch(syntax):
         raise NeedsBuilder(f"{name}:1: the syntax is that of {syntax}")
-    return _Evaluation(parse(text, name), scan, given, find, platform).run()
+    dockerfile = parse(text, name)
+    try:
+        parts = check(dockerfile)
+    except InvalidDockerfile as error:
+        if not syntax:
+            raise
+        # Whoever names a version of the syntax may mean one that knows more.
+        raise NeedsBuilder(error.message) from error
+    return _Evaluation(dockerfile, scan, given, find, platform).run(*parts)
 
 
 class _Evaluation:
@@ -100,22 +120,25 @@ class _Evaluation:
         self._find = find
         self._platform = platform
         self._globals: dict[str, str] = {}
+        self._declared: set[str] = set()
 
-    def run(self) -> Evaluated:
-        arguments, stages = self._check()
+    def run(self, arguments: tuple[Instruction, ...], stages: tuple[Stage, ...]) -> Evaluated:
+        self._declared = {word.partition("=")[0] for argument in arguments for word in argument.words}
         target = Platform.parse(self._platform) if self._platform else native_platform()
         self._globals = platform_arguments(target, stages[-1].name, self._given)
         for argument in arguments:
             with self._at(argument):
                 self._globals = global_arguments((argument,), self._globals, self._given, self._file.escape)
         chain = self._chain(stages)
-        for stage, _ in chain:
-            for instruction in stage.instructions:
-                self._leave_to_builder(instruction, check_instruction(instruction))
         first, base = chain[0]
         with self._at(first.start):
             wanted = self._platform_of(first)
-            origin = self._find(base, wanted)
+        for stage, _ in chain:
+            for instruction in stage.instructions:
+                with self._at(instruction):
+                    _leave_to_builder(instruction, check_instruction(instruction))
+        with self._at(first.start):
+            origin = self._look_up(first, base, wanted, [stage.name for stage in stages if stage.name])
         if not wanted:
             actual = platform_arguments(origin.config.platform, stages[-1].name, self._given)
             chosen = {word.partition("=")[0] for argument in arguments for word in argument.words if "=" in word}
@@ -137,15 +160,40 @@ class _Evaluation:
         result = overlay.scan(times=self._scan.snapshot.times, warnings=self._scan.warnings)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 
-    def _check(self) -> tuple[tuple[Instruction, ...], tuple[Stage, ...]]:
+    def _look_up(self, stage: Stage, image: str, platform: str, stages: list[str]) -> Origin:
+        """Look up what a stage starts from; what goes wrong keeps its class, and names file, line and image."""
+        from difflib import get_close_matches
+
         try:
-            return check(self._file)
-        except InvalidDockerfile:
-            # What a builder takes on anyway is for the builder to judge: it may know more than this.
-            for instruction in self._file.instructions:
-                if instruction.name == "RUN":
-                    self._leave_to_builder(instruction, {})
+            return self._find(image, platform)
+        except NeedsBuilder:
             raise
+        except InvalidReference as error:
+            hint = self._undeclared(stage) or error.hint
+            raise wrong(self._file.name, stage.start.line, error.message, hint) from error
+        except (ImageError, RegistryError, DaemonError) as error:
+            named = copy.copy(error)  # the same one may be raised for other callers
+            named.message = f"{self._file.name}:{stage.start.line}: FROM {image}: {error.message}"
+            named.args = (named.message,)
+            if isinstance(error, NoSuchPlatform) and stage.platform:
+                named.hint = f"name another platform in FROM --platform={stage.platform}, or leave the flag out"
+            elif close := get_close_matches(image.lower(), stages, 1):
+                named.hint = "; or else ".join(filter(None, (f"did you mean the stage {close[0]}?", error.hint)))
+            else:
+                named.hint = self._undeclared(stage) or error.hint
+            raise named from error
+
+    def _undeclared(self, stage: Stage) -> str | None:
+        """Return a hint for the variables without a value in what a stage starts from."""
+        hints = []
+        for name in dict.fromkeys(expand(stage.base, self._globals, self._file.escape).unset):
+            if name in self._declared:
+                hints.append(f"{name} has no value: give it one with build_args={name}:VALUE")
+            else:
+                # The role's image is given to whatever declares it.
+                argument = f"ARG {name}" if name in ("IMAGE", *self._given) else f"ARG {name}=VALUE"
+                hints.append(f"put {argument} ahead of the first FROM: {name} is not declared there")
+        return "; ".join(hints) or None
 
     @contextmanager
     def _at(self, instruction: Instruction) -> Iterator[None]:
@@ -153,8 +201,6 @@ class _Evaluation:
         try:
             yield
         except NeedsBuilder as error:
-            if error.message.startswith(f"{self._file.name}:"):
-                raise
             raise NeedsBuilder(f"{self._file.name}:{instruction.line}: {error.message}", hint=error.hint) from None
         except TopcoatError as error:
             # What is written in the file is wrong, and not what was found on the way.
@@ -173,7 +219,8 @@ class _Evaluation:
             with self._at(stage.start):
                 base = expand(stage.base, self._globals, self._file.escape).text
                 if not base:
-                    raise ValueError(f"base name ({stage.base}) should not be blank")
+                    what = f"base name ({stage.base}) should not be blank"
+                    raise wrong(self._file.name, stage.start.line, what, self._undeclared(stage))
             bases.append(base)
             origins.append(named.get(base))
             if stage.name:
@@ -201,18 +248,6 @@ class _Evaluation:
             raise NeedsBuilder(f"an image for {self._platform} is built from one for {named}")
         return str(named)
 
-    def _leave_to_builder(self, instruction: Instruction, flags: Flags) -> None:
-        """Refuse what takes a builder, before anything is looked up."""
-        with self._at(instruction):
-            if instruction.name == "RUN":
-                raise NeedsBuilder("RUN runs a command in the image")
-            if instruction.name not in ("ADD", "COPY"):
-                return
-            for flag, why in (("from", "copies from another image"), ("link", "makes a layer of its own")):
-                value = flags.get(flag, ("",))[0]
-                if value not in ("", "false"):
-                    raise NeedsBuilder(f"{instruction.name} --{flag} {why}")
-
     def _carry_out_trigger(self, work: Work, trigger: str, start: Instruction) -> None:
         """Carry out what the image that a stage starts from has left for it."""
         with self._at(start):
@@ -222,7 +257,27 @@ class _Evaluation:
                 raise ValueError(f"a trigger of the base image: {error.message}") from None
             if len(found) != 1:
                 raise ValueError("a trigger of the base image is not a single instruction")
-            flags = check_instruction(found[0])
             instruction = found[0]._replace(line=start.line)
-            self._leave_to_builder(instruction, flags)
-            work.carry_out(instruction, flags)
+            whose = f"a trigger of the base image (ONBUILD {instruction.name})"
+            try:
+                flags = check_instruction(instruction)
+                _leave_to_builder(instruction, flags)
+                work.carry_out(instruction, flags)
+            except NeedsBuilder as error:
+                raise NeedsBuilder(f"{whose}: {error.message}", hint=error.hint) from None
+            except ValueError as error:
+                if isinstance(error, TopcoatError):
+                    raise
+                raise ValueError(f"{whose}: {error}") from error
+
+
+def _leave_to_builder(instruction: Instruction, flags: Flags) -> None:
+    """Refuse what takes a builder, before anything is looked up."""
+    if instruction.name == "RUN":
+        raise NeedsBuilder("RUN runs a command in the image")
+    if instruction.name not in ("ADD", "COPY"):
+        return
+    for flag, why in (("from", "copies from another image"), ("link", "makes a layer of its own")):
+        value = flags.get(flag, ("",))[0]
+        if value not in ("", "false"):
+            raise NeedsBuilder(f"{instruction.name} --{flag} {why}")

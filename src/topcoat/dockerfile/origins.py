@@ -49,6 +49,15 @@ def external_images(text: bytes, args: Mapping[str, str], platform: str = "") ->
     return tuple(found)
 
 
+def declared_arguments(text: bytes) -> frozenset[str]:
+    """Return the names of all build arguments that a Dockerfile declares; none where nobody understands it."""
+    try:
+        found = parse(text, "Dockerfile").instructions
+    except InvalidDockerfile:
+        return frozenset()
+    return frozenset(word.partition("=")[0] for one in found if one.name == "ARG" for word in one.words)
+
+
 def _sources(flags: tuple[str, ...]) -> list[str]:
     """Return what ``--from`` and ``--mount=from=`` name."""
     words = [word for flag in flags for word in flag.removeprefix("--mount=").removeprefix("--").split(",")]

@@ -72,6 +72,10 @@ class Dockerfile(NamedTuple):
     escape: str
 
 
+BEGINNING = "begin with the two lines ARG IMAGE and FROM $IMAGE"
+"""The hint for a Dockerfile that has no stage where it needs one."""
+
+
 def wrong(name: str, line: int, what: str, hint: str | None = None) -> InvalidDockerfile:
     """Return the error for *what* is wrong in a line of the Dockerfile called *name*."""
     return InvalidDockerfile(f"{name}:{line}: {what}", hint=hint or f"correct line {line} of {name}")
@@ -140,7 +144,7 @@ class _Parser:
     def parse(self) -> Dockerfile:
         instructions = tuple(self._instructions())
         if not instructions:
-            raise wrong(self._name, max(self._at, 1), "there are no instructions", "begin with FROM $IMAGE")
+            raise wrong(self._name, max(self._at, 1), "there are no instructions", BEGINNING)
         return Dockerfile(self._name, instructions, self._escape)
 
     def _fail(self, what: str, line: int) -> InvalidDockerfile:

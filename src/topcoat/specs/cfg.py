@@ -77,10 +77,12 @@ def _take_value(text: str, start: int, key: str) -> tuple[str, int, str | None]:
         return _value(text[start:], key), pos, None
     next_key = text[separator + 1 : pos].strip()
     if separator < 0 or not _KEY.fullmatch(next_key):
+        before = text[start:pos].strip()
+        name = before if _KEY.fullmatch(before) else "KEY"
         raise InvalidRunConfigException(
-            f"the value of {key!r} has an '=' after {text[start:pos].strip()!r}",
+            f"the value of {key!r} has an '=' after {before!r}",
             key,
-            hint=f"separate pairs by a comma, or quote the value: {key}='...'",
+            hint=f"separate options by a comma, write a map as {key}={name}:VALUE, or quote the value: {key}='...'",
         )
     return _value(text[start:separator], key), pos + 1, next_key
 

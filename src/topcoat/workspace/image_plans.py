@@ -11,11 +11,13 @@ from topcoat.build import ImageOptions
 from topcoat.builders.builder import Builder, Line, Recipe, build
 from topcoat.destinations.base import Delivered, ImageBuild, ImageDestination
 from topcoat.destinations.deliveries import context_of
-from topcoat.errors import NeedsBuilder
+from topcoat.errors import NeedsBuilder, WorkspaceError
+from topcoat.notices import notice
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.reference import Reference
 from topcoat.scan.scanner import Scan
 from topcoat.scan.sources import Project
+from topcoat.scan.tree import Tree
 from topcoat.specs import Workspace
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 TORCHX_DOCKERFILE = "Dockerfile.torchx"
 
 _FORMAT = 1
+# Build arguments that builders obey without an ARG, besides those for proxies.
+_BUILDERS_OWN = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 
 
 class ImagePlan(Protocol):
@@ -145,15 +149,26 @@ def find_dockerfile(projects: Iterable[Project]) -> bytes | None:
     """Return the text of ``Dockerfile.torchx`` at the root of the workspace of *projects*, None where there is none.
 
     Ignore rules do not hide it from the builder.
+
+    Raises:
+        WorkspaceError: it is no file, or cannot be read.
     """
     text = None
     for project in projects:
         if not project.target and project.file is None:
             present = any(node.name == TORCHX_DOCKERFILE for node in project.tree.list(""))
-            text = project.tree.read(TORCHX_DOCKERFILE) if present else text
+            text = _read_dockerfile(project.tree, TORCHX_DOCKERFILE) if present else text
         elif project.target == TORCHX_DOCKERFILE.encode() and project.file is not None:
-            text = project.tree.read(project.file.name)
+            text = _read_dockerfile(project.tree, project.file.name)
     return text
+
+
+def _read_dockerfile(tree: Tree, name: str) -> bytes:
+    try:
+        return tree.read(name)
+    except WorkspaceError as error:
+        hint = f"make it a file that can be read, or rename or remove it: ignore rules do not hide {TORCHX_DOCKERFILE}"
+        raise type(error)(error.message, hint=hint) from error
 
 
 def plan_dockerfile(
@@ -181,10 +196,16 @@ def plan_dockerfile(
         ImageNotFound: an image that it starts from does not exist.
         DaemonUnavailable: it takes a builder, and there is none.
     """
-    from topcoat.dockerfile.origins import external_images
+    from topcoat.dockerfile.origins import declared_arguments, external_images
     from topcoat.workspace.dockerfile_image import dockerfile_image
 
-    args = {"IMAGE": image, "WORKSPACE": _common_path(workspace), **build_args}
+    declared = declared_arguments(text)
+    for name in sorted(build_args.keys() - declared):
+        if not name.lower().endswith("_proxy") and not name.startswith(_BUILDERS_OWN):
+            notice(f"{TORCHX_DOCKERFILE} has no ARG {name}: the build argument may go unused")
+    own = {"IMAGE": image, "WORKSPACE": _common_path(workspace)}
+    # What is not asked for is not to decide the tag; least of all where the workspace lies.
+    args = {**{name: value for name, value in own.items() if name in declared}, **build_args}
     destination = functools.cache(destination)
     try:
         carried_out = dockerfile_image(scanned, text, TORCHX_DOCKERFILE, args, destination, options)
@@ -197,7 +218,7 @@ def plan_dockerfile(
     bases = [builder.base_identity(origin, platform) for origin in origins or ()]
     decisive = [_FORMAT, scanned.snapshot.digest, sha256_digest(text), args, platform, bases]
     tag = sha256_digest(canonical_json(decisive)).removeprefix("sha256:")[:32]
-    recipe = Recipe(scanned, TORCHX_DOCKERFILE, text, args, platform, origins or (), reason.message)
+    recipe = Recipe(scanned, TORCHX_DOCKERFILE, text, args, platform, origins or (), reason.message, rebuild)
     certain = origins is not None and not rebuild
     return DockerfilePlan(recipe, builder, say, clients, tag, certain, repository, str(workspace))
 
