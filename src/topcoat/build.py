@@ -154,10 +154,7 @@ def _whole_build(
         check_ground(destination, one, ground, scanned.snapshot, options.base_scan_limit * MEGABYTE)
     warnings = tuple(dict.fromkeys(ground.warning for ground in grounds if ground.warning))
     if warnings:
-        import copy
-
-        scanned = copy.copy(scanned)
-        scanned.warnings = (*scanned.warnings, *warnings)
+        scanned = scanned.with_warnings(warnings)
     variants = [
         _image_build(scanned, one, ground, options, compression) for one, ground in zip(bases, grounds, strict=True)
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from topcoat.builders.builder import Builder, Line, Recipe, context_tar, run_streaming
 from topcoat.destinations.docker import DockerDestination, push_image
-from topcoat.engines.engine import engine_errors
+from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.registry.clients import Clients
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ def engine_builder(client: DockerClient, clients: Clients, *, command_line: bool
     BuildKit's client is the docker command line, which finds the engine by itself: pass *command_line* False where
     *client* may be of another engine.
     """
-    command = None if not command_line or _is_podman(client) else _buildkit_command()
-    return BuildKit(client, clients, command) if command else ClassicBuilder(client, clients)
+    with engine_errors("asking for its version"):
+        podman = is_podman(client.version())
+    command = _buildkit_command() if command_line and not podman else None
+    return BuildKit(client, clients, command) if command else ClassicBuilder(client, clients, podman=podman)
 
 
 class ClassicBuilder:
@@ -36,10 +38,11 @@ class ClassicBuilder:
 
     label = "the container engine's classic builder"
 
-    def __init__(self, client: DockerClient, clients: Clients) -> None:
+    def __init__(self, client: DockerClient, clients: Clients, *, podman: bool = False) -> None:
+        """Build with the engine of *client*, which may be *podman*'s service."""
         self._client = client
         self._engine = DockerDestination(client, clients)
-        if _is_podman(client):
+        if podman:
             self.label = "Podman's service"
 
     def base_identity(self, name: str, platform: str) -> str:
@@ -118,10 +121,3 @@ def _buildkit_command() -> list[str] | None:
     # The command line of Docker 20.10 brings BuildKit's client along; later ones need buildx.
     version = subprocess.run([docker, "--version"], capture_output=True, text=True, check=False).stdout
     return [docker, "build"] if version.startswith("Docker version 20.") else None
-
-
-def _is_podman(client: DockerClient) -> bool:
-    """Tell whether this is Podman's service, which speaks Docker's API without BuildKit's part of it."""
-    with engine_errors("asking for its version"):
-        components = client.version().get("Components") or ()
-    return any("Podman" in str(component.get("Name")) for component in components)

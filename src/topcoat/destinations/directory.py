@@ -6,7 +6,6 @@ The directory is made beside its final place and renamed into it. A small file i
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import os
@@ -132,11 +131,8 @@ def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
     for path in left_out:
         while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
             kept.pop(path, None)
-    rest = copy.copy(scan)
-    rest.snapshot = Snapshot(kept.values(), times=scan.snapshot.times)
     told = [f"{os.fsdecode(path)} is a job directory: left out" for path in sorted(earlier)]
-    rest.warnings = (*scan.warnings, *told)
-    return rest
+    return scan.with_warnings(told, Snapshot(kept.values(), times=scan.snapshot.times))
 
 
 def _inside(workspace: Workspace, job_dir: str) -> set[bytes]:

@@ -16,7 +16,7 @@ from topcoat.bases.lookup import BaseLookup
 from topcoat.destinations.archive import SparseArchive
 from topcoat.destinations.base import Delivered, ImageBuild
 from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
-from topcoat.engines.engine import connect, engine_errors
+from topcoat.engines.engine import connect, engine_errors, is_podman
 from topcoat.errors import (
     AuthenticationFailed,
     DaemonError,
@@ -256,9 +256,8 @@ class DockerDestination:
 
 def _takes_zstd(version: dict[str, Any]) -> bool:
     """Tell by what an engine says of its version; Podman has taken zstd for longer than it has had this API."""
-    podman = any("Podman" in str(part.get("Name")) for part in version.get("Components") or ())
     numbers = tuple(int(part) for part in str(version.get("ApiVersion") or "").split(".") if part.isdecimal())
-    return podman or not numbers or numbers >= _API_WITH_ZSTD
+    return is_podman(version) or not numbers or numbers >= _API_WITH_ZSTD
 
 
 def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.endpoint import Endpoint, Tls, find_endpoint, other_sockets
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
@@ -104,6 +104,11 @@ def engine_errors(doing: str) -> Iterator[None]:
         yield
     except (DockerException, RequestException) as error:
         raise engine_error(doing, error) from error
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Tell by what an engine says of its version whether it is Podman, which speaks Docker's API without BuildKit's."""
+    return any("Podman" in str(component.get("Name")) for component in version.get("Components") or ())
 
 
 def engine_error(doing: str, error: Exception) -> DaemonError:

@@ -87,12 +87,8 @@ def weight(entry: Entry) -> int:
     return _HEADER + (1 << entry.size.bit_length()) if entry.size else _HEADER
 
 
-def target_weight(entries: Sequence[Entry], count: int) -> int:
-    """Return the least weight of a chunk, a power of two, such that there are at most *count* of them."""
-    return _least(sum([weight(entry) for entry in entries]), count)
-
-
-def _least(total: int, count: int) -> int:
+def target_weight(total: int, count: int) -> int:
+    """Return the least weight of a chunk, a power of two, such that *total* makes at most *count* of them."""
     target = MINIMUM
     while total > target * max(count - 1, 1) and count > 1:
         target *= 2
@@ -117,7 +113,7 @@ def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
     if count == 1:
         return [entries]
     before = [0, *accumulate(map(weight, entries))]
-    least = _least(before[-1], count)
+    least = target_weight(before[-1], count)
     most = least + least // 2
     runs: list[Sequence[Entry]] = []
     start = 0

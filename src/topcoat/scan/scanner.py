@@ -49,6 +49,10 @@ class Scan:
         self.warnings = tuple(warnings)
         self._origins = origins
 
+    def with_warnings(self, more: Iterable[str], snapshot: Snapshot | None = None) -> Scan:
+        """Return the scan with *more* to say, of all of it or of the part that *snapshot* is."""
+        return Scan(self.snapshot if snapshot is None else snapshot, (*self.warnings, *more), self._origins)
+
     def origin(self, entry: Entry) -> tuple[Tree, str]:
         """Return the tree that holds *entry*, and its path there."""
         if isinstance(self._origins, dict):
