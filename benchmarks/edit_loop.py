@@ -48,7 +48,7 @@ def step(name): steps.append((name, (time.time() - start) * 1000))
 step("imports")
 import gc
 import socket
-import topcoat.build as build
+import topcoat.images.build as build
 import topcoat.destinations.push as push
 import topcoat.destinations.registry as registry
 from topcoat.oci.reference import Reference

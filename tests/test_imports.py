@@ -13,19 +13,21 @@ import topcoat
 SOURCE = Path(topcoat.__file__).parent
 
 ROWS = (
-    ("errors", "version", "compat"),
+    ("errors", "version", "torchx_alias"),
     ("state", "tasks", "notices"),
     ("specs",),
     ("scan",),
     ("oci",),
     ("pack",),
+    ("rootfs",),
     ("dockerfile",),
+    ("http",),
     ("registry",),
     ("engines",),
     ("bases",),
     ("destinations",),
     ("builders",),
-    ("build", "image_options"),
+    ("images",),
     ("workspace",),
     ("schedulers",),
     ("components",),

@@ -22,10 +22,10 @@ from tests.support.inside import expected, look
 from tests.support.pushing import destination, fresh, push
 from topcoat.bases import engine_base
 from topcoat.bases.engine_base import open_engine
-from topcoat.build import plan_image
 from topcoat.destinations import base_layers
-from topcoat.destinations.base import Delivered
+from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform
+from topcoat.images.build import plan_image
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST
 from topcoat.pack.layer import _IN_MEMORY
@@ -72,7 +72,7 @@ def _no_exports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_base, "exporting", refuse)
 
 
-def _check(registry: Registry, workspace: Workspace, delivered: Delivered, skip: int = 1) -> None:
+def _check(registry: Registry, workspace: Workspace, delivered: DeliveryResult, skip: int = 1) -> None:
     found = fetch(registry, delivered.image)
     assert found.config["config"]["Env"][1:2] == ["FROM=engine"]
     assert found.config["config"]["User"] == "1000"
@@ -352,7 +352,7 @@ def test_zstd_layers_of_an_engine_stay_as_they_are(
     assert ran.splitlines() == (Path(next(iter(workspace.projects))) / "f7").read_text().splitlines()
 
 
-def _path(delivered: Delivered) -> str:
+def _path(delivered: DeliveryResult) -> str:
     repository, _, tag = delivered.image.partition("/")[2].rpartition(":")
     return f"/v2/{repository}/manifests/{tag}"
 
@@ -372,7 +372,7 @@ def test_the_hooks_of_the_mixin_push_it_too(
         mixin, role = DockerWorkspaceMixin(docker_client=client), Role("r", image=base, workspace=workspace)
         mixin.build_workspaces([role], cfg)
         mixin.push_images(mixin.dryrun_push_images(AppDef("app", roles=[role]), cfg))
-    _check(registry, workspace, Delivered(role.image))
+    _check(registry, workspace, DeliveryResult(role.image))
     assert push(workspace, base, repository).image == role.image
 
 
@@ -387,4 +387,4 @@ def test_the_command_line_builds_over_it(
     assert done.returncode == 0, done.stderr
     image, _, digest = done.stdout.strip().partition("@")
     assert fetch(registry, image).digest == digest
-    _check(registry, workspace, Delivered(image))
+    _check(registry, workspace, DeliveryResult(image))

@@ -15,10 +15,10 @@ from tests.components.daemons import Docker
 from tests.support.layers import image, tar
 from topcoat.bases.engine_tree import EngineTree
 from topcoat.errors import DaemonError, InvalidImage
-from topcoat.oci.rootfs import UNKNOWN, Node
-from topcoat.pack.landing import land
 from topcoat.pack.layer import Directory
 from topcoat.pack.tar import Ownership
+from topcoat.rootfs.nodes import UNKNOWN, ImageNode
+from topcoat.rootfs.target import resolve_target
 
 _LINES = (
     "dir usr",
@@ -75,14 +75,14 @@ def _containers(client: docker.DockerClient) -> set[str]:
 
 
 def _resolved(tree: EngineTree, directory: str) -> list[Directory]:
-    return list(land(tree, directory.encode()).parents)
+    return list(resolve_target(tree, directory.encode()).parents)
 
 
 def test_paths_are_found_as_the_layers_have_them(tree: EngineTree) -> None:
-    assert tree.find(b"usr") == Node("dir")
-    assert tree.find(b"home/user") == Node("dir", 0o700, 1000, 1001)
-    assert tree.find(b"tmp") == Node("dir", 0o1777)
-    assert tree.find(b"srv") == Node("dir", 0o2775, 0, 50)
+    assert tree.find(b"usr") == ImageNode("dir")
+    assert tree.find(b"home/user") == ImageNode("dir", 0o700, 1000, 1001)
+    assert tree.find(b"tmp") == ImageNode("dir", 0o1777)
+    assert tree.find(b"srv") == ImageNode("dir", 0o2775, 0, 50)
     assert tree.find(b"nothing") is tree.find(b"home/nothing") is None
     for path in (b"home/user/f", "café".encode()):
         found = tree.find(path)
@@ -114,7 +114,7 @@ def test_a_working_directory_that_the_image_does_not_have_is_not_there(
 ) -> None:
     named = _load(engine, tmp_path, "dir srv 0700", WorkingDir="/srv/code")
     with EngineTree(lambda: contextlib.nullcontext(client), named) as tree:
-        assert tree.find(b"srv") == Node("dir", 0o700)
+        assert tree.find(b"srv") == ImageNode("dir", 0o700)
         assert tree.find(b"srv/code") is None
 
 
@@ -126,8 +126,8 @@ def test_a_volume_of_the_image_is_what_the_image_has_there(
     with EngineTree(
         lambda: contextlib.nullcontext(client), _load(engine, tmp_path, *lines, Volumes={"/data": {}})
     ) as tree:
-        assert tree.find(b"data") == Node("dir", 0o711, 5, 6)
-        assert tree.find(b"data/x") == Node("dir", 0o700, 7, 8)
+        assert tree.find(b"data") == ImageNode("dir", 0o711, 5, 6)
+        assert tree.find(b"data/x") == ImageNode("dir", 0o700, 7, 8)
         # Podman fills a volume when the container starts; nobody has to know what is below.
         assert set(tree.below(b"data/x")) == (set() if engine.name == "podman" else {b"f"})
     assert {str(one["Name"]) for one in client.api.volumes()["Volumes"] or ()} == before
@@ -196,7 +196,7 @@ def test_an_owner_that_an_export_does_not_reach_is_not_known(
 ) -> None:
     lines = ["dir a 0711 1:1", "dir b", "file b/large = " + "x" * (9 << 20), "dir z 0711 1:1", "link zz -> b"]
     with EngineTree(lambda: contextlib.nullcontext(client), _load(engine, tmp_path, *lines), limit=1 << 20) as tree:
-        assert tree.find(b"a") == Node("dir", 0o711, 1, 1)
+        assert tree.find(b"a") == ImageNode("dir", 0o711, 1, 1)
         assert tree.find(b"z") is UNKNOWN
         assert tree.find(b"c") is None
         link = tree.find(b"zz")

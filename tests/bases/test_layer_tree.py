@@ -16,9 +16,9 @@ from topcoat.notices import show_notices
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import DOCKER_FOREIGN_LAYER, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from topcoat.oci.rootfs import UNKNOWN, Node
 from topcoat.registry.client import RegistryClient
 from topcoat.registry.download import BlobReader
+from topcoat.rootfs.nodes import UNKNOWN, ImageNode
 from topcoat.testing.registry import FakeRegistry
 
 _LOWER = packed("dir usr", "dir usr/bin", "link bin -> usr/bin", "dir home", "dir home/user 0700 1000:1000", "file f")
@@ -56,11 +56,11 @@ def test_layers_are_read_from_the_top_and_no_further_than_the_answer(
     fake: FakeRegistry, client: RegistryClient
 ) -> None:
     with _tree(fake, client, _LOWER, _UPPER) as tree:
-        assert tree.find(b"app") == Node("dir", 0o2775, 0, 50)
-        assert tree.below(b"app") == {b"old": Node("file", 0o644)}
+        assert tree.find(b"app") == ImageNode("dir", 0o2775, 0, 50)
+        assert tree.below(b"app") == {b"old": ImageNode("file", 0o644)}
         assert layer_gets(fake, _LOWER, _UPPER) == [0, 1]
-        assert tree.find(b"home/user") == Node("dir", 0o700, 1000, 1000)
-        assert tree.find(b"bin") == Node("link", 0o777, link=b"usr/bin")
+        assert tree.find(b"home/user") == ImageNode("dir", 0o700, 1000, 1000)
+        assert tree.find(b"bin") == ImageNode("link", 0o777, link=b"usr/bin")
         assert tree.find(b"nothing") is None
     assert layer_gets(fake, _LOWER, _UPPER) == [1, 1]
 
@@ -78,8 +78,8 @@ def test_layers_may_be_stored_in_any_way(fake: FakeRegistry, client: RegistryCli
     else:
         stored = data
     with _tree(fake, client, stored) as tree:
-        assert tree.find(b"app") == Node("dir", 0o700, 5, 6)
-        assert tree.find(b"last") == Node("dir")
+        assert tree.find(b"app") == ImageNode("dir", 0o700, 5, 6)
+        assert tree.find(b"last") == ImageNode("dir")
         assert tree.find(b"x") is None
 
 
@@ -95,9 +95,9 @@ def test_a_layer_is_left_in_its_middle(
 
     monkeypatch.setattr(client, "open_blob", open_blob)
     with _tree(fake, client, large) as tree:
-        assert tree.find(b"app") == Node("dir", 0o700)
+        assert tree.find(b"app") == ImageNode("dir", 0o700)
         assert readers[0].tell() <= 1 << 20
-        assert tree.find(b"f3") == Node("file", 0o644)
+        assert tree.find(b"f3") == ImageNode("file", 0o644)
     assert readers[0].tell() <= 5 << 20
     assert len(readers) == 1
 
@@ -116,7 +116,7 @@ def test_a_layer_that_is_read_whole_is_checked(fake: FakeRegistry, client: Regis
 class TestTheLimit:
     def test_what_lies_beyond_it_is_not_known(self, fake: FakeRegistry, client: RegistryClient) -> None:
         with _tree(fake, client, _LOWER, _UPPER, limit=len(_UPPER)) as tree:
-            assert tree.find(b"app") == Node("dir", 0o2775, 0, 50)
+            assert tree.find(b"app") == ImageNode("dir", 0o2775, 0, 50)
             assert tree.find(b"home") is tree.find(b"nothing") is UNKNOWN
         assert layer_gets(fake, _LOWER, _UPPER) == [0, 1]
 
@@ -126,8 +126,8 @@ class TestTheLimit:
         layer = gzip.compress(data) if stored == "gzip" else data
         with _tree(fake, client, layer, limit=len(layer) // 2) as tree:
             assert tree.find(b"last") is UNKNOWN
-            assert tree.find(b"first") == Node("dir")
-            assert tree.find(b"f2") == Node("file", 0o644)
+            assert tree.find(b"first") == ImageNode("dir")
+            assert tree.find(b"f2") == ImageNode("file", 0o644)
             assert tree.find(b"nothing") is UNKNOWN
 
     @pytest.mark.parametrize("at", [512, 1024, 1536])
@@ -136,7 +136,7 @@ class TestTheLimit:
     ) -> None:
         with _tree(fake, client, tar("dir a", "dir b", "dir c", "dir d"), limit=at) as tree:
             assert tree.find(b"d") is UNKNOWN
-            assert tree.find(b"a") == Node("dir")
+            assert tree.find(b"a") == ImageNode("dir")
 
     def test_as_many_bytes_as_there_are_will_do(self, fake: FakeRegistry, client: RegistryClient) -> None:
         with _tree(fake, client, _LOWER, _UPPER, limit=len(_LOWER) + len(_UPPER)) as tree:
@@ -164,7 +164,7 @@ def test_layers_that_only_others_can_read_are_not_asked_for(
     upper = fake.add_blob("base", _UPPER, OCI_LAYER_GZIP)
     layers = [descriptor._replace(digest=stored.digest, size=stored.size), upper]
     with LayerTree(client, "base", layers, None) as tree:
-        assert tree.find(b"app") == Node("dir", 0o2775, 0, 50)
+        assert tree.find(b"app") == ImageNode("dir", 0o2775, 0, 50)
         assert tree.find(b"home") is UNKNOWN
     assert layer_gets(fake, _LOWER) == [0]
 
@@ -215,7 +215,7 @@ def test_a_connection_that_breaks_is_taken_up_again_or_is_the_registrys_error(
     layer = gzip.compress(data) if stored == "gzip" else data
     fake.cut(method="GET", after=400_000)
     with _tree(fake, client, layer) as tree:
-        assert tree.find(b"last") == Node("dir")
+        assert tree.find(b"last") == ImageNode("dir")
     fake.cut(times=10, method="GET", after=10_000)
     with _tree(fake, client, layer) as tree, pytest.raises(RegistryError):
         tree.find(b"last")

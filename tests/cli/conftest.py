@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.fake_bases import add_base
 from topcoat.cli.main import main
-from topcoat.schedulers import local_jobs
-from topcoat.schedulers.process import signal_group
+from topcoat.schedulers.local import jobs as local_jobs
+from topcoat.schedulers.local.process import signal_group
 from topcoat.specs import is_terminal
 from topcoat.testing.registry import FakeRegistry
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from topcoat.cli.follow import LogQuery, Replica, print_logs, replicas_of, wait_until_started
+from topcoat.cli.follow import LogQuery, ReplicaId, print_logs, replicas_of, wait_until_started
 from topcoat.errors import UnknownApp, UsageError
 from topcoat.runner import Runner
 from topcoat.specs import AppDef, AppState, AppStatus, Role
@@ -16,13 +16,13 @@ from topcoat.specs import AppDef, AppState, AppStatus, Role
 class _Runner:
     """Give replicas' lines, and states one after the other."""
 
-    def __init__(self, lines: Mapping[Replica, Iterable[str]], states: Iterable[AppState] = ()) -> None:
+    def __init__(self, lines: Mapping[ReplicaId, Iterable[str]], states: Iterable[AppState] = ()) -> None:
         self.lines, self.states = lines, iter(states)
         self.asked: list[tuple[object, ...]] = []
 
     def log_lines(self, handle: str, role: str, k: int, *query: object, **more: object) -> Iterator[str]:
         self.asked.append((handle, role, k, *query, more))
-        yield from self.lines[Replica(role, k)]
+        yield from self.lines[ReplicaId(role, k)]
 
     def describe(self, handle: str) -> AppDef | None:
         if not self.lines:
@@ -37,7 +37,7 @@ class _Runner:
         return None if state is None else AppStatus(state)
 
 
-def _printed(lines: Mapping[Replica, Iterable[str]], *, follow: bool = False, out: io.StringIO | None = None) -> str:
+def _printed(lines: Mapping[ReplicaId, Iterable[str]], *, follow: bool = False, out: io.StringIO | None = None) -> str:
     out = out or io.StringIO()
     runner = cast(Runner, _Runner(lines))
     print_logs(runner, "x:///app", list(lines), LogQuery(follow=follow), out)
@@ -46,14 +46,14 @@ def _printed(lines: Mapping[Replica, Iterable[str]], *, follow: bool = False, ou
 
 def test_one_replicas_log_is_printed_as_it_is() -> None:
     pieces = ["one\n", "50 %\r", "100 %\r", "prompt> ", "yes\n", "no end"]
-    assert _printed({Replica("a", 0): pieces}) == "".join(pieces)
+    assert _printed({ReplicaId("a", 0): pieces}) == "".join(pieces)
 
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_lines_of_several_replicas_say_whose_they_are_and_are_not_torn(follow: bool) -> None:
     lines = {
-        Replica("a", 0): ["one\n", "half", "-half\n", "50 %\r", "100 %\r\n"],
-        Replica("trainer", 10): [f"{number}\n" for number in range(500)] + ["no end"],
+        ReplicaId("a", 0): ["one\n", "half", "-half\n", "50 %\r", "100 %\r\n"],
+        ReplicaId("trainer", 10): [f"{number}\n" for number in range(500)] + ["no end"],
     }
     printed = _printed(lines, follow=follow).splitlines()
     assert sorted({line[:11] for line in printed}) == ["a/0        ", "trainer/10 "]
@@ -72,7 +72,7 @@ class _Terminal(io.StringIO):
 def test_on_a_terminal_prefixes_have_a_color_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    printed = _printed({Replica("a", 0): ["x\n"], Replica("a", 1): ["y\n"]}, out=_Terminal())
+    printed = _printed({ReplicaId("a", 0): ["x\n"], ReplicaId("a", 1): ["y\n"]}, out=_Terminal())
     assert printed == "\033[36ma/0\033[0m x\n\033[33ma/1\033[0m y\n"
 
 
@@ -88,20 +88,20 @@ def test_a_failure_of_one_log_does_not_wait_for_the_others() -> None:
         raise UsageError("no logs")
 
     with pytest.raises(UsageError, match="no logs"):
-        _printed({Replica("a", 0): quiet(), Replica("a", 1): failing()}, follow=True)
+        _printed({ReplicaId("a", 0): quiet(), ReplicaId("a", 1): failing()}, follow=True)
     assert not hold.is_set()
     hold.set()
 
 
 def test_what_is_asked_for_reaches_the_scheduler() -> None:
-    runner = _Runner({Replica("a", 0): []})
+    runner = _Runner({ReplicaId("a", 0): []})
     query = LogQuery("x", None, None, True, None)
-    print_logs(cast(Runner, runner), "x:///app", [Replica("a", 0)], query, io.StringIO())
+    print_logs(cast(Runner, runner), "x:///app", [ReplicaId("a", 0)], query, io.StringIO())
     assert runner.asked == [("x:///app", "a", 0, "x", None, None, {"should_tail": True, "streams": None})]
 
 
 def test_an_application_has_the_replicas_of_all_its_roles() -> None:
-    replicas = [Replica("a", 0), Replica("b", 0), Replica("b", 1)]
+    replicas = [ReplicaId("a", 0), ReplicaId("b", 0), ReplicaId("b", 1)]
     runner: Any = _Runner(dict.fromkeys(replicas, ()))
     assert replicas_of(runner, "x:///app") == replicas
     with pytest.raises(UnknownApp, match="there is no job x:///app"):

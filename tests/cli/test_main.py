@@ -103,7 +103,7 @@ def test_help_imports_next_to_nothing() -> None:
 def test_the_help_of_a_command_imports_nothing_of_what_the_command_does() -> None:
     modules = _modules_after("run", "--help")
     assert not modules & SLOW
-    assert not {name for name in modules if name.startswith(("topcoat.s", "topcoat.runner", "topcoat.build"))}
+    assert not {name for name in modules if name.startswith(("topcoat.s", "topcoat.runner", "topcoat.images.build"))}
 
 
 def test_build_imports_nothing_that_it_does_not_need(workspace: Path, fake_registry: FakeRegistry) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from topcoat.cli.command_docs import pages
 from topcoat.cli.commands import COMMANDS
-from topcoat.cli.pages import pages
 from topcoat.cli.reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"

@@ -10,14 +10,14 @@ import pytest
 
 from tests.support import workspaces
 from tests.support.pushing import destination
-from topcoat.build import ImageOptions, plan_image
 from topcoat.destinations.base import ImageBuild
 from topcoat.errors import WorkspaceChanged
+from topcoat.images.build import ImageOptions, plan_image
 from topcoat.oci.patch import CodeLayer
 from topcoat.pack.cut import Chunk
 from topcoat.pack.layer import Layer, Packed
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import Piece
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import PlannedLayer
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -29,12 +29,12 @@ def build(tmp_path: Path) -> ImageBuild:
         return plan_image(workspace, f"{fake.host}/base:1", destination(f"{fake.host}/app"), ImageOptions())
 
 
-def _piece(build: ImageBuild) -> Piece:
-    return Piece("key", Chunk(build.scan.snapshot.entries, ()), None)
+def _piece(build: ImageBuild) -> PlannedLayer:
+    return PlannedLayer("key", Chunk(build.scan.snapshot.entries, ()), None)
 
 
 def test_a_packed_piece_is_remembered(build: ImageBuild) -> None:
-    memory = ChunkMemory()
+    memory = LayerCache()
     packed = build.pack(_piece(build), memory)
     assert memory.layer("key") == packed.layer
     assert len(packed.blob.read()) == packed.layer.size
@@ -44,7 +44,7 @@ def test_a_piece_in_the_spool_is_taken_from_its_start_each_time(build: ImageBuil
     waiting = Packed(Layer("sha256:a", "sha256:b", 3), io.BytesIO(b"abc"))
     spooled = build._replace(spool={"key": waiting})
     for _ in range(2):
-        assert spooled.pack(_piece(build), ChunkMemory()).blob.read() == b"abc"
+        assert spooled.pack(_piece(build), LayerCache()).blob.read() == b"abc"
     assert spooled.without_spool().spool == {}
     assert waiting.blob.closed
 
@@ -52,7 +52,7 @@ def test_a_piece_in_the_spool_is_taken_from_its_start_each_time(build: ImageBuil
 def test_a_changed_file_stays_that(build: ImageBuild, tmp_path: Path) -> None:
     (tmp_path / "w/a.py").unlink()
     with pytest.raises(WorkspaceChanged):
-        build.pack(_piece(build), ChunkMemory())
+        build.pack(_piece(build), LayerCache())
 
 
 def test_the_layers_are_a_label(build: ImageBuild) -> None:

@@ -16,11 +16,11 @@ from tests.components.images import Image
 from tests.support import workspaces
 from tests.support.inside import look
 from tests.support.refusing import Answer, refusing
-from topcoat.build import ImageOptions, build_image, plan_image
-from topcoat.destinations.base import Delivered
-from topcoat.destinations.deliveries import context_of
+from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.docker import DockerDestination
+from topcoat.destinations.push_records import context_of
 from topcoat.errors import DaemonError, WorkspaceChanged
+from topcoat.images.build import ImageOptions, build_image, plan_image
 from topcoat.notices import show_notices
 from topcoat.registry.clients import Clients
 from topcoat.specs import Workspace
@@ -64,7 +64,7 @@ def _client(engine: Docker, answers: Mapping[str, Answer]) -> Iterator[docker.Do
 
 def _deliver(
     engine: Docker, workspace: Workspace, base: str, answers: Mapping[str, Answer] = _NO_LOAD, **options: Any
-) -> Delivered:
+) -> DeliveryResult:
     with _client(engine, answers) as client:
         return build_image(workspace, base, DockerDestination(client, Clients()), ImageOptions(**options))
 
@@ -125,7 +125,7 @@ def test_the_name_is_the_one_it_would_have_had_and_is_found_again(
     base = python_image.load(engine, "localhost/python:1")
     first = _deliver(engine, workspace, base)
     assert first.sent > 0
-    assert _deliver(engine, workspace, base) == Delivered(first.image)
+    assert _deliver(engine, workspace, base) == DeliveryResult(first.image)
     workspaces.edit(workspace, "main.py", b"main", b"edit")
     second = _deliver(engine, workspace, base)
     assert second.image != first.image

@@ -17,11 +17,11 @@ from tests.components.registries import Registry
 from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.inside import expected, look
-from topcoat.build import ImageOptions, build_image, plan_image
-from topcoat.destinations.base import Delivered
-from topcoat.destinations.deliveries import context_of
+from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.docker import DockerDestination, push_image
+from topcoat.destinations.push_records import context_of
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform, WorkspaceChanged
+from topcoat.images.build import ImageOptions, build_image, plan_image
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
@@ -61,7 +61,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspaces.write(tmp_path / "w", content)
 
 
-def _deliver(client: docker.DockerClient, workspace: Workspace, base: str, **options: Any) -> Delivered:
+def _deliver(client: docker.DockerClient, workspace: Workspace, base: str, **options: Any) -> DeliveryResult:
     return build_image(workspace, base, DockerDestination(client, Clients()), ImageOptions(**options))
 
 
@@ -98,7 +98,7 @@ def test_the_same_again_loads_nothing(
 ) -> None:
     first = _deliver(client, workspace, base)
     monkeypatch.setattr(client.api, "load_image", lambda *args: pytest.fail("loaded"))
-    assert _deliver(client, workspace, base) == Delivered(first.image)
+    assert _deliver(client, workspace, base) == DeliveryResult(first.image)
 
 
 def test_an_edit_loads_one_small_layer(
@@ -162,7 +162,7 @@ def test_an_engine_that_takes_zstd_gets_the_image_that_it_always_gets(
     first = _deliver(client, workspace, base, compression="zstd")
     assert first.sent > 0
     assert _inside(engine, first.image) == _wanted(workspace)
-    assert _deliver(client, workspace, base) == Delivered(first.image)
+    assert _deliver(client, workspace, base) == DeliveryResult(first.image)
 
 
 @pytest.mark.parametrize("engine", ["docker20"], indirect=True)

@@ -22,9 +22,9 @@ from tests.support.images import fetch, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, fresh, push
 from topcoat.bases.base import ALL_PLATFORMS
-from topcoat.build import ImageOptions, plan_image
 from topcoat.destinations.docker import DockerDestination
 from topcoat.errors import InvalidImage, InvalidRunConfigException, NoSuchPlatform
+from topcoat.images.build import ImageOptions, plan_image
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.manifest import DOCKER_INDEX, OCI_INDEX, OCI_MANIFEST, Manifest

@@ -22,7 +22,7 @@ from tests.support.bases import pushed
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected, runner
 from tests.support.pushing import fresh, push
-from topcoat.destinations.base import Delivered
+from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import MissingDependency
 from topcoat.oci.compression import Compression, decompressed, zstd_compressor
 from topcoat.oci.manifest import (
@@ -233,7 +233,7 @@ class TestZstd:
         assert zstd.image != gz.image
         assert gz.layers > 0
         assert fetch(registry, zstd.image, skip=1).layers[1:] == fetch(registry, gz.image, skip=1).layers[1:]
-        assert push(workspace, base, repository, compression="zstd") == Delivered(zstd.image, zstd.digest)
+        assert push(workspace, base, repository, compression="zstd") == DeliveryResult(zstd.image, zstd.digest)
 
     def test_any_machine_makes_the_same_image(
         self,

@@ -12,10 +12,10 @@ from tests.support import workspaces
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, push
-from topcoat.build import build_image, plan_image
 from topcoat.destinations import base_layers
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import RegistryError, WorkspaceChanged
+from topcoat.images.build import build_image, plan_image
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.reference import Reference
 from topcoat.pack import layer

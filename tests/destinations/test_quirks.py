@@ -21,8 +21,7 @@ from tests.support.pushing import destination, push
 from topcoat.bases import lookup as bases
 from topcoat.bases.base import Base
 from topcoat.bases.lookup import BaseLookup
-from topcoat.build import plan_image
-from topcoat.destinations.base import Delivered
+from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import (
     AuthenticationFailed,
     CredentialError,
@@ -34,6 +33,7 @@ from topcoat.errors import (
     RegistryUnavailable,
     TopcoatError,
 )
+from topcoat.images.build import plan_image
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import DOCKER_MANIFEST, Manifest
@@ -93,7 +93,7 @@ def _log_in(fake: FakeRegistry, **entry: str) -> None:
     (directory / "config.json").write_text(json.dumps({"auths": {fake.host: entry or {"auth": auth}}}))
 
 
-def _check(fake: FakeRegistry, workspace: Workspace, delivered: Delivered) -> None:
+def _check(fake: FakeRegistry, workspace: Workspace, delivered: DeliveryResult) -> None:
     snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
     assert stacked(fetch(fake, delivered.image, skip=3).layers[3:], "/w") == expected(snapshot)
 

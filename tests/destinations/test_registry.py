@@ -21,9 +21,8 @@ from tests.support.fake_bases import layer
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import destination, fresh, push
-from topcoat.build import ImageOptions, parse_chown, plan_image
-from topcoat.destinations.base import Delivered
-from topcoat.destinations.deliveries import context_of
+from topcoat.destinations.base import DeliveryResult
+from topcoat.destinations.push_records import context_of
 from topcoat.errors import (
     AuthenticationFailed,
     ImageNotFound,
@@ -32,7 +31,8 @@ from topcoat.errors import (
     StateError,
     TopcoatError,
 )
-from topcoat.pack.memory import ChunkMemory
+from topcoat.images.build import ImageOptions, parse_chown, plan_image
+from topcoat.pack.layer_cache import LayerCache
 from topcoat.registry.client import RegistryClient
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
@@ -171,7 +171,7 @@ class TestRequestsAndBytes:
 
 
 def _check(
-    registry: Registry | FakeRegistry, workspace: Workspace, delivered: Delivered, skip: int = 1, **options: Any
+    registry: Registry | FakeRegistry, workspace: Workspace, delivered: DeliveryResult, skip: int = 1, **options: Any
 ) -> None:
     """Compare the code layers of an image with the workspace."""
     image = ImageOptions(**options)
@@ -576,7 +576,7 @@ def test_a_layer_that_is_remembered_wrongly_is_packed_again(
 ) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "b"})
     push(workspace, base, fresh(registry))
-    memory = ChunkMemory()
+    memory = LayerCache()
     for note in (home / ".cache/topcoat/chunks").iterdir():
         found = memory.recall(note.name)
         assert found is not None

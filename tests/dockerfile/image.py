@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from topcoat.dockerfile.evaluate import Origin
+from topcoat.dockerfile.evaluate import StageBase
 from topcoat.oci.config import ImageConfig
-from topcoat.oci.rootfs import UNKNOWN, Node
+from topcoat.rootfs.nodes import UNKNOWN, ImageNode
 
 
 class Image:
@@ -16,17 +16,17 @@ class Image:
     With *unread*, what is not given was not read far enough to know.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], *, unread: bool = False) -> None:
+    def __init__(self, nodes: Mapping[str, ImageNode], *, unread: bool = False) -> None:
         self._nodes = {path.encode(): node for path, node in nodes.items()}
         for path in list(self._nodes):
             above = path.rpartition(b"/")[0]
             while above:
-                self._nodes.setdefault(above, Node("dir"))
+                self._nodes.setdefault(above, ImageNode("dir"))
                 above = above.rpartition(b"/")[0]
         self._unread = unread
         self.asked: list[bytes] = []
 
-    def find(self, path: bytes) -> Node | None:
+    def find(self, path: bytes) -> ImageNode | None:
         assert path
         above = path
         while above := above.rpartition(b"/")[0]:
@@ -34,12 +34,12 @@ class Image:
         self.asked.append(path)
         return self._nodes.get(path, UNKNOWN if self._unread else None)
 
-    def below(self, directory: bytes) -> Mapping[bytes, Node]:
+    def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         start = directory + b"/"
         return {path[len(start) :]: node for path, node in self._nodes.items() if path.startswith(start)}
 
 
-def origin(image: Image | None = None, platform: str = "linux/amd64", **settings: Any) -> Origin:
+def origin(image: Image | None = None, platform: str = "linux/amd64", **settings: Any) -> StageBase:
     """Return *image* with a config of these *settings*."""
     os, architecture = platform.split("/")
     document = {
@@ -48,4 +48,4 @@ def origin(image: Image | None = None, platform: str = "linux/amd64", **settings
         "config": settings,
         "rootfs": {"type": "layers", "diff_ids": []},
     }
-    return Origin(ImageConfig(document), image or Image({}))
+    return StageBase(ImageConfig(document), image or Image({}))

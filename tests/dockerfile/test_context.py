@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from topcoat.dockerfile.context import Context, patterns
-from topcoat.oci.rootfs import Node
+from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import ScanOptions, scan
 from topcoat.specs import Workspace
 from topcoat.testing.trees import Link, build_tree
@@ -57,8 +57,8 @@ def test_only_what_was_asked_for_is_sent(context: Context) -> None:
 
 
 def test_it_is_a_tree_in_which_links_can_be_followed(context: Context) -> None:
-    assert context.find(b"l") == Node("link", 0o777, link=b"d")
-    assert context.find(b"") == Node("dir")
+    assert context.find(b"l") == ImageNode("link", 0o777, link=b"d")
+    assert context.find(b"") == ImageNode("dir")
     assert context.find(b"nowhere") is None
     assert sorted(context.below(b"d")) == [b"b.py", b"e", b"e/c.py"]
 

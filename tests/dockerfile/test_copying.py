@@ -13,7 +13,7 @@ import pytest
 from tests.dockerfile.image import Image, origin
 from topcoat.dockerfile.evaluate import Evaluated, evaluate
 from topcoat.errors import InvalidDockerfile, NeedsBuilder
-from topcoat.oci.rootfs import Node
+from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.specs import Workspace
 from topcoat.testing.trees import Directory, File, Link, build_tree
@@ -30,14 +30,14 @@ CONTEXT = {
 }
 IMAGE = Image(
     {
-        "bin": Node("link", link=b"usr/bin"),
-        "usr/bin": Node("dir", 0o755),
-        "app": Node("dir", 0o700, 1000, 1000),
-        "app/sub": Node("dir", 0o711, 5, 6),
-        "app/old.py": Node("file"),
-        "app/to": Node("link", link=b"/data"),
-        "data": Node("dir"),
-        "file": Node("file"),
+        "bin": ImageNode("link", link=b"usr/bin"),
+        "usr/bin": ImageNode("dir", 0o755),
+        "app": ImageNode("dir", 0o700, 1000, 1000),
+        "app/sub": ImageNode("dir", 0o711, 5, 6),
+        "app/old.py": ImageNode("file"),
+        "app/to": ImageNode("link", link=b"/data"),
+        "data": ImageNode("dir"),
+        "file": ImageNode("file"),
     }
 )
 
@@ -211,13 +211,13 @@ def test_what_is_no_archive_is_added_as_it_is(tmp_path: Path, content: bytes) ->
 
 
 def test_files_of_a_copied_directory_are_not_looked_up_one_by_one(context: Scan) -> None:
-    image = Image({"app": Node("dir")})
+    image = Image({"app": ImageNode("dir")})
     carried_out(context, "COPY . .\nCOPY . /new", image)
     assert set(image.asked) == {b"app", b"new"}
 
 
 def test_where_the_image_was_not_read_far_enough_a_safe_default_is_said(context: Scan) -> None:
-    image = Image({"app": Node("dir", 0o700, 1, 1)}, unread=True)
+    image = Image({"app": ImageNode("dir", 0o700, 1, 1)}, unread=True)
     found = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan
     assert [(entry.path, entry.mode) for entry in found.snapshot if entry.path.startswith(b"opt")][:2] == [
         (b"opt", 0o755),

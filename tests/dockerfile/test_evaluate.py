@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.dockerfile.image import Image, origin
-from topcoat.dockerfile.evaluate import Evaluated, Origin, evaluate
+from topcoat.dockerfile.evaluate import Evaluated, StageBase, evaluate
 from topcoat.errors import (
     DaemonUnavailable,
     ImageNotFound,
@@ -20,7 +20,7 @@ from topcoat.errors import (
     TopcoatError,
 )
 from topcoat.oci.reference import Reference
-from topcoat.oci.rootfs import Node
+from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.specs import Workspace
 from topcoat.testing.trees import build_tree
@@ -34,11 +34,11 @@ def context(tmp_path: Path) -> Scan:
     return scan(Workspace({str(tmp_path / "workspace"): ""}), ScanOptions())
 
 
-def carried_out(context: Scan, text: str, base: Origin | None = None, **given: str) -> Evaluated:
+def carried_out(context: Scan, text: str, base: StageBase | None = None, **given: str) -> Evaluated:
     return evaluate(text.encode(), "Dockerfile.torchx", context, given, lambda name, platform: base or origin())
 
 
-def settings(context: Scan, text: str, base: Origin | None = None, **given: str) -> dict[str, Any]:
+def settings(context: Scan, text: str, base: StageBase | None = None, **given: str) -> dict[str, Any]:
     return dict(carried_out(context, f"FROM base\n{text}", base or origin(Env=["PATH=/bin"]), **given).settings)
 
 
@@ -53,7 +53,7 @@ def paths(evaluated: Evaluated) -> list[str]:
 def test_the_base_is_looked_up_by_its_expanded_name_and_only_that(context: Scan) -> None:
     asked = []
 
-    def find(name: str, platform: str) -> Origin:
+    def find(name: str, platform: str) -> StageBase:
         asked.append((name, platform))
         return origin()
 
@@ -65,7 +65,7 @@ def test_the_base_is_looked_up_by_its_expanded_name_and_only_that(context: Scan)
 def test_the_platform_that_is_wanted_is_asked_for(context: Scan) -> None:
     asked = []
 
-    def find(name: str, platform: str) -> Origin:
+    def find(name: str, platform: str) -> StageBase:
         asked.append(platform)
         return origin(platform="linux/arm64")
 
@@ -197,7 +197,7 @@ def test_the_maintainer_is_the_author(context: Scan) -> None:
 
 
 def test_a_working_directory_is_made_and_belongs_to_the_user(context: Scan) -> None:
-    image = Image({"home/me": Node("dir", 0o700, 1000, 1000), "link": Node("link", link=b"home/me")})
+    image = Image({"home/me": ImageNode("dir", 0o700, 1000, 1000), "link": ImageNode("link", link=b"home/me")})
     found = carried_out(context, "FROM a\nUSER 1000:5\nWORKDIR /link/new\nUSER 0\nWORKDIR deep", origin(image))
     assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
         (b"home", 0o755, None),
@@ -209,7 +209,7 @@ def test_a_working_directory_is_made_and_belongs_to_the_user(context: Scan) -> N
 
 
 def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> None:
-    image = Image({"data": Node("dir", 0o2770, 1, 7)})
+    image = Image({"data": ImageNode("dir", 0o2770, 1, 7)})
     found = carried_out(context, "FROM a\nWORKDIR /data/x\nCOPY --chown=5:6 train.py /data/y/", origin(image))
     assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
         (b"data", 0o2770, (1, 7)),
@@ -220,7 +220,7 @@ def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> N
 
 
 def test_a_users_name_matters_only_where_a_directory_has_to_be_made(context: Scan) -> None:
-    image = Image({"app": Node("dir")})
+    image = Image({"app": ImageNode("dir")})
     assert carried_out(context, "FROM a\nUSER me\nWORKDIR /app", origin(image)).settings["User"] == "me"
     with pytest.raises(NeedsBuilder, match=r"torchx:3: .*me"):
         carried_out(context, "FROM a\nUSER me\nWORKDIR /app/new", origin(image))
@@ -335,7 +335,7 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
     ],
 )
 def test_a_mistake_is_said_with_file_and_line(context: Scan, text: str, line: int, said: str) -> None:
-    image = Image({"file": Node("file")})
+    image = Image({"file": ImageNode("file")})
     with pytest.raises(InvalidDockerfile, match=said) as caught:
         carried_out(context, text, origin(image))
     assert caught.value.message.startswith(f"Dockerfile.torchx:{line}: " if line else "Dockerfile.torchx ")
@@ -343,7 +343,7 @@ def test_a_mistake_is_said_with_file_and_line(context: Scan, text: str, line: in
 
 
 def test_what_goes_wrong_with_the_base_keeps_its_own_error(context: Scan) -> None:
-    def find(name: str, platform: str) -> Origin:
+    def find(name: str, platform: str) -> StageBase:
         if name == "A:!":
             Reference.parse(name)
         raise MissingDependency("the docker package is not installed", hint="install it")
@@ -370,7 +370,7 @@ def test_a_misspelt_word_is_suggested(context: Scan) -> None:
     ],
 )
 def test_an_image_that_cannot_be_had_is_told_with_file_line_and_image(context: Scan, error: TopcoatError) -> None:
-    def find(name: str, platform: str) -> Origin:
+    def find(name: str, platform: str) -> StageBase:
         raise error
 
     before = dict(vars(error))
@@ -383,7 +383,7 @@ def test_an_image_that_cannot_be_had_is_told_with_file_line_and_image(context: S
 
 def test_the_hint_for_an_image_that_cannot_be_had_fits_what_is_written(context: Scan) -> None:
     def hint(text: str, error: TopcoatError) -> str | None:
-        def find(name: str, platform: str) -> Origin:
+        def find(name: str, platform: str) -> StageBase:
             raise error
 
         with pytest.raises(type(error)) as caught:

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from tests.dockerfile.image import Image
 from topcoat.dockerfile.paths import has_wildcards, inside, matcher, resolve
-from topcoat.oci.rootfs import Node
+from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.ignore import clean
 
 IMAGE = Image(
     {
-        "bin": Node("link", link=b"usr/bin"),
-        "usr/bin": Node("dir"),
-        "usr/up": Node("link", link=b"../etc"),
-        "etc/file": Node("file"),
-        "abs": Node("link", link=b"/usr/up"),
-        "loop": Node("link", link=b"loop"),
-        "dangling": Node("link", link=b"nowhere/x"),
-        "home": Node("link", link=b"bin/../home2"),
+        "bin": ImageNode("link", link=b"usr/bin"),
+        "usr/bin": ImageNode("dir"),
+        "usr/up": ImageNode("link", link=b"../etc"),
+        "etc/file": ImageNode("file"),
+        "abs": ImageNode("link", link=b"/usr/up"),
+        "loop": ImageNode("link", link=b"loop"),
+        "dangling": ImageNode("link", link=b"nowhere/x"),
+        "home": ImageNode("link", link=b"bin/../home2"),
     }
 )
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.components.daemons import Docker
 from tests.components.host import Tool
-from tests.registry.certificates import Certificates, make_certificates
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.refusing import refusing
 from topcoat.engines.engine import connect, engine_error, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency

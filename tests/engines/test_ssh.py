@@ -14,11 +14,11 @@ import pytest
 from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.support import workspaces
-from topcoat.build import build_image
 from topcoat.destinations.docker import DockerDestination
 from topcoat.engines.engine import connect
 from topcoat.engines.ssh import SshRelay, ssh_command
 from topcoat.errors import DaemonUnavailable
+from topcoat.images.build import build_image
 from topcoat.registry.clients import Clients
 
 

@@ -43,9 +43,9 @@ factories = get_scheduler_factories()
 print(json.dumps({name: type(factories[name]("s")).__module__ for name in ("local", "local_cwd", "local_docker")}))
 """
     assert _json(python(code)) == {
-        "local": "topcoat.schedulers.snapshot_scheduler",
+        "local": "topcoat.schedulers.local.scheduler",
         "local_cwd": "topcoat_demo.scheduler",
-        "local_docker": "topcoat.schedulers.docker_scheduler",
+        "local_docker": "topcoat.schedulers.docker.scheduler",
     }
 
 

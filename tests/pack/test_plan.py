@@ -17,8 +17,8 @@ from tests.pack.random_trees import Tree, directory, edit, files, link, new_file
 from topcoat.errors import InvalidImage, WorkspaceError
 from topcoat.pack.cut import LARGE, cut
 from topcoat.pack.layer import Directory, Layer, PackOptions, pack
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import HOT_PART, HOT_WEIGHT, MAX_LAYERS, Piece, plan_pieces
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import HOT_PART, HOT_WEIGHT, MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.scanner import scan
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -33,7 +33,7 @@ class Place:
     """A destination with a memory: what it holds, what it was last given, and what a user's machine remembers."""
 
     def __init__(self, directory: Path, options: PackOptions = OPTIONS, room: int = ROOM) -> None:
-        self.memory = ChunkMemory(directory)
+        self.memory = LayerCache(directory)
         self.anchor: tuple[str, ...] = ()
         self._directory = directory
         self._options = options
@@ -41,12 +41,12 @@ class Place:
         # What was packed at the time: by its digest, the entries in the layer.
         self._layers: dict[str, tuple[Entry, ...]] = {}
 
-    def plan(self, tree: Tree, *, hot: bool = True) -> list[Piece]:
+    def plan(self, tree: Tree, *, hot: bool = True) -> list[PlannedLayer]:
         snapshot = Snapshot(tree.values(), times=self._options.times)
         anchor = self.anchor if hot else ()
-        return plan_pieces(snapshot, self._options, self.memory, room=self._room, anchor=anchor)
+        return plan_layers(snapshot, self._options, self.memory, room=self._room, anchor=anchor)
 
-    def deliver(self, pieces: list[Piece]) -> list[tuple[Entry, ...]]:
+    def deliver(self, pieces: list[PlannedLayer]) -> list[tuple[Entry, ...]]:
         """Pack what has to be packed, and return what each layer of the image holds, bottom first."""
         found = []
         for piece in pieces:
@@ -67,7 +67,7 @@ class Place:
                 path.unlink()
 
 
-def keys(pieces: list[Piece]) -> list[str]:
+def keys(pieces: list[PlannedLayer]) -> list[str]:
     return [piece.key for piece in pieces]
 
 
@@ -83,7 +83,7 @@ def unpack(layers: list[tuple[Entry, ...]]) -> Tree:
 
 
 def assert_right(
-    tree: Tree, pieces: list[Piece], layers: list[tuple[Entry, ...]], options: PackOptions, room: int
+    tree: Tree, pieces: list[PlannedLayer], layers: list[tuple[Entry, ...]], options: PackOptions, room: int
 ) -> None:
     """Assert all that must hold of a plan for *tree*, whatever went before."""
     times = options.times
@@ -185,7 +185,7 @@ def tree() -> Tree:
     return found
 
 
-def after(place: Place, tree: Tree, *changes: Entry, without: tuple[bytes, ...] = ()) -> list[Piece]:
+def after(place: Place, tree: Tree, *changes: Entry, without: tuple[bytes, ...] = ()) -> list[PlannedLayer]:
     """Build *tree*, then plan it with *changes*, and check that the plan is right."""
     place.deliver(place.plan(tree))
     edited = {path: entry for path, entry in tree.items() if path not in without}
@@ -354,7 +354,7 @@ def test_too_many_pieces_for_the_room_are_the_chunks_of_the_snapshot(tmp_path: P
     wide.deliver(wide.plan(tree))
     tree[b"zz/a"] = new_file(random.Random(1), b"zz/a", 20)
     snapshot = Snapshot(tree.values())
-    narrow = plan_pieces(snapshot, OPTIONS, wide.memory, room=4, anchor=wide.anchor)
+    narrow = plan_layers(snapshot, OPTIONS, wide.memory, room=4, anchor=wide.anchor)
     assert len(narrow) <= 4
     assert not any(piece.hot or piece.kept for piece in narrow)
 
@@ -415,7 +415,7 @@ def test_a_base_that_leaves_no_room_is_an_error(tmp_path: Path, room: int) -> No
     """An image of more layers than an engine can mount fails only where it is pulled."""
     snapshot = Snapshot([directory(b"d")])
     with pytest.raises(InvalidImage, match=f"the base image has {MAX_LAYERS - room} layers"):
-        plan_pieces(snapshot, OPTIONS, ChunkMemory(tmp_path), room=room)
+        plan_layers(snapshot, OPTIONS, LayerCache(tmp_path), room=room)
 
 
 @pytest.mark.parametrize("name", [b".wh.a", b"d/.wh..wh..opq", b"d/.wh.x/y"])
@@ -424,8 +424,8 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
     if name.endswith(b"/y"):
         entries.append(directory(b"d/.wh.x"))
     with pytest.raises(WorkspaceError, match=r"\.wh\..* cannot be in an image"):
-        plan_pieces(Snapshot(entries), OPTIONS, ChunkMemory(tmp_path))
-    plan_pieces(Snapshot([new_file(random.Random(1), b"a.wh.b", 1)]), OPTIONS, ChunkMemory(tmp_path))
+        plan_layers(Snapshot(entries), OPTIONS, LayerCache(tmp_path))
+    plan_layers(Snapshot([new_file(random.Random(1), b"a.wh.b", 1)]), OPTIONS, LayerCache(tmp_path))
 
 
 # With files.
@@ -433,7 +433,7 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
 
 def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Path) -> None:
     chance = random.Random(8)
-    workspace, memory = tmp_path / "ws", ChunkMemory(tmp_path / "chunks")
+    workspace, memory = tmp_path / "ws", LayerCache(tmp_path / "chunks")
     (tmp_path / "chunks").mkdir()
     build_tree(workspace, {".torchxignore": "", "run.sh": File("x", mode=0o755), "empty": {}, "link": Link("run.sh")})
     build_tree(workspace, {f"d{number % 7}/{number}": chance.randbytes(20_000) for number in range(200)})
@@ -443,7 +443,7 @@ def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Pa
     seen_hot = 0
     for step in range(8):
         scanned = scan(Workspace({str(workspace): ""}))
-        pieces = plan_pieces(scanned.snapshot, OPTIONS, memory, anchor=anchor)
+        pieces = plan_layers(scanned.snapshot, OPTIONS, memory, anchor=anchor)
         out = tmp_path / f"out{step}"
         out.mkdir()
         for piece in pieces:

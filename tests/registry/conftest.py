@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import make_certificates
 from topcoat.registry import hosts
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry
-
-from .certificates import make_certificates
 
 
 @pytest.fixture(autouse=True)

@@ -249,7 +249,7 @@ class TestUpload:
 
     @pytest.mark.parametrize("quirk", ["state-in-location", "lost-port-location", "upload-elsewhere"])
     def test_chunks_follow_it_too(self, quirky, quirk, monkeypatch):
-        monkeypatch.setattr("topcoat.registry.sessions._CHUNK", 4)
+        monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 4)
         registry, client = quirky(quirk)
         client.finish_upload("app", client.start_upload("app"), _BLOB, _DESCRIPTOR, chunked=True)
         assert registry.blobs[_DESCRIPTOR.digest] == _BLOB

@@ -112,7 +112,7 @@ def test_a_blob_is_mounted_once_it_is_there(any_registry, real):
 
 
 def test_chunks_arrive_whole(any_registry, real, monkeypatch):
-    monkeypatch.setattr("topcoat.registry.sessions._CHUNK", 300_000)
+    monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 300_000)
     repository, data = any_registry.unique(), random_bytes(1_000_000, 4)
     descriptor = Descriptor("", sha256_digest(data), len(data))
     with any_registry.recording() as log:

@@ -7,12 +7,11 @@ import time
 
 import pytest
 
+from tests.support.http_servers import read_request, say, scripted_server
 from topcoat.errors import RegistryError, RegistryUnavailable
-from topcoat.registry.pool import Body
+from topcoat.http.pool import Body
 from topcoat.registry.transport import ATTEMPTS, Transport, backoff, origin_of, retry_after
 from topcoat.testing.registry import FakeRegistry
-
-from .servers import read_request, say, scripted_server
 
 
 @pytest.fixture
@@ -134,7 +133,7 @@ def test_what_does_not_speak_http_is_said_not_to(waits, transport_to):
 
 
 def test_silence_is_not_waited_for_forever(monkeypatch, transport_to):
-    monkeypatch.setattr("topcoat.registry.pool.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("topcoat.http.pool.ANSWER_SECONDS", 0.1)
     done = threading.Event()
     with scripted_server(lambda connection: done.wait(5)) as host:
         with pytest.raises(RegistryUnavailable, match="no answer in time"):

@@ -68,7 +68,7 @@ class TestThatEndsWell:
         assert len(waits) == 1
 
     def test_the_last_attempt_is_made_in_chunks(self, fake, client, monkeypatch):
-        monkeypatch.setattr("topcoat.registry.sessions._CHUNK", 400_000)
+        monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 400_000)
         fake.fail(500, method="PUT", times=2)
         _upload(client)
         methods = [method for method, _ in asked(fake)]

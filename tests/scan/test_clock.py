@@ -11,7 +11,7 @@ from topcoat.scan import clock, index
 from topcoat.scan.clock import SETTLED, SETTLED_REMOTE, settling_time
 from topcoat.scan.index import StatIndex
 from topcoat.scan.scanner import scan
-from topcoat.scan.tree import Node
+from topcoat.scan.tree import SourceNode
 from topcoat.specs import Workspace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts are read on Linux alone")
@@ -75,7 +75,7 @@ def test_a_file_of_just_now_is_read_again_where_the_servers_clock_may_be_behind(
 ) -> None:
     now = 1_700_000_000_000_000_000
     # Edited this moment, says whoever did it; ten seconds ago, says the server.
-    node = Node("train.py", "file", 0o644, 3, now - 10_000_000_000, now - 10_000_000_000, 42)
+    node = SourceNode("train.py", "file", 0o644, 3, now - 10_000_000_000, now - 10_000_000_000, 42)
     found = StatIndex({}, str(root / directory), now=now)
     found.remember("", node, b"\1" * 32)
     found.save(root / "index")

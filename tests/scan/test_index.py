@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from topcoat.errors import StateError
 from topcoat.scan.clock import SETTLED
 from topcoat.scan.index import StatIndex
-from topcoat.scan.tree import Node
+from topcoat.scan.tree import SourceNode
 
 NOW = 1_700_000_000_000_000_000
 OLD = NOW - SETTLED - 1
 DIGEST = b"\x07" * 32
-NODE = Node("a.py", "file", 0o644, 10, OLD, OLD, 42)
+NODE = SourceNode("a.py", "file", 0o644, 10, OLD, OLD, 42)
 
 
-def digest(index: StatIndex, name: str, node: Node) -> bytes | None:
+def digest(index: StatIndex, name: str, node: SourceNode) -> bytes | None:
     """Return what *index* says of the file at *name*, the only one of its directory."""
     directory, _, name = name.rpartition("/")
     return index.digests(directory, [node._replace(name=name)])[0]
 
 
-def saved(path: Path, *nodes: tuple[str, Node], now: int = NOW) -> StatIndex:
+def saved(path: Path, *nodes: tuple[str, SourceNode], now: int = NOW) -> StatIndex:
     """Remember *nodes*, save, and load what was saved."""
     index = StatIndex({}, now=now)
     for path_, node in nodes:
@@ -81,7 +81,7 @@ _times = st.integers(0, OLD)
 _paths = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
 _names = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=5)
 _nodes = st.builds(
-    Node,
+    SourceNode,
     name=st.just("-"),
     kind=st.just("file"),
     mode=st.integers(0, 0o7777),
@@ -97,12 +97,12 @@ _listings = st.dictionaries(_names, _nodes, max_size=5).map(
 _trees = st.dictionaries(_paths, _listings, max_size=4)
 
 
-def digest_of(directory: str, node: Node) -> bytes:
+def digest_of(directory: str, node: SourceNode) -> bytes:
     """Stand in for the digest of a file's content."""
     return hashlib.sha256(repr((directory, node)).encode("utf-8", "surrogatepass")).digest()
 
 
-def scanned(path: Path, tree: dict[str, list[Node]]) -> list[tuple[str, Node]]:
+def scanned(path: Path, tree: dict[str, list[SourceNode]]) -> list[tuple[str, SourceNode]]:
     """Scan *tree* with the index at *path*: check what it says, and return the files that had to be read."""
     index = StatIndex.load(path)
     read = []
@@ -118,7 +118,9 @@ def scanned(path: Path, tree: dict[str, list[Node]]) -> list[tuple[str, Node]]:
 
 
 @given(_trees)
-def test_what_is_saved_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactory, tree: dict[str, list[Node]]) -> None:
+def test_what_is_saved_is_what_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, list[SourceNode]]
+) -> None:
     path = tmp_path_factory.mktemp("index") / "index"
     assert len(scanned(path, tree)) == sum(map(len, tree.values()))
     assert scanned(path, tree) == []
@@ -127,14 +129,14 @@ def test_what_is_saved_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactor
 @given(_trees, _trees, st.data())
 def test_after_any_change_what_changed_is_read_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory,
-    before: dict[str, list[Node]],
-    other: dict[str, list[Node]],
+    before: dict[str, list[SourceNode]],
+    other: dict[str, list[SourceNode]],
     data: st.DataObject,
 ) -> None:
     path = tmp_path_factory.mktemp("index") / "index"
     scanned(path, before)
     # Some files stay, some change, some go and some come, in directories that stay, go and come.
-    after: dict[str, list[Node]] = {}
+    after: dict[str, list[SourceNode]] = {}
     for directory in [*before, *(new for new in other if new not in before)]:
         pool = {node.name: node for node in other.get(directory, [])}
         for node in before.get(directory, []):

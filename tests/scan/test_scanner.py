@@ -28,7 +28,7 @@ from topcoat.errors import (
 from topcoat.scan import scanner
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, read_rules, scan
 from topcoat.scan.snapshot import Entry
-from topcoat.scan.tree import LocalTree, Node
+from topcoat.scan.tree import LocalTree, SourceNode
 from topcoat.specs.workspace import Workspace
 from topcoat.testing.trees import AnyPath, Directory, File, Link, Tree, build_tree, flatten
 
@@ -299,7 +299,7 @@ def test_young_files_are_opened_again_because_an_edit_in_the_same_tick_leaves_no
     # Whatever the clock of this file system is, let the edit not show in what stat says.
     list_directory = LocalTree.list
 
-    def stuck(self: LocalTree, directory: str) -> list[Node]:
+    def stuck(self: LocalTree, directory: str) -> list[SourceNode]:
         times = {"mtime": before.st_mtime_ns, "ctime": before.st_ctime_ns}
         return [node._replace(**times) for node in list_directory(self, directory)]
 
@@ -389,7 +389,7 @@ def test_what_is_deleted_while_the_scan_goes_on_is_left_out_with_a_warning(
     build_tree(tmp_path, {".torchxignore": "", "a": "", "file": "x", "link": Link("a"), "dir": {"sub": {"x": ""}}})
     list_directory = LocalTree.list
 
-    def deleting(self: LocalTree, path: str) -> list[Node]:
+    def deleting(self: LocalTree, path: str) -> list[SourceNode]:
         nodes = list_directory(self, path)
         if path == "dir":
             shutil.rmtree(tmp_path / "dir/sub")

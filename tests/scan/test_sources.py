@@ -12,7 +12,7 @@ import pytest
 from fsspec import AbstractFileSystem
 
 from topcoat.errors import InvalidWorkspace, MissingDependency, WorkspaceError, WorkspaceNotFound
-from topcoat.scan.sources import find_projects
+from topcoat.scan.sources import find_scan_roots
 from topcoat.scan.tree import FsspecTree, LocalTree
 from topcoat.specs.workspace import Workspace
 from topcoat.testing.trees import File, Link, build_tree
@@ -28,7 +28,7 @@ def memory() -> Iterator[AbstractFileSystem]:
 
 def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
     for source in (str(tmp_path), f"file://{tmp_path}", f"{tmp_path}/"):
-        (project,) = find_projects(Workspace({source: "lib/x"}))
+        (project,) = find_scan_roots(Workspace({source: "lib/x"}))
         assert (project.label, project.target, project.file, project.local) == (str(tmp_path), b"lib/x", None, True)
         assert isinstance(project.tree, LocalTree)
 
@@ -36,13 +36,13 @@ def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_a_relative_directory_is_taken_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ws").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert find_projects(Workspace({"ws": ""}))[0].label == str(tmp_path / "ws")
-    assert find_projects(Workspace({".": ""}))[0].label == str(tmp_path)
+    assert find_scan_roots(Workspace({"ws": ""}))[0].label == str(tmp_path / "ws")
+    assert find_scan_roots(Workspace({".": ""}))[0].label == str(tmp_path)
 
 
 def test_projects_keep_their_order(tmp_path: Path) -> None:
     build_tree(tmp_path, {"b": {}, "a": {}, "c": {}})
-    found = find_projects(Workspace({str(tmp_path / name): name for name in "bac"}))
+    found = find_scan_roots(Workspace({str(tmp_path / name): name for name in "bac"}))
     assert [project.target for project in found] == [b"b", b"a", b"c"]
 
 
@@ -50,16 +50,16 @@ def test_a_single_file_lands_under_its_name_or_as_its_target(tmp_path: Path, mem
     build_tree(tmp_path, {"train.py": File("x", mode=0o750)})
     memory.pipe("/ws/train.py", b"x")
     for source in (str(tmp_path / "train.py"), "memory://ws/train.py"):
-        (project,) = find_projects(Workspace({source: ""}))
+        (project,) = find_scan_roots(Workspace({source: ""}))
         assert (project.target, project.file and project.file.name) == (b"train.py", "train.py")
-        (project,) = find_projects(Workspace({source: "lib/main.py"}))
+        (project,) = find_scan_roots(Workspace({source: "lib/main.py"}))
         assert project.target == b"lib/main.py"
         assert project.tree.read("train.py") == b"x"
 
 
 def test_a_link_to_a_single_file_is_that_file(tmp_path: Path) -> None:
     build_tree(tmp_path, {"real.py": File("12345", mode=0o644), "link.py": Link("real.py")})
-    (project,) = find_projects(Workspace({str(tmp_path / "link.py"): ""}))
+    (project,) = find_scan_roots(Workspace({str(tmp_path / "link.py"): ""}))
     assert project.file is not None
     assert (project.file.kind, project.file.mode, project.file.size) == ("file", 0o644, 5)
     assert project.target == b"link.py"
@@ -69,22 +69,22 @@ def test_a_link_to_a_single_file_is_that_file(tmp_path: Path) -> None:
 def test_a_workspace_that_is_missing_is_an_error(tmp_path: Path, source: str) -> None:
     build_tree(tmp_path, {"dangling": Link("gone"), "file": ""})
     with pytest.raises(WorkspaceNotFound, match="does not exist"):
-        find_projects(Workspace({str(tmp_path / source): ""}))
+        find_scan_roots(Workspace({str(tmp_path / source): ""}))
     with pytest.raises(WorkspaceNotFound, match="memory://gone does not exist"):
-        find_projects(Workspace({"memory://gone": ""}))
+        find_scan_roots(Workspace({"memory://gone": ""}))
 
 
 def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     build_tree(tmp_path, {"a": Link("b"), "b": Link("a")})
     with pytest.raises(WorkspaceError, match="symbolic links"):
-        find_projects(Workspace({str(tmp_path / "a"): ""}))
+        find_scan_roots(Workspace({str(tmp_path / "a"): ""}))
 
 
 def test_what_is_neither_directory_nor_file_is_refused_without_opening_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for source in (str(tmp_path / "fifo"), "/dev/null"):
         with pytest.raises(InvalidWorkspace, match="neither a directory nor a file"):
-            find_projects(Workspace({source: ""}))
+            find_scan_roots(Workspace({source: ""}))
 
 
 @pytest.mark.parametrize("source", ["~", "/", "link-to-home", "/.//"])
@@ -92,18 +92,18 @@ def test_a_home_directory_and_a_root_are_refused(tmp_path: Path, home: Path, sou
     (tmp_path / "link-to-home").symlink_to(home)
     path = str(tmp_path / source) if source.startswith("link") else source
     with pytest.raises(InvalidWorkspace, match="home directory or the root of a file system") as caught:
-        find_projects(Workspace({path: ""}))
+        find_scan_roots(Workspace({path: ""}))
     assert "--workspace" in str(caught.value.hint)
 
 
 def test_a_directory_below_the_home_directory_is_no_home_directory(home: Path) -> None:
     (home / "code").mkdir()
-    assert find_projects(Workspace({"~/code": ""}))[0].label == str(home / "code")
+    assert find_scan_roots(Workspace({"~/code": ""}))[0].label == str(home / "code")
 
 
 def test_a_remote_directory_is_taken_by_its_url(memory: AbstractFileSystem) -> None:
     memory.pipe("/ws/a.py", b"x")
-    (project,) = find_projects(Workspace({"memory://ws": "lib"}))
+    (project,) = find_scan_roots(Workspace({"memory://ws": "lib"}))
     assert (project.label, project.target, project.file, project.local) == ("memory://ws", b"lib", None, False)
     assert isinstance(project.tree, FsspecTree)
 
@@ -128,14 +128,14 @@ def test_an_edit_since_a_listing_was_cached_is_seen() -> None:
 
     fsspec.register_implementation("topcoat-caching", Caching, clobber=True)
     for _ in range(2):
-        (project,) = find_projects(Workspace({"topcoat-caching://ws": ""}))
+        (project,) = find_scan_roots(Workspace({"topcoat-caching://ws": ""}))
         assert [node.name for node in project.tree.list("")] == Caching.names
         Caching.names.append("two")
 
 
 def test_an_unknown_protocol_and_a_missing_driver_are_different_errors() -> None:
     with pytest.raises(InvalidWorkspace, match="cannot read workspace nosuch://x"):
-        find_projects(Workspace({"nosuch://x": ""}))
+        find_scan_roots(Workspace({"nosuch://x": ""}))
     fsspec.register_implementation("topcoat-none", "no.such.module.FileSystem", errtxt="pip install it", clobber=True)
     with pytest.raises(MissingDependency, match="cannot read workspace topcoat-none://x: pip install it"):
-        find_projects(Workspace({"topcoat-none://x": ""}))
+        find_scan_roots(Workspace({"topcoat-none://x": ""}))

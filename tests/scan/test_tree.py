@@ -18,12 +18,12 @@ from fsspec import AbstractFileSystem
 
 from topcoat.errors import WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 from topcoat.scan import tree as module
-from topcoat.scan.tree import FsspecTree, LocalTree, Node, Tree, digest_file
+from topcoat.scan.tree import FsspecTree, LocalTree, SourceNode, Tree, digest_file
 from topcoat.tasks import Task
 from topcoat.testing.trees import Directory, File, Link, build_tree
 
 BIG = (2 << 20) + 17
-NODE = Node("link", "link", 0o777, 0, 0, 0, 0)
+NODE = SourceNode("link", "link", 0o777, 0, 0, 0, 0)
 
 
 def in_time(function: Callable[[], object]) -> object:
@@ -67,7 +67,7 @@ def test_a_local_directory_is_listed_with_what_the_index_needs(tmp_path: Path) -
         server.bind(str(tmp_path / "d/socket"))
         nodes = {node.name: node for node in LocalTree(str(tmp_path)).list("d")}
     st = os.stat(tmp_path / "d/file")
-    assert nodes.pop("file") == Node("file", "file", 0o640, 5, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
+    assert nodes.pop("file") == SourceNode("file", "file", 0o640, 5, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
     kinds = {name: node.kind for name, node in nodes.items()}
     assert kinds == {"sub": "dir", "link": "link", "fifo": "other", "socket": "other"}
     assert nodes["sub"].mode == 0o2750

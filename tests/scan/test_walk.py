@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from topcoat.errors import InvalidIgnorePattern
 from topcoat.scan.ignore import IgnoreRules
-from topcoat.scan.tree import Node, NodeKind
+from topcoat.scan.tree import NodeKind, SourceNode
 from topcoat.scan.walk import walk
 
 Tree = dict[str, "Tree | NodeKind"]
@@ -28,8 +28,8 @@ _patterns = st.builds(
 )
 
 
-def node(name: str, kind: NodeKind) -> Node:
-    return Node(name, kind, 0o644, 0, 0, 0, 0)
+def node(name: str, kind: NodeKind) -> SourceNode:
+    return SourceNode(name, kind, 0o644, 0, 0, 0, 0)
 
 
 class Listed:
@@ -39,7 +39,7 @@ class Listed:
         self._tree = tree
         self.listed: list[str] = []
 
-    def __call__(self, path: str) -> list[Node]:
+    def __call__(self, path: str) -> list[SourceNode]:
         self.listed.append(path)
         found = self._tree
         for part in path.split("/") if path else []:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.schedulers import local_jobs
-from topcoat.schedulers.process import signal_group
+from topcoat.schedulers.local import jobs as local_jobs
+from topcoat.schedulers.local.process import signal_group
 from topcoat.specs import is_terminal
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.errors import UsageError
+from topcoat.schedulers.local.output_pump import TIME, LogFile, times_path
 from topcoat.schedulers.logs import decode, filter_regex, follow, split_lines, split_lines_iterator
-from topcoat.schedulers.tee import TIME, LogFile, times_path
 
 
 @pytest.mark.parametrize(

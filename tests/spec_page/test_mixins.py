@@ -18,7 +18,7 @@ from tests.support.fake_bases import add_base
 from tests.support.images import fetch, names
 from tests.support.workspaces import write
 from topcoat.errors import InvalidRunConfigException, UsageError
-from topcoat.schedulers.docker_scheduler import DockerScheduler
+from topcoat.schedulers.docker.scheduler import DockerScheduler
 from topcoat.specs import AppDef, CfgVal, Resource, Role, Workspace, runopts
 from topcoat.testing.registry import FakeRegistry
 from topcoat.workspace import WorkspaceMixin, walk_workspace
@@ -279,7 +279,7 @@ def test_walk_workspace_is_lazy_and_speaks_of_full_paths_and_infos() -> None:
 
 
 def test_a_scheduler_that_cannot_use_a_workspace_never_ignores_one(code: Workspace) -> None:
-    from topcoat.schedulers.local_scheduler import LocalScheduler
+    from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 
     app = AppDef("a", [Role("r", "", entrypoint="true", resource=Resource(1, 0, 1))])
     scheduler = LocalScheduler("s")

@@ -6,9 +6,9 @@ from typing import Any
 
 from tests.components.images import Pushed
 from tests.components.registries import Registry
-from topcoat.build import ImageOptions, build_image
-from topcoat.destinations.base import Delivered
+from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.registry import RegistryDestination
+from topcoat.images.build import ImageOptions, build_image
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
 from topcoat.specs import Workspace
@@ -19,7 +19,7 @@ def destination(repository: str) -> RegistryDestination:
     return RegistryDestination(Reference.parse(repository), Clients())
 
 
-def push(workspace: Workspace, base: str | Pushed, repository: str, **options: Any) -> Delivered:
+def push(workspace: Workspace, base: str | Pushed, repository: str, **options: Any) -> DeliveryResult:
     """Lay *workspace* over *base* and push it to *repository* (``host/name``)."""
     name = base if isinstance(base, str) else base.reference
     return build_image(workspace, name, destination(repository), ImageOptions(**options))

@@ -11,7 +11,7 @@ from topcoat.testing.registry import QUIRKS, FakeRegistry
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs/registries.md").read_text()
 _TESTS = "".join(
-    (_ROOT / "tests" / name).read_text() for name in ("destinations/test_quirks.py", "registry/test_sessions.py")
+    (_ROOT / "tests" / name).read_text() for name in ("destinations/test_quirks.py", "registry/test_upload_session.py")
 )
 # Arguments that give the registry a name and a shape, and no peculiarity.
 _PLAIN = {"self", "quirks", "username", "password", "tls"}

@@ -102,7 +102,7 @@ if role.resource == specs.NULL_RESOURCE:
     role.resource = specs.named_resources["gpu.small"]
 mount: specs.BindMount | specs.VolumeMount | specs.DeviceMount = specs.DeviceMount("/dev/fuse", "/dev/fuse")
 assert_type(specs.MountType("bind"), specs.MountType)
-project: specs.Project = workspace.resolved()[0]
+project: specs.ProjectSpec = workspace.resolved()[0]
 
 
 def component(image: str, *args: str) -> AppDef:

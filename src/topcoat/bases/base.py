@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.manifest import Index, Manifest
-from topcoat.oci.rootfs import OpenTree
+from topcoat.rootfs.nodes import OpenTree
 
 ALL_PLATFORMS = "all"
 """What the run option ``platform`` says to patch the image of every platform of an index."""

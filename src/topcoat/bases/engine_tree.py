@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidImage
-from topcoat.oci.rootfs import UNKNOWN, Node
-from topcoat.pack.untar import Member, members
+from topcoat.rootfs.nodes import UNKNOWN, ImageNode
+from topcoat.rootfs.untar import Member, members
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from requests import Response
 
     from topcoat.bases.engine_base import Engine
-    from topcoat.oci.rootfs import BaseTree
+    from topcoat.rootfs.nodes import BaseTree
 
 _BLOCK = 1 << 16
 _DOING = "looking into the base image"
@@ -77,7 +77,7 @@ class EngineTree:
         with self._stack:
             self._client, self._container, self._export = None, "", None
 
-    def find(self, path: bytes) -> Node | None:
+    def find(self, path: bytes) -> ImageNode | None:
         """Return what is at *path*, ``UNKNOWN`` where that is a directory whose owner lies beyond the limit.
 
         Raises:
@@ -92,7 +92,7 @@ class EngineTree:
             return node
         return self._exported().find(path) or (UNKNOWN if node else None)
 
-    def below(self, directory: bytes) -> Mapping[bytes, Node]:
+    def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         """Return what is below *directory*, as far as the head of its archive tells; owners are Podman's guess."""
         if self._limit == 0:
             return {}
@@ -164,7 +164,7 @@ class _Archive:
             if answer.status_code != 404 or "o such container" in said:
                 raise DaemonError(f"{_DOING}: {said}")
 
-    def node(self) -> Node | None:
+    def node(self) -> ImageNode | None:
         """Return what is at the path itself."""
         if not self._there:
             return None
@@ -175,12 +175,12 @@ class _Archive:
         stat = _stat(self._answer.headers.get(_STAT, ""))
         if stat.get("mode", 0) & _LINK and member.kind != "link":
             # Podman follows the link, and says where that leads.
-            return Node("link", 0o777, 0, 0, str(stat.get("linkTarget", "")).encode("utf-8", "surrogateescape"))
+            return ImageNode("link", 0o777, 0, 0, str(stat.get("linkTarget", "")).encode("utf-8", "surrogateescape"))
         return _node(member)
 
-    def nodes(self) -> dict[bytes, Node]:
+    def nodes(self) -> dict[bytes, ImageNode]:
         """Return what is below the path, as far as the head of the archive tells."""
-        found: dict[bytes, Node] = {}
+        found: dict[bytes, ImageNode] = {}
         if not self._there:
             return found
         head = _Head(self._answer, _HEAD)
@@ -196,10 +196,10 @@ class _Export:
 
     def __init__(self, answer: Response, limit: int | None) -> None:
         self._members = _Head(answer, limit).members() if answer.status_code == 200 else iter(())
-        self._found: dict[bytes, Node] = {}
+        self._found: dict[bytes, ImageNode] = {}
         self._last: list[bytes] = []
 
-    def find(self, path: bytes) -> Node | None:
+    def find(self, path: bytes) -> ImageNode | None:
         """Return what is at *path*, None where there is nothing, or nothing up to the limit."""
         parts = path.split(b"/")
         with engine_errors(_DOING):
@@ -237,8 +237,8 @@ class _Head:
                 raise
 
 
-def _node(member: Member) -> Node:
-    return Node(member.kind, member.mode, member.uid, member.gid, member.link if member.kind == "link" else b"")
+def _node(member: Member) -> ImageNode:
+    return ImageNode(member.kind, member.mode, member.uid, member.gid, member.link if member.kind == "link" else b"")
 
 
 def _stat(header: str) -> dict[str, Any]:

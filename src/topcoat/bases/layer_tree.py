@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from topcoat.errors import InvalidImage, MissingDependency, TopcoatError
 from topcoat.notices import notice
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.rootfs import UNKNOWN, Node
-from topcoat.pack.overlay import Overlay
-from topcoat.pack.untar import Member, members
+from topcoat.rootfs.merged_layers import MergedLayers
+from topcoat.rootfs.nodes import UNKNOWN, ImageNode
+from topcoat.rootfs.untar import Member, members
 
 if TYPE_CHECKING:
-    from topcoat.oci.rootfs import BaseTree
     from topcoat.registry.client import RegistryClient
     from topcoat.registry.download import BlobReader
+    from topcoat.rootfs.nodes import BaseTree
 
 _BLOCK = 1 << 18
 # So many members are taken from a layer before the question is asked again; or fewer, before much content is skipped.
@@ -38,7 +38,7 @@ class LayerTree:
         self._repository = repository
         self._waiting = list(layers)
         self._left = limit
-        self._overlay = Overlay()
+        self._overlay = MergedLayers()
         self._members: Iterator[Member] | None = None
         self._stored: _Stored | None = None
         self._ended = False
@@ -51,7 +51,7 @@ class LayerTree:
         """Let go of the layer that is being read; there are no further answers but from what is known."""
         self._stop()
 
-    def find(self, path: bytes) -> Node | None:
+    def find(self, path: bytes) -> ImageNode | None:
         """Return what is at *path*, ``UNKNOWN`` where that lies beyond the limit or in a layer that cannot be read.
 
         Raises:
@@ -66,7 +66,7 @@ class LayerTree:
                 raise
         return found
 
-    def below(self, directory: bytes) -> Mapping[bytes, Node]:
+    def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         """Return what was met below *directory* so far."""
         return self._overlay.below(directory)
 

@@ -33,7 +33,7 @@ from topcoat.tasks import Task
 
 if TYPE_CHECKING:
     from topcoat.bases.engine_base import Engine
-    from topcoat.oci.rootfs import OpenTree
+    from topcoat.rootfs.nodes import OpenTree
 
 
 class BaseLookup:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20
 
-Line = Callable[[str], None]
+OnOutput = Callable[[str], None]
 """Takes a line of a build's output."""
 
 
@@ -78,14 +78,14 @@ class Builder(Protocol):
     def image_id(self, name: str) -> str | None:
         """Return the id, ``sha256:...``, of the image that it keeps as *name*, None where it has none."""
 
-    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
         """Build *recipe* and keep the image as *name*; return what went wrong, or nothing."""
 
-    def push(self, image: str, target: Reference, line: Line) -> None:
+    def push(self, image: str, target: Reference, line: OnOutput) -> None:
         """Push an image that it keeps, by its id or name, as *target*."""
 
 
-def build(builder: Builder, recipe: Recipe, name: str, say: Line | None) -> None:
+def build(builder: Builder, recipe: Recipe, name: str, say: OnOutput | None) -> None:
     """Build *recipe* with *builder*, which keeps the image as *name*.
 
     Every line of output goes to *say*; where that is None, all of it is kept for the error of a build that fails.
@@ -165,7 +165,9 @@ def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
     return packed.blob
 
 
-def run_streaming(command: Sequence[str], line: Line, *, env: Mapping[str, str], stdin: BinaryIO | None = None) -> int:
+def run_streaming(
+    command: Sequence[str], line: OnOutput, *, env: Mapping[str, str], stdin: BinaryIO | None = None
+) -> int:
     """Run *command* and return its exit code; each line that it prints goes to *line* at once.
 
     Args:

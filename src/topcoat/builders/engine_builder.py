@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from topcoat.builders.builder import Builder, Line, Recipe, context_tar, run_streaming
+from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_streaming
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.registry.clients import Clients
@@ -57,7 +57,7 @@ class ClassicBuilder:
         """Return the id of the image that the engine has as *name*."""
         return self._engine.image_id(name)
 
-    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
         """Build through the engine's API; return what went wrong, or nothing."""
         with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
             events: Iterator[dict[str, object]] = self._client.api.build(
@@ -80,7 +80,7 @@ class ClassicBuilder:
                         line(text)
         return ""
 
-    def push(self, image: str, target: Reference, line: Line) -> None:
+    def push(self, image: str, target: Reference, line: OnOutput) -> None:
         """Push an image that the engine holds.
 
         Raises:
@@ -98,7 +98,7 @@ class BuildKit(ClassicBuilder):
         self._command = command
         self.label = "BuildKit (docker buildx)" if "buildx" in command else "BuildKit (docker build)"
 
-    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
         """Build with the docker command line; return what went wrong, or nothing."""
         flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name]
         flags += ["--platform", recipe.platform] if recipe.platform else []

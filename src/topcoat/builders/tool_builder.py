@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from topcoat.bases.base import Base
 from topcoat.bases.lookup import BaseLookup
-from topcoat.builders.builder import Line, Recipe, context_tar, run_streaming
+from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_streaming
 from topcoat.destinations.docker import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError
@@ -93,14 +93,14 @@ class ToolBuilder:
         found = done.stdout.decode("ascii", "replace").strip()
         return f"sha256:{found.removeprefix('sha256:')}" if found and not done.returncode else None
 
-    def _run(self, words: list[str], line: Line, *, stdin: BinaryIO | None = None, **env: str) -> int:
+    def _run(self, words: list[str], line: OnOutput, *, stdin: BinaryIO | None = None, **env: str) -> int:
         config = os.environ.get("DOCKER_CONFIG")
         if config and not os.path.exists(os.path.join(config, "config.json")):
             # To these tools, a file that the variable promises and that is not there is an error.
             env["DOCKER_CONFIG"] = ""
         return run_streaming([self._program, *words], line, env=env, stdin=stdin)
 
-    def build(self, recipe: Recipe, name: str, line: Line) -> str:
+    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
         """Pull what *recipe* starts from and build it; return what went wrong, or nothing."""
         for origin in recipe.origins:
             if origin in self._pinned and (failure := self._pull(self._pinned[origin], line)):
@@ -121,7 +121,7 @@ class ToolBuilder:
                 code = self._run([*command, "-"], line, stdin=context, TMPDIR=str(directory))
         return f"{self._tool} build ended with exit code {code}" if code else ""
 
-    def push(self, image: str, target: Reference, line: Line) -> None:
+    def push(self, image: str, target: Reference, line: OnOutput) -> None:
         """Push an image that is kept here.
 
         Raises:
@@ -140,7 +140,7 @@ class ToolBuilder:
         for text in output:
             line(text)
 
-    def _pull(self, base: Base, line: Line) -> str:
+    def _pull(self, base: Base, line: OnOutput) -> str:
         """Bring the very image that was looked up here, under the name that it was looked up by."""
         reference = Reference.parse(base.name)
         pinned = f"{reference.name}@{base.digest}"

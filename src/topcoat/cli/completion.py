@@ -9,12 +9,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from topcoat.cli.pages import Flag, Kind, Page
+from topcoat.cli.command_docs import CommandDoc, Flag, Kind
 
 _HANDLES = "topcoat completion --handles 2> /dev/null"
 
 
-def bash(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
+def bash(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
     """Return the script for bash; *values* are the known values of each kind."""
     after, before = [], []
     for page in pages:
@@ -76,7 +76,7 @@ def _words(words: Sequence[str]) -> str:
     return shlex.join(words)
 
 
-def zsh(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
+def zsh(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
     """Return the script for zsh; *values* are the known values of each kind."""
     lines = [
         "#compdef topcoat",
@@ -138,7 +138,7 @@ def _zsh_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequen
     return f"({' '.join(known)})" if known else "_files" if kind == "file" else " "
 
 
-def fish(pages: Sequence[Page], values: Mapping[Kind, Sequence[str]]) -> str:
+def fish(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
     """Return the script for fish; *values* are the known values of each kind."""
     lines = [
         "# fish completion for topcoat: save it as ~/.config/fish/completions/topcoat.fish, or",
@@ -190,7 +190,7 @@ def _fish_values(flag: Flag, values: Mapping[Kind, Sequence[str]]) -> str:
     return " -r -F" if flag.kind == "file" else " -x"
 
 
-SCRIPTS: Mapping[str, Callable[[Sequence[Page], Mapping[Kind, Sequence[str]]], str]] = {
+SCRIPTS: Mapping[str, Callable[[Sequence[CommandDoc], Mapping[Kind, Sequence[str]]], str]] = {
     "bash": bash,
     "zsh": zsh,
     "fish": fish,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COLORS = (36, 33, 32, 35, 34, 31)
 
 
-class Replica(NamedTuple):
+class ReplicaId(NamedTuple):
     """Name a replica."""
 
     role: str
@@ -38,7 +38,7 @@ class LogQuery(NamedTuple):
     stream: Stream | None = None
 
 
-def replicas_of(runner: Runner, handle: str) -> list[Replica]:
+def replicas_of(runner: Runner, handle: str) -> list[ReplicaId]:
     """Return every replica of an application.
 
     Raises:
@@ -47,7 +47,7 @@ def replicas_of(runner: Runner, handle: str) -> list[Replica]:
     app = runner.describe(handle)
     if app is None:
         raise unknown_app(handle)
-    return [Replica(role.name, number) for role in app.roles for number in range(role.num_replicas)]
+    return [ReplicaId(role.name, number) for role in app.roles for number in range(role.num_replicas)]
 
 
 def unknown_app(handle: str) -> UnknownApp:
@@ -72,13 +72,13 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
     return status
 
 
-def print_logs(runner: Runner, handle: str, replicas: Sequence[Replica], query: LogQuery, out: TextIO) -> None:
+def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query: LogQuery, out: TextIO) -> None:
     """Print the logs of *replicas* to *out*: as they are for one, each line with ``role/replica`` for several.
 
     With ``query.follow``, go on until the application has ended, all replicas side by side; else one after the other.
     """
 
-    def lines(replica: Replica) -> Iterable[str]:
+    def lines(replica: ReplicaId) -> Iterable[str]:
         regex, since, until, follow, stream = query
         return runner.log_lines(handle, *replica, regex, since, until, should_tail=follow, streams=stream)
 
@@ -120,7 +120,7 @@ def _side_by_side(functions: Sequence[Callable[[], None]]) -> None:
 
 
 def _copier(
-    lines: Callable[[Replica], Iterable[str]], replica: Replica, prefix: str, out: TextIO, lock: threading.Lock
+    lines: Callable[[ReplicaId], Iterable[str]], replica: ReplicaId, prefix: str, out: TextIO, lock: threading.Lock
 ) -> Callable[[], None]:
     def copy() -> None:
         line = ""

@@ -56,7 +56,7 @@ def status_facts(handle: str, status: AppStatus, roles: Sequence[str] | None = N
 def local_handles() -> list[str]:
     """Return the handles of the jobs that this machine keeps, the newest first; nobody else is asked."""
     from topcoat.runner.api import SESSION
-    from topcoat.schedulers import local_jobs
+    from topcoat.schedulers.local import jobs as local_jobs
     from topcoat.specs import make_app_handle
 
     return [make_app_handle(job.job["scheduler"], SESSION, job.directory.name) for job in local_jobs.load_all()]

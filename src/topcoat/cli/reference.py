@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from topcoat.cli.command_docs import CommandDoc, Flag, pages
 from topcoat.cli.main import GLOBAL_FLAGS
-from topcoat.cli.pages import Flag, Page, pages
 
 _HEAD = """\
 # The command line
@@ -39,7 +39,7 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def _section(page: Page) -> str:
+def _section(page: CommandDoc) -> str:
     lines = [f"## {page.name}", "", f"`{page.usage}`", "", f"{page.summary[:1].upper()}{page.summary[1:]}.", ""]
     if page.arguments:
         lines += ["| argument | |", "| --- | --- |"]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from topcoat import compat
+from topcoat import torchx_alias
 from topcoat.errors import InvalidComponent, MissingDependency, TopcoatError, UnknownComponent
 
 _IMPORTS_TORCHX = re.compile(rb"^\s*(?:import|from)\s+torchx\b", re.MULTILINE)
@@ -35,7 +35,7 @@ def load_file(path: str) -> ModuleType:
             hint="components are named path/to/file.py:function or, built in, as topcoat builtins lists them",
         ) from error
     if _IMPORTS_TORCHX.search(text):
-        compat.install_as_torchx_if_missing()
+        torchx_alias.install_as_torchx_if_missing()
     name, root = _identity(file)
     if root not in sys.path:
         sys.path.append(root)
@@ -63,7 +63,7 @@ def guarded(load: Callable[[], ModuleType], shown: str) -> ModuleType:
             return load()
         except ModuleNotFoundError as error:
             # A module that the component imports may be the one that imports torchx.
-            if error.name != "torchx" or not compat.install_as_torchx_if_missing():
+            if error.name != "torchx" or not torchx_alias.install_as_torchx_if_missing():
                 raise
             return load()
     except TopcoatError:

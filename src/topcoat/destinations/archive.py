@@ -14,8 +14,8 @@ from topcoat.destinations.base import ImageBuild
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.manifest import OCI_INDEX
 from topcoat.oci.patch import CodeLayer, PatchedImage
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import Piece
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import PlannedLayer
 from topcoat.pack.tar import END, Ownership, header, padding
 from topcoat.scan.snapshot import Entry
 
@@ -30,7 +30,7 @@ class SparseArchive:
         packed: layers that were packed for it so far.
     """
 
-    def __init__(self, build: ImageBuild, pieces: list[Piece], stacked: int, name: str) -> None:
+    def __init__(self, build: ImageBuild, pieces: list[PlannedLayer], stacked: int, name: str) -> None:
         """Make an archive of *build* as *name*; the engine has the first *stacked* of *pieces* on the base already."""
         self._build = build
         self._pieces = pieces
@@ -45,7 +45,7 @@ class SparseArchive:
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        memory = ChunkMemory()
+        memory = LayerCache()
         layers: list[CodeLayer] = []
         yield _directory(b"blobs") + _directory(b"blobs/sha256")
         for position, piece in enumerate(self._pieces):

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 from topcoat.bases.base import Base
 from topcoat.oci.compression import Compression
 from topcoat.oci.patch import Changes, CodeLayer, PatchedImage, patch
-from topcoat.oci.rootfs import OpenTree
 from topcoat.pack.layer import Packed, PackOptions, pack
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import Piece
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import PlannedLayer
+from topcoat.rootfs.nodes import OpenTree
 from topcoat.scan.scanner import Scan
 
 
@@ -36,7 +36,7 @@ class ImageBuild(NamedTuple):
     changes: Changes
     tag: str
     hot: bool = True
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[PlannedLayer, ...] = ()
     spool: Mapping[str, Packed] = {}
     variants: tuple[ImageBuild, ...] = ()
 
@@ -45,7 +45,7 @@ class ImageBuild(NamedTuple):
         """The image of each platform: this one alone, unless it is an index."""
         return self.variants or (self,)
 
-    def pack(self, piece: Piece, memory: ChunkMemory) -> Packed:
+    def pack(self, piece: PlannedLayer, memory: LayerCache) -> Packed:
         """Pack *piece* and remember its layer, or take it from the spool.
 
         Raises:
@@ -80,7 +80,7 @@ class ImageBuild(NamedTuple):
         return patch(self.base.config, self.base.manifest, layers, self.changes._replace(labels=labels))
 
 
-class Delivered(NamedTuple):
+class DeliveryResult(NamedTuple):
     """What came of a delivery.
 
     Attributes:
@@ -125,7 +125,7 @@ class ImageDestination(Protocol):
     def begin(self, build: ImageBuild, context: str) -> None:
         """Start in the background what a delivery of *build* begins with."""
 
-    def deliver(self, build: ImageBuild, context: str) -> Delivered:
+    def deliver(self, build: ImageBuild, context: str) -> DeliveryResult:
         """Bring the image there; nothing is sent that is there already.
 
         *context* names what is being worked on (see `deliveries`): deliveries of one context build on each other.

@@ -16,8 +16,8 @@ from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.reference import Reference
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import Piece
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import PlannedLayer
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _NO_COMMAND = ["true"]
 
 
-def commit_image(client: DockerClient, build: ImageBuild, pieces: list[Piece], name: str, platform: str = "") -> int:
+def commit_image(
+    client: DockerClient, build: ImageBuild, pieces: list[PlannedLayer], name: str, platform: str = ""
+) -> int:
     """Make *build* in the engine of *client*, which has its base, as *name* (``repository:tag``).
 
     Args:
@@ -48,7 +50,7 @@ def commit_image(client: DockerClient, build: ImageBuild, pieces: list[Piece], n
     if not settings.get("Cmd") and not settings.get("Entrypoint"):
         settings["Cmd"] = _NO_COMMAND
     repository, _, tag = name.rpartition(":")
-    memory, sent = ChunkMemory(), 0
+    memory, sent = LayerCache(), 0
     with engine_errors(f"making {name} with a container"):
         made: dict[str, Any] = client.api.create_container_from_config(  # type: ignore[no-untyped-call]
             {**settings, "Image": _pinned(build.base)}, platform=platform or None

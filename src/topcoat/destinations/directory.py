@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
-from topcoat.pack.memory import read_entries, write_entries
+from topcoat.pack.layer_cache import read_entries, write_entries
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.specs.workspace import Workspace

@@ -14,8 +14,8 @@ from topcoat.bases.base import Base
 from topcoat.bases.engine_base import engine_config
 from topcoat.bases.lookup import BaseLookup
 from topcoat.destinations.archive import SparseArchive
-from topcoat.destinations.base import Delivered, ImageBuild
-from topcoat.destinations.deliveries import Delivery, last_delivery, note_delivery
+from topcoat.destinations.base import DeliveryResult, ImageBuild
+from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
 from topcoat.engines.engine import connect, engine_errors, is_podman
 from topcoat.errors import (
     AuthenticationFailed,
@@ -32,11 +32,11 @@ from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
-from topcoat.oci.rootfs import OpenTree
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.registry.clients import Clients
+from topcoat.rootfs.nodes import OpenTree
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -138,7 +138,7 @@ class DockerDestination:
     def begin(self, build: ImageBuild, context: str) -> None:
         """Do nothing: there are no round trips to save."""
 
-    def deliver(self, build: ImageBuild, context: str) -> Delivered:
+    def deliver(self, build: ImageBuild, context: str) -> DeliveryResult:
         """Load the image, unless its tag is there already.
 
         Raises:
@@ -148,20 +148,20 @@ class DockerDestination:
         name = self.image_name(build.tag)
         there = self._inspect(name)
         if there is not None:
-            return Delivered(str(there["Id"]))
+            return DeliveryResult(str(there["Id"]))
         if build.base.digest:
             self._pull(build.base)
         # One workspace over two bases makes two images, and each is compared with its own last version.
         where = (str(self._client.api.base_url), self._repository, build.base.name, context)
-        pieces, stacked = self._plan(build, last_delivery(*where))
+        pieces, stacked = self._plan(build, last_push_record(*where))
         archive = SparseArchive(build, pieces, stacked, name)
         try:
             loaded = self._load(name, archive)
         except DaemonError as refused:
             return self._commit(build, name, refused)
         chunks = tuple(piece.key for piece in pieces if not piece.hot)
-        note_delivery(Delivery(build.tag, chunks, tuple(loaded["RootFS"]["Layers"])), *where)
-        return Delivered(str(loaded["Id"]), sent=archive.sent, layers=archive.packed)
+        write_push_record(PushRecord(build.tag, chunks, tuple(loaded["RootFS"]["Layers"])), *where)
+        return DeliveryResult(str(loaded["Id"]), sent=archive.sent, layers=archive.packed)
 
     def _load(self, name: str, archive: SparseArchive) -> dict[str, Any]:
         with engine_errors(f"loading {name}"):
@@ -173,12 +173,12 @@ class DockerDestination:
             raise DaemonError(f"the container engine took {name} and does not have it")
         return loaded
 
-    def _commit(self, build: ImageBuild, name: str, refused: DaemonError) -> Delivered:
+    def _commit(self, build: ImageBuild, name: str, refused: DaemonError) -> DeliveryResult:
         """Make the image inside the engine, which has *refused* to load it."""
         from topcoat.destinations.commit import commit_image
 
         room = MAX_LAYERS - len(build.base.config.diff_ids)
-        pieces = plan_pieces(build.scan.snapshot, build.options, ChunkMemory(), room=room)
+        pieces = plan_layers(build.scan.snapshot, build.options, LayerCache(), room=room)
         try:
             sent = commit_image(self._client, build, pieces, name, self._foreign_platform(build.base))
             made = self._inspect(name)
@@ -192,23 +192,23 @@ class DockerDestination:
                 hint="push the image instead, with -cfg image_repo=REGISTRY/REPOSITORY",
             ) from error
         notice(f"{name} was committed from a container: {refused}")
-        return Delivered(str(made["Id"]), sent=sent, layers=len(pieces))
+        return DeliveryResult(str(made["Id"]), sent=sent, layers=len(pieces))
 
-    def _plan(self, build: ImageBuild, last: Delivery | None) -> tuple[list[Piece], int]:
+    def _plan(self, build: ImageBuild, last: PushRecord | None) -> tuple[list[PlannedLayer], int]:
         """Return the layers, and how many of them the engine has stacked on the base already.
 
         An engine knows a layer by everything below it, so only a common beginning with an image it has counts.
         """
-        base, memory = build.base, ChunkMemory()
+        base, memory = build.base, LayerCache()
         room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(base.config.diff_ids))
         previous = self._inspect(self.image_name(last.tag)) if last else None
         had = tuple(previous["RootFS"]["Layers"]) if previous else ()
         if last is None or had[: len(base.config.diff_ids)] != base.config.diff_ids:
-            return plan_pieces(build.scan.snapshot, build.options, memory, room=room), 0
+            return plan_layers(build.scan.snapshot, build.options, memory, room=room), 0
         above = had[len(base.config.diff_ids) :]
         anchor = last.chunks if build.hot else ()
         for keys in (anchor, ()):
-            pieces = plan_pieces(build.scan.snapshot, build.options, memory, room=room, anchor=keys)
+            pieces = plan_layers(build.scan.snapshot, build.options, memory, room=room, anchor=keys)
             order = {key: position for position, key in enumerate(last.chunks)}
             pieces.sort(key=lambda piece: (piece.hot, order.get(piece.key, len(order))))
             stacked = 0

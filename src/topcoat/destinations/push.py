@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from topcoat.bases.base import Base
-from topcoat.destinations.base import Delivered, ImageBuild
+from topcoat.destinations.base import DeliveryResult, ImageBuild
 from topcoat.destinations.base_layers import BaseLayers
-from topcoat.destinations.deliveries import Delivery, note_delivery
-from topcoat.destinations.sessions import Sessions
+from topcoat.destinations.preopened_sessions import PreopenedSessions
+from topcoat.destinations.push_records import PushRecord, write_push_record
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer, PatchedImage
 from topcoat.oci.reference import Reference
 from topcoat.pack.layer import Layer, Packed
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import Piece
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import PlannedLayer
 from topcoat.registry.clients import Clients
 from topcoat.registry.upload import upload_blob
 from topcoat.tasks import Task, run_all
@@ -46,8 +46,8 @@ class Push:
         build: ImageBuild,
         target: Reference,
         clients: Clients,
-        last: Delivery | None,
-        sessions: Sessions,
+        last: PushRecord | None,
+        sessions: PreopenedSessions,
         notify: Callable[[str], None],
         engine: Engine,
     ) -> None:
@@ -55,7 +55,7 @@ class Push:
         self._target = target
         self._client = clients(target.registry)
         self._sessions = sessions
-        self._memory = ChunkMemory()
+        self._memory = LayerCache()
         self._there = frozenset(last.blobs) if last else frozenset()
         self._bases = BaseLayers(target, clients, engine, self._there, notify, self._count_sent, lambda: self._stopped)
         self._tasks: list[Task[None]] = []
@@ -69,7 +69,7 @@ class Push:
         self._packed = 0
         self._stopped = False
 
-    def run(self, pieces: Sequence[Sequence[Piece]], where: tuple[str, ...]) -> Delivered:
+    def run(self, pieces: Sequence[Sequence[PlannedLayer]], where: tuple[str, ...]) -> DeliveryResult:
         """Push what *pieces* are, for each image of the build, and remember it as the last delivery *where*."""
         builds = self._build.images
         bases = [build.base for build in builds]
@@ -99,8 +99,10 @@ class Push:
         blobs += [layer.digest for stack in layers for layer in stack]
         blobs += [image.descriptor.digest for image in images]
         chunks = [piece.key for parts in pieces for piece in parts if not piece.hot]
-        note_delivery(Delivery(self._build.tag, tuple(dict.fromkeys(chunks)), tuple(dict.fromkeys(blobs))), *where)
-        return Delivered(str(self._target.with_tag(self._build.tag)), digest, self._sent, self._packed)
+        write_push_record(
+            PushRecord(self._build.tag, tuple(dict.fromkeys(chunks)), tuple(dict.fromkeys(blobs))), *where
+        )
+        return DeliveryResult(str(self._target.with_tag(self._build.tag)), digest, self._sent, self._packed)
 
     def _exporting(self, base: Base) -> Task[Base]:
         """Bring over a base that only the engine has, beside everything else."""
@@ -129,7 +131,7 @@ class Push:
         new = patched_index(whole, images)
         return self._client.put_manifest(repository, self._build.tag, new.data, new.media_type)
 
-    def _place_all(self, build: ImageBuild, pieces: Sequence[Piece]) -> list[CodeLayer]:
+    def _place_all(self, build: ImageBuild, pieces: Sequence[PlannedLayer]) -> list[CodeLayer]:
         """Return the code layers of one image, on their way; fewer where something has failed."""
         layers = []
         for piece in pieces:
@@ -141,7 +143,7 @@ class Push:
             layers.append(CodeLayer(*self._placed[piece.key]))
         return layers
 
-    def _place(self, build: ImageBuild, piece: Piece) -> tuple[Layer, Task[None] | None]:
+    def _place(self, build: ImageBuild, piece: PlannedLayer) -> tuple[Layer, Task[None] | None]:
         """Return the layer of *piece*, and the task that ends when the registry has it, if that takes any doing."""
         known = piece.layer
         if known is not None:
@@ -167,17 +169,17 @@ class Push:
 
         return Task(run, limit=self._uploading)
 
-    def _make_sure(self, build: ImageBuild, piece: Piece, known: Layer) -> None:
+    def _make_sure(self, build: ImageBuild, piece: PlannedLayer, known: Layer) -> None:
         if not self._client.has_blob(self._target.repository, known.digest):
             self._send(build, piece, self._pack(build, piece), ask=False)
 
-    def _pack(self, build: ImageBuild, piece: Piece) -> Packed:
+    def _pack(self, build: ImageBuild, piece: PlannedLayer) -> Packed:
         packed = build.pack(piece, self._memory)
         with self._counting:
             self._packed += 1
         return packed
 
-    def _send(self, build: ImageBuild, piece: Piece, packed: Packed, *, ask: bool = True) -> None:
+    def _send(self, build: ImageBuild, piece: PlannedLayer, packed: Packed, *, ask: bool = True) -> None:
         """Upload a packed layer; ask first whether it is there, but for a hot one, which is nobody else's."""
         layer, blob = packed
         try:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from topcoat.bases.base import Base
 from topcoat.bases.lookup import BaseLookup
-from topcoat.destinations.base import Delivered, ImageBuild
-from topcoat.destinations.deliveries import Delivery, last_delivery
+from topcoat.destinations.base import DeliveryResult, ImageBuild
+from topcoat.destinations.preopened_sessions import PreopenedSessions
 from topcoat.destinations.push import Push
-from topcoat.destinations.sessions import Sessions
+from topcoat.destinations.push_records import PushRecord, last_push_record
 from topcoat.errors import RegistryError, TopcoatError
 from topcoat.oci.compression import Compression
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer
 from topcoat.oci.reference import Reference
-from topcoat.oci.rootfs import OpenTree
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
 from topcoat.pack.layer import Packed, compressor_name
-from topcoat.pack.memory import ChunkMemory
-from topcoat.pack.plan import MAX_LAYERS, Piece, plan_pieces
+from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.plan import MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.registry.clients import Clients
+from topcoat.rootfs.nodes import OpenTree
 from topcoat.tasks import Task
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class _FirstRound(NamedTuple):
 
     tag: str
     found: Task[Descriptor | None]
-    last: Delivery | None
+    last: PushRecord | None
     last_found: Task[Descriptor | None] | None
-    sessions: Sessions
+    sessions: PreopenedSessions
 
 
 class RegistryDestination:
@@ -103,7 +103,7 @@ class RegistryDestination:
     def begin(self, build: ImageBuild, context: str) -> None:
         """Send the first round of requests, all side by side, while the caller goes on."""
         repository = self._target.repository
-        last = last_delivery(*self._where(build, context))
+        last = last_push_record(*self._where(build, context))
         # The same tag as last time: most likely nothing is to be done, and a session would be opened in vain.
         changed = last is not None and last.tag != build.tag
         # An edit uploads a layer, and a config for each platform.
@@ -113,10 +113,10 @@ class RegistryDestination:
             Task(lambda: self._client.head_manifest(repository, build.tag)),
             last,
             Task(lambda: self._client.head_manifest(repository, last.tag)) if last and changed else None,
-            Sessions(self._client, repository, sessions),
+            PreopenedSessions(self._client, repository, sessions),
         )
 
-    def deliver(self, build: ImageBuild, context: str) -> Delivered:
+    def deliver(self, build: ImageBuild, context: str) -> DeliveryResult:
         """Push the image, unless its tag is there already.
 
         Raises:
@@ -127,7 +127,7 @@ class RegistryDestination:
         try:
             found = first.found.result()
             if found is not None:
-                return Delivered(self.image_name(build.tag), found.digest)
+                return DeliveryResult(self.image_name(build.tag), found.digest)
             last = first.last if first.last_found and first.last_found.result() else None
             try:
                 return self._push(build, context, last, first.sessions)
@@ -141,7 +141,7 @@ class RegistryDestination:
             found = self._client.head_manifest(self._target.repository, build.tag) if _refuses(error) else None
             if found is None:
                 raise
-            return Delivered(self.image_name(build.tag), found.digest)
+            return DeliveryResult(self.image_name(build.tag), found.digest)
         finally:
             first.sessions.cancel()
 
@@ -155,7 +155,7 @@ class RegistryDestination:
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        memory, last = ChunkMemory(), last_delivery(*self._where(build, context))
+        memory, last = LayerCache(), last_push_record(*self._where(build, context))
         there = _blobs(last)
         spool: dict[str, Packed] = {}
         packed, images = [], []
@@ -187,22 +187,24 @@ class RegistryDestination:
         if first is not None:
             first.sessions.cancel()
 
-    def _push(self, build: ImageBuild, context: str, last: Delivery | None, sessions: Sessions) -> Delivered:
+    def _push(
+        self, build: ImageBuild, context: str, last: PushRecord | None, sessions: PreopenedSessions
+    ) -> DeliveryResult:
         pieces = [list(one.pieces) for one in build.images]
         if not all(pieces) or not all(_can_be_had(parts, last) for parts in pieces):
-            pieces = self._plan(build, ChunkMemory(), last)
+            pieces = self._plan(build, LayerCache(), last)
         push = Push(build, self._target, self._clients, last, sessions, self._notify, self._engine)
         return push.run(pieces, self._where(build, context))
 
-    def _plan(self, build: ImageBuild, memory: ChunkMemory, last: Delivery | None) -> list[list[Piece]]:
+    def _plan(self, build: ImageBuild, memory: LayerCache, last: PushRecord | None) -> list[list[PlannedLayer]]:
         """Return the layers of each image; the same ones wherever they are packed alike."""
         most = max(len(one.base.manifest.layers) for one in build.images)
         room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - most)
         anchor = last.chunks if last and build.hot else ()
-        planned: dict[str, list[Piece]] = {}
+        planned: dict[str, list[PlannedLayer]] = {}
         for options in [one.options for one in build.images]:
             if options.identity() not in planned:
-                pieces = plan_pieces(build.scan.snapshot, options, memory, room=room, anchor=anchor)
+                pieces = plan_layers(build.scan.snapshot, options, memory, room=room, anchor=anchor)
                 planned[options.identity()] = pieces
         return [planned[one.options.identity()] for one in build.images]
 
@@ -221,11 +223,11 @@ def _refuses(error: RegistryError) -> bool:
     return error.status in (400, 403, 409, 412)
 
 
-def _blobs(last: Delivery | None) -> frozenset[str]:
+def _blobs(last: PushRecord | None) -> frozenset[str]:
     return frozenset(last.blobs) if last else frozenset()
 
 
-def _can_be_had(pieces: Sequence[Piece], last: Delivery | None) -> bool:
+def _can_be_had(pieces: Sequence[PlannedLayer], last: PushRecord | None) -> bool:
     """Tell whether each layer is in the repository or can be packed from the workspace of today."""
     there = _blobs(last)
     return not any(piece.kept and piece.layer and piece.layer.digest not in there for piece in pieces)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, matcher, resolve
-from topcoat.oci.rootfs import Node
+from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.ignore import IgnoreRules, Match, Rule, clean
 from topcoat.scan.pattern import compile_pattern
 from topcoat.scan.scanner import Scan
@@ -38,12 +38,12 @@ class Context:
         """Return the members of the directory *path*, in the order of their names."""
         return self._members.get(path, [])
 
-    def find(self, path: bytes) -> Node | None:
+    def find(self, path: bytes) -> ImageNode | None:
         """Return what is at *path*, as `BaseTree.find` does."""
         entry = self.entry(path)
-        return entry and Node(entry.kind, entry.mode, link=entry.content if entry.kind == "link" else b"")
+        return entry and ImageNode(entry.kind, entry.mode, link=entry.content if entry.kind == "link" else b"")
 
-    def below(self, directory: bytes) -> Mapping[bytes, Node]:
+    def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         """Return what is below *directory*, as `BaseTree.below` does."""
         start = directory + b"/" if directory else b""
         return {

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from topcoat.dockerfile.context import Context, patterns
+from topcoat.dockerfile.image_filesystem import FIXED, ROOT, ImageFilesystem
 from topcoat.dockerfile.modes import ModeChange, mode_change, octal_mode
-from topcoat.dockerfile.overlay import FIXED, ROOT, Overlay
 from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, resolve
 from topcoat.errors import NeedsBuilder
-from topcoat.oci.rootfs import Node
+from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.ignore import IgnoreRules, State, clean
 from topcoat.scan.snapshot import Entry
 
@@ -71,7 +71,7 @@ class CopyOptions(NamedTuple):
 
 
 def copy(
-    context: Context, overlay: Overlay, sources: Sequence[str], destination: Destination, options: CopyOptions
+    context: Context, overlay: ImageFilesystem, sources: Sequence[str], destination: Destination, options: CopyOptions
 ) -> None:
     """Copy *sources* of the context.
 
@@ -99,7 +99,9 @@ def copy(
             raise ValueError(f"/{required} not found in the workspace")
 
 
-def copy_text(overlay: Overlay, name: str, content: str, destination: Destination, options: CopyOptions) -> None:
+def copy_text(
+    overlay: ImageFilesystem, name: str, content: str, destination: Destination, options: CopyOptions
+) -> None:
     """Copy the body of the here-document called *name*.
 
     Raises:
@@ -112,7 +114,7 @@ def copy_text(overlay: Overlay, name: str, content: str, destination: Destinatio
     overlay.put_text(target, encode(content), mode, options.owner or ROOT)
 
 
-def _file_target(overlay: Overlay, name: bytes, destination: Destination, options: CopyOptions) -> bytes:
+def _file_target(overlay: ImageFilesystem, name: bytes, destination: Destination, options: CopyOptions) -> bytes:
     """Return the path that a file called *name* gets, the directories above it made."""
     overlay.make_directories(destination.above, options.made, options.owner)
     target = resolve(overlay, destination.path)
@@ -128,7 +130,7 @@ def _file_target(overlay: Overlay, name: bytes, destination: Destination, option
     return target
 
 
-def _check_file_target(overlay: Overlay, target: bytes) -> None:
+def _check_file_target(overlay: ImageFilesystem, target: bytes) -> None:
     there = overlay.known(target)
     if there is not None and there.kind == "dir":
         raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
@@ -149,7 +151,7 @@ class _Copy:
     def __init__(
         self,
         context: Context,
-        overlay: Overlay,
+        overlay: ImageFilesystem,
         options: CopyOptions,
         included: IgnoreRules | None,
         excluded: IgnoreRules | None,
@@ -246,7 +248,7 @@ class _Copy:
         self.taken.append(entry.path)
         self._overlay.put(self._changed(entry, target))
 
-    def _directory_at(self, target: bytes) -> Node | None:
+    def _directory_at(self, target: bytes) -> ImageNode | None:
         """Return what is known of the directory at *target*; at the root of an image, that is always found out.
 
         There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.

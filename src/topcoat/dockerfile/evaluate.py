@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from topcoat.dockerfile.check import Flags, Stage, check, check_instruction
 from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.expand import expand
-from topcoat.dockerfile.overlay import Overlay
+from topcoat.dockerfile.image_filesystem import ImageFilesystem
 from topcoat.dockerfile.parse import Dockerfile, Instruction, find_syntax, parse, wrong
 from topcoat.dockerfile.paths import decode
 from topcoat.dockerfile.scope import global_arguments, native_platform, platform_arguments
 from topcoat.dockerfile.settings import Settings
-from topcoat.dockerfile.work import Work
+from topcoat.dockerfile.stage_executor import StageExecutor
 from topcoat.errors import (
     DaemonError,
     ImageError,
@@ -34,7 +34,7 @@ from topcoat.errors import (
 )
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.platform import Platform
-from topcoat.oci.rootfs import BaseTree
+from topcoat.rootfs.nodes import BaseTree
 from topcoat.scan.scanner import Scan
 
 # The frontends that these rules are those of.
@@ -43,7 +43,7 @@ _OWN_SYNTAX = re.compile(
 )
 
 
-class Origin(NamedTuple):
+class StageBase(NamedTuple):
     """The image that a Dockerfile starts from: its config, and its file system."""
 
     config: ImageConfig
@@ -71,7 +71,7 @@ def evaluate(
     name: str,
     scan: Scan,
     given: Mapping[str, str],
-    find: Callable[[str, str], Origin],
+    find: Callable[[str, str], StageBase],
     *,
     platform: str = "",
 ) -> Evaluated:
@@ -111,7 +111,7 @@ class _Evaluation:
         dockerfile: Dockerfile,
         scan: Scan,
         given: Mapping[str, str],
-        find: Callable[[str, str], Origin],
+        find: Callable[[str, str], StageBase],
         platform: str,
     ) -> None:
         self._file = dockerfile
@@ -143,8 +143,8 @@ class _Evaluation:
             actual = platform_arguments(origin.config.platform, stages[-1].name, self._given)
             chosen = {word.partition("=")[0] for argument in arguments for word in argument.words if "=" in word}
             self._globals.update({key: value for key, value in actual.items() if key not in chosen})
-        context, settings, overlay = Context(self._scan), Settings(origin.config), Overlay(origin.tree)
-        work = Work(self._file.escape, context, overlay, settings, self._globals, self._given)
+        context, settings, overlay = Context(self._scan), Settings(origin.config), ImageFilesystem(origin.tree)
+        work = StageExecutor(self._file.escape, context, overlay, settings, self._globals, self._given)
         for number, (stage, _) in enumerate(chain):
             if number:
                 settings.next_stage()
@@ -160,7 +160,7 @@ class _Evaluation:
         result = overlay.scan(times=self._scan.snapshot.times, warnings=self._scan.warnings)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 
-    def _look_up(self, stage: Stage, image: str, platform: str, stages: list[str]) -> Origin:
+    def _look_up(self, stage: Stage, image: str, platform: str, stages: list[str]) -> StageBase:
         """Look up what a stage starts from; what goes wrong keeps its class, and names file, line and image."""
         from difflib import get_close_matches
 
@@ -248,7 +248,7 @@ class _Evaluation:
             raise NeedsBuilder(f"an image for {self._platform} is built from one for {named}")
         return str(named)
 
-    def _carry_out_trigger(self, work: Work, trigger: str, start: Instruction) -> None:
+    def _carry_out_trigger(self, work: StageExecutor, trigger: str, start: Instruction) -> None:
         """Carry out what the image that a stage starts from has left for it."""
         with self._at(start):
             try:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 
 from topcoat.errors import InvalidImage
-from topcoat.oci.rootfs import BaseTree
-from topcoat.pack.landing import land
+from topcoat.rootfs.nodes import BaseTree
+from topcoat.rootfs.target import resolve_target
 from topcoat.scan.ignore import clean
 
 # As many as BuildKit follows.
@@ -56,7 +56,7 @@ def resolve(tree: BaseTree, path: bytes) -> bytes:
         node = tree.find(path)
         if node is None or node.kind != "link":
             return path
-        # As in `land`: ``..`` of a relative link takes back a name even where that is a link.
+        # As in `resolve_target`: ``..`` of a relative link takes back a name even where that is a link.
         path = node.link if node.link.startswith(b"/") else inside(decode(node.link), decode(above))
     raise ValueError(f"/{decode(path)} is behind too many links")
 
@@ -68,7 +68,7 @@ def land_in(tree: BaseTree, path: bytes) -> bytes:
         ValueError: something on the way is no directory, or links go round in a circle.
     """
     try:
-        return land(tree, path).target
+        return resolve_target(tree, path).target
     except InvalidImage as error:
         raise not_a_directory(error) from None
 

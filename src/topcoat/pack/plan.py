@@ -14,7 +14,7 @@ from typing import NamedTuple
 from topcoat.errors import InvalidImage, WorkspaceError
 from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS, Chunk, cut, make_chunk
 from topcoat.pack.layer import Layer, PackOptions
-from topcoat.pack.memory import ChunkMemory, Remembered
+from topcoat.pack.layer_cache import LayerCache, Remembered
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.snapshot import Entry, Snapshot
 
@@ -26,7 +26,7 @@ HOT_PART = 8
 MAX_LAYERS = 125
 
 
-class Piece(NamedTuple):
+class PlannedLayer(NamedTuple):
     """A layer of the image to be.
 
     Attributes:
@@ -45,14 +45,14 @@ class Piece(NamedTuple):
     hot: bool = False
 
 
-def plan_pieces(
+def plan_layers(
     snapshot: Snapshot,
     options: PackOptions,
-    memory: ChunkMemory,
+    memory: LayerCache,
     *,
     room: int = SMALL_CHUNKS + LARGE_CHUNKS,
     anchor: Sequence[str] = (),
-) -> list[Piece]:
+) -> list[PlannedLayer]:
     """Return the layers that together are *snapshot*, the hot one last.
 
     Args:
@@ -75,7 +75,7 @@ def plan_pieces(
     pieces = []
     for chunk in chunks:
         key = chunk.key(identity, times=options.times)
-        pieces.append(Piece(key, chunk, memory.layer(key)))
+        pieces.append(PlannedLayer(key, chunk, memory.layer(key)))
     # What was packed for another destination still has to travel to this one.
     held = frozenset(anchor)
     fresh = [piece for piece in pieces if piece.key not in held]
@@ -98,14 +98,14 @@ def plan_pieces(
     replaced = {key for group in kept for key in group.fresh}
     result = [piece for piece in pieces if piece.key not in replaced]
     for group in kept:
-        result += [Piece(key, stale[key].chunk, stale[key].layer, kept=True) for key in group.stale]
+        result += [PlannedLayer(key, stale[key].chunk, stale[key].layer, kept=True) for key in group.stale]
     # The anchor's order is kept, so that a daemon finds the layers stacked as it has them.
     order = {key: position for position, key in enumerate(anchor)}
     result.sort(key=lambda piece: order.get(piece.key, len(order)))
     if delta:
         hot = make_chunk(sorted(delta), directories)
         key = hot.key(identity, times=options.times)
-        result.append(Piece(key, hot, memory.layer(key), hot=True))
+        result.append(PlannedLayer(key, hot, memory.layer(key), hot=True))
     return result if len(result) <= room else pieces
 
 
@@ -136,7 +136,7 @@ class _Group(NamedTuple):
 
 
 def _keep(
-    fresh: list[Piece], stale: dict[str, Remembered], directories: dict[bytes, Entry], options: PackOptions
+    fresh: list[PlannedLayer], stale: dict[str, Remembered], directories: dict[bytes, Entry], options: PackOptions
 ) -> tuple[list[_Group], list[Entry]]:
     """Return the groups whose stale layers can stay, and what the hot layer then has to hold."""
     groups = _groups(fresh, stale, directories, options.times)
@@ -154,7 +154,7 @@ def _keep(
 
 
 def _groups(
-    fresh: list[Piece], stale: dict[str, Remembered], directories: dict[bytes, Entry], times: bool
+    fresh: list[PlannedLayer], stale: dict[str, Remembered], directories: dict[bytes, Entry], times: bool
 ) -> list[_Group]:
     """Group fresh and stale chunks by the paths they share; leave out groups that a hot layer cannot bridge."""
     home = {entry.path: piece.key for piece in fresh for entry in piece.chunk.members}

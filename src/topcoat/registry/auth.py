@@ -16,9 +16,9 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from topcoat.errors import AuthenticationFailed, RegistryError
+from topcoat.http.pool import Body, Response
 from topcoat.registry.credentials import Credential, Keyring, basic
 from topcoat.registry.failures import refusal
-from topcoat.registry.pool import Body, Response
 from topcoat.registry.transport import Transport
 
 # Compiled when the first registry asks for a login.

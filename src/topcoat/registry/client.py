@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
+from topcoat.http.pool import Body, Response
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import is_digest, matches, sha256_digest
 from topcoat.oci.manifest import ACCEPT
-from topcoat.registry.caller import Caller
+from topcoat.registry.authenticated_client import AuthenticatedClient
 from topcoat.registry.credentials import Keyring
 from topcoat.registry.download import BlobReader
-from topcoat.registry.pool import Body, Response
-from topcoat.registry.sessions import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
 from topcoat.registry.transport import Transport
+from topcoat.registry.upload_session import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
 
 if TYPE_CHECKING:
-    from topcoat.registry.pool import Source
+    from topcoat.http.pool import Source
 
 _MOST_MANIFEST_BYTES = 32 * 2**20
 _ACCEPT = {"Accept": ACCEPT}
@@ -54,7 +54,7 @@ class RegistryClient:
         """
         self.registry = registry
         self._transport = Transport(registry, insecure=insecure, ca_file=ca_file)
-        self._caller = Caller(registry, self._transport, keyring or Keyring())
+        self._caller = AuthenticatedClient(registry, self._transport, keyring or Keyring())
         self._refused_size: int | None = None
 
     def __enter__(self) -> RegistryClient:

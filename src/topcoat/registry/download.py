@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from topcoat.errors import RegistryError
+from topcoat.http.pool import Response
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import hasher
 from topcoat.registry.failures import is_network_error, unreachable
-from topcoat.registry.pool import Response
 
 _BLOCK = 256 * 1024
 _RESUMPTIONS = 3

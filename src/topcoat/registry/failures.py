@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from topcoat.errors import AuthenticationFailed, RegistryError, RegistryUnavailable
+from topcoat.http.pool import Response
+from topcoat.http.response_head import NotHTTP
 from topcoat.oci.digest import is_digest
-from topcoat.registry.head import NotHTTP
-from topcoat.registry.pool import Response
 
 RETRIED = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 """Statuses that say "later" (499 and 522 come from proxies in front of a registry)."""

@@ -18,7 +18,7 @@ _HUB_ENDPOINT = "registry-1.docker.io"
 _HUB_NAMES = frozenset({"docker.io", "index.docker.io", _HUB_ENDPOINT})
 
 
-class Host(NamedTuple):
+class HostConfig(NamedTuple):
     """How one host is reached.
 
     Attributes:
@@ -54,7 +54,7 @@ def is_loopback(name: str) -> bool:
     return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
 
 
-def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str | None = None) -> Host:
+def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str | None = None) -> HostConfig:
     """Return how to reach *registry* (``host[:port]``).
 
     Like Docker, trust loopback hosts and ``insecure-registries`` without a valid certificate and in plain HTTP;
@@ -83,7 +83,7 @@ def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str |
     else:
         schemes = ("https", "http") if listed else ("https",)
     verify = not listed and (insecure is False or not loopback or bool(ca_files))
-    return Host(schemes, verify, tuple(ca_files), (*certs, *extra.client_certs))
+    return HostConfig(schemes, verify, tuple(ca_files), (*certs, *extra.client_certs))
 
 
 def _listed_insecure(registry: str) -> bool:
@@ -159,7 +159,7 @@ def _json(path: str) -> object:
         return None
 
 
-def _containerd(registry: str) -> Host:
+def _containerd(registry: str) -> HostConfig:
     """Return what containerd's hosts.toml says of *registry* itself (mirrors are not followed)."""
     directory = os.path.join(_ETC, "containerd", "certs.d", registry)
     path = os.path.join(directory, "hosts.toml")
@@ -169,7 +169,7 @@ def _containerd(registry: str) -> Host:
     for url, table in (*found.items(), (document.get("server"), document)):
         scheme, _, rest = str(url or "").partition("://")
         if rest.rstrip("/") == endpoint(registry) and isinstance(table, dict):
-            return Host(
+            return HostConfig(
                 schemes=(scheme,),
                 verify=not table.get("skip_verify", False),
                 ca_files=tuple(os.path.join(directory, name) for name in _strings(table.get("ca"))),
@@ -178,7 +178,7 @@ def _containerd(registry: str) -> Host:
                     for cert, key in _pairs(table.get("client"))
                 ),
             )
-    return Host()
+    return HostConfig()
 
 
 def _toml(path: str) -> dict[str, object]:

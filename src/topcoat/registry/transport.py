@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from topcoat.errors import RegistryError
+from topcoat.http.pool import Body, Origin, Pool, Request, Response
 from topcoat.registry.failures import RETRIED, is_network_error, is_transient, redact, unreachable
-from topcoat.registry.hosts import Host, endpoint, host_settings, is_loopback, split_host
-from topcoat.registry.pool import Body, Origin, Pool, Request, Response
+from topcoat.registry.hosts import HostConfig, endpoint, host_settings, is_loopback, split_host
 from topcoat.version import __version__
 
 ATTEMPTS = 4
@@ -201,7 +201,7 @@ class Transport:
                 self._pools[origin] = Pool(origin, self._host(origin))
             return self._pools[origin]
 
-    def _host(self, origin: Origin) -> Host:
+    def _host(self, origin: Origin) -> HostConfig:
         # The same host on another port (a token server beside its registry) is trusted as the registry is.
         if origin.host == split_host(self._netloc)[0].lower():
             return self._settings

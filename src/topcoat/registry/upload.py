@@ -11,7 +11,7 @@ from topcoat.registry.client import RegistryClient
 from topcoat.registry.transport import backoff
 
 if TYPE_CHECKING:
-    from topcoat.registry.pool import Source
+    from topcoat.http.pool import Source
 
 _ATTEMPTS = 3
 # A session may be lost or damaged on the way, and a new one be fine.

@@ -88,7 +88,7 @@ def check_app(app: AppDef) -> None:
 
 
 def _ours(app: AppDef) -> AppDef:
-    from topcoat.specs.foreign import as_appdef
+    from topcoat.specs.from_torchx import as_appdef
 
     ours = as_appdef(app)
     if ours is None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topcoat.scan.clock import settling_time
-from topcoat.scan.tree import Node
+from topcoat.scan.tree import SourceNode
 from topcoat.state import write_atomic
 
 _MAGIC = b"topcoat stat index 2\n"
@@ -36,7 +36,7 @@ _LENGTHS = struct.Struct("<IQ")
 _NAME = itemgetter(0)
 
 Stat = tuple[int, int, int, int, int]
-"""As `Node.stat`."""
+"""As `SourceNode.stat`."""
 
 
 class Record(NamedTuple):
@@ -71,7 +71,7 @@ class StatIndex:
             return cls({}, root)
         return cls(_parse(data), root)
 
-    def digests(self, directory: str, files: Sequence[Node]) -> Sequence[bytes | None]:
+    def digests(self, directory: str, files: Sequence[SourceNode]) -> Sequence[bytes | None]:
         """Return the digest of each of *files*, which are those of *directory* sorted by name.
 
         It is None for a file that has to be read.
@@ -94,7 +94,7 @@ class StatIndex:
                 found.append(None)
         return found
 
-    def remember(self, directory: str, node: Node, digest: bytes) -> None:
+    def remember(self, directory: str, node: SourceNode, digest: bytes) -> None:
         """Note that the content of the file listed in *directory* as *node* has this digest."""
         if 0 <= node.mtime < self._horizon and 0 <= node.ctime < self._horizon:
             self._changed.setdefault(directory, {})[node.name] = Record(node.stat, digest)
@@ -110,7 +110,7 @@ class StatIndex:
             write_atomic(path, _format(seen))
 
 
-def _head(files: Sequence[Node]) -> bytes:
+def _head(files: Sequence[SourceNode]) -> bytes:
     """Return what stands before the digests of *files*; nothing where a value is out of bounds."""
     values: list[int] = []
     for node in files:

@@ -12,8 +12,8 @@ from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceNotFound
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
 from topcoat.scan.index import StatIndex
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.scan.sources import Project, find_projects
-from topcoat.scan.tree import Node, Tree, digest_file
+from topcoat.scan.sources import ScanRoot, find_scan_roots
+from topcoat.scan.tree import SourceNode, Tree, digest_file
 from topcoat.scan.walk import walk
 from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir
@@ -92,7 +92,9 @@ def changed(entry: Entry) -> WorkspaceChanged:
     return WorkspaceChanged(f"{os.fsdecode(entry.path)} changed after it was scanned", hint="run the command again")
 
 
-def scan(workspace: Projects, options: ScanOptions | None = None, *, projects: Sequence[Project] | None = None) -> Scan:
+def scan(
+    workspace: Projects, options: ScanOptions | None = None, *, projects: Sequence[ScanRoot] | None = None
+) -> Scan:
     """Read *workspace* and return its snapshot.
 
     Files that the stat index knows as unchanged are not opened. Where two projects hold the same file, the later one
@@ -106,7 +108,7 @@ def scan(workspace: Projects, options: ScanOptions | None = None, *, projects: S
         WorkspaceChanged: a file keeps changing while it is read.
     """
     options = options or ScanOptions()
-    projects = find_projects(workspace) if projects is None else projects
+    projects = find_scan_roots(workspace) if projects is None else projects
     scanned = [_ProjectScan(project, options) for project in projects]
     warnings = [warning for one in scanned for warning in one.warnings]
     times = options.mtimes == "preserve"
@@ -142,7 +144,7 @@ def read_rules(tree: Tree, names: tuple[str, ...], label: str) -> tuple[IgnoreRu
 class _ProjectScan:
     """The scan of one project."""
 
-    def __init__(self, project: Project, options: ScanOptions) -> None:
+    def __init__(self, project: ScanRoot, options: ScanOptions) -> None:
         self.project = project
         self.entries: list[Entry] = []
         self.warnings: list[str] = []
@@ -168,7 +170,7 @@ class _ProjectScan:
                 f"no {options.ignore_files[-1]} in {self.project.label}: leaving out caches, virtual environments and "
                 "version control; `topcoat init` writes one"
             )
-        directories: dict[str, Node] = {}
+        directories: dict[str, SourceNode] = {}
         if self._prefix:
             self.entries.append(Entry(self.project.target, "dir", 0o755, 0, b"", 0))
         add, exact, new = self.entries.append, self._exact, tuple.__new__
@@ -193,7 +195,7 @@ class _ProjectScan:
                 if node.kind != "file":
                     self._add_member(path, node)
 
-    def _list(self, path: str) -> list[Node]:
+    def _list(self, path: str) -> list[SourceNode]:
         try:
             return self.project.tree.list(path)
         except WorkspaceNotFound:
@@ -211,7 +213,7 @@ class _ProjectScan:
             return self.project.tree, self.project.file.name
         return self.project.tree, os.fsdecode(entry.path[len(self._prefix) :])
 
-    def _add_member(self, directory: str, node: Node) -> None:
+    def _add_member(self, directory: str, node: SourceNode) -> None:
         path = _join(directory, node.name)
         try:
             if node.kind == "file":
@@ -223,7 +225,7 @@ class _ProjectScan:
         except WorkspaceNotFound:
             self._warn_gone(path)
 
-    def _add_directory(self, path: str, directories: dict[str, Node]) -> None:
+    def _add_directory(self, path: str, directories: dict[str, SourceNode]) -> None:
         # An excluded directory is kept when something below it is, so its parents may be missing too.
         while path and path not in self._kept:
             self._kept.add(path)
@@ -232,7 +234,7 @@ class _ProjectScan:
             self.entries.append(Entry(self._prefix + os.fsencode(path), "dir", mode, 0, b"", node.mtime))
             path = path.rpartition("/")[0]
 
-    def _add_file(self, directory: str, node: Node, landing: bytes = b"") -> None:
+    def _add_file(self, directory: str, node: SourceNode, landing: bytes = b"") -> None:
         path = _join(directory, node.name)
         size, content = digest_file(self.project.tree, path, node.size)
         self._index.remember(directory, node, content)
@@ -240,7 +242,7 @@ class _ProjectScan:
         landing = landing or self._prefix + os.fsencode(path)
         self.entries.append(Entry(landing, "file", mode, size, content, node.mtime))
 
-    def _add_link(self, path: str, node: Node) -> None:
+    def _add_link(self, path: str, node: SourceNode) -> None:
         target = self.project.tree.readlink(path, node)
         inside = os.path.normpath(os.path.join(os.path.dirname(path), target))
         if os.path.isabs(target) or inside == ".." or inside.startswith("../"):

@@ -6,11 +6,11 @@ import os
 from typing import NamedTuple
 
 from topcoat.errors import InvalidWorkspace, MissingDependency, WorkspaceError, WorkspaceNotFound
-from topcoat.scan.tree import FsspecTree, LocalTree, Node, Tree
+from topcoat.scan.tree import FsspecTree, LocalTree, SourceNode, Tree
 from topcoat.specs.projects import Projects
 
 
-class Project(NamedTuple):
+class ScanRoot(NamedTuple):
     """One source of a workspace and where it lands.
 
     Attributes:
@@ -24,11 +24,11 @@ class Project(NamedTuple):
     label: str
     tree: Tree
     target: bytes
-    file: Node | None
+    file: SourceNode | None
     local: bool
 
 
-def find_projects(workspace: Projects) -> list[Project]:
+def find_scan_roots(workspace: Projects) -> list[ScanRoot]:
     """Return the sources of *workspace* in its order.
 
     Raises:
@@ -38,7 +38,7 @@ def find_projects(workspace: Projects) -> list[Project]:
     return [_find(source, target) for source, target in workspace.resolved()]
 
 
-def _find(source: str, target: str) -> Project:
+def _find(source: str, target: str) -> ScanRoot:
     landing = os.fsencode(target)
     if "://" in source and not source.startswith("file://"):
         return _find_remote(source, landing)
@@ -55,7 +55,7 @@ def _find(source: str, target: str) -> Project:
                 f"{path} is a home directory or the root of a file system, not a workspace",
                 hint='run from the project\'s directory, name it with --workspace DIR, or use --workspace ""',
             )
-        return Project(path, LocalTree(path), landing, None, True)
+        return ScanRoot(path, LocalTree(path), landing, None, True)
     parent, name = os.path.split(path)
     return _single_file(path, LocalTree(parent), landing, name, local=True)
 
@@ -72,7 +72,7 @@ def current_directory() -> str:
         raise WorkspaceNotFound("the current directory does not exist any more", hint="cd to one that does") from None
 
 
-def _find_remote(source: str, landing: bytes) -> Project:
+def _find_remote(source: str, landing: bytes) -> ScanRoot:
     from fsspec.core import url_to_fs
 
     try:
@@ -92,16 +92,16 @@ def _find_remote(source: str, landing: bytes) -> Project:
             hint="check the URL given with --workspace or in the role's workspace",
         )
     if is_directory:
-        return Project(source, FsspecTree(fs, path), landing, None, False)
+        return ScanRoot(source, FsspecTree(fs, path), landing, None, False)
     parent, _, name = path.rpartition("/")
     return _single_file(source, FsspecTree(fs, parent), landing, name, local=False)
 
 
-def _single_file(label: str, tree: Tree, landing: bytes, name: str, *, local: bool) -> Project:
+def _single_file(label: str, tree: Tree, landing: bytes, name: str, *, local: bool) -> ScanRoot:
     node = tree.stat(name)
     if node.kind != "file":
         raise InvalidWorkspace(
             f"workspace {label} is neither a directory nor a file",
             hint="name the directory that holds the code with --workspace DIR",
         )
-    return Project(label, tree, landing or os.fsencode(name), node, local)
+    return ScanRoot(label, tree, landing or os.fsencode(name), node, local)

@@ -23,7 +23,7 @@ _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK"
 _KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
-class Node(NamedTuple):
+class SourceNode(NamedTuple):
     """One member of a directory as the tree lists it; times in nanoseconds, *inode* 0 where there is none."""
 
     name: str
@@ -44,10 +44,10 @@ class Node(NamedTuple):
 class Tree(Protocol):
     """A directory that can be listed and read. Paths are relative to its root; ``""`` is the root itself."""
 
-    def list(self, path: str) -> list[Node]:
+    def list(self, path: str) -> list[SourceNode]:
         """List the members of a directory."""
 
-    def stat(self, path: str) -> Node:
+    def stat(self, path: str) -> SourceNode:
         """Return what is at *path*; of a symbolic link, what it leads to."""
 
     def read(self, path: str) -> bytes:
@@ -56,7 +56,7 @@ class Tree(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading, unbuffered."""
 
-    def readlink(self, path: str, node: Node) -> str:
+    def readlink(self, path: str, node: SourceNode) -> str:
         """Return the target of the symbolic link that was listed as *node*."""
 
 
@@ -70,9 +70,9 @@ class LocalTree:
         """Return the absolute path of a member."""
         return f"{self.root}/{path}" if path else self.root
 
-    def list(self, path: str) -> list[Node]:
+    def list(self, path: str) -> list[SourceNode]:
         full = self.full(path)
-        nodes: list[Node] = []
+        nodes: list[SourceNode] = []
         add, kinds, new = nodes.append, _KINDS, tuple.__new__
         with reading(full), _members(full) as members:
             for member in members:
@@ -80,14 +80,14 @@ class LocalTree:
                     st = member.stat(follow_symlinks=False)
                 except FileNotFoundError:  # gone since the directory was read: an editor's temporary file
                     continue
-                # `_local_node` spelled out, down to what `Node` does: here a warm scan spends most of its time.
+                # `_local_node` spelled out, down to what `SourceNode` does: here a warm scan spends most of its time.
                 mode = st.st_mode
                 kind, bits = kinds.get(mode & 0o170000, "other"), mode & 0o7777
                 values = (member.name, kind, bits, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, None)
-                add(new(Node, values))
+                add(new(SourceNode, values))
         return nodes
 
-    def stat(self, path: str) -> Node:
+    def stat(self, path: str) -> SourceNode:
         full = self.full(path)
         with reading(full):
             return _local_node(os.path.basename(full), os.stat(full))
@@ -106,7 +106,7 @@ class LocalTree:
         with reading(full):
             return cast(BinaryIO, open(_open_regular(full), "rb", buffering=0))
 
-    def readlink(self, path: str, node: Node) -> str:
+    def readlink(self, path: str, node: SourceNode) -> str:
         full = self.full(path)
         with reading(full):
             return os.readlink(full)
@@ -138,13 +138,13 @@ class FsspecTree:
         """Return the file system's own name of a member."""
         return f"{self.root}/{path}" if path else self.root or self.fs.root_marker
 
-    def list(self, path: str) -> list[Node]:
+    def list(self, path: str) -> list[SourceNode]:
         full = self.full(path)
         with _reading_remote(full):
             infos: list[dict[str, Any]] = self.fs.ls(full, detail=True)
         # Object stores list a directory's own marker object among its members.
         own = {full.rstrip("/"), full.rstrip("/") + "/"}
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, SourceNode] = {}
         for node in [_fsspec_node(info) for info in infos if info["name"] not in own]:
             if nodes.setdefault(node.name, node).kind != node.kind:
                 raise WorkspaceError(
@@ -153,7 +153,7 @@ class FsspecTree:
                 )
         return list(nodes.values())
 
-    def stat(self, path: str) -> Node:
+    def stat(self, path: str) -> SourceNode:
         full = self.full(path)
         with _reading_remote(full):
             return _fsspec_node({**self.fs.info(full), "islink": False})
@@ -166,7 +166,7 @@ class FsspecTree:
         with _reading_remote(self.full(path)):
             return cast(BinaryIO, self.fs.open(self.full(path), "rb"))
 
-    def readlink(self, path: str, node: Node) -> str:
+    def readlink(self, path: str, node: SourceNode) -> str:
         # Asking again would not do: some file systems fail on a dangling link.
         return os.fsdecode(cast(str, (node.info or {})["destination"]))
 
@@ -234,13 +234,13 @@ def _source_version(source: BinaryIO) -> tuple[int, int, int] | None:
         return None
 
 
-def _local_node(name: str, st: os.stat_result) -> Node:
+def _local_node(name: str, st: os.stat_result) -> SourceNode:
     mode = st.st_mode
     kind = _KINDS.get(stat.S_IFMT(mode), "other")
-    return Node(name, kind, mode & 0o7777, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
+    return SourceNode(name, kind, mode & 0o7777, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
 
 
-def _fsspec_node(info: Mapping[str, Any]) -> Node:
+def _fsspec_node(info: Mapping[str, Any]) -> SourceNode:
     kind: NodeKind
     if info.get("islink") and "destination" in info:
         kind = "link"
@@ -248,7 +248,7 @@ def _fsspec_node(info: Mapping[str, Any]) -> Node:
         kind = {"file": "file", "directory": "dir"}.get(info["type"], "other")  # type: ignore[assignment]
     mode = int(info.get("mode") or (0o755 if kind == "dir" else 0o644)) & 0o7777
     name = str(info["name"]).rstrip("/").rpartition("/")[2]
-    return Node(name, kind, mode, int(info.get("size") or 0), _mtime(info), 0, 0, info)
+    return SourceNode(name, kind, mode, int(info.get("size") or 0), _mtime(info), 0, 0, info)
 
 
 def _mtime(info: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from topcoat.scan.ignore import IgnoreRules
-from topcoat.scan.tree import Node
+from topcoat.scan.tree import SourceNode
 
 _NAME = itemgetter(0)
 
@@ -24,11 +24,11 @@ class Listing(NamedTuple):
 
     path: str
     excluded: bool
-    members: list[Node]
-    directories: list[Node]
+    members: list[SourceNode]
+    directories: list[SourceNode]
 
 
-def walk(list_directory: Callable[[str], list[Node]], rules: IgnoreRules) -> Iterator[Listing]:
+def walk(list_directory: Callable[[str], list[SourceNode]], rules: IgnoreRules) -> Iterator[Listing]:
     """Yield each directory that is kept or may hold something kept, parents first, names in order.
 
     This is the walk of BuildKit: an excluded directory is descended into where a ``!`` rule can reach below it.
@@ -38,8 +38,8 @@ def walk(list_directory: Callable[[str], list[Node]], rules: IgnoreRules) -> Ite
     while pending:
         path, excluded, state = pending.pop()
         prefix = f"{path}/" if path else ""
-        members: list[Node] = []
-        directories: list[Node] = []
+        members: list[SourceNode] = []
+        directories: list[SourceNode] = []
         below = []
         for node in sorted(list_directory(path), key=_NAME):
             full = prefix + node.name

@@ -27,9 +27,9 @@ GROUPS = ("topcoat.schedulers", "torchx.schedulers")
 """The entry point groups, in order of precedence."""
 
 BUILT_IN: Mapping[str, str] = {
-    "local": "topcoat.schedulers.snapshot_scheduler:create_scheduler",
-    "local_cwd": "topcoat.schedulers.local_scheduler:create_scheduler",
-    "local_docker": "topcoat.schedulers.docker_scheduler:create_scheduler",
+    "local": "topcoat.schedulers.local.scheduler:create_scheduler",
+    "local_cwd": "topcoat.schedulers.local.cwd_scheduler:create_scheduler",
+    "local_docker": "topcoat.schedulers.docker.scheduler:create_scheduler",
 }
 """Where the built-in schedulers are made; the first one is the default."""
 
@@ -88,7 +88,7 @@ def _installed(name: str, entry: EntryPoint) -> SchedulerFactory:
 
         owner = entry.dist.name if entry.dist else entry.value
         if entry.group != GROUPS[0]:
-            from topcoat.compat import install_as_torchx_if_missing
+            from topcoat.torchx_alias import install_as_torchx_if_missing
 
             install_as_torchx_if_missing()
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from topcoat.errors import UsageError
-from topcoat.schedulers.tee import TIME, TIME_STEP, times_path
+from topcoat.schedulers.local.output_pump import TIME, TIME_STEP, times_path
 
 POLL = 0.05
 """Seconds between two looks at a file that has not grown."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         is_terminal,
     )
     from topcoat.specs.substitution import check_macros, macros
-    from topcoat.specs.workspace import Project, Workspace
+    from topcoat.specs.workspace import ProjectSpec, Workspace
 
 __all__ = [
     "ALL",
@@ -57,7 +57,7 @@ __all__ = [
     "MalformedAppHandleException",
     "MountType",
     "ParsedAppHandle",
-    "Project",
+    "ProjectSpec",
     "ReplicaState",
     "ReplicaStatus",
     "Resource",
@@ -99,7 +99,7 @@ _MODULES = {
     "sentinels": "ALL MISSING NONE UNKNOWN",
     "status": "AppState AppStatus AppStatusError ReplicaState ReplicaStatus RoleStatus is_started is_terminal",
     "substitution": "check_macros macros",
-    "workspace": "Project Workspace",
+    "workspace": "ProjectSpec Workspace",
 }
 _HOMES = {name: (f"topcoat.specs.{module}", name) for module, names in _MODULES.items() for name in names.split()}
 _HOMES |= {

@@ -44,7 +44,7 @@ def materialize_appdef(
     and for one that returns something else. Topcoat's own errors pass through. An ``AppDef`` of an installed
     TorchX is converted.
     """
-    from topcoat.specs.foreign import as_appdef
+    from topcoat.specs.from_torchx import as_appdef
     from topcoat.specs.signature import component_signature
 
     signature = component_signature(cmpnt_fn)

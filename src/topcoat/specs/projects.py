@@ -22,7 +22,7 @@ _NULL_TAG = "tag:yaml.org,2002:null"
 _HINT = """quote a path: '"my: path"', or map paths to directories: '{~/code/app: app, ~/code/lib: lib}'"""
 
 
-class Project(NamedTuple):
+class ProjectSpec(NamedTuple):
     """Name one directory or file of a workspace, ready for use.
 
     *source* is a path (``~`` expanded) or a URL; *target* is relative, with ``/`` between its parts, empty
@@ -57,12 +57,12 @@ class Projects:
         """Tell whether this is one directory that becomes the root itself."""
         return list(self.projects.values()) == [""]
 
-    def resolved(self) -> tuple[Project, ...]:
+    def resolved(self) -> tuple[ProjectSpec, ...]:
         """Return the projects in order, ``~`` expanded and targets normalised.
 
         Raise ``InvalidWorkspace`` if one cannot be used.
         """
-        return tuple(Project(_source(source), _target(source, target)) for source, target in self.projects.items())
+        return tuple(ProjectSpec(_source(source), _target(source, target)) for source, target in self.projects.items())
 
 
 def parse_projects(workspace: str | None) -> dict[str, str]:

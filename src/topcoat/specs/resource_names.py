@@ -62,7 +62,7 @@ class NamedResources(Mapping[str, Resource]):
 
 def _from_plugin(entry: EntryPoint) -> Resource:
     if entry.group.startswith("torchx."):
-        from topcoat.compat import install_as_torchx_if_missing
+        from topcoat.torchx_alias import install_as_torchx_if_missing
 
         install_as_torchx_if_missing()
     try:

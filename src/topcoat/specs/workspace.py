@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from topcoat.specs.projects import Project, Projects, parse_projects
+from topcoat.specs.projects import Projects, ProjectSpec, parse_projects
 
 if TYPE_CHECKING:
     import pathlib
 
-__all__ = ["Project", "Workspace"]
+__all__ = ["ProjectSpec", "Workspace"]
 
 
 @dataclass

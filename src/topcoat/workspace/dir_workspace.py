@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
+from topcoat.destinations.push_records import context_of, until_settled
 from topcoat.notices import notice
 from topcoat.scan.scanner import Modes, Scan, ScanOptions, scan
 from topcoat.specs import CfgVal, Role, Workspace, runopts

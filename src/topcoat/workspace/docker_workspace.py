@@ -8,21 +8,14 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar
 
 from topcoat.bases.base import ALL_PLATFORMS
-from topcoat.build import plan_image
 from topcoat.builders.builder import Builder, find_builder
-from topcoat.destinations.deliveries import context_of, until_settled
 from topcoat.destinations.docker import DockerDestination, push_image
+from topcoat.destinations.push_records import context_of, until_settled
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import InvalidRunConfigException, NeedsBuilder
-from topcoat.image_options import build_args, image_options, image_opts, image_repository
-from topcoat.notices import notice
-from topcoat.oci.reference import Reference
-from topcoat.registry.clients import Clients
-from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
-from topcoat.scan.sources import Project, find_projects
-from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
-from topcoat.workspace.api import WorkspaceMixin, set_image
-from topcoat.workspace.image_plans import (
+from topcoat.images.build import plan_image
+from topcoat.images.options import build_args, image_options, image_opts, image_repository
+from topcoat.images.plans import (
     TORCHX_DOCKERFILE,
     DockerfilePlan,
     ImagePlan,
@@ -31,6 +24,13 @@ from topcoat.workspace.image_plans import (
     find_dockerfile,
     plan_dockerfile,
 )
+from topcoat.notices import notice
+from topcoat.oci.reference import Reference
+from topcoat.registry.clients import Clients
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
+from topcoat.scan.sources import ScanRoot, find_scan_roots
+from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
+from topcoat.workspace.api import WorkspaceMixin, set_image
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -167,14 +167,14 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         image: str,
         workspace: Workspace,
         cfg: Mapping[str, CfgVal],
-        projects: Sequence[Project] | None = None,
+        projects: Sequence[ScanRoot] | None = None,
     ) -> PatchPlan | DockerfilePlan:
         options = image_options(cfg)
         repository = image_repository(cfg)
         if repository is not None and self._runs_on_engine:
             notice(f"image_repo={repository.name} is not used: jobs run on this machine's container engine")
             repository = None
-        projects = find_projects(workspace) if projects is None else projects
+        projects = find_scan_roots(workspace) if projects is None else projects
         dockerfile = find_dockerfile(projects)
         plan: PatchPlan | DockerfilePlan
         if dockerfile is None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from topcoat.cli.parser import Parser
-    from topcoat.destinations.base import Delivered
-    from topcoat.scan.sources import Project
+    from topcoat.destinations.base import DeliveryResult
+    from topcoat.scan.sources import ScanRoot
     from topcoat.specs import CfgVal
     from topcoat.specs.projects import Projects
 
@@ -67,16 +67,16 @@ def run(args: Namespace) -> int:
 def _parse_cfg(texts: Sequence[str]) -> dict[str, CfgVal]:
     if not texts:
         return {}
-    from topcoat.image_options import image_opts
+    from topcoat.images.options import image_opts
 
     return parse_cfg(image_opts(), texts)
 
 
 def _patch(
-    workspace: Projects, image: str, cfg: dict[str, CfgVal], projects: Sequence[Project] | None = None
-) -> Delivered:
-    from topcoat.build import build_image
-    from topcoat.image_options import image_options, image_repository
+    workspace: Projects, image: str, cfg: dict[str, CfgVal], projects: Sequence[ScanRoot] | None = None
+) -> DeliveryResult:
+    from topcoat.images.build import build_image
+    from topcoat.images.options import image_options, image_repository
     from topcoat.notices import notice
     from topcoat.registry.clients import Clients
 
@@ -102,26 +102,26 @@ def _is_there(source: str, target: str) -> bool:
     return target == _DOCKERFILE or (not target and os.path.lexists(os.path.join(source, _DOCKERFILE)))
 
 
-def _build_dockerfile(workspace: Projects, image: str, cfg: dict[str, CfgVal]) -> Delivered:
-    from topcoat.destinations.deliveries import until_settled
-    from topcoat.scan.sources import find_projects
+def _build_dockerfile(workspace: Projects, image: str, cfg: dict[str, CfgVal]) -> DeliveryResult:
+    from topcoat.destinations.push_records import until_settled
+    from topcoat.images.plans import find_dockerfile
+    from topcoat.scan.sources import find_scan_roots
     from topcoat.specs.workspace import Workspace
     from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
-    from topcoat.workspace.image_plans import find_dockerfile
 
-    projects = find_projects(workspace)
+    projects = find_scan_roots(workspace)
     if find_dockerfile(projects) is None:
         return _patch(workspace, image, cfg, projects)
     mixin, just_found, whole = DockerWorkspaceMixin(), [projects], Workspace(workspace.projects)
 
-    def attempt() -> Delivered:
+    def attempt() -> DeliveryResult:
         # Starting over, they are looked up anew: a listing that was kept would hide what has changed.
         return mixin._plan(image, whole, cfg, just_found.pop() if just_found else None).carry_out()
 
     return until_settled(attempt)
 
 
-def _print(delivered: Delivered, *, as_json: bool) -> None:
+def _print(delivered: DeliveryResult, *, as_json: bool) -> None:
     from topcoat.cli.output import json_result, result
 
     reference = f"{delivered.image}@{delivered.digest}" if delivered.digest else delivered.image

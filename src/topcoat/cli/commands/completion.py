@@ -39,9 +39,9 @@ def run(args: Namespace) -> int:
         return 0
     if args.shell is None:
         raise UsageError("topcoat completion needs to know the shell", hint=f"one of {', '.join(SHELLS)}")
+    from topcoat.cli.command_docs import Kind, pages
     from topcoat.cli.completion import SCRIPTS
     from topcoat.cli.logged import shown_warnings
-    from topcoat.cli.pages import Kind, pages
     from topcoat.components.finder import get_components
     from topcoat.schedulers import get_scheduler_factories
 

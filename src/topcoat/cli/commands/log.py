@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from datetime import datetime
 
-    from topcoat.cli.follow import Replica
+    from topcoat.cli.follow import ReplicaId
     from topcoat.cli.parser import Parser
     from topcoat.runner import Runner
 
@@ -98,7 +98,7 @@ def parse_time(flag: str, text: str | None) -> datetime | None:
         raise UsageError(f"{flag} {text!r} is no time", hint="10m (ago; s, m, h or d), or 2030-01-31T12:00") from None
 
 
-def _replicas(runner: Runner, handle: str, roles: list[str], numbers: list[int]) -> list[Replica]:
+def _replicas(runner: Runner, handle: str, roles: list[str], numbers: list[int]) -> list[ReplicaId]:
     from topcoat.cli.follow import replicas_of
 
     known = replicas_of(runner, handle)

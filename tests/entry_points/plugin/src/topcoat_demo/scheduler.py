@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
-from topcoat.schedulers.local_scheduler import LocalScheduler
+from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal
 from topcoat_demo.mixin import ArchiveMixin
 

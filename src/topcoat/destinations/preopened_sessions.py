@@ -1,0 +1,37 @@
+"""Upload sessions that are opened ahead of need."""
+
+from __future__ import annotations
+
+import threading
+
+from topcoat.errors import RegistryError
+from topcoat.registry.client import RegistryClient
+from topcoat.tasks import Task
+
+
+class PreopenedSessions:
+    """Upload sessions of one repository, opening in the background."""
+
+    def __init__(self, client: RegistryClient, repository: str, count: int) -> None:
+        self._client = client
+        self._repository = repository
+        self._opening = [Task(lambda: client.start_upload(repository)) for _ in range(count)]
+        self._lock = threading.Lock()
+
+    def take(self) -> str | None:
+        """Return the location of a session, None where there is none left.
+
+        Raises:
+            RegistryError: the session could not be opened.
+        """
+        with self._lock:
+            task = self._opening.pop() if self._opening else None
+        return task.result() if task else None
+
+    def cancel(self) -> None:
+        """Give up the sessions that were not used; one that did not open needs nothing."""
+        while self._opening:
+            try:
+                self._client.cancel_upload(self._repository, self._opening.pop().result())
+            except RegistryError:
+                continue

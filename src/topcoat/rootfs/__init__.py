@@ -1,0 +1,1 @@
+"""The file system of an image, read back from its layers."""

@@ -1,0 +1,191 @@
+"""What is done with a container engine: images, the network, and one container at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from topcoat.engines.engine import engine_errors
+from topcoat.errors import DaemonError, ImageNotFound
+from topcoat.notices import notice
+from topcoat.schedulers.docker.request import (
+    CANCELLED_POLICY,
+    ERROR_FILE,
+    NETWORK,
+    DockerContainer,
+    container_state,
+)
+from topcoat.specs import is_terminal
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+_STOP_SECONDS = 10
+_HINTS = {
+    "executable file not found": "the image has no such program: check the role's entrypoint",
+    "no such file or directory": "the image has no such program: check the role's entrypoint",
+    "permission denied": "the program is not executable in the image",
+    "device driver": "the engine cannot give GPUs to containers: install the NVIDIA container toolkit",
+}
+
+
+def fetch(client: DockerClient, image: str) -> None:
+    """Pull *image* unless the engine has it.
+
+    Raises:
+        ImageNotFound: the registry does not have it either, or it is named by its id.
+        DaemonError: the pull fails.
+    """
+    from docker.errors import ImageNotFound as NotThere
+    from docker.errors import NotFound
+    from docker.utils import parse_repository_tag
+
+    with engine_errors(f"pulling {image}"):
+        try:
+            client.images.get(image)
+            return
+        except NotThere:
+            if image.startswith("sha256:"):
+                raise ImageNotFound(f"the container engine has no image {image}") from None
+        notice(f"pulling {image}")
+        repository, tag = parse_repository_tag(image)
+        try:
+            for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+                if line.get("error"):
+                    raise DaemonError(f"the container engine cannot pull {image}: {line['error']}")
+        except NotFound as error:
+            raise ImageNotFound(
+                f"neither the container engine nor the registry has the image {image}: {error.explanation}",
+                hint="check the name, and `docker login` if the repository is private",
+            ) from error
+
+
+def ensure_network(client: DockerClient) -> None:
+    """Create the network of all jobs unless there is one."""
+    from docker.errors import APIError
+
+    def exists() -> bool:
+        return any(network.name == NETWORK for network in client.networks.list(names=[NETWORK]))
+
+    with engine_errors(f"creating the network {NETWORK}"):
+        if not exists():
+            try:
+                client.networks.create(NETWORK, driver="bridge", check_duplicate=True)
+            except APIError:
+                # Somebody else may have been faster.
+                if not exists():
+                    raise
+
+
+def create(client: DockerClient, request: DockerContainer, processors: int) -> Container:
+    """Create a container; it gets at most the *processors* that there are."""
+    kwargs = dict(request.kwargs)
+    name, most = kwargs["name"], processors * 10**9
+    if kwargs.get("nano_cpus", 0) > most:
+        notice(f"{name} gets all {processors} processors, for there are no more")
+        kwargs["nano_cpus"] = most
+    entrypoint, *args = request.command
+    with engine_errors(f"creating the container {name}"):
+        container: Container = client.containers.create(request.image, args, entrypoint=[entrypoint], **kwargs)
+    return container
+
+
+def start(container: Container) -> None:
+    """Start a container; the error of one that cannot be started says what to do about it."""
+    try:
+        with engine_errors(f"starting the container {container.name}"):
+            container.start()
+    except DaemonError as error:
+        error.hint = next((hint for sign, hint in _HINTS.items() if sign in str(error)), error.hint)
+        raise
+
+
+def stop(container: Container) -> None:
+    """Stop a container, marked as cancelled where the engine lets us."""
+    from docker.errors import APIError, NotFound
+
+    with engine_errors(f"stopping the container {container.name}"):
+        # Podman 4 cannot: then the exit code has to say all.
+        with contextlib.suppress(APIError):
+            container.update(restart_policy={"Name": CANCELLED_POLICY})  # type: ignore[arg-type]
+        with contextlib.suppress(NotFound):
+            container.stop(timeout=_STOP_SECONDS)
+
+
+def remove(container: Container) -> None:
+    """Remove a container and its anonymous volumes, running or not."""
+    from docker.errors import NotFound
+
+    with engine_errors(f"removing the container {container.name}"), contextlib.suppress(NotFound):
+        container.remove(force=True, v=True)
+
+
+def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> Iterator[bytes]:
+    """Yield what a container says, entry by entry; if it is followed, until it has ended for good."""
+    last, count = "", 0
+    while True:
+        # A stream that is followed ends with each run of the process, and may end before its last lines (Docker
+        # 20.10). So it is taken up again after the last entry, and once more when nothing can be added any more.
+        ended = not follow or is_terminal(container_state(container.attrs))
+        known, repeated = last, count
+        with engine_errors(f"reading the log of {container.name}"):
+            for entry in _entries(container, {**_after(last, options), "follow": not ended}):
+                stamp, text = _split(entry)
+                if stamp < known:
+                    continue
+                if stamp == known and repeated:
+                    repeated -= 1
+                    continue
+                last, count = stamp, count + 1 if stamp == last else 1
+                yield text
+        if ended:
+            return
+        with engine_errors(f"looking at {container.name}"):
+            container.reload()
+        if last == known:
+            time.sleep(0.1)
+
+
+def _entries(container: Container, options: dict[str, Any]) -> Iterator[bytes]:
+    stream = container.logs(stream=True, timestamps=True, **options)
+    try:
+        yield from stream
+    finally:
+        # Its own close leaves the socket to the garbage collector.
+        stream._response.close()  # type: ignore[attr-defined]
+
+
+def _split(entry: bytes) -> tuple[str, bytes]:
+    """Split an entry of a log into its time, as the engine wrote it, and its text."""
+    stamp, _, text = entry.partition(b" ")
+    return stamp.decode("ascii", "replace"), text
+
+
+def _after(last: str, options: dict[str, Any]) -> dict[str, Any]:
+    # Floating point has no nanoseconds, so a little is read twice.
+    return {**options, "since": seconds(last) - 0.001} if last else options
+
+
+def seconds(stamp: str) -> float:
+    """Return an engine's time (RFC 3339, up to nanoseconds, UTC) as seconds since 1970."""
+    whole, _, fraction = stamp.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction[:6] or 0}")
+
+
+def error_file(container: Container) -> str:
+    """Return what the process wrote into its error file, empty if it wrote none."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError, tarfile.TarError):
+        chunks, _ = container.get_archive(ERROR_FILE)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member else None
+            return file.read().decode(errors="replace").strip() if file else ""
+    return ""

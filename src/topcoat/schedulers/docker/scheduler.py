@@ -1,0 +1,215 @@
+"""Run applications in containers of this machine's engine (``local_docker``)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from topcoat.engines.engine import engine_errors
+from topcoat.errors import DaemonError, InvalidApp, UsageError
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
+from topcoat.schedulers.docker import containers as docker
+from topcoat.schedulers.docker.request import (
+    APP_ID,
+    APP_NAME,
+    REPLICA,
+    ROLE,
+    DockerContainer,
+    DockerJob,
+    app_state,
+    container_state,
+    make_job,
+    why_failed,
+)
+from topcoat.schedulers.ids import app_id_for
+from topcoat.schedulers.logs import decode, filter_regex
+from topcoat.specs import (
+    NONE,
+    AppDef,
+    AppDryRunInfo,
+    AppState,
+    CfgVal,
+    ReplicaStatus,
+    Role,
+    RoleStatus,
+    is_terminal,
+    runopts,
+)
+from topcoat.tasks import run_all
+from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+__all__ = ["DockerContainer", "DockerJob", "DockerScheduler", "create_scheduler"]
+
+
+class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
+    """Run every replica as a container; containers stay until they are deleted.
+
+    Replicas reach each other by their containers' names on the bridge network ``topcoat``. A replica is restarted by
+    itself, whatever the retry policy says: an engine knows no gangs.
+    """
+
+    poll_interval: ClassVar[float] = 1.0
+    _runs_on_engine: ClassVar[bool] = True
+
+    def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
+        super().__init__("local_docker", session_name, docker_client=docker_client)
+
+    def close(self) -> None:
+        """Close the connection to the engine, unless it was given."""
+        self._close_docker_client()
+
+    def _run_opts(self) -> runopts:
+        opts = runopts()
+        opts.add(
+            "copy_env", type_=list[str], help="environment variables to copy into the containers, as patterns: FOO_*"
+        )
+        opts.add("env", type_=dict[str, str], help="environment variables for the containers; they win over the roles'")
+        opts.add("privileged", type_=bool, default=False, help="run the containers with docker's --privileged")
+        return opts
+
+    def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
+        """Refuse a role without an image before anything is looked up or built."""
+        for role in app.roles:
+            if not role.image:
+                raise InvalidApp(
+                    f"the role {role.name} has no image to run in a container",
+                    hint="--image IMAGE; components take it from TOPCOAT_IMAGE, too",
+                )
+
+    def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
+        """Accept roles without a resource: they get what the machine has."""
+
+    def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[DockerJob]:
+        app_id = app_id_for(app.name)
+        job = make_job(
+            app, cfg, backend=self.backend, session_name=self.session_name, app_id=app_id, environ=os.environ
+        )
+        return AppDryRunInfo(job, str)
+
+    def schedule(self, dryrun_info: AppDryRunInfo[DockerJob]) -> str:
+        """Create and start the containers; if one cannot be, none is left behind.
+
+        Raises:
+            ImageNotFound: neither the engine nor a registry has an image.
+            DaemonError: the engine refuses.
+        """
+        job, client = dryrun_info.request, self._docker_client
+        for image in dict.fromkeys(container.image for container in job.containers):
+            docker.fetch(client, image)
+        docker.ensure_network(client)
+        with engine_errors("asking the container engine for its processors"):
+            processors = int(client.info()["NCPU"])
+        created: list[Container] = []
+        try:
+            for request in job.containers:
+                created.append(docker.create(client, request, processors))
+            run_all([partial(docker.start, container) for container in created])
+        except BaseException:
+            for container in created:
+                with contextlib.suppress(DaemonError):
+                    docker.remove(container)
+            raise
+        return job.app_id
+
+    def _containers(self, *labels: str) -> list[Container]:
+        client = self._docker_client
+        with engine_errors("listing containers"):
+            return client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        """Return what the containers of an application say."""
+        containers = self._containers(f"{APP_ID}={app_id}")
+        if not containers:
+            return None
+        containers.sort(key=lambda one: (one.labels[ROLE], int(one.labels[REPLICA])))
+        roles: dict[str, Role] = {}
+        statuses: dict[str, RoleStatus] = {}
+        failures, errors = [], []
+        for one in containers:
+            role, replica_id = one.labels[ROLE], int(one.labels[REPLICA])
+            state, error = container_state(one.attrs), NONE
+            if state is AppState.FAILED:
+                failures.append(
+                    (one.attrs["State"].get("FinishedAt", ""), f"{role}/{replica_id} {why_failed(one.attrs)}")
+                )
+                error = docker.error_file(one) or NONE
+                errors.append(error)
+            roles.setdefault(role, _role(role, one.attrs)).num_replicas += 1
+            statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
+                ReplicaStatus(replica_id, state, role, str(one.name), error)
+            )
+        return DescribeAppResponse(
+            app_id=app_id,
+            state=app_state(container_state(one.attrs) for one in containers),
+            num_restarts=sum(one.attrs.get("RestartCount", 0) for one in containers),
+            msg=min(failures)[1] if failures else "",
+            structured_error_msg=next((error for error in errors if error != NONE), NONE),
+            roles_statuses=list(statuses.values()),
+            roles=list(roles.values()),
+        )
+
+    def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
+        """Return the applications that the engine has containers of, the newest first."""
+        apps: dict[str, list[Container]] = {}
+        for one in self._containers(APP_ID):
+            apps.setdefault(one.labels[APP_ID], []).append(one)
+        return [
+            ListAppResponse(
+                app_id, app_state(container_state(one.attrs) for one in ones), name=ones[0].labels[APP_NAME]
+            )
+            for app_id, ones in apps.items()
+        ]
+
+    def _cancel_existing(self, app_id: str) -> None:
+        going = [one for one in self._containers(f"{APP_ID}={app_id}") if not is_terminal(container_state(one.attrs))]
+        run_all([partial(docker.stop, one) for one in going], at_once=max(len(going), 1))
+
+    def _delete_existing(self, app_id: str) -> None:
+        run_all([partial(docker.remove, one) for one in self._containers(f"{APP_ID}={app_id}")])
+
+    def log_iter(
+        self,
+        app_id: str,
+        role_name: str,
+        k: int = 0,
+        regex: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        should_tail: bool = False,
+        streams: Stream | None = None,
+    ) -> Iterable[str]:
+        """Return the log lines of one container, by default of both outputs together."""
+        found = self._containers(f"{APP_ID}={app_id}", f"{ROLE}={role_name}", f"{REPLICA}={k}")
+        if not found:
+            known = [f"{one.labels[ROLE]}/{one.labels[REPLICA]}" for one in self._containers(f"{APP_ID}={app_id}")]
+            raise UsageError(
+                f"the job {app_id} has no replica {role_name}/{k}", hint=f"it has {', '.join(sorted(known)) or 'none'}"
+            )
+        stream = Stream.COMBINED if streams is None else Stream(streams)
+        options: dict[str, Any] = {
+            "stdout": stream is not Stream.STDERR,
+            "stderr": stream is not Stream.STDOUT,
+            "since": since.timestamp() if since else None,
+            "until": until.timestamp() if until else None,
+        }
+        lines = decode(docker.read_log(found[0], options, follow=should_tail), whole=regex is not None)
+        return lines if regex is None else filter_regex(regex, lines)
+
+
+def _role(name: str, attrs: Mapping[str, Any]) -> Role:
+    config = attrs["Config"]
+    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    return Role(name, config["Image"], entrypoint=command[0], args=command[1:], num_replicas=0)
+
+
+def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> DockerScheduler:
+    """Return the scheduler ``local_docker``, for the engine of *docker_client* or the one that docker would use."""
+    return DockerScheduler(session_name, docker_client)

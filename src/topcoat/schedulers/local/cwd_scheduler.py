@@ -1,0 +1,230 @@
+"""Run applications as processes of this machine, in place (``local_cwd``).
+
+The jobs are kept in the state directory: they outlive the shell that started them, and every other shell of the
+same user can ask for their status and logs, and cancel them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import ClassVar
+
+from topcoat.errors import UsageError
+from topcoat.scan.sources import current_directory
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
+from topcoat.schedulers.env import RANK0_ENV
+from topcoat.schedulers.ids import app_id_for
+from topcoat.schedulers.local import jobs as local_jobs
+from topcoat.schedulers.local.app_json import role_from_dict, role_to_dict
+from topcoat.schedulers.local.replica import GRACE
+from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, make_request
+from topcoat.schedulers.logs import follow
+from topcoat.specs import (
+    NONE,
+    AppDef,
+    AppDryRunInfo,
+    AppState,
+    CfgVal,
+    ReplicaStatus,
+    Role,
+    RoleStatus,
+    is_terminal,
+    macros,
+    runopts,
+)
+
+__all__ = ["LocalScheduler", "PopenRequest", "ReplicaParam", "create_scheduler"]
+
+
+class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
+    """Run every replica as a process in the current directory; images are not looked at.
+
+    A replica sees the environment of whoever submits, its role's and topcoat's on top.
+    """
+
+    poll_interval: ClassVar[float] = 0.5
+
+    def __init__(self, session_name: str, backend: str = "local_cwd") -> None:
+        super().__init__(backend, session_name)
+
+    def _run_opts(self) -> runopts:
+        opts = runopts()
+        opts.add("log_dir", type_=str, help="directory to keep logs in (default: with the job, in the state directory)")
+        opts.add(
+            "prepend_cwd",
+            type_=bool,
+            default=False,
+            help="look for programs in the working directory before, not after, those on PATH",
+        )
+        opts.add(
+            "auto_set_cuda_visible_devices",
+            type_=bool,
+            default=False,
+            help="share this machine's GPUs out among the replicas, by CUDA_VISIBLE_DEVICES, as their resources say",
+        )
+        return opts
+
+    def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
+        """Accept roles without a resource: here it is a wish."""
+
+    def _app_id(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> str:
+        return app_id_for(app.name)
+
+    def _root(self, role: Role) -> str:
+        """Return the directory that *role* runs in."""
+        return current_directory()
+
+    def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[PopenRequest]:
+        app_id = self._app_id(app, cfg)
+        log_dir = cfg.get("log_dir")
+        request = make_request(
+            app,
+            cfg,
+            backend=self.backend,
+            session_name=self.session_name,
+            app_id=app_id,
+            log_dir=os.path.abspath(os.path.join(os.path.expanduser(str(log_dir)), self.session_name, app_id))
+            if log_dir
+            else str(local_jobs.directory(app_id) / "logs"),
+            root=self._root,
+            gpus=cuda_device_count() if cfg.get("auto_set_cuda_visible_devices") else 0,
+        )
+        return AppDryRunInfo(request, str)
+
+    def schedule(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> str:
+        """Start the processes of the request; see ``local_jobs.start``."""
+        request, app = dryrun_info.request, dryrun_info.app
+        roles = [] if app is None else app.roles
+        retries = {role.name: {"policy": role.retry_policy.value, "max": role.max_retries} for role in roles}
+        job = {
+            "name": request.app_id if app is None else app.name,
+            "scheduler": self.backend,
+            "metadata": {} if app is None else app.metadata,
+            "log_dir": request.log_dir,
+            "roles": [role_to_dict(role) for role in roles],
+            "retries": {role: retries.get(role, {"policy": "REPLICA", "max": 0}) for role in request.role_params},
+            "replicas": [
+                {"role": role, "id": replica_id, "error_file": param.env["TORCHELASTIC_ERROR_FILE"], **asdict(param)}
+                for role, params in request.role_params.items()
+                for replica_id, param in enumerate(params)
+            ],
+        }
+        local_jobs.start(request.app_id, job)
+        return request.app_id
+
+    def _load(self, app_id: str) -> local_jobs.LocalJob | None:
+        job = local_jobs.load(app_id)
+        return job if job is not None and job.job["scheduler"] == self.backend else None
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        """Return what the state directory says of a job."""
+        job = self._load(app_id)
+        if job is None:
+            return None
+        roles = [_filled_in(role_from_dict(role), job) for role in job.job["roles"]]
+        statuses: dict[str, RoleStatus] = {}
+        host = job.job["host"].split()[0]
+        errors = []
+        for replica in job.status["replicas"]:
+            role, state = replica["role"], AppState[replica["state"]]
+            error = _error(job.logs[role, replica["id"]]["error_file"]) if state is AppState.FAILED else None
+            if error:
+                errors.append(error)
+            statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
+                ReplicaStatus(replica["id"], state, role, host, error[1] if error else NONE)
+            )
+        return DescribeAppResponse(
+            app_id=app_id,
+            state=job.state,
+            num_restarts=job.status["num_restarts"],
+            msg=job.status["msg"],
+            structured_error_msg=min(errors)[1] if errors else NONE,
+            ui_url=f"file://{job.job['log_dir']}",
+            metadata=job.job["metadata"],
+            roles_statuses=list(statuses.values()),
+            roles=roles,
+        )
+
+    def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
+        """Return this scheduler's jobs, the newest first."""
+        return [
+            ListAppResponse(job.directory.name, job.state, name=job.job["name"])
+            for job in local_jobs.load_all()
+            if job.job["scheduler"] == self.backend
+        ]
+
+    def _cancel_existing(self, app_id: str) -> None:
+        job = self._load(app_id)
+        if job is not None:
+            local_jobs.cancel(job)
+
+    def _delete_existing(self, app_id: str) -> None:
+        self._cancel_existing(app_id)
+        patience = time.monotonic() + 2 * GRACE
+        while (job := self._load(app_id)) and not is_terminal(job.state) and time.monotonic() < patience:
+            time.sleep(0.05)
+        if job is not None:
+            local_jobs.remove(job)
+
+    def log_iter(
+        self,
+        app_id: str,
+        role_name: str,
+        k: int = 0,
+        regex: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        should_tail: bool = False,
+        streams: Stream | None = None,
+    ) -> Iterable[str]:
+        """Return the lines of one replica's log, by default of both outputs together."""
+        job = self._load(app_id)
+        files = {} if job is None else job.logs.get((role_name, k), {})
+        if not files:
+            known = [] if job is None else [f"{role}/{replica}" for role, replica in job.logs]
+            raise UsageError(
+                f"the job {app_id} has no replica {role_name}/{k}", hint=f"it has {', '.join(known) or 'none'}"
+            )
+
+        def ended() -> bool:
+            now = self._load(app_id)
+            return now is None or is_terminal(now.state)
+
+        stream = Stream.COMBINED if streams is None else Stream(streams)
+        return follow(files[stream.value], regex=regex, since=since, until=until, done=ended if should_tail else None)
+
+
+def _filled_in(role: Role, job: local_jobs.LocalJob) -> Role:
+    """Return *role* with the macros filled in that are the same for all of its replicas."""
+    cwd = next((replica["cwd"] for replica in job.job["replicas"] if replica["role"] == role.name), "")
+    return macros.Values(cwd or macros.img_root, job.directory.name, macros.replica_id, RANK0_ENV).apply(role)
+
+
+def _error(path: str) -> tuple[float, str] | None:
+    """Return when an error file was written and what is in it, if a job wrote one."""
+    with contextlib.suppress(OSError), open(path, errors="replace") as file:
+        text = file.read().strip()
+        return (os.fstat(file.fileno()).st_mtime, text) if text else None
+    return None
+
+
+def cuda_device_count() -> int:
+    """Return the number of GPUs that ``nvidia-smi`` lists, 0 where there is none."""
+    from topcoat.errors import TopcoatError
+    from topcoat.schedulers.local.process import run
+
+    try:
+        listed = run(["nvidia-smi", "-L"], timeout=20)
+    except TopcoatError:
+        return 0
+    return len(listed.stdout.splitlines()) if listed.exit_code == 0 else 0
+
+
+def create_scheduler(session_name: str, **kwargs: object) -> LocalScheduler:
+    """Return the scheduler ``local_cwd``."""
+    return LocalScheduler(session_name)

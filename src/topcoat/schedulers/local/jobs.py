@@ -1,0 +1,203 @@
+"""Local jobs as they are kept in the state directory, where any shell finds them.
+
+``<state>/jobs/<app_id>/`` holds ``job.json`` (what was asked for, written once), ``status.json`` (how it goes,
+written by the supervisor), ``code/`` (the snapshot that it runs) and ``logs/``. The supervisor reads from
+``job.json`` ``grace`` (seconds between SIGTERM and SIGKILL), ``retries`` (role to ``policy`` and ``max``) and
+``replicas`` (``role``, ``id``, ``args``, ``env``, ``cwd``, ``stdout``, ``stderr``, ``combined``, ``error_file``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from topcoat.errors import SchedulerError, StateError
+from topcoat.schedulers.local.process import host_identity, run, signal_group, start_mark
+from topcoat.schedulers.local.replica import GRACE
+from topcoat.schedulers.local.supervisor import HEARTBEAT, STARTED, STATUS, command
+from topcoat.specs import AppState, is_terminal
+from topcoat.state import state_dir, write_atomic
+
+_START_TIMEOUT = 300
+_LOST = "its supervisor has died: the machine was restarted, or the process was killed"
+_NEVER_STARTED = "it was never started: the command that submitted it was killed"
+
+
+class LocalJob(NamedTuple):
+    """Hold what the state directory says of a job.
+
+    *job* is its ``job.json``, *status* its ``status.json`` or what stands for it.
+    """
+
+    directory: Path
+    job: dict[str, Any]
+    status: dict[str, Any]
+
+    @property
+    def state(self) -> AppState:
+        """How the job is doing."""
+        return AppState[self.status["state"]]
+
+    @property
+    def logs(self) -> dict[tuple[str, int], dict[str, str]]:
+        """The files of each replica: ``stdout``, ``stderr``, ``combined``, ``error_file``."""
+        return {(replica["role"], replica["id"]): replica for replica in self.job["replicas"]}
+
+
+def directory(app_id: str) -> Path:
+    """Return where the job *app_id* is, or will be, kept.
+
+    Raises:
+        StateError: there is no state directory.
+    """
+    return state_dir("jobs") / app_id
+
+
+def start(app_id: str, job: dict[str, Any]) -> None:
+    """Keep *job* and start it; return when its replicas run, or have failed to.
+
+    Raises:
+        SchedulerError: there is a job of that id, or no process can be started here.
+        StateError: nothing can be written to the state directory.
+    """
+    if not hasattr(os, "fork"):
+        raise SchedulerError("local jobs need a POSIX system", hint="use -s local_docker")
+    home = directory(app_id)
+    if (home / "job.json").exists():
+        raise SchedulerError(f"the job {app_id} has been started already", hint="make a new request to run it again")
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        for replica in job["replicas"]:
+            os.makedirs(os.path.dirname(replica["stdout"]), exist_ok=True)
+    except OSError as error:
+        raise StateError(f"cannot keep the job in {error.filename or home}: {error.strerror}") from error
+    facts = {
+        "grace": GRACE,
+        **job,
+        "app_id": app_id,
+        "host": host_identity(),
+        "launcher": [os.getpid(), start_mark(os.getpid())],
+        "created": time.time(),
+    }
+    write_atomic(home / "job.json", json.dumps(facts, default=str).encode())
+    try:
+        done = run(command(str(home / "job.json")), timeout=_START_TIMEOUT)
+    except BaseException:
+        # Interrupted half-way: nobody would know the job's handle.
+        begun = load(app_id)
+        if begun is not None:
+            cancel(begun)
+        raise
+    if done.stdout != STARTED:
+        shutil.rmtree(home, ignore_errors=True)
+        raise SchedulerError(f"the job's supervisor cannot be started: {done.stderr.strip() or done.exit_code}")
+
+
+def load(app_id: str) -> LocalJob | None:
+    """Return the job *app_id*, ``None`` if none is kept."""
+    if os.path.basename(app_id) != app_id or app_id in ("", ".", ".."):
+        return None
+    home = directory(app_id)
+    job = _read(home / "job.json")
+    return None if job is None else LocalJob(home, job, _status(home, job))
+
+
+def load_all() -> Iterator[LocalJob]:
+    """Return all jobs, the newest first."""
+    jobs = filter(None, map(load, os.listdir(state_dir("jobs"))))
+    return iter(sorted(jobs, key=lambda job: -job.job["created"]))
+
+
+def cancel(job: LocalJob) -> None:
+    """Ask the job's supervisor to end it. Nothing happens if it has ended.
+
+    Raises:
+        SchedulerError: it runs on another machine.
+    """
+    if is_terminal(job.state):
+        return
+    if job.job["host"] != host_identity():
+        raise SchedulerError(f"the job {job.directory.name} runs on {_host(job)}", hint="cancel it on that machine")
+    if _lives(job.status):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(job.status["pid"], signal.SIGTERM)
+
+
+def remove(job: LocalJob) -> None:
+    """Remove what is kept of a job that has ended."""
+    shutil.rmtree(job.directory, ignore_errors=True)
+
+
+def _host(job: LocalJob) -> str:
+    return str(job.job["host"]).split()[0]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _lives(status: dict[str, Any]) -> bool:
+    return bool(status["pid"]) and start_mark(status["pid"]) == status["start"]
+
+
+def _status(home: Path, job: dict[str, Any]) -> dict[str, Any]:
+    status = _read(home / STATUS) or _before_start(job)
+    if is_terminal(AppState[status["state"]]) or _may_run(home, job, status):
+        return status
+    # It may have ended properly since the status was read.
+    status = _read(home / STATUS) or status
+    if is_terminal(AppState[status["state"]]):
+        return status
+    return _settle(home, job, status)
+
+
+def _before_start(job: dict[str, Any]) -> dict[str, Any]:
+    replicas = [
+        {
+            "role": replica["role"],
+            "id": replica["id"],
+            "state": "PENDING",
+            "exit_code": None,
+            "pid": None,
+            "start": None,
+        }
+        for replica in job["replicas"]
+    ]
+    pid, start = job["launcher"]
+    return {"state": "SUBMITTED", "msg": "", "num_restarts": 0, "pid": pid, "start": start, "replicas": replicas}
+
+
+def _may_run(home: Path, job: dict[str, Any], status: dict[str, Any]) -> bool:
+    here = host_identity()
+    if job["host"] == here:
+        return _lives(status)
+    if job["host"].split()[0] == here.split()[0]:
+        return False
+    # On another machine that shares this directory: all that can be seen from here is the heartbeat.
+    newest = max(path.stat().st_mtime for path in (home / "job.json", home / STATUS) if path.exists())
+    return time.time() - newest < 5 * HEARTBEAT
+
+
+def _settle(home: Path, job: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """End what a dead supervisor left behind, and note that the job has failed."""
+    for replica in status["replicas"]:
+        if replica["pid"] and job["host"] == host_identity() and start_mark(replica["pid"]) == replica["start"]:
+            signal_group(replica["pid"], signal.SIGKILL)
+        if not is_terminal(AppState[replica["state"]]):
+            replica["state"] = "FAILED"
+    status["msg"] = _NEVER_STARTED if status["state"] == "SUBMITTED" else _LOST
+    status["state"] = "FAILED"
+    with contextlib.suppress(StateError):
+        write_atomic(home / STATUS, json.dumps(status).encode())
+    return status

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from topcoat.cli.command_docs import Flag, page
+
+
+def test_a_page_is_what_the_parser_says() -> None:
+    log = page("log")
+    assert log.usage == "topcoat log [flags] HANDLE[/ROLE[/K,K]]"
+    assert Flag(("--since",), "TIME", (), "", "from then on: 10m (ago; s, m, h or d), or 2030-01-31T12:00", False) in (
+        log.flags
+    )
+    assert [flag.choices for flag in log.flags if flag.spellings == ("--streams",)] == [
+        ("stdout", "stderr", "combined")
+    ]
+    assert log.aliases == (("-t", "-f"), ("--tail", "-f"))
+    assert log.examples[0].startswith("topcoat log local://")
+
+
+def test_repeated_and_optional_arguments_show_in_the_usage() -> None:
+    assert page("cancel").usage == "topcoat cancel [flags] HANDLE [HANDLE ...]"
+    assert page("runopts").usage == "topcoat runopts [flags] [SCHED]"
+    assert page("ls").usage == "topcoat ls [flags]"
+
+
+def test_switches_have_no_value_and_flags_that_repeat_say_so() -> None:
+    flags = {flag.spellings[-1]: flag for flag in page("run").flags}
+    assert flags["--dryrun"].value == ""
+    assert flags["--env"].value == "K=V"
+    assert flags["--env"].repeats
+    assert not flags["--image"].repeats
+    assert flags["--workspace"].kind == "directory"
+    assert flags["--retry-policy"].choices == ("REPLICA", "APPLICATION", "ROLE")

@@ -1,0 +1,66 @@
+import pytest
+
+from topcoat.errors import RegistryUnavailable
+from topcoat.http.proxy import proxy_for
+
+
+def test_without_variables_connections_are_direct():
+    assert proxy_for("https", "ghcr.io", 443) is None
+
+
+def test_each_scheme_has_its_variable(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.corp:3128")
+    monkeypatch.setenv("http_proxy", "other.corp")
+    assert proxy_for("https", "ghcr.io", 443)[:2] == ("proxy.corp", 3128)
+    assert proxy_for("http", "ghcr.io", 80)[:2] == ("other.corp", 80)
+
+
+def test_the_login_goes_into_a_header_and_is_not_shown(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://me:p%40ss@proxy.corp:3128")
+    proxy = proxy_for("https", "ghcr.io", 443)
+    assert proxy.headers == {"Proxy-Authorization": "Basic bWU6cEBzcw=="}
+    assert repr(proxy) == "Proxy(proxy.corp:3128)"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_loopback_is_never_proxied(monkeypatch, host):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.corp:3128")
+    assert proxy_for("http", host, 80) is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "host", "port", "direct"),
+    [
+        ("*", "ghcr.io", 443, True),
+        ("ghcr.io", "ghcr.io", 443, True),
+        ("GHCR.io", "ghcr.IO", 443, True),
+        ("corp", "reg.corp", 443, True),
+        ("corp", "regcorp", 443, False),
+        (".corp", "reg.corp", 443, True),
+        (".corp", "corp", 443, False),
+        ("*.corp", "reg.corp", 443, True),
+        ("reg.corp:5000", "reg.corp", 5000, True),
+        ("reg.corp:5000", "reg.corp", 443, False),
+        ("10.0.0.0/8", "10.1.2.3", 443, True),
+        ("10.0.0.0/8", "11.1.2.3", 443, False),
+        ("10.0.0.0/8", "ten.corp", 443, False),
+        ("2001:db8::/32", "2001:db8::7", 443, True),
+        ("2001:db8::7", "2001:db8::7", 443, True),
+        ("[2001:db8::7]:5000", "2001:db8::7", 5000, True),
+        (" , x.io ,ghcr.io", "ghcr.io", 443, True),
+        ("", "ghcr.io", 443, False),
+    ],
+)
+def test_no_proxy_is_read_as_docker_reads_it(monkeypatch, entries, host, port, direct):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.corp:3128")
+    monkeypatch.setenv("NO_PROXY", entries)
+    assert (proxy_for("https", host, port) is None) is direct
+
+
+@pytest.mark.parametrize("url", ["socks5://proxy.corp:1080", "https://proxy.corp", "http://"])
+def test_an_unsupported_proxy_is_refused_by_name_and_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("HTTPS_PROXY", url.replace("://", "://me:secret@") if "corp" in url else url)
+    with pytest.raises(RegistryUnavailable, match="HTTPS_PROXY") as caught:
+        proxy_for("https", "ghcr.io", 443)
+    assert "secret" not in str(caught.value)
+    assert "NO_PROXY" in caught.value.hint

@@ -1,0 +1,163 @@
+"""Where a directory of an image really is, and the directories on the way there as the image has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from topcoat.errors import InvalidImage
+from topcoat.pack.layer import Directory
+from topcoat.pack.tar import Ownership
+from topcoat.rootfs.nodes import UNKNOWN, ImageNode
+from topcoat.rootfs.target import ResolvedTarget, resolve_target
+
+
+class _Tree:
+    """A base image as a dictionary; what is not in it is not in the image."""
+
+    def __init__(self, nodes: Mapping[str, ImageNode]) -> None:
+        self._nodes = {path.encode(): node for path, node in nodes.items()}
+        self.asked: list[bytes] = []
+
+    def find(self, path: bytes) -> ImageNode | None:
+        self.asked.append(path)
+        for end in range(len(path)):
+            if path[end : end + 1] == b"/":
+                above = self._nodes.get(path[:end])
+                assert above is None or above.kind in ("dir", "unknown"), f"{path!r} goes through {above}"
+        return self._nodes.get(path)
+
+    def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
+        raise AssertionError("nobody asked")
+
+
+def _dir(mode: int = 0o755, uid: int = 0, gid: int = 0) -> ImageNode:
+    return ImageNode("dir", mode, uid, gid)
+
+
+def _link(target: str) -> ImageNode:
+    return ImageNode("link", 0o777, 0, 0, target.encode())
+
+
+def _land(directory: str, owner: Ownership | None = None, **nodes: ImageNode) -> ResolvedTarget:
+    tree = _Tree({path.replace("__", "/"): node for path, node in nodes.items()})
+    return resolve_target(tree, directory.encode(), owner) if owner else resolve_target(tree, directory.encode())
+
+
+def _paths(landing: ResolvedTarget) -> list[str]:
+    assert landing.target == (landing.parents[-1].path if landing.parents else b"")
+    return [parent.path.decode() for parent in landing.parents]
+
+
+@pytest.mark.parametrize(
+    ("directory", "parents"),
+    [
+        ("app", [Directory(b"app", 0o755)]),
+        ("home/user", [Directory(b"home"), Directory(b"home/user", 0o700, Ownership(1000, 1001))]),
+        ("tmp", [Directory(b"tmp", 0o1777)]),
+        ("srv/team", [Directory(b"srv"), Directory(b"srv/team", 0o2775, Ownership(0, 50))]),
+    ],
+)
+def test_directories_stay_as_the_base_has_them(directory: str, parents: list[Directory]) -> None:
+    found = _land(
+        directory,
+        Ownership(7, 8),
+        app=_dir(),
+        home=_dir(),
+        home__user=_dir(0o700, 1000, 1001),
+        tmp=_dir(0o1777),
+        srv=_dir(),
+        srv__team=_dir(0o2775, 0, 50),
+    )
+    assert found == ResolvedTarget(directory.encode(), tuple(parents))
+
+
+def test_directories_that_are_made_belong_to_the_owner_of_the_code() -> None:
+    found = _land("srv/me/code", Ownership(1000, 2000), srv=_dir(0o711, 5, 6))
+    assert found.parents == (
+        Directory(b"srv", 0o711, Ownership(5, 6)),
+        Directory(b"srv/me", 0o755, Ownership(1000, 2000)),
+        Directory(b"srv/me/code", 0o755, Ownership(1000, 2000)),
+    )
+    assert _land("new").parents == (Directory(b"new", 0o755, Ownership(0, 0)),)
+
+
+def test_below_a_groups_directory_new_ones_are_the_groups() -> None:
+    shared = _dir(0o2775, 5, 50)
+    made = [Directory(path, 0o2755, Ownership(0, 50)) for path in (b"shared/new", b"shared/new/deep")]
+    assert _land("shared/new/deep", shared=shared).parents[1:] == tuple(made)
+    assert _land("shared/new", Ownership(0, 0), shared=shared).parents[1] == made[0]._replace(owner=Ownership(0, 0))
+
+
+def test_the_root_has_no_parents_and_asks_nothing() -> None:
+    assert _land("") == ResolvedTarget(b"", ())
+
+
+@pytest.mark.parametrize(
+    ("directory", "target", "parents"),
+    [
+        ("abs", "data/code", ["data", "data/code"]),
+        ("rel", "data/code", ["data", "data/code"]),
+        ("chain", "data/code", ["data", "data/code"]),
+        ("chain/in/it", "data/code/in/it", ["data", "data/code", "data/code/in", "data/code/in/it"]),
+        ("data/up/data", "data", ["data"]),
+        ("data/over/code", "data/code", ["data", "data/code"]),
+        ("toroot", "", []),
+        ("toroot/data", "data", ["data"]),
+        ("dangling", "not/there", ["not", "not/there"]),
+        ("dotted", "data/code", ["data", "data/code"]),
+        ("escape", "data", ["data"]),
+    ],
+)
+def test_links_of_the_base_are_followed(directory: str, target: str, parents: list[str]) -> None:
+    found = _land(
+        directory,
+        data=_dir(),
+        data__code=_dir(0o700),
+        abs=_link("/data/code"),
+        rel=_link("data/code"),
+        chain=_link("./abs"),
+        data__up=_link(".."),
+        data__over=_link("../data/."),
+        toroot=_link("/"),
+        dangling=_link("/not/there"),
+        dotted=_link(".//data/./code/"),
+        escape=_link("../../../data"),
+    )
+    assert found.target.decode() == target
+    assert _paths(found) == parents
+
+
+def test_two_dots_in_a_link_take_back_a_name_as_they_do_for_buildkit() -> None:
+    # The kernel would go through the link b, and end in x/c.
+    assert _land("a", a=_link("b/../c"), b=_link("x/y"), x=_dir(), x__y=_dir()).target == b"c"
+
+
+def test_a_usr_merged_base_keeps_its_links() -> None:
+    found = _land("bin/tools", bin=_link("usr/bin"), usr=_dir(), usr__bin=_dir())
+    assert _paths(found) == ["usr", "usr/bin", "usr/bin/tools"]
+
+
+@pytest.mark.parametrize("links", [{"a": "a"}, {"a": "b", "b": "/a"}, {"a": "a/x"}, {"a": "./b/c", "b": "a"}])
+def test_links_in_a_circle_are_an_error(links: dict[str, str]) -> None:
+    with pytest.raises(InvalidImage, match="too many links"):
+        _land("a", **{name: _link(target) for name, target in links.items()})
+
+
+@pytest.mark.parametrize("node", [ImageNode("file"), ImageNode("other"), _link("/file")])
+def test_what_is_no_directory_on_the_way_is_an_error(node: ImageNode) -> None:
+    with pytest.raises(InvalidImage, match=r"/a/b/d cannot be a directory: /(a/b|file) of the base") as raised:
+        _land("a/b/d", a=_dir(), a__b=node, file=ImageNode("file"))
+    assert raised.value.hint
+    assert "workspace_dir" in raised.value.hint
+
+
+def test_what_is_not_known_is_taken_for_roots_and_said() -> None:
+    found = _land("a/b/c", Ownership(5, 5), a=_dir(0o711, 1, 1), a__b=UNKNOWN, a__b__c=UNKNOWN)
+    assert found.assumed == (b"a/b", b"a/b/c")
+    assert found.parents[1:] == (Directory(b"a/b"), Directory(b"a/b/c"))
+
+
+def test_what_is_not_known_and_not_on_the_way_after_all_is_not_said() -> None:
+    assert _land("a/b", a=UNKNOWN, a__b=_link("/x")).assumed == ()

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import topcoat
+from topcoat.errors import UsageError
+from topcoat.schedulers.api import Stream
+from topcoat.schedulers.local import cwd_scheduler
+from topcoat.schedulers.local import jobs as local_jobs
+from topcoat.schedulers.local.cwd_scheduler import LocalScheduler, create_scheduler
+from topcoat.schedulers.local.process import start_mark
+from topcoat.specs import NONE, AppDef, AppState, CfgVal, Resource, RetryPolicy, Role, is_terminal, macros
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalScheduler:
+    monkeypatch.chdir(tmp_path)
+    return create_scheduler("s", unknown=1)
+
+
+def shell(script: str, name: str = "w", **role: object) -> Role:
+    return Role(name, "image", entrypoint="sh", args=["-c", script], **role)  # type: ignore[arg-type]
+
+
+def wait(local: LocalScheduler, app_id: str) -> AppState:
+    deadline = time.monotonic() + 20
+    while True:
+        found = local.describe(app_id)
+        assert found is not None
+        if is_terminal(found.state):
+            return found.state
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_options_are_those_of_torchx(local: LocalScheduler) -> None:
+    assert {key: (opt.opt_type, opt.default) for key, opt in local.run_opts()} == {
+        "log_dir": (str, None),
+        "prepend_cwd": (bool, False),
+        "auto_set_cuda_visible_devices": (bool, False),
+    }
+
+
+def test_a_dry_run_runs_and_writes_nothing(local: LocalScheduler, tmp_path: Path) -> None:
+    info = local.submit_dryrun(AppDef("x", [shell("touch ran")]), {})
+    assert "touch ran" in repr(info)
+    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(local_jobs.directory("x").parent) == []
+
+
+def test_a_job_runs_in_the_current_directory_with_its_variables(local: LocalScheduler, tmp_path: Path) -> None:
+    names = "TOPCOAT_ROLE TOPCOAT_REPLICA_ID TOPCOAT_NUM_REPLICAS TOPCOAT_RANK0_HOST TORCHX_IMAGE"
+    script = " ".join(["echo", "$$PWD", *(f"$${name}" for name in names.split()), macros.app_id, "$$TORCHX_JOB_ID"])
+    app_id = local.submit(AppDef("x", [shell(script, num_replicas=2)]), {})
+    assert wait(local, app_id) is AppState.SUCCEEDED
+    line = f"{tmp_path} w 1 2 localhost image {app_id} local_cwd://s/{app_id}\n"
+    assert list(local.log_iter(app_id, "w", 1)) == [line]
+
+
+def test_each_stream_has_its_log(local: LocalScheduler) -> None:
+    app_id = local.submit(AppDef("x", [shell("echo out; sleep 0.05; echo err >&2")]), {})
+    wait(local, app_id)
+    assert list(local.log_iter(app_id, "w")) == ["out\n", "err\n"]
+    assert list(local.log_iter(app_id, "w", streams=Stream.COMBINED)) == ["out\n", "err\n"]
+    assert list(local.log_iter(app_id, "w", streams=Stream.STDOUT)) == ["out\n"]
+    assert list(local.log_iter(app_id, "w", streams=Stream.STDERR)) == ["err\n"]
+    assert list(local.log_iter(app_id, "w", regex="e.r")) == ["err\n"]
+
+
+def test_a_log_is_followed_to_the_end_of_the_job(local: LocalScheduler) -> None:
+    app_id = local.submit(AppDef("x", [shell("echo one; sleep 0.3; printf two")]), {})
+    lines = iter(local.log_iter(app_id, "w", should_tail=True))
+    assert next(lines) == "one\n"
+    found = local.describe(app_id)
+    assert found is not None
+    assert found.state is AppState.RUNNING
+    assert "".join(lines) == "two"
+
+
+def test_a_log_can_be_cut_by_time(local: LocalScheduler, tmp_path: Path, eventually: Eventually) -> None:
+    script = "echo early; while ! [ -e go ]; do sleep 0.02; done; echo late"
+    app_id = local.submit(AppDef("x", [shell(script)]), {})
+    eventually(lambda: list(local.log_iter(app_id, "w")) == ["early\n"])
+    time.sleep(0.1)
+    between = datetime.now()
+    time.sleep(0.1)
+    (tmp_path / "go").touch()
+    wait(local, app_id)
+    assert list(local.log_iter(app_id, "w", since=between)) == ["late\n"]
+    assert list(local.log_iter(app_id, "w", until=between)) == ["early\n"]
+
+
+def test_a_replica_that_does_not_exist_is_named_with_those_that_do(local: LocalScheduler) -> None:
+    app_id = local.submit(AppDef("x", [shell("true", num_replicas=2)]), {})
+    for role, number in (("w", 2), ("v", 0)):
+        with pytest.raises(UsageError, match=f"no replica {role}/{number}") as caught:
+            local.log_iter(app_id, role, number)
+        assert caught.value.hint == "it has w/0, w/1"
+
+
+def test_logs_go_where_they_are_asked_to(local: LocalScheduler, tmp_path: Path) -> None:
+    app_id = local.submit(AppDef("x", [shell("echo hi")]), {"log_dir": "logs"})
+    wait(local, app_id)
+    assert (tmp_path / "logs" / "s" / app_id / "w" / "0" / "stdout.log").read_text() == "hi\n"
+    assert list(local.log_iter(app_id, "w")) == ["hi\n"]
+    local.delete(app_id)
+    assert (tmp_path / "logs" / "s" / app_id / "w" / "0" / "stdout.log").exists()
+
+
+def test_a_job_is_described_as_it_was_declared(local: LocalScheduler) -> None:
+    role = shell("sleep 60", num_replicas=2, max_retries=1, retry_policy=RetryPolicy.ROLE, resource=Resource(1, 0, 64))
+    app_id = local.submit(AppDef("x", [role], metadata={"who": "me"}), {})
+    found = local.describe(app_id)
+    assert found is not None
+    assert (found.app_id, found.state, found.num_restarts) == (app_id, AppState.RUNNING, 0)
+    assert found.roles == [role]
+    assert found.metadata == {"who": "me"}
+    assert [(one.id, one.state, one.role) for one in found.roles_statuses[0].replicas] == [
+        (0, AppState.RUNNING, "w"),
+        (1, AppState.RUNNING, "w"),
+    ]
+    assert found.ui_url == f"file://{local_jobs.directory(app_id) / 'logs'}"
+
+
+def test_the_error_file_of_the_replica_that_failed_is_the_jobs(local: LocalScheduler) -> None:
+    fail = 'echo "{\\"message\\": \\"lost $$TOPCOAT_ROLE\\"}" > $$TORCHELASTIC_ERROR_FILE; exit 1'
+    first = shell(f"while ! [ -e ready ]; do sleep 0.02; done; {fail}", "a")
+    # It fails too, but because it is asked to end.
+    second = shell(f"trap '{fail}' TERM; touch ready; while :; do sleep 0.02; done", "b")
+    app_id = local.submit(AppDef("x", [first, second]), {})
+    assert wait(local, app_id) is AppState.FAILED
+    found = local.describe(app_id)
+    assert found is not None
+    assert found.structured_error_msg == '{"message": "lost a"}'
+    statuses = {status.role: status.replicas[0] for status in found.roles_statuses}
+    assert statuses["a"].structured_error_msg == '{"message": "lost a"}'
+    assert statuses["b"].structured_error_msg == NONE
+    assert found.msg == "a/0 ended with exit code 1"
+
+
+def test_jobs_are_listed_the_newest_first_and_only_this_schedulers(local: LocalScheduler) -> None:
+    first = local.submit(AppDef("one", [shell("true")]), {})
+    second = local.submit(AppDef("two", [shell("sleep 60")]), {})
+    other = LocalScheduler("s", backend="other")
+    wait(local, first)
+    assert [(app.app_id, app.state, app.name) for app in local.list()] == [
+        (second, AppState.RUNNING, "two"),
+        (first, AppState.SUCCEEDED, "one"),
+    ]
+    assert other.list() == []
+    assert other.describe(first) is None
+    assert not other.exists(first)
+
+
+def test_cancelling_ends_a_job(local: LocalScheduler) -> None:
+    app_id = local.submit(AppDef("x", [shell("sleep 60")]), {})
+    local.cancel(app_id)
+    assert wait(local, app_id) is AppState.CANCELLED
+
+
+def test_deleting_ends_a_job_and_forgets_it(local: LocalScheduler, eventually: Eventually) -> None:
+    app_id = local.submit(AppDef("x", [shell("sleep 60")]), {})
+    job = local_jobs.load(app_id)
+    assert job is not None
+    local.delete(app_id)
+    assert local.describe(app_id) is None
+    assert not job.directory.exists()
+    eventually(lambda: start_mark(job.status["replicas"][0]["pid"]) is None)
+
+
+def test_an_unknown_job_is_none(local: LocalScheduler) -> None:
+    assert local.describe("nope") is None
+    local.cancel("nope")
+    local.delete("../nope")
+
+
+def test_gpus_are_shared_out_when_asked(local: LocalScheduler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nvidia-smi").write_text('#!/bin/sh\n[ "$1" = -L ] || exit 1\nfor i in 0 1 2 3; do echo GPU $i; done\n')
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    app = AppDef("x", [shell("true", num_replicas=2, resource=Resource(1, 2, 1))])
+
+    def visible(cfg: dict[str, CfgVal]) -> list[str | None]:
+        params = local.submit_dryrun(app, cfg).request.role_params["w"]
+        return [param.env.get("CUDA_VISIBLE_DEVICES") for param in params]
+
+    assert visible({"auto_set_cuda_visible_devices": True}) == ["0,1", "2,3"]
+    assert visible({}) == [None, None]
+
+
+def test_without_nvidia_smi_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cwd_scheduler.cuda_device_count() == 0
+
+
+SHELL = """
+import sys
+from topcoat.schedulers.local.cwd_scheduler import create_scheduler
+from topcoat.specs import AppDef, Role
+print(create_scheduler("s").submit(AppDef("far", [Role("w", "i", entrypoint="sh", args=["-c", sys.argv[1]])]), {}))
+"""
+
+
+def submit_from_another_shell(script: str, directory: Path) -> str:
+    root = str(Path(topcoat.__file__).parents[1])
+    done = subprocess.run(
+        # Its own session, as a terminal has: when the shell in it ends, so does what hangs on it.
+        [sys.executable, "-c", SHELL, script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=directory,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_a_job_outlives_the_shell_that_started_it(
+    local: LocalScheduler, tmp_path: Path, eventually: Eventually
+) -> None:
+    app_id = submit_from_another_shell("echo begin; while ! [ -e go ]; do sleep 0.02; done; echo end", tmp_path)
+    assert [(app.app_id, app.state) for app in local.list()] == [(app_id, AppState.RUNNING)]
+    job = local_jobs.load(app_id)
+    assert job is not None
+    assert os.getsid(job.status["pid"]) == job.status["pid"], "a terminal can interrupt it"
+    eventually(lambda: list(local.log_iter(app_id, "w")) == ["begin\n"])
+    (tmp_path / "go").touch()
+    assert "".join(local.log_iter(app_id, "w", should_tail=True)) == "begin\nend\n"
+    assert wait(local, app_id) is AppState.SUCCEEDED
+
+
+def test_a_job_of_another_shell_can_be_cancelled(local: LocalScheduler, tmp_path: Path) -> None:
+    app_id = submit_from_another_shell("sleep 60", tmp_path)
+    local.cancel(app_id)
+    assert wait(local, app_id) is AppState.CANCELLED

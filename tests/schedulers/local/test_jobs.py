@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.schedulers.local.test_supervisor import end, load, replica, run
+from topcoat.errors import SchedulerError, StateError
+from topcoat.schedulers.local import jobs as local_jobs
+from topcoat.schedulers.local.process import host_identity, start_mark
+from topcoat.specs import AppState
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+def change(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def sleeping(tmp_path: Path) -> local_jobs.LocalJob:
+    run(replica(tmp_path, "sleep", "60"))
+    return load()
+
+
+def test_a_job_is_kept_for_its_owner_only(sleeping: local_jobs.LocalJob) -> None:
+    for path in (sleeping.directory, sleeping.directory / "job.json", sleeping.directory / "status.json"):
+        assert path.stat().st_mode & 0o077 == 0 or path.parent.stat().st_mode & 0o077 == 0
+    assert sleeping.directory.stat().st_mode & 0o777 == 0o700
+    assert (sleeping.directory / "job.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("app_id", ["nope", "", ".", "..", "../jobs", "a/b", "/etc"])
+def test_there_is_no_job_of_that_id(app_id: str) -> None:
+    assert local_jobs.load(app_id) is None
+
+
+def test_what_is_no_job_is_left_alone(sleeping: local_jobs.LocalJob) -> None:
+    jobs = sleeping.directory.parent
+    (jobs / "file").write_text("x")
+    (jobs / "empty").mkdir()
+    (jobs / "broken").mkdir()
+    (jobs / "broken" / "job.json").write_text("{")
+    assert [job.directory.name for job in local_jobs.load_all()] == ["job"]
+
+
+def test_a_job_is_started_once(sleeping: local_jobs.LocalJob, tmp_path: Path) -> None:
+    with pytest.raises(SchedulerError, match="started already"):
+        run(replica(tmp_path, "true"))
+    assert load().state is AppState.RUNNING
+
+
+def test_a_supervisor_that_was_killed_leaves_a_failed_job_and_no_process(
+    sleeping: local_jobs.LocalJob, eventually: Eventually
+) -> None:
+    pid = sleeping.status["replicas"][0]["pid"]
+    os.kill(sleeping.status["pid"], signal.SIGKILL)
+    eventually(lambda: start_mark(sleeping.status["pid"]) is None)
+    job = load()
+    assert job.state is AppState.FAILED
+    assert job.status["msg"] == "its supervisor has died: the machine was restarted, or the process was killed"
+    assert job.status["replicas"][0]["state"] == "FAILED"
+    eventually(lambda: start_mark(pid) is None)
+    assert json.loads((job.directory / "status.json").read_text())["state"] == "FAILED"
+
+
+def test_a_process_that_got_the_number_of_the_dead_supervisor_is_not_taken_for_it(
+    sleeping: local_jobs.LocalJob,
+) -> None:
+    supervisor = sleeping.status["pid"]
+    # This very process stands for one that was given the number later.
+    change(sleeping.directory / "status.json", pid=os.getpid(), replicas=[])
+    job = load()
+    assert job.state is AppState.FAILED
+    local_jobs.cancel(job)
+    os.kill(supervisor, signal.SIGTERM)
+
+
+def test_processes_that_got_the_numbers_of_dead_replicas_live_on(sleeping: local_jobs.LocalJob) -> None:
+    # The supervisor is gone by its mark, and the replica's number is somebody else's now.
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        replicas = [{**sleeping.status["replicas"][0], "pid": other.pid, "start": "0"}]
+        change(sleeping.directory / "status.json", start="0", replicas=replicas)
+        assert load().state is AppState.FAILED
+        assert start_mark(other.pid) is not None
+    finally:
+        other.kill()
+        other.wait()
+        os.kill(sleeping.status["pid"], signal.SIGTERM)
+
+
+def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob) -> None:
+    host = host_identity().split()[0]
+    change(sleeping.directory / "job.json", host=f"{host} another-boot")
+    assert load().state is AppState.FAILED
+    assert start_mark(sleeping.status["pid"]) is not None, "nothing of this boot is touched"
+    os.kill(sleeping.status["pid"], signal.SIGTERM)
+
+
+def test_a_job_of_another_machine_runs_while_its_heart_beats(
+    sleeping: local_jobs.LocalJob, eventually: Eventually
+) -> None:
+    change(sleeping.directory / "job.json", host="elsewhere boot")
+    assert load().state is AppState.RUNNING
+    with pytest.raises(SchedulerError, match="runs on elsewhere") as caught:
+        local_jobs.cancel(load())
+    assert caught.value.hint
+    long_ago = time.time() - 3600
+    for name in ("job.json", "status.json"):
+        os.utime(sleeping.directory / name, (long_ago, long_ago))
+    assert load().state is AppState.FAILED
+    assert start_mark(sleeping.status["pid"]) is not None, "a machine ends its own processes only"
+    os.kill(sleeping.status["pid"], signal.SIGTERM)
+    eventually(lambda: start_mark(sleeping.status["pid"]) is None)
+
+
+def test_a_job_whose_start_was_cut_short_has_failed(sleeping: local_jobs.LocalJob) -> None:
+    (sleeping.directory / "status.json").unlink()
+    assert load().state is AppState.SUBMITTED
+    change(sleeping.directory / "job.json", launcher=[2**22 + 1, "0"])
+    job = load()
+    assert job.state is AppState.FAILED
+    assert "never started" in job.status["msg"]
+    os.kill(sleeping.status["pid"], signal.SIGTERM)
+
+
+def test_a_job_that_ends_while_it_is_looked_at_has_not_failed(
+    sleeping: local_jobs.LocalJob, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """The status is read, the supervisor writes the last one and ends, and only then it is looked for."""
+    real = local_jobs._may_run
+
+    def and_then_it_ends(home: Path, job: dict[str, Any], status: dict[str, Any]) -> bool:
+        monkeypatch.setattr(local_jobs, "_may_run", real)
+        local_jobs.cancel(local_jobs.LocalJob(home, job, status))
+        end()
+        eventually(lambda: start_mark(status["pid"]) is None)
+        return real(home, job, status)
+
+    monkeypatch.setattr(local_jobs, "_may_run", and_then_it_ends)
+    assert load().state is AppState.CANCELLED
+
+
+def test_cancelling_what_has_ended_does_nothing(tmp_path: Path) -> None:
+    run(replica(tmp_path, "true"))
+    local_jobs.cancel(end())
+    assert load().state is AppState.SUCCEEDED
+
+
+def test_a_supervisor_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    spec = replica(tmp_path, "true")
+    del spec["cwd"]
+    with pytest.raises(SchedulerError, match="cwd"):
+        run(spec)
+    assert list(local_jobs.load_all()) == []
+    assert os.listdir(local_jobs.directory("x").parent) == []
+
+
+def test_an_interrupt_during_the_start_ends_what_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = local_jobs.run
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        real(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_jobs, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(replica(tmp_path, "sleep", "60"))
+    assert end().state is AppState.CANCELLED
+
+
+def test_logs_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="file"):
+        run(replica(tmp_path / "file", "true"))

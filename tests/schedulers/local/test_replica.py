@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.schedulers.local.test_supervisor import replica as spec
+from topcoat.schedulers.local.replica import Replica
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "w" / "0").mkdir(parents=True)
+    return tmp_path
+
+
+def test_what_was_said_last_is_in_the_logs(logs: Path) -> None:
+    replica = Replica(spec(logs, "sh", "-c", "printf %40000s x; printf last >&2"))
+    replica.launch()
+    assert replica._process is not None
+    os.waitid(os.P_PID, replica._process.pid, os.WEXITED | os.WNOWAIT)
+    assert replica.look()
+    replica.close()
+    assert (logs / "w/0/stdout.log").stat().st_size == 40_000
+    assert (logs / "w/0/stderr.log").read_text() == "last"
+    assert (logs / "w/0/combined.log").stat().st_size == 40_004
+
+
+def test_facts_name_the_process_while_it_runs(logs: Path) -> None:
+    replica = Replica(spec(logs, "sleep", "60"))
+    assert replica.facts() == {"role": "w", "id": 0, "state": "PENDING", "exit_code": None, "pid": None, "start": None}
+    replica.launch()
+    facts = replica.facts()
+    assert (facts["state"], facts["exit_code"]) == ("RUNNING", None)
+    assert facts["pid"]
+    assert facts["start"]
+    replica.terminate()
+    os.waitid(os.P_PID, facts["pid"], os.WEXITED | os.WNOWAIT)
+    assert replica.look()
+    replica.close()
+    replica.close()
+    assert (replica.facts()["pid"], replica.facts()["exit_code"]) == (None, -15)
+
+
+def test_a_replica_is_asked_to_end_once(logs: Path) -> None:
+    replica = Replica(spec(logs, "sh", "-c", "trap 'echo asked' TERM; echo up; sleep 60 & wait; wait"), grace=60)
+    replica.launch()
+    while not replica.streams[0].read() or (logs / "w/0/stdout.log").read_text() != "up\n":
+        pass
+    replica.terminate()
+    due = replica.due()
+    replica.terminate()
+    assert replica.due() == due
+    assert replica.asked
+    assert replica._process is not None
+    os.killpg(replica._process.pid, 9)
+    replica._process.wait()
+    assert replica.look()
+    replica.close()
