@@ -20,7 +20,7 @@ import pytest
 from topcoat.errors import MissingDependency, StateError, WorkspaceChanged, WorkspaceError
 from topcoat.oci.compression import compression_of, decompressed
 from topcoat.pack import layer as module
-from topcoat.pack.cut import Chunk, cut
+from topcoat.pack.cut import EntryGroup, cut
 from topcoat.pack.layer import Directory as Parent
 from topcoat.pack.layer import Packed, PackOptions, compressor_name, pack
 from topcoat.pack.tar import Ownership
@@ -45,8 +45,8 @@ def look(path: Path, **options: Any) -> Scan:
     return scan(Workspace({str(path): ""}), ScanOptions(**options))
 
 
-def one_chunk(scanned: Scan) -> Chunk:
-    return Chunk(scanned.snapshot.entries, ())
+def one_chunk(scanned: Scan) -> EntryGroup:
+    return EntryGroup(scanned.snapshot.entries, ())
 
 
 def packed_tree(path: Path, options: PackOptions = PLAIN) -> Packed:
@@ -190,7 +190,7 @@ def test_a_chunk_repeats_the_directories_above_its_members(tmp_path: Path) -> No
 
 def test_times_are_kept_on_request_and_follow_from_content_otherwise(tmp_path: Path) -> None:
     build_tree(tmp_path, {"new": File("x", mtime=1_700_000_000_999_999_999), "old": File("x", mtime=-5_000_000_000)})
-    found = members(packed_tree(tmp_path, PLAIN._replace(times=True)))
+    found = members(packed_tree(tmp_path, PLAIN._replace(preserve_mtimes=True)))
     assert {name: member.mtime for name, member in found.items()} == {b"new": 1_700_000_000, b"old": 0}
     found = members(packed_tree(tmp_path))
     assert found[b"new"].mtime == found[b"old"].mtime < 946_684_800
@@ -365,7 +365,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
         {"parents": (Parent(b"app", 0o700),)},
         {"parents": (Parent(b"app", owner=Ownership(1, 1)),)},
         {"owner": Ownership(1000, 1000)},
-        {"times": True},
+        {"preserve_mtimes": True},
         {"compression": "none"},
     ],
     ids=str,
@@ -398,6 +398,6 @@ def test_an_entry_with_an_owner_of_its_own_keeps_it(tmp_path: Path) -> None:
     scanned = look(tmp_path)
     owners = {b"run.sh": (7, 8), b"src": (0, 0), b"src/latest": (0, 0)}
     entries = [entry._replace(owner=owners.get(entry.path)) for entry in scanned.snapshot]
-    found = members(pack(Chunk(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
+    found = members(pack(EntryGroup(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
     for entry in entries:
         assert (found[entry.path].uid, found[entry.path].gid) == (entry.owner or (1, 2))

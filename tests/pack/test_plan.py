@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.pack.random_trees import Tree, directory, edit, files, link, new_file, random_tree
 from topcoat.errors import InvalidImage, WorkspaceError
-from topcoat.pack.cut import LARGE, cut
+from topcoat.pack.cut import MIN_LARGE_SIZE, cut
 from topcoat.pack.layer import Directory, Layer, PackOptions, pack
 from topcoat.pack.layer_cache import LayerCache
-from topcoat.pack.plan import HOT_PART, HOT_WEIGHT, MAX_LAYERS, PlannedLayer, plan_layers
+from topcoat.pack.plan import HOT_DIVISOR, MAX_HOT_WEIGHT, MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.scanner import scan
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -42,7 +42,7 @@ class Place:
         self._layers: dict[str, tuple[Entry, ...]] = {}
 
     def plan(self, tree: Tree, *, hot: bool = True) -> list[PlannedLayer]:
-        snapshot = Snapshot(tree.values(), times=self._options.times)
+        snapshot = Snapshot(tree.values(), preserve_mtimes=self._options.preserve_mtimes)
         anchor = self.anchor if hot else ()
         return plan_layers(snapshot, self._options, self.memory, room=self._room, anchor=anchor)
 
@@ -54,8 +54,8 @@ class Place:
             if layer is None or layer.digest not in self._layers:
                 assert not piece.kept, "a layer of the past cannot be packed again"
                 layer = Layer(f"sha256:{piece.key}", f"sha256:{piece.key}", 1)
-                self._layers[layer.digest] = piece.chunk.ancestors + piece.chunk.members
-                self.memory.remember(piece.key, piece.chunk, layer)
+                self._layers[layer.digest] = piece.group.ancestors + piece.group.members
+                self.memory.put(piece.key, piece.group, layer)
             found.append(self._layers[layer.digest])
         self.anchor = tuple(piece.key for piece in pieces if not piece.hot)
         return found
@@ -86,36 +86,38 @@ def assert_right(
     tree: Tree, pieces: list[PlannedLayer], layers: list[tuple[Entry, ...]], options: PackOptions, room: int
 ) -> None:
     """Assert all that must hold of a plan for *tree*, whatever went before."""
-    times = options.times
+    times = options.preserve_mtimes
     stacked = unpack(layers)
-    assert {path: entry.facts(times=times) for path, entry in stacked.items()} == {
-        path: entry.facts(times=times) for path, entry in tree.items()
+    assert {path: entry.facts(preserve_mtimes=times) for path, entry in stacked.items()} == {
+        path: entry.facts(preserve_mtimes=times) for path, entry in tree.items()
     }
     for entry in [entry for layer in layers for entry in layer if entry.kind != "file"]:
-        assert entry.facts(times=times) == tree[entry.path].facts(times=times), "right only by the order of layers"
+        assert entry.facts(preserve_mtimes=times) == tree[entry.path].facts(preserve_mtimes=times), (
+            "right only by the order of layers"
+        )
     assert len(pieces) <= room
     assert [piece.hot for piece in pieces[:-1]] == [False] * len(pieces[:-1])
-    members = [entry.path for piece in pieces if not piece.hot for entry in piece.chunk.members]
+    members = [entry.path for piece in pieces if not piece.hot for entry in piece.group.members]
     assert len(members) == len(set(members)), "two chunks have one path"
     assert not any(path.rpartition(b"/")[2].startswith(b".wh.") for layer in layers for path, *_ in layer)
     if not pieces or not pieces[-1].hot:
         assert not any(piece.kept and piece.layer is None for piece in pieces)
-        assert {entry.facts(times=times) for piece in pieces for entry in piece.chunk.members} == {
-            entry.facts(times=times) for entry in tree.values()
+        assert {entry.facts(preserve_mtimes=times) for piece in pieces for entry in piece.group.members} == {
+            entry.facts(preserve_mtimes=times) for entry in tree.values()
         }
         return
-    hot = pieces[-1].chunk.members
-    kept = {entry.path: entry for piece in pieces if piece.kept for entry in piece.chunk.members}
+    hot = pieces[-1].group.members
+    kept = {entry.path: entry for piece in pieces if piece.kept for entry in piece.group.members}
     assert kept
     for entry in hot:
         assert tree[entry.path] == entry
         if entry.path in members:
             assert entry.path in kept
             assert (entry.kind, kept[entry.path].kind) == ("file", "file")
-            assert entry.facts(times=times) != kept[entry.path].facts(times=times)
+            assert entry.facts(preserve_mtimes=times) != kept[entry.path].facts(preserve_mtimes=times)
     fresh = cut(sorted(tree.values()), room - 1)
     heaviest = max(sum(entry.size for entry in chunk.members) for chunk in fresh)
-    assert sum(entry.size + BLOCK for entry in hot) <= max(HOT_WEIGHT, heaviest // HOT_PART)
+    assert sum(entry.size + BLOCK for entry in hot) <= max(MAX_HOT_WEIGHT, heaviest // HOT_DIVISOR)
 
 
 @pytest.mark.parametrize("times", [False, True])
@@ -130,8 +132,8 @@ def test_the_layers_are_the_snapshot_whatever_was_built_before(
     tmp_path_factory: pytest.TempPathFactory, times: bool, seed: int, size: int, room: int, steps: int
 ) -> None:
     chance = random.Random(seed)
-    options = OPTIONS._replace(times=times)
-    place = Place(tmp_path_factory.mktemp("chunks"), options, room)
+    options = OPTIONS._replace(preserve_mtimes=times)
+    place = Place(tmp_path_factory.mktemp("layers"), options, room)
     tree = random_tree(chance, size)
     for _ in range(steps):
         hot = chance.random() < 0.85
@@ -153,12 +155,12 @@ def test_without_a_hot_layer_the_layers_follow_from_the_snapshot_alone(
     tmp_path_factory: pytest.TempPathFactory, seed: int, steps: int
 ) -> None:
     chance = random.Random(seed)
-    place = Place(tmp_path_factory.mktemp("chunks"))
+    place = Place(tmp_path_factory.mktemp("layers"))
     tree = random_tree(chance, 300)
     for _ in range(steps):
         place.deliver(place.plan(tree, hot=chance.random() < 0.5))
         tree = edit(chance, tree)
-    elsewhere = Place(tmp_path_factory.mktemp("chunks"))
+    elsewhere = Place(tmp_path_factory.mktemp("layers"))
     assert keys(place.plan(tree, hot=False)) == keys(elsewhere.plan(tree, hot=False)) == keys(elsewhere.plan(tree))
 
 
@@ -211,7 +213,7 @@ def test_nothing_changed_packs_nothing(place: Place, tree: Tree) -> None:
 def test_an_edit_travels_in_the_hot_layer_alone(place: Place, tree: Tree, change: dict[str, Any]) -> None:
     edited = small_file(tree)._replace(**change)
     pieces = after(place, tree, edited)
-    assert [piece.chunk.members for piece in pieces if piece.layer is None] == [(edited,)]
+    assert [piece.group.members for piece in pieces if piece.layer is None] == [(edited,)]
     assert pieces[-1].hot
     assert tuple(keys(pieces[:-1])) == place.anchor
 
@@ -224,7 +226,7 @@ def test_the_hot_layer_holds_all_edits_since_the_chunks_were_packed(place: Place
         edited.append(new_file(chance, path, tree[path].size))
         tree[path] = edited[-1]
         pieces = place.plan(tree)
-        assert pieces[-1].chunk.members == tuple(sorted(edited))
+        assert pieces[-1].group.members == tuple(sorted(edited))
         assert tuple(keys(pieces[:-1])) == anchor
         place.deliver(pieces)
 
@@ -247,8 +249,8 @@ def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, t
     )
     pieces = after(place, tree, *new)
     assert pieces[-1].hot
-    assert pieces[-1].chunk.members == tuple(sorted(new))
-    assert [entry.path for entry in pieces[-1].chunk.ancestors] == [b"zz"]
+    assert pieces[-1].group.members == tuple(sorted(new))
+    assert [entry.path for entry in pieces[-1].group.ancestors] == [b"zz"]
     assert [piece for piece in pieces if piece.layer is None] == pieces[-1:]
 
 
@@ -289,14 +291,14 @@ def test_a_deletion_repacks_its_chunk_and_another_edit_still_travels_hot(place: 
     edited = small_file(tree)._replace(content=bytes(32))
     pieces = after(place, tree, edited, without=(b"zz/a",))
     assert pieces[-1].hot
-    assert pieces[-1].chunk.members == (edited,)
+    assert pieces[-1].group.members == (edited,)
     assert len([piece for piece in pieces if piece.kept]) == 1
     assert len([piece for piece in pieces if piece.layer is None and not piece.hot]) == 1
 
 
 def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_chunk(place: Place, tree: Tree) -> None:
     chance = random.Random(4)
-    pieces = after(place, tree, new_file(chance, b"zz/a", LARGE - 1))
+    pieces = after(place, tree, new_file(chance, b"zz/a", MIN_LARGE_SIZE - 1))
     assert not any(piece.hot for piece in pieces)
     pieces = after(place, tree, new_file(chance, b"zz/a", 700_000))
     assert pieces[-1].hot
@@ -305,11 +307,18 @@ def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_chunk(place: Plac
 def test_a_heavy_chunk_lets_no_hot_layer_grow_that_spares_it_nothing(place: Place) -> None:
     """The heaviest chunk that changed decided how heavy the hot layer may be, even where it was packed anew anyway."""
     chance = random.Random(6)
-    huge, big = new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 150 * LARGE)
+    huge, big = new_file(chance, b"huge", 800 * MIN_LARGE_SIZE), new_file(chance, b"m-big", 150 * MIN_LARGE_SIZE)
     tree = {entry.path: entry for entry in (huge, big, new_file(chance, b"small", 10))}
-    pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"small", 90 * LARGE // 100))
+    pieces = after(
+        place,
+        tree,
+        new_file(chance, b"huge", 800 * MIN_LARGE_SIZE),
+        new_file(chance, b"small", 90 * MIN_LARGE_SIZE // 100),
+    )
     assert pieces[-1].hot
-    pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 60 * LARGE))
+    pieces = after(
+        place, tree, new_file(chance, b"huge", 800 * MIN_LARGE_SIZE), new_file(chance, b"m-big", 60 * MIN_LARGE_SIZE)
+    )
     assert not any(piece.hot for piece in pieces)
 
 
@@ -327,7 +336,7 @@ def test_a_file_that_was_only_touched_does_not_travel(place: Place, tree: Tree) 
     edited, touched = tree[b"zz/a"]._replace(content=bytes(32)), tree[b"zz/b"]._replace(mtime=1)
     pieces = after(place, tree, edited, touched)
     assert pieces[-1].hot
-    assert pieces[-1].chunk.members == (edited,)
+    assert pieces[-1].group.members == (edited,)
 
 
 def test_a_directory_whose_mode_changed_repacks_every_chunk_that_repeats_it(place: Place) -> None:
@@ -346,7 +355,7 @@ def test_a_chunk_that_was_packed_for_another_destination_still_travels_hot(tmp_p
     other.deliver(other.plan(tree))
     pieces = place.plan(tree)
     assert tuple(keys(pieces[:-1])) == place.anchor
-    assert pieces[-1].chunk.members == (edited,)
+    assert pieces[-1].group.members == (edited,)
 
 
 def test_too_many_pieces_for_the_room_are_the_chunks_of_the_snapshot(tmp_path: Path, tree: Tree) -> None:
@@ -401,11 +410,11 @@ def test_an_empty_snapshot_has_no_layers(place: Place) -> None:
 def test_an_empty_snapshot_has_a_layer_where_directories_are_to_be_made(tmp_path: Path) -> None:
     place = Place(tmp_path, OPTIONS._replace(target=b"opt/code", parents=(Directory(b"opt"), Directory(b"opt/code"))))
     (piece,) = place.plan({})
-    assert piece.chunk == ((), ())
+    assert piece.group == ((), ())
     place.deliver([piece])
     tree = {b"a": new_file(random.Random(1), b"a", 10)}
     (later,) = place.plan(tree)
-    assert (later.chunk.members, later.hot) == ((tree[b"a"],), False)
+    assert (later.group.members, later.hot) == ((tree[b"a"],), False)
     place.deliver([later])
     assert place.plan({})[0].layer is not None
 
@@ -433,11 +442,11 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
 
 def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Path) -> None:
     chance = random.Random(8)
-    workspace, memory = tmp_path / "ws", LayerCache(tmp_path / "chunks")
-    (tmp_path / "chunks").mkdir()
+    workspace, memory = tmp_path / "ws", LayerCache(tmp_path / "layers")
+    (tmp_path / "layers").mkdir()
     build_tree(workspace, {".torchxignore": "", "run.sh": File("x", mode=0o755), "empty": {}, "link": Link("run.sh")})
     build_tree(workspace, {f"d{number % 7}/{number}": chance.randbytes(20_000) for number in range(200)})
-    build_tree(workspace, {"large": chance.randbytes(LARGE + 5)})
+    build_tree(workspace, {"large": chance.randbytes(MIN_LARGE_SIZE + 5)})
     store: dict[str, bytes] = {}
     anchor: tuple[str, ...] = ()
     seen_hot = 0
@@ -448,8 +457,8 @@ def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Pa
         out.mkdir()
         for piece in pieces:
             if piece.layer is None:
-                layer, blob = pack(piece.chunk, scanned, OPTIONS)
-                memory.remember(piece.key, piece.chunk, layer)
+                layer, blob = pack(piece.group, scanned, OPTIONS)
+                memory.put(piece.key, piece.group, layer)
                 store[piece.key] = blob.read()
             (tmp_path / "layer.tar").write_bytes(store[piece.key])
             options: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}

@@ -57,8 +57,8 @@ class ImageBuild(NamedTuple):
             # An earlier delivery may have read it.
             waiting.blob.seek(0)
             return waiting
-        packed = pack(piece.chunk, self.scan, self.options)
-        memory.remember(piece.key, piece.chunk, packed.layer)
+        packed = pack(piece.group, self.scan, self.options)
+        memory.put(piece.key, piece.group, packed.layer)
         return packed
 
     def without_spool(self) -> ImageBuild:

@@ -32,7 +32,7 @@ from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
-from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
+from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.pack.plan import MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.registry.clients import Clients
@@ -200,7 +200,7 @@ class DockerDestination:
         An engine knows a layer by everything below it, so only a common beginning with an image it has counts.
         """
         base, memory = build.base, LayerCache()
-        room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - len(base.config.diff_ids))
+        room = min(MAX_SMALL_GROUPS + MAX_LARGE_GROUPS + 1, MAX_LAYERS - len(base.config.diff_ids))
         previous = self._inspect(self.image_name(last.tag)) if last else None
         had = tuple(previous["RootFS"]["Layers"]) if previous else ()
         if last is None or had[: len(base.config.diff_ids)] != base.config.diff_ids:

@@ -17,7 +17,7 @@ from topcoat.oci.compression import Compression
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer
 from topcoat.oci.reference import Reference
-from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS
+from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS
 from topcoat.pack.layer import Packed, compressor_name
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.pack.plan import MAX_LAYERS, PlannedLayer, plan_layers
@@ -199,7 +199,7 @@ class RegistryDestination:
     def _plan(self, build: ImageBuild, memory: LayerCache, last: PushRecord | None) -> list[list[PlannedLayer]]:
         """Return the layers of each image; the same ones wherever they are packed alike."""
         most = max(len(one.base.manifest.layers) for one in build.images)
-        room = min(SMALL_CHUNKS + LARGE_CHUNKS + 1, MAX_LAYERS - most)
+        room = min(MAX_SMALL_GROUPS + MAX_LARGE_GROUPS + 1, MAX_LAYERS - most)
         anchor = last.chunks if last and build.hot else ()
         planned: dict[str, list[PlannedLayer]] = {}
         for options in [one.options for one in build.images]:

@@ -240,7 +240,7 @@ class _Copy:
     def _put(self, entry: Entry, target: bytes) -> None:
         _check_file_target(self._overlay, target)
         self.taken.append(entry.path)
-        origin = self._context.scan.origin(entry) if entry.kind == "file" else None
+        origin = self._context.scan.source_of(entry) if entry.kind == "file" else None
         self._overlay.put(self._changed(entry, target), origin)
 
     def _put_directory(self, entry: Entry, target: bytes) -> None:

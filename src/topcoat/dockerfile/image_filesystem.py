@@ -124,7 +124,7 @@ class ImageFilesystem:
                 self.put(Entry(parent.path, "dir", 0o755, 0, b"", FIXED))
         return landing.target
 
-    def scan(self, *, times: bool, warnings: tuple[str, ...] = ()) -> Scan:
+    def scan(self, *, preserve_mtimes: bool, warnings: tuple[str, ...] = ()) -> Scan:
         """Return what was put there, with the directories above it as the base has them, as a snapshot of the root."""
         items = dict(self._items)
         for path in self._items:
@@ -137,7 +137,9 @@ class ImageFilesystem:
             names = ", ".join([f"/{decode(path)}" for path in self._assumed])
             what = "directories are taken for root's, 0755, and files for new"
             warnings = (*warnings, f"the base image was not read as far as {names} (base_scan_limit): {what}")
-        return Scan(Snapshot([item.entry for item in items.values()], times=times), warnings, origins)
+        return Scan(
+            Snapshot([item.entry for item in items.values()], preserve_mtimes=preserve_mtimes), warnings, origins
+        )
 
     def _repeated(self, path: bytes) -> Entry:
         node = self._find_in_base(path)

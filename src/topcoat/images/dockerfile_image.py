@@ -85,5 +85,5 @@ def _image_build(evaluated: Evaluated, base: Base, options: ImageOptions, compre
         decisive.append(compression)
     tag = sha256_digest(canonical_json(decisive)).removeprefix("sha256:")[:32]
     changes = Changes(evaluated.working_dir, {}, labels, settings, evaluated.author)
-    pack = PackOptions(b"", (), times=options.mtimes == "preserve", compression=compression)
+    pack = PackOptions(b"", (), preserve_mtimes=options.mtimes == "preserve", compression=compression)
     return ImageBuild(evaluated.scan, base, pack, changes, tag, options.hot)

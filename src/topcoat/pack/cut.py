@@ -18,17 +18,17 @@ from zlib import crc32
 from topcoat.scan.snapshot import Entry, identify
 
 # Files of this size and more are kept apart from the others.
-LARGE = 1 << 20
+MIN_LARGE_SIZE = 1 << 20
 # The lightest a chunk of small files may be, but for the last one.
-MINIMUM = 1 << 20
+MIN_WEIGHT = 1 << 20
 # Layers given to each where the base leaves room for all of them.
-SMALL_CHUNKS = 16
-LARGE_CHUNKS = 8
+MAX_SMALL_GROUPS = 16
+MAX_LARGE_GROUPS = 8
 
 _HEADER = 512
 
 
-class Chunk(NamedTuple):
+class EntryGroup(NamedTuple):
     """A run of a snapshot's entries that is packed as one layer.
 
     Attributes:
@@ -40,32 +40,32 @@ class Chunk(NamedTuple):
     members: tuple[Entry, ...]
     ancestors: tuple[Entry, ...]
 
-    def key(self, options: str, *, times: bool) -> str:
+    def key(self, options: str, *, preserve_mtimes: bool) -> str:
         """Return the identity of the layer that these entries give when packed with *options*, as 64 hex digits."""
         text = hashlib.sha256(b"topcoat-chunk-2\n%d:%b" % (len(options), options.encode()))
-        text.update(identify(self.ancestors, times=times))
-        text.update(identify(self.members, times=times))
+        text.update(identify(self.ancestors, preserve_mtimes=preserve_mtimes))
+        text.update(identify(self.members, preserve_mtimes=preserve_mtimes))
         return text.hexdigest()
 
 
-def cut(entries: Sequence[Entry], room: int = SMALL_CHUNKS + LARGE_CHUNKS) -> list[Chunk]:
+def cut(entries: Sequence[Entry], room: int = MAX_SMALL_GROUPS + MAX_LARGE_GROUPS) -> list[EntryGroup]:
     """Cut the sorted *entries* of a snapshot into at most *room* chunks.
 
     Every entry is a member of exactly one chunk.
     """
-    small = [entry for entry in entries if entry.size < LARGE]
-    large = [entry for entry in entries if entry.size >= LARGE]
+    small = [entry for entry in entries if entry.size < MIN_LARGE_SIZE]
+    large = [entry for entry in entries if entry.size >= MIN_LARGE_SIZE]
     if room < 2:
         runs: list[Sequence[Entry]] = [entries]
     else:
-        for_large = min(LARGE_CHUNKS, max(1, room // 3))
-        for_small = min(SMALL_CHUNKS, room - for_large)
+        for_large = min(MAX_LARGE_GROUPS, max(1, room // 3))
+        for_small = min(MAX_SMALL_GROUPS, room - for_large)
         runs = _cut(small, for_small) + _share_out(large, for_large)
     directories = {entry.path: entry for entry in small if entry.kind == "dir"}
-    return [make_chunk(run, directories) for run in runs if run]
+    return [make_group(run, directories) for run in runs if run]
 
 
-def make_chunk(members: Sequence[Entry], directories: dict[bytes, Entry]) -> Chunk:
+def make_group(members: Sequence[Entry], directories: dict[bytes, Entry]) -> EntryGroup:
     """Return the chunk of *members*; *directories* holds at least the snapshot's directories above them."""
     own = {entry.path for entry in members if entry.kind == "dir"}
     above: dict[bytes, Entry] = {}
@@ -79,7 +79,7 @@ def make_chunk(members: Sequence[Entry], directories: dict[bytes, Entry]) -> Chu
         while parent and parent not in above:
             above[parent] = directories[parent]
             parent = parent.rpartition(b"/")[0]
-    return Chunk(tuple(members), tuple([above[path] for path in sorted(above) if path not in own]))
+    return EntryGroup(tuple(members), tuple([above[path] for path in sorted(above) if path not in own]))
 
 
 def weight(entry: Entry) -> int:
@@ -89,7 +89,7 @@ def weight(entry: Entry) -> int:
 
 def target_weight(total: int, count: int) -> int:
     """Return the least weight of a chunk, a power of two, such that *total* makes at most *count* of them."""
-    target = MINIMUM
+    target = MIN_WEIGHT
     while total > target * max(count - 1, 1) and count > 1:
         target *= 2
     return target

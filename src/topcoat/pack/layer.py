@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from topcoat.oci.compression import Compression, zstd_compressor, zstd_name
-from topcoat.pack.cut import Chunk
+from topcoat.pack.cut import EntryGroup
 from topcoat.pack.tar import BLOCK, END, Ownership, derived_mtime, header, padding
 from topcoat.scan.scanner import Scan, changed
 from topcoat.scan.snapshot import Entry
@@ -50,14 +50,14 @@ class PackOptions(NamedTuple):
         target: directory of the image that the snapshot lands in, without leading slash; empty for the root.
         parents: *target* and the directories above it, topmost first.
         owner: of every entry of the snapshot that does not name its own.
-        times: keep the entries' modification times instead of deriving them from content.
+        preserve_mtimes: keep the entries' modification times instead of deriving them from content.
         compression: how the layer is stored.
     """
 
     target: bytes
     parents: tuple[Directory, ...]
     owner: Ownership = Ownership()
-    times: bool = False
+    preserve_mtimes: bool = False
     compression: Compression = "gzip"
 
     def identity(self) -> str:
@@ -72,7 +72,7 @@ class Packed(NamedTuple):
     blob: BinaryIO
 
 
-def pack(chunk: Chunk, scan: Scan, options: PackOptions) -> Packed:
+def pack(chunk: EntryGroup, scan: Scan, options: PackOptions) -> Packed:
     """Pack *chunk*; memory stays constant however large its files are.
 
     Raises:
@@ -107,7 +107,7 @@ def compressor_name(compression: Compression) -> str:
     return zstd_name() if compression == "zstd" else _compressor()[0]
 
 
-def _blocks(chunk: Chunk, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
+def _blocks(chunk: EntryGroup, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
     parts: list[bytes] = []
     size = 0
     for part in _parts(chunk, scan, options):
@@ -119,15 +119,15 @@ def _blocks(chunk: Chunk, scan: Scan, options: PackOptions) -> Generator[bytes, 
     yield b"".join([*parts, END])
 
 
-def _parts(chunk: Chunk, scan: Scan, options: PackOptions) -> Iterator[bytes]:
-    owner, times = options.owner, options.times
+def _parts(chunk: EntryGroup, scan: Scan, options: PackOptions) -> Iterator[bytes]:
+    owner, preserve_mtimes = options.owner, options.preserve_mtimes
     prefix = options.target + b"/" if options.target else b""
     for directory in options.parents:
         entry = Entry(directory.path, "dir", directory.mode, 0, b"", 0)
         yield header(directory.path, entry, directory.owner, derived_mtime(entry))
     members = sorted(chunk.ancestors + chunk.members) if chunk.ancestors else chunk.members
     for entry in members:
-        mtime = max(entry.mtime // 1_000_000_000, 0) if times else derived_mtime(entry)
+        mtime = max(entry.mtime // 1_000_000_000, 0) if preserve_mtimes else derived_mtime(entry)
         yield header(prefix + entry.path, entry, Ownership(*entry.owner) if entry.owner else owner, mtime)
         if entry.kind != "file" or not entry.size:
             continue

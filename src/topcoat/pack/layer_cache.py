@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from topcoat.pack.cut import Chunk
+from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer
 from topcoat.scan.snapshot import LETTERS, Entry
 from topcoat.state import cache_dir, write_atomic
@@ -26,20 +26,20 @@ _KINDS = {letter: kind for kind, letter in LETTERS.items()}
 _OWNED = {letter.upper(): kind for letter, kind in _KINDS.items()}
 
 
-class Remembered(NamedTuple):
+class CachedLayer(NamedTuple):
     """A chunk as it was packed, and the layer that came of it."""
 
     layer: Layer
-    chunk: Chunk
+    group: EntryGroup
 
 
 class LayerCache:
     """Layers by the key of their chunk, one file each."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or cache_dir("chunks")
+        self._directory = directory or cache_dir("code-layers")
 
-    def layer(self, key: str) -> Layer | None:
+    def get_layer(self, key: str) -> Layer | None:
         """Return the layer of the chunk with this key, if it was ever packed here."""
         try:
             with (self._directory / key).open("rb") as file:
@@ -48,7 +48,7 @@ class LayerCache:
             return None
         return _layer(head)
 
-    def recall(self, key: str) -> Remembered | None:
+    def get(self, key: str) -> CachedLayer | None:
         """Return layer and entries of the chunk with this key."""
         try:
             data = (self._directory / key).read_bytes()
@@ -62,9 +62,9 @@ class LayerCache:
             entries = read_entries(data[len(_MAGIC) + _LAYER.size :])
         except ValueError:
             return None
-        return Remembered(layer, Chunk(entries[ancestors:], entries[:ancestors]))
+        return CachedLayer(layer, EntryGroup(entries[ancestors:], entries[:ancestors]))
 
-    def remember(self, key: str, chunk: Chunk, layer: Layer) -> None:
+    def put(self, key: str, chunk: EntryGroup, layer: Layer) -> None:
         """Note that *chunk*, whose key this is, was packed as *layer*.
 
         Raises:

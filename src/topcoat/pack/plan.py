@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from topcoat.errors import InvalidImage, WorkspaceError
-from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS, Chunk, cut, make_chunk
+from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS, EntryGroup, cut, make_group
 from topcoat.pack.layer import Layer, PackOptions
-from topcoat.pack.layer_cache import LayerCache, Remembered
+from topcoat.pack.layer_cache import CachedLayer, LayerCache
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.snapshot import Entry, Snapshot
 
 # The hot layer may weigh this much, or this part of the heaviest chunk that it saves packing, whichever is more.
-HOT_WEIGHT = 1 << 20
-HOT_PART = 8
+MAX_HOT_WEIGHT = 1 << 20
+HOT_DIVISOR = 8
 
 # A file system stacked of more layers than this does not mount on every engine.
 MAX_LAYERS = 125
@@ -39,7 +39,7 @@ class PlannedLayer(NamedTuple):
     """
 
     key: str
-    chunk: Chunk
+    group: EntryGroup
     layer: Layer | None
     kept: bool = False
     hot: bool = False
@@ -50,7 +50,7 @@ def plan_layers(
     options: PackOptions,
     memory: LayerCache,
     *,
-    room: int = SMALL_CHUNKS + LARGE_CHUNKS,
+    room: int = MAX_SMALL_GROUPS + MAX_LARGE_GROUPS,
     anchor: Sequence[str] = (),
 ) -> list[PlannedLayer]:
     """Return the layers that together are *snapshot*, the hot one last.
@@ -71,11 +71,11 @@ def plan_layers(
     chunks = cut(snapshot.entries, max(room - 1, 1))
     if not chunks and options.parents:
         # With nothing to hold, a layer still makes the target directory.
-        chunks = [Chunk((), ())]
+        chunks = [EntryGroup((), ())]
     pieces = []
     for chunk in chunks:
-        key = chunk.key(identity, times=options.times)
-        pieces.append(PlannedLayer(key, chunk, memory.layer(key)))
+        key = chunk.key(identity, preserve_mtimes=options.preserve_mtimes)
+        pieces.append(PlannedLayer(key, chunk, memory.get_layer(key)))
     # What was packed for another destination still has to travel to this one.
     held = frozenset(anchor)
     fresh = [piece for piece in pieces if piece.key not in held]
@@ -87,9 +87,9 @@ def plan_layers(
         for key in anchor
         # A chunk that was packed with other options, into another directory say, has another key for the same entries.
         if key not in known
-        and (found := memory.recall(key))
-        and found.chunk.members
-        and found.chunk.key(identity, times=options.times) == key
+        and (found := memory.get(key))
+        and found.group.members
+        and found.group.key(identity, preserve_mtimes=options.preserve_mtimes) == key
     }
     directories = {entry.path: entry for entry in snapshot.entries if entry.kind == "dir"}
     kept, delta = _keep(fresh, stale, directories, options)
@@ -98,14 +98,14 @@ def plan_layers(
     replaced = {key for group in kept for key in group.fresh}
     result = [piece for piece in pieces if piece.key not in replaced]
     for group in kept:
-        result += [PlannedLayer(key, stale[key].chunk, stale[key].layer, kept=True) for key in group.stale]
+        result += [PlannedLayer(key, stale[key].group, stale[key].layer, kept=True) for key in group.stale]
     # The anchor's order is kept, so that a daemon finds the layers stacked as it has them.
     order = {key: position for position, key in enumerate(anchor)}
     result.sort(key=lambda piece: order.get(piece.key, len(order)))
     if delta:
-        hot = make_chunk(sorted(delta), directories)
-        key = hot.key(identity, times=options.times)
-        result.append(PlannedLayer(key, hot, memory.layer(key), hot=True))
+        hot = make_group(sorted(delta), directories)
+        key = hot.key(identity, preserve_mtimes=options.preserve_mtimes)
+        result.append(PlannedLayer(key, hot, memory.get_layer(key), hot=True))
     return result if len(result) <= room else pieces
 
 
@@ -136,28 +136,28 @@ class _Group(NamedTuple):
 
 
 def _keep(
-    fresh: list[PlannedLayer], stale: dict[str, Remembered], directories: dict[bytes, Entry], options: PackOptions
+    fresh: list[PlannedLayer], stale: dict[str, CachedLayer], directories: dict[bytes, Entry], options: PackOptions
 ) -> tuple[list[_Group], list[Entry]]:
     """Return the groups whose stale layers can stay, and what the hot layer then has to hold."""
-    groups = _groups(fresh, stale, directories, options.times)
+    groups = _groups(fresh, stale, directories, options.preserve_mtimes)
     groups.sort(key=lambda group: group.weight)
-    sizes = {piece.key: sum([entry.size for entry in piece.chunk.members]) for piece in fresh}
+    sizes = {piece.key: sum([entry.size for entry in piece.group.members]) for piece in fresh}
     kept: list[_Group] = []
     total = heaviest = 0
     for group in groups:
         total += group.weight
         heaviest = max(heaviest, *[sizes[key] for key in group.fresh])
-        if total > max(HOT_WEIGHT, heaviest // HOT_PART):
+        if total > max(MAX_HOT_WEIGHT, heaviest // HOT_DIVISOR):
             break
         kept.append(group)
     return kept, [entry for group in kept for entry in group.delta]
 
 
 def _groups(
-    fresh: list[PlannedLayer], stale: dict[str, Remembered], directories: dict[bytes, Entry], times: bool
+    fresh: list[PlannedLayer], stale: dict[str, CachedLayer], directories: dict[bytes, Entry], preserve_mtimes: bool
 ) -> list[_Group]:
     """Group fresh and stale chunks by the paths they share; leave out groups that a hot layer cannot bridge."""
-    home = {entry.path: piece.key for piece in fresh for entry in piece.chunk.members}
+    home = {entry.path: piece.key for piece in fresh for entry in piece.group.members}
     parent = {key: key for key in [*stale, *(piece.key for piece in fresh)]}
 
     def find(key: str) -> str:
@@ -168,7 +168,7 @@ def _groups(
     broken: set[str] = set()
     old: dict[bytes, Entry] = {}
     for key, remembered in stale.items():
-        for entry in remembered.chunk.members:
+        for entry in remembered.group.members:
             at = home.get(entry.path)
             if at is None:
                 broken.add(key)
@@ -176,9 +176,11 @@ def _groups(
                 old[entry.path] = entry
                 if find(at) != find(key):
                     parent[find(at)] = find(key)
-        for ancestor in remembered.chunk.ancestors:
+        for ancestor in remembered.group.ancestors:
             now = directories.get(ancestor.path)
-            if now is None or now.facts(times=times) != ancestor.facts(times=times):
+            if now is None or now.facts(preserve_mtimes=preserve_mtimes) != ancestor.facts(
+                preserve_mtimes=preserve_mtimes
+            ):
                 broken.add(key)
     ruined = {find(key) for key in broken}
     groups: dict[str, _Group] = {}
@@ -191,11 +193,11 @@ def _groups(
             continue
         group = groups.setdefault(root, _Group([], [], []))
         group.fresh.append(piece.key)
-        for entry in piece.chunk.members:
+        for entry in piece.group.members:
             before = old.get(entry.path)
             if before is None:
                 group.delta.append(entry)
-            elif before.facts(times=times) != entry.facts(times=times):
+            elif before.facts(preserve_mtimes=preserve_mtimes) != entry.facts(preserve_mtimes=preserve_mtimes):
                 if entry.kind != "file" or before.kind != "file":
                     ruined.add(root)
                 group.delta.append(entry)
