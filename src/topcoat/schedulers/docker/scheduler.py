@@ -170,7 +170,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def _cancel_existing(self, app_id: str) -> None:
         going = [one for one in self._containers(f"{APP_ID}={app_id}") if not is_terminal(container_state(one.attrs))]
-        run_all([partial(docker.stop, one) for one in going], at_once=max(len(going), 1))
+        run_all([partial(docker.stop, one) for one in going], max_at_once=max(len(going), 1))
 
     def _delete_existing(self, app_id: str) -> None:
         run_all([partial(docker.remove, one) for one in self._containers(f"{APP_ID}={app_id}")])
