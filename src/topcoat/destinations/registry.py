@@ -13,12 +13,12 @@ from topcoat.destinations.preopened_sessions import PreopenedSessions
 from topcoat.destinations.push import Push
 from topcoat.destinations.push_records import PushRecord, last_push_record
 from topcoat.errors import RegistryError, TopcoatError
-from topcoat.oci.compression import Compression
+from topcoat.oci.compression import Compression, find_compressor
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import CodeLayer
 from topcoat.oci.reference import Reference
 from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS
-from topcoat.pack.layer import Packed, compressor_name
+from topcoat.pack.layer import Packed
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.pack.plan import MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.registry.clients import Clients
@@ -77,7 +77,7 @@ class RegistryDestination:
 
     def stored_as(self, wanted: Compression) -> Compression:
         """Return *wanted*, which this machine is then able to make."""
-        compressor_name(wanted)
+        find_compressor(wanted)
         return wanted
 
     def find_base(self, name: str, platform: str) -> Base:
