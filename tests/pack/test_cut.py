@@ -1,4 +1,4 @@
-"""Cutting: every entry in one chunk, chunks of even weight, and edits that move few boundaries."""
+"""Cutting: every entry in one group, groups of even weight, and edits that move few boundaries."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ OPTIONS = PackOptions(b"app", (Directory(b"app"),))
 seeds = st.integers(0, 1 << 32)
 
 
-def chunks(tree: Tree, room: int = MAX_SMALL_GROUPS + MAX_LARGE_GROUPS) -> list[EntryGroup]:
+def groups(tree: Tree, room: int = MAX_SMALL_GROUPS + MAX_LARGE_GROUPS) -> list[EntryGroup]:
     return cut(sorted(tree.values()), room)
 
 
 def keys(tree: Tree, options: PackOptions = OPTIONS) -> set[str]:
     identity = options.identity()
-    return {chunk.key(identity, preserve_mtimes=options.preserve_mtimes) for chunk in chunks(tree)}
+    return {group.key(identity, preserve_mtimes=options.preserve_mtimes) for group in groups(tree)}
 
 
-def is_large(chunk: EntryGroup) -> bool:
-    return chunk.members[0].size >= MIN_LARGE_SIZE
+def is_large(group: EntryGroup) -> bool:
+    return group.members[0].size >= MIN_LARGE_SIZE
 
 
 def total(members: Sequence[Entry]) -> int:
@@ -55,21 +55,21 @@ def target(tree: Tree) -> int:
 
 
 def assert_well_cut(tree: Tree, room: int) -> None:
-    found = chunks(tree, room)
+    found = groups(tree, room)
     assert len(found) <= room
-    assert sorted(entry for chunk in found for entry in chunk.members) == sorted(tree.values())
-    for chunk in found:
-        assert chunk.members
-        assert list(chunk.members) == sorted(chunk.members)
-        assert room < 2 or len({entry.size >= MIN_LARGE_SIZE for entry in chunk.members}) == 1
-        above = {entry.path[:at] for entry in chunk.members for at, byte in enumerate(entry.path) if byte == 0x2F}
-        above -= {entry.path for entry in chunk.members}
-        assert [entry.path for entry in chunk.ancestors] == sorted(above)
-        assert all(tree[entry.path] == entry for entry in chunk.ancestors)
+    assert sorted(entry for group in found for entry in group.members) == sorted(tree.values())
+    for group in found:
+        assert group.members
+        assert list(group.members) == sorted(group.members)
+        assert room < 2 or len({entry.size >= MIN_LARGE_SIZE for entry in group.members}) == 1
+        above = {entry.path[:at] for entry in group.members for at, byte in enumerate(entry.path) if byte == 0x2F}
+        above -= {entry.path for entry in group.members}
+        assert [entry.path for entry in group.ancestors] == sorted(above)
+        assert all(tree[entry.path] == entry for entry in group.ancestors)
 
 
 @given(trees, st.integers(1, 30))
-def test_every_entry_is_in_one_chunk_with_the_directories_above_it(tree: Tree, room: int) -> None:
+def test_every_entry_is_in_one_group_with_the_directories_above_it(tree: Tree, room: int) -> None:
     assert_well_cut(tree, room)
 
 
@@ -79,18 +79,18 @@ def test_random_workspaces_are_well_cut(seed: int, count: int, room: int) -> Non
 
 
 @given(seeds, st.sampled_from([300, 1500]))
-def test_chunks_of_small_files_are_of_even_weight(seed: int, count: int) -> None:
+def test_groups_of_small_files_are_of_even_weight(seed: int, count: int) -> None:
     tree = random_tree(random.Random(seed), count)
-    found, least = [chunk for chunk in chunks(tree) if not is_large(chunk)], target(tree)
-    for chunk in found[:-1]:
-        assert total(chunk.members) >= least
-    for chunk in found:
+    found, least = [group for group in groups(tree) if not is_large(group)], target(tree)
+    for group in found[:-1]:
+        assert total(group.members) >= least
+    for group in found:
         # One entry may reach beyond the bound, from below the least weight or as the last of all.
-        assert total(chunk.members[:-1]) <= least + least // 2
+        assert total(group.members[:-1]) <= least + least // 2
 
 
 @given(st.lists(st.integers(0, 1 << 34), max_size=200), st.integers(1, 20))
-def test_the_least_weight_is_a_power_of_two_that_gives_no_more_chunks_than_asked(sizes: list[int], count: int) -> None:
+def test_the_least_weight_is_a_power_of_two_that_gives_no_more_groups_than_asked(sizes: list[int], count: int) -> None:
     entries = [Entry(b"%04d" % at, "file", 0o644, size, bytes(32), 0) for at, size in enumerate(sizes)]
     least = target_weight(sum(map(weight, entries)), count)
     assert least >= MIN_WEIGHT
@@ -106,34 +106,34 @@ def test_a_weight_is_a_header_and_the_next_power_of_two(size: int) -> None:
     assert size < weighed <= 2 * size
 
 
-def test_no_entries_make_no_chunks() -> None:
+def test_no_entries_make_no_groups() -> None:
     assert cut([]) == []
     assert cut([], 1) == []
 
 
-def test_a_small_workspace_is_one_chunk_and_its_large_files_another() -> None:
+def test_a_small_workspace_is_one_group_and_its_large_files_another() -> None:
     chance = random.Random(1)
     entries = [
         new_file(chance, b"a", 10),
         new_file(chance, b"b", MIN_LARGE_SIZE),
         new_file(chance, b"c", MIN_LARGE_SIZE - 1),
     ]
-    assert [[entry.path for entry in chunk.members] for chunk in cut(entries)] == [[b"a", b"c"], [b"b"]]
-    assert [[entry.path for entry in chunk.members] for chunk in cut(entries, 1)] == [[b"a", b"b", b"c"]]
+    assert [[entry.path for entry in group.members] for group in cut(entries)] == [[b"a", b"c"], [b"b"]]
+    assert [[entry.path for entry in group.members] for group in cut(entries, 1)] == [[b"a", b"b", b"c"]]
 
 
 def test_very_many_entries_are_cut() -> None:
     entries = [Entry(b"%07d" % number, "file", 0o644, 4000, bytes(32), 0) for number in range(200_000)]
     found = cut(entries)
     assert 8 <= len(found) <= MAX_SMALL_GROUPS
-    assert sum(len(chunk.members) for chunk in found) == len(entries)
+    assert sum(len(group.members) for group in found) == len(entries)
 
 
 # Edits.
 
 
 @given(seeds)
-def test_an_edit_within_a_size_class_changes_one_chunk(seed: int) -> None:
+def test_an_edit_within_a_size_class_changes_one_group(seed: int) -> None:
     chance = random.Random(seed)
     tree = random_tree(chance, 600)
     before = keys(tree)
@@ -159,8 +159,8 @@ def _grow(chance: random.Random, tree: Tree, path: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [_insert, _delete, _grow])
-def test_an_edit_changes_few_neighbouring_chunks(change: Callable[[random.Random, Tree, bytes], None]) -> None:
-    """Of some 10 chunks 1.1 on average; in one case of a hundred more than half of them."""
+def test_an_edit_changes_few_neighbouring_groups(change: Callable[[random.Random, Tree, bytes], None]) -> None:
+    """Of some 10 groups 1.1 on average; in one case of a hundred more than half of them."""
     changed: list[int] = []
     for seed in range(12):
         chance = random.Random(seed)
@@ -180,7 +180,7 @@ def test_an_edit_changes_few_neighbouring_chunks(change: Callable[[random.Random
 
 
 @given(seeds)
-def test_no_chunk_before_the_edit_changes(seed: int) -> None:
+def test_no_group_before_the_edit_changes(seed: int) -> None:
     chance = random.Random(seed)
     tree = random_tree(chance, 600)
     path = chance.choice([path for path in files(tree) if tree[path].size < MIN_LARGE_SIZE])
@@ -188,11 +188,11 @@ def test_no_chunk_before_the_edit_changes(seed: int) -> None:
     chance.choice([_insert, _delete, _grow])(chance, edited, path)
     if target(edited) != target(tree):
         return
-    before = [chunk for chunk in chunks(tree) if not is_large(chunk)]
-    untouched = [chunk for chunk, after in pairwise(before) if after.members[0].path < path]
-    found = chunks(edited)
+    before = [group for group in groups(tree) if not is_large(group)]
+    untouched = [group for group, after in pairwise(before) if after.members[0].path < path]
+    found = groups(edited)
     # The boundary behind the last of them may move, by what is looked at up to 1.5 times the least weight.
-    assert all(chunk in found for chunk in untouched[:-1])
+    assert all(group in found for group in untouched[:-1])
 
 
 def large_files(chance: random.Random, count: int) -> Tree:
@@ -207,7 +207,7 @@ def test_large_files_that_come_or_go_do_not_make_the_others_travel_again(seed: i
     chance = random.Random(seed)
     tree = large_files(chance, count)
     more = tree | {b"data/new": new_file(chance, b"data/new", 5 * MIN_LARGE_SIZE)}
-    few, many = ([chunk.members for chunk in chunks(one) if is_large(chunk)] for one in (tree, more))
+    few, many = ([group.members for group in groups(one) if is_large(group)] for one in (tree, more))
     if len(more) - 1 <= MAX_LARGE_GROUPS or len(tree) - 1 > MAX_LARGE_GROUPS:
         assert len(set(many) - set(few)) == 1
         assert len(set(few) - set(many)) <= 1
@@ -216,7 +216,7 @@ def test_large_files_that_come_or_go_do_not_make_the_others_travel_again(seed: i
 
 
 @given(seeds, st.integers(1, 60))
-def test_an_edit_of_a_large_file_changes_one_chunk(seed: int, count: int) -> None:
+def test_an_edit_of_a_large_file_changes_one_group(seed: int, count: int) -> None:
     chance = random.Random(seed)
     tree = large_files(chance, count)
     path = chance.choice(files(tree))
@@ -224,9 +224,9 @@ def test_an_edit_of_a_large_file_changes_one_chunk(seed: int, count: int) -> Non
     assert len(keys(edited) - keys(tree)) == 1
 
 
-def test_many_large_files_fill_all_chunks_alike() -> None:
+def test_many_large_files_fill_all_groups_alike() -> None:
     tree = large_files(random.Random(3), 400)
-    sizes = [len(chunk.members) for chunk in chunks(tree) if is_large(chunk)]
+    sizes = [len(group.members) for group in groups(tree) if is_large(group)]
     assert len(sizes) == MAX_LARGE_GROUPS
     assert min(sizes) > 25
     assert max(sizes) < 85

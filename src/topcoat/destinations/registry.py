@@ -13,9 +13,8 @@ from topcoat.destinations.push import Push
 from topcoat.destinations.push_records import PushRecord, last_push_record
 from topcoat.errors import RegistryError
 from topcoat.images.image_build import ImageBuild
-from topcoat.oci.compression import Compression
+from topcoat.oci.compression import Compression, find_compressor
 from topcoat.oci.reference import Reference
-from topcoat.pack.layer import compressor_name
 from topcoat.pack.plan import PlannedLayer
 from topcoat.registry.clients import Clients
 from topcoat.tasks import TaskScope
@@ -67,7 +66,7 @@ class RegistryDestination:
 
     def stored_as(self, wanted: Compression) -> Compression:
         """Return *wanted*, after a check that this machine can compress so."""
-        compressor_name(wanted)
+        find_compressor(wanted)
         return wanted
 
     def image_name(self, tag: str) -> str:

@@ -11,6 +11,7 @@ from topcoat.dockerfile.health import health_check
 from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, here_document, wrong
 from topcoat.dockerfile.words import INSTRUCTIONS
 from topcoat.errors import InvalidDockerfile
+from topcoat.suggest import did_you_mean
 
 Flags = Mapping[str, "tuple[str, ...]"]
 """Values of flags by their names, without dashes; a switch that is on has the value ``true``."""
@@ -157,14 +158,11 @@ def _check_trigger(name: str) -> None:
 
 def _meant(instruction: Instruction) -> str | None:
     """Return a hint for what is misspelt."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(instruction.name, INSTRUCTIONS, 1)
     if instruction.name not in INSTRUCTIONS:
-        return f"did you mean {close[0]}?" if close else None
+        return did_you_mean(instruction.name, INSTRUCTIONS) or None
     known = _FLAGS.get(instruction.name, {})
     for flag in instruction.flags:
         name = flag.partition("=")[0][2:]
-        if name not in known and (near := get_close_matches(name, known, 1)):
-            return f"did you mean --{near[0]}?"
+        if name not in known and (hint := did_you_mean(name, known, prefix="--")):
+            return hint
     return None

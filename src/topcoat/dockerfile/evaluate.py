@@ -36,6 +36,7 @@ from topcoat.oci.config import ImageConfig
 from topcoat.oci.platform import Platform
 from topcoat.rootfs.nodes import BaseTree
 from topcoat.scan.scanner import Scan
+from topcoat.suggest import did_you_mean
 
 # The frontends that these rules are those of.
 _OWN_SYNTAX = re.compile(
@@ -162,8 +163,6 @@ class _Evaluation:
 
     def _look_up(self, stage: Stage, image: str, platform: str, stages: list[str]) -> StageBase:
         """Look up what a stage starts from; what goes wrong keeps its class, and names file, line and image."""
-        from difflib import get_close_matches
-
         try:
             return self._find(image, platform)
         except NeedsBuilder:
@@ -177,8 +176,8 @@ class _Evaluation:
             named.args = (named.message,)
             if isinstance(error, NoSuchPlatform) and stage.platform:
                 named.hint = f"name another platform in FROM --platform={stage.platform}, or leave the flag out"
-            elif close := get_close_matches(image.lower(), stages, 1):
-                named.hint = "; or else ".join(filter(None, (f"did you mean the stage {close[0]}?", error.hint)))
+            elif meant := did_you_mean(image.lower(), stages, prefix="the stage "):
+                named.hint = "; or else ".join(filter(None, (meant, error.hint)))
             else:
                 named.hint = self._undeclared(stage) or error.hint
             raise named from error
