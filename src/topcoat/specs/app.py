@@ -15,6 +15,7 @@ from topcoat.specs.workspace import Workspace
 
 if TYPE_CHECKING:
     from topcoat.specs.cfg import CfgVal
+from topcoat.specs.delivery import WorkspacePlan
 
 T = TypeVar("T")
 
@@ -103,8 +104,8 @@ class AppDef:
 class AppDryRunInfo(Generic[T]):
     """Hold the request that a scheduler would submit; printing it shows the request.
 
-    ``Scheduler._submit_dryrun`` creates it. ``Scheduler.submit_dryrun`` and ``Runner.dryrun`` then set ``_app``,
-    ``_cfg`` and ``_scheduler`` (TorchX's attributes, which schedulers read).
+    ``Scheduler._submit_dryrun`` creates it; ``Scheduler.submit_dryrun`` and ``Runner.dryrun`` then fill it in. The
+    attributes ``_app``, ``_cfg`` and ``_scheduler`` are TorchX's: its schedulers read them.
 
     Args:
         request: the request, in the scheduler's own type.
@@ -117,8 +118,21 @@ class AppDryRunInfo(Generic[T]):
         self._app: AppDef | None = None
         self._cfg: Mapping[str, CfgVal] = {}
         self._scheduler: str | None = None
-        # ``Runner.schedule`` carries it out before it submits (``topcoat.workspace.api.WorkspacePlan``).
-        self._workspace_plan: Any = None
+        self._workspace_plan: WorkspacePlan | None = None
+        self._app_id = ""
+
+    def fill_in(
+        self,
+        *,
+        app: AppDef,
+        cfg: Mapping[str, CfgVal],
+        scheduler: str | None = None,
+        app_id: str = "",
+        workspace_plan: WorkspacePlan | None = None,
+    ) -> None:
+        """Set what the request was made from."""
+        self._app, self._cfg, self._scheduler = app, cfg, scheduler
+        self._app_id, self._workspace_plan = app_id, workspace_plan
 
     @property
     def app(self) -> AppDef | None:
@@ -134,6 +148,16 @@ class AppDryRunInfo(Generic[T]):
     def scheduler(self) -> str | None:
         """The scheduler's name, or ``None`` if the runner has not set it."""
         return self._scheduler
+
+    @property
+    def app_id(self) -> str:
+        """The application's id; empty if the backend chooses it when the application is submitted."""
+        return self._app_id
+
+    @property
+    def workspace_plan(self) -> WorkspacePlan | None:
+        """What ``Runner.schedule`` carries out before it submits; ``None`` if nothing is left to do."""
+        return self._workspace_plan
 
     def __repr__(self) -> str:
         return self._fmt(self.request)
