@@ -16,7 +16,7 @@ def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_truth_equality_and_hash_are_by_content() -> None:
+def test_truth_equality_and_hash_depend_on_the_projects() -> None:
     one, same = Workspace({"/a": "x", "/b": ""}), Workspace({"/b": "", "/a": "x"})
     assert one == same
     assert hash(one) == hash(same)
@@ -33,14 +33,14 @@ def test_a_single_project_without_a_target_is_unmapped() -> None:
     assert not Workspace({}).is_unmapped_single_project()
 
 
-def test_text_for_logs() -> None:
+def test_a_workspace_is_printed_as_paths_and_targets() -> None:
     assert str(Workspace({"/a": ""})) == "/a"
     assert str(Workspace({"/a": "x", "/b": ""})) == "/a:x;/b"
     assert str(Workspace({})) == ""
 
 
 @pytest.mark.parametrize("text", [None, "", "  ", "{}", "# only\n# comments"])
-def test_nothing_is_an_empty_workspace(text: str | None) -> None:
+def test_an_empty_string_or_mapping_is_an_empty_workspace(text: str | None) -> None:
     assert Workspace.from_str(text) == Workspace({})
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_an_empty_workspace(text: str | None) -> None:
         ("/a:", {"/a": ""}),
     ],
 )
-def test_mappings_are_yaml_and_keep_the_text_as_written(text: str, projects: dict[str, str]) -> None:
+def test_a_yaml_mapping_keeps_its_scalars_as_text(text: str, projects: dict[str, str]) -> None:
     assert Workspace.from_str(text).projects == projects
 
 
@@ -73,7 +73,7 @@ def test_mappings_are_yaml_and_keep_the_text_as_written(text: str, projects: dic
      "> x", "`x`", "- x", "---", "a #b", "#a", "C:\\code", "/a:b", "file:///a", "memory://x", "s3://b/k",
      "a, b", "a}"],
 )  # fmt: skip
-def test_a_path_stays_a_path_whatever_yaml_makes_of_it(text: str) -> None:
+def test_a_path_that_yaml_reads_as_another_type_is_a_path(text: str) -> None:
     assert Workspace.from_str(text).projects == {text: ""}
 
 
@@ -84,7 +84,7 @@ def test_text_without_colons_quotes_or_brackets_is_a_path(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["path with: colon", "{braces}", "[a, b]", "'", "a: b: c", "x:", '"q"'])
-def test_an_existing_path_is_that_path(name: str, tmp_path: Path) -> None:
+def test_an_existing_path_with_yaml_syntax_is_a_path(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     assert Workspace.from_str(name).projects == {name: ""}
     assert Workspace.from_str(str(tmp_path / name)).projects == {str(tmp_path / name): ""}
@@ -93,48 +93,48 @@ def test_an_existing_path_is_that_path(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: b: c", "neither a path nor a mapping: mapping values are not allowed here"),
-        ("*x: y", "neither a path nor a mapping"),
-        ("@x: y", "neither a path nor a mapping"),
-        ("'abc", "neither a path nor a mapping"),
-        ("{a: b", "neither a path nor a mapping"),
-        ("[a, b]", "is a list"),
-        ("a: [b]", "has a list where a path belongs"),
-        ("a: {b: c}", "has a mapping where a path belongs"),
-        ("[a]: b", "has a list where a path belongs"),
-        ("a #b: c", "reads as 'a', not as written"),
-        ("a\nb", "reads as 'a b', not as written"),
-        ("{a: x, a: y}", "has 'a' twice"),
-        ("{'': x}", "without a path"),
-        ("a: /abs", "target '/abs' of 'a' leaves the workspace's root"),
+        ("a: b: c", "neither a path nor a YAML mapping: mapping values are not allowed here"),
+        ("*x: y", "neither a path nor a YAML mapping"),
+        ("@x: y", "neither a path nor a YAML mapping"),
+        ("'abc", "neither a path nor a YAML mapping"),
+        ("{a: b", "neither a path nor a YAML mapping"),
+        ("[a, b]", "expected a path or a mapping, not a list"),
+        ("a: [b]", "expected a path, not a list"),
+        ("a: {b: c}", "expected a path, not a mapping"),
+        ("[a]: b", "expected a path, not a list"),
+        ("a #b: c", "YAML reads it as 'a'"),
+        ("a\nb", "YAML reads it as 'a b'"),
+        ("{a: x, a: y}", "duplicate path 'a'"),
+        ("{'': x}", "invalid path '' in the workspace"),
+        ("a: /abs", "invalid target '/abs' of 'a': it leaves the workspace's root"),
         ("a: ../up", "leaves the workspace's root"),
         ("a: x/../../up", "leaves the workspace's root"),
     ],
 )
-def test_what_is_neither_is_an_error_that_says_how_to_write_it(text: str, message: str) -> None:
+def test_text_that_is_neither_path_nor_mapping_is_an_error_with_a_hint(text: str, message: str) -> None:
     with pytest.raises(InvalidWorkspace, match=message) as caught:
         Workspace.from_str(text)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("projects", [{"": ""}, {" ": ""}, {"a": None}, {"a": 5}, {None: ""}, {"a\0": ""}, {"a": "\0"}])
-def test_a_workspace_that_cannot_be_used_is_refused_when_made(projects: dict[str, str]) -> None:
+def test_a_workspace_with_invalid_projects_cannot_be_created(projects: dict[str, str]) -> None:
     with pytest.raises(InvalidWorkspace):
         Workspace(projects)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"])), st.text(alphabet="a./\\:~"))
-def test_no_target_leaves_the_root(source: str, target: str) -> None:
+def test_a_target_stays_inside_the_root_or_is_an_error(source: str, target: str) -> None:
     assume(source.strip())
     try:
         (project,) = Workspace({source: target}).resolved()
     except InvalidWorkspace:
         return
-    landed = os.path.normpath(os.path.join("/root/dir", project.target))
-    assert landed == "/root/dir" or landed.startswith("/root/dir/")
+    path = os.path.normpath(os.path.join("/root/dir", project.target))
+    assert path == "/root/dir" or path.startswith("/root/dir/")
 
 
-def test_use_expands_the_home_directory_and_normalises_targets() -> None:
+def test_resolving_expands_the_home_directory_and_normalises_targets() -> None:
     workspace = Workspace({"~/a": "./x//y/", "file://~/b": ".", "rel": ""})
     assert workspace.resolved() == (
         (os.path.expanduser("~/a"), "x/y"),
@@ -151,7 +151,7 @@ def test_use_expands_the_home_directory_and_normalises_targets() -> None:
         min_size=1,
     )
 )
-def test_a_block_mapping_comes_back(projects: dict[str, str]) -> None:
+def test_parsing_a_block_mapping_returns_its_projects(projects: dict[str, str]) -> None:
     block = "\n" + "\n".join(f"{source}: {target}" for source, target in projects.items())
     flow = "{" + ", ".join(f"'{source}': '{target}'" for source, target in projects.items()) + "}"
     assume(not any(target in ("null", "Null") for target in projects.values()))
