@@ -8,7 +8,6 @@ import pytest
 
 from topcoat.errors import InvalidComponent, UnknownResource
 from topcoat.specs import AppDef, Role, materialize_appdef, resource
-from topcoat.specs.signature import component_help
 
 
 def train(
@@ -150,38 +149,3 @@ def test_a_component_must_return_an_appdef() -> None:
 
     with pytest.raises(InvalidComponent, match="returned a str, not an AppDef"):
         materialize_appdef(wrong, [])
-
-
-def _no_annotation(x) -> AppDef: ...  # type: ignore[no-untyped-def,empty-body]
-def _keywords(**x: str) -> AppDef: ...  # type: ignore[empty-body]
-def _bad_type(x: set[str]) -> AppDef: ...  # type: ignore[empty-body]
-def _unknown_type(x: Nowhere) -> AppDef: ...  # type: ignore[empty-body,name-defined] # noqa: F821
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (_no_annotation, "'x' of the component _no_annotation .* has no type annotation"),
-        (_keywords, r"has \*\*x, which the command line cannot set"),
-        (_bad_type, r"'x' .*: unsupported type set\[str\]: choose str"),
-        (_unknown_type, "invalid type of the parameter 'x' .*: name 'Nowhere' is not defined"),
-    ],
-)
-def test_unsupported_parameters_are_errors(function: Any, message: str) -> None:
-    with pytest.raises(InvalidComponent, match=message):
-        materialize_appdef(function, [])
-
-
-def test_help_shows_the_texts_of_the_docstring() -> None:
-    assert component_help(train, "my.train").splitlines()[:8] == [
-        "usage: topcoat run [...] my.train [--help] [--PARAMETER VALUE ...] [files ...]",
-        "",
-        "Train a model.",
-        "",
-        "  --epochs int",
-        "        how often (required)",
-        "  --name str",
-        "        (default: 't')",
-    ]
-    assert "  -lr, --rate float\n" in component_help(train, "my.train")
-    assert component_help(train, "my.train").endswith("  files ...\n        what to read\n")
