@@ -93,14 +93,14 @@ def test_a_relative_mount_is_made_absolute(tmp_path: Path, home: Path, monkeypat
         (("--mount", "/a:b"), InvalidMount, "--mount '/a:b' is neither"),
         (("--mount", "/a:/b:rx"), InvalidMount, "--mount '/a:/b:rx' is neither"),
         (("--mount", "/a,b:/c"), InvalidMount, "--mount '/a,b:/c' has a comma"),
-        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "no mount type 'tmpfs'"),
+        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "invalid mount type 'tmpfs'"),
         (("--port", "8080"), UsageError, "--port '8080' is not NAME=N"),
         (("--port", "http=99999"), UsageError, "--port 'http=99999' is not NAME=N"),
         (("--env", "=x"), UsageError, "--env '=x' is not K=V"),
         (("--env", "A B=x"), UsageError, "--env 'A B=x' is not K=V"),
         (("--env", "NOT_SET"), UsageError, "--env NOT_SET takes its value from your environment, where it is not set"),
         (("--env-file", "/no/such"), UsageError, "cannot read --env-file /no/such: No such file or directory"),
-        (("--resource", "gpu.smal"), TopcoatError, "there is no named resource 'gpu.smal'"),
+        (("--resource", "gpu.smal"), TopcoatError, "unknown named resource 'gpu.smal'"),
     ],
 )
 def test_a_value_that_cannot_be_understood_is_an_error_that_shows_it(

@@ -40,10 +40,10 @@ def test_torchxs_options_have_torchxs_defaults() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("modes", "0644"), ("mtime", "now"), ("compression", "none")])
 def test_a_value_that_is_no_choice_is_refused(key: str, value: str) -> None:
-    with pytest.raises(InvalidRunConfigException, match=f"{key} is '{value}'") as raised:
+    with pytest.raises(InvalidRunConfigException, match=f"invalid {key} '{value}'") as raised:
         image_options({key: value})
-    choices = {"modes": "portable, exact", "mtime": "content, preserve", "compression": "gzip, zstd"}
-    assert raised.value.hint == f"{key} is one of {choices[key]}"
+    choices = {"modes": "portable or exact", "mtime": "content or preserve", "compression": "gzip or zstd"}
+    assert raised.value.hint == f"choose {choices[key]}"
 
 
 @pytest.mark.parametrize("value", [-1, "many"])

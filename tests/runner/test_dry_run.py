@@ -29,7 +29,7 @@ def role(name: str = "w", **changes: object) -> Role:
         (AppDef("x", [role(min_replicas=3, num_replicas=2)]), "min_replicas=3"),
         (AppDef("x", [role(min_replicas=0)]), "min_replicas=0"),
         (AppDef("x", [role(max_retries=-1)]), "max_retries=-1"),
-        (AppDef("x", [role(entrypoint=macros.img_root)]), "would not be filled in"),
+        (AppDef("x", [role(entrypoint=macros.img_root)]), "is not substituted"),
     ],
 )
 def test_what_cannot_run_anywhere_is_refused(bad: AppDef, message: str) -> None:
