@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from topcoat.images.build import ImageOptions
 
 from topcoat.errors import InvalidReference, InvalidRunConfigException, TopcoatError
-from topcoat.images.build import ImageOptions
 from topcoat.images.options import build_args, image_options, image_opts, image_repository
 from topcoat.specs import CfgVal
 

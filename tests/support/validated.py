@@ -15,9 +15,9 @@ import pytest
 from tests.components.registries import Registry
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import INDEX_TYPES, MANIFEST_TYPES
-from topcoat.oci.validate import Opener, validate
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry
+from topcoat.testing.validate import Opener, validate
 
 Read = Callable[[str, str], "bytes | None"]
 """Gives the content of ``manifests`` or ``blobs`` by digest, None where it is gone."""

@@ -80,7 +80,6 @@ def images_of(base: Base | BaseIndex) -> tuple[Base, ...]:
     return base.bases if isinstance(base, BaseIndex) else (base,)
 
 
-
 def look_up(source: BaseSource, name: str, platform: str = "") -> Base | BaseIndex:
     """Return what *name* refers to in *source* now; see `BaseSource.find`."""
     with TaskScope() as tasks:

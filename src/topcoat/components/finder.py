@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.components.loader import guarded, load_file, load_module
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
-from topcoat.notices import notice
 from topcoat.specs import AppDef
 from topcoat.suggest import did_you_mean
 

@@ -197,4 +197,3 @@ def pin_workspace_images(app: AppDef, images: Mapping[tuple[str, Workspace], str
         if role.workspace and (role.image, role.workspace) in images:
             set_image(role, images[role.image, role.workspace])
             role.workspace = None
-
