@@ -40,11 +40,11 @@ class BaseIndex(NamedTuple):
     """The images of an index, to patch all of them.
 
     Attributes:
-        index: lists these images alone.
-        bases: one for each entry of *index*, in its order.
+        image_index: lists these images alone.
+        bases: one for each entry of *image_index*, in its order.
     """
 
-    index: Index
+    image_index: Index
     bases: tuple[Base, ...]
 
 

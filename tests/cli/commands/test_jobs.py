@@ -189,7 +189,7 @@ def test_a_replica_that_is_not_there_is_wrong_usage(cli: Cli, done: str, rest: s
 def test_a_regex_that_is_none_is_wrong_usage(cli: Cli, done: str) -> None:
     found = cli("log", "--regex", "(", done)
     assert found.code == 2
-    assert found.error[0].startswith("'(' is not a regular expression")
+    assert found.error[0].startswith("invalid regular expression '('")
 
 
 @pytest.mark.parametrize(
