@@ -119,6 +119,10 @@ class RandomDockerfile:
         within = chance.choice(["", "# within\n", "  # within\n", "\n"])
         return f"{chance.choice(['', ' '])}{head} {self._escape}\n{within}  {tail}\n"
 
+    def _handed_over(self, values: Sequence[str], for_builder: Sequence[str]) -> Sequence[str]:
+        """Return *values* and, unless this is a plain one, those that topcoat hands to a builder."""
+        return values if self._plain else [*values, *for_builder]
+
     def _odd(self) -> bool:
         """Tell whether this is a place for a mistake."""
         return self._careless and self._chance.random() < 0.1
@@ -169,7 +173,9 @@ class RandomDockerfile:
         if chance.random() < 0.3:
             flags.append(f"--chown={chance.choice(words.OWNERS)}")
         if chance.random() < 0.3:
-            flags.append(f"--chmod={chance.choice(words.ODD_MODES if self._odd() else words.MODES)}")
+            flags.append(
+                f"--chmod={chance.choice(words.ODD_MODES if self._odd() else self._handed_over(words.MODES, words.SYMBOLIC_MODES))}"
+            )
         for _ in range(chance.choice([0, 0, 0, 1, 2])):
             flags.append(f"--exclude={chance.choice(words.EXCLUDED)}")
         if self._odd():

@@ -33,7 +33,8 @@ ${PLACE%/*} ${PLACE%%/*} ${PLACE/o/0} ${PLACE//o/0} $ ${NAME:-${PLACE}} a,b;c
 ARGUMENTS = ["EXTRA", "EXTRA=1", "NAME=arg", "EXTRA=$NAME", "PLACE", "GIVEN", "GIVEN=x", "A=1 B=2", "TAKEN", "IMAGE",
              "TARGETARCH", "TARGETPLATFORM=x", "BUILDPLATFORM", "TARGETOS TARGETVARIANT", "http_proxy"]  # fmt: skip
 OWNERS = ["1000", "1000:2000", "0", "0:33", "$OWNER", "65534:65534"]
-MODES = "755 0644 0600 4755 1777 0 2750 u+x go-rwx a=rX u=rwX,go=rX ug+s +t $BITS".split()
+MODES = "755 0644 0600 4755 1777 0 2750 $BITS".split()
+SYMBOLIC_MODES = "u+x go-rwx a=rX".split()
 ODD_MODES = "888 99999 rwx -1 0o755 u=z".split()
 EXCLUDED = "*.py **/*.txt dir/sub sub a.* !a.txt * **/deep* missing $NAME.txt ./a.txt".split()
 ODD_FLAGS = ["--what", "--chown", "--parents=maybe", "--chown="]

@@ -112,7 +112,7 @@ def test_a_copy_lands(context: Scan, text: str, paths: list[str] | None) -> None
 
 
 def test_later_instructions_win_and_a_copied_directory_sets_modes_and_owners(context: Scan) -> None:
-    text = "COPY --chown=7:8 dir /app\nCOPY b.txt c.py\nCOPY --chmod=u+x a.py sub/d.py"
+    text = "COPY --chown=7:8 dir /app\nCOPY b.txt c.py\nCOPY --chmod=744 a.py sub/d.py"
     found = {entry.path: entry for entry in carried_out(context, text).scan.snapshot}
     assert (found[b"app"].mode, found[b"app"].owner) == (0o700, (1000, 1000))
     assert (found[b"app/sub"].mode, found[b"app/sub"].owner) == (0o755, (7, 8))

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from topcoat.dockerfile.context import Context, patterns
 from topcoat.dockerfile.image_filesystem import FIXED, ROOT, ImageFilesystem
-from topcoat.dockerfile.modes import ModeChange, mode_change, octal_mode
 from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, resolve
 from topcoat.errors import NeedsBuilder
 from topcoat.rootfs.nodes import ImageNode
@@ -42,32 +41,22 @@ class CopyOptions(NamedTuple):
     Attributes:
         owner: of everything copied, and of directories made on the way; None where nobody is named, so that it is
             root, and on the way whoever the directory above asks for.
-        mode: what becomes of modes; None to keep them.
-        made: mode of directories made on the way.
+        mode: permission bits of everything copied; None to keep those of the source.
         exclude: patterns relative to each source.
         unpack: whether the file could be an archive that has to be unpacked.
         parents: keep the sources' directories.
     """
 
     owner: tuple[int, int] | None = None
-    mode: ModeChange | None = None
-    made: int = 0o755
+    mode: int | None = None
     exclude: tuple[str, ...] = ()
     unpack: bool = False
     parents: bool = False
 
-    def with_mode(self, text: str) -> CopyOptions:
-        """Return these options with what the text of ``--chmod`` means.
-
-        Raises:
-            ValueError: it is no mode.
-        """
-        if not text:
-            return self
-        number = octal_mode(text)
-        # A directory made on the way has no mode that a symbolic one could change, and never a set-id or sticky bit.
-        made = self.made if number is None else number & 0o777
-        return self._replace(mode=mode_change(text), made=made)
+    @property
+    def made(self) -> int:
+        """Mode of directories made on the way, which never have a set-id or sticky bit."""
+        return 0o755 if self.mode is None else self.mode & 0o777
 
 
 def copy(
@@ -110,7 +99,7 @@ def copy_text(
     """
     target = _file_target(overlay, encode(name).rpartition(b"/")[2], destination, options)
     _check_file_target(overlay, target)
-    mode = options.mode(0o644, False) if options.mode else 0o644
+    mode = 0o644 if options.mode is None else options.mode
     overlay.put_text(target, encode(content), mode, options.owner or ROOT)
 
 
@@ -263,7 +252,7 @@ class _Copy:
     def _changed(self, entry: Entry, target: bytes) -> Entry:
         mode = entry.mode
         if self._options.mode is not None and entry.kind != "link":
-            mode = self._options.mode(mode, entry.kind == "dir")
+            mode = self._options.mode
         return entry._replace(path=target, mode=mode, owner=self._options.owner or ROOT)
 
 

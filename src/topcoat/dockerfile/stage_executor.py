@@ -90,10 +90,11 @@ class StageExecutor:
                 raise ValueError("checksum requires HTTP(S) or Git sources")
         options = CopyOptions(
             owner=_owner(chown) if chown else None,
+            mode=_mode(chmod) if chmod else None,
             exclude=flags.get("exclude", ()),
             unpack=adds and flags.get("unpack") != ("false",),
             parents=flags.get("parents") == ("true",),
-        ).with_mode(chmod)
+        )
         documents = {document.name: document for document in instruction.documents}
         announced = [found[0] if (found := here_document(word)) else "" for word in instruction.words[:-1]]
         paths = [source for source, name in zip(sources, announced, strict=True) if not name]
@@ -126,3 +127,17 @@ def _owner(text: str) -> tuple[int, int]:
             raise NeedsBuilder(f"the user or group {name} has a number that only the image knows")
         numbers.append(0 if name == "root" else int(name))
     return numbers[0], numbers[1]
+
+
+def _mode(text: str) -> int:
+    """Read an octal mode.
+
+    Raises:
+        ValueError: a number that is not an octal one up to 07777.
+        NeedsBuilder: a symbolic mode.
+    """
+    if not text[:1].isdecimal():
+        raise NeedsBuilder(f"--chmod={text} is not an octal number")
+    if not re.fullmatch("0*[0-7]{1,4}", text):
+        raise ValueError(f"invalid --chmod {text!r}: expected an octal number up to 07777")
+    return int(text, 8)
