@@ -131,6 +131,8 @@ class RandomDockerfile:
         return self._words("COPY", self._copy_flags(), self._sources(words.SOURCES))
 
     def _copy_parents(self) -> str:
+        if self._plain:
+            return self._copy()
         flags = ["--parents", *self._copy_flags()]
         return self._words("COPY", flags, self._sources(words.PARENT_SOURCES))
 
@@ -173,10 +175,9 @@ class RandomDockerfile:
         if chance.random() < 0.3:
             flags.append(f"--chown={chance.choice(words.OWNERS)}")
         if chance.random() < 0.3:
-            flags.append(
-                f"--chmod={chance.choice(words.ODD_MODES if self._odd() else self._handed_over(words.MODES, words.SYMBOLIC_MODES))}"
-            )
-        for _ in range(chance.choice([0, 0, 0, 1, 2])):
+            modes = words.ODD_MODES if self._odd() else self._handed_over(words.MODES, words.SYMBOLIC_MODES)
+            flags.append(f"--chmod={chance.choice(modes)}")
+        for _ in range(0 if self._plain else chance.choice([0, 0, 0, 1, 2])):
             flags.append(f"--exclude={chance.choice(words.EXCLUDED)}")
         if self._odd():
             flags.append(chance.choice(words.ODD_FLAGS))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.dockerfile.context import Context, patterns
+from topcoat.dockerfile.context import Context
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import ScanOptions, scan
 from topcoat.specs import Workspace
@@ -61,12 +61,3 @@ def test_it_is_a_tree_in_which_links_can_be_followed(context: Context) -> None:
     assert context.find(b"") == ImageNode("dir")
     assert context.find(b"nowhere") is None
     assert sorted(context.below(b"d")) == [b"b.py", b"e", b"e/c.py"]
-
-
-def test_patterns_are_cleaned_and_refused_when_malformed() -> None:
-    rules = patterns([" ./a/ ", "", "!a/b"])
-    assert [rule.pattern for rule in rules.rules] == ["a", "a/b"]
-    assert patterns(["/a"]).decide("a", 0)[0] is False
-    for wrong in ("!", "[]a]"):
-        with pytest.raises(ValueError, match=r"pattern|class"):
-            patterns([wrong])

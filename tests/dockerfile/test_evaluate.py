@@ -240,6 +240,8 @@ def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
         ("FROM scratch\nCOPY . /", 1, "scratch"),
         ("FROM b AS b\nFROM a\nCOPY --from=b /x /y", 3, "--from"),
         ("FROM a\nCOPY --link . /", 2, "--link"),
+        ("FROM a\nCOPY --exclude=*.py . /", 2, "--exclude"),
+        ("FROM a\nCOPY --parents pkg/a.py /", 2, "--parents"),
         ("FROM a\nADD --checksum=sha256:00 https://h/x /x", 2, "fetches"),
         ("FROM a\nADD git@h:x.git /x", 2, "fetches"),
         ("FROM a\nCOPY --chown=me . /x", 2, "me has a number"),

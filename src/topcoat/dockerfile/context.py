@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, matcher, resolve
 from topcoat.rootfs.nodes import ImageNode
-from topcoat.scan.ignore import IgnoreRules, Match, Rule, clean
-from topcoat.scan.pattern import compile_pattern
+from topcoat.scan.ignore import clean
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 
@@ -134,22 +133,3 @@ def _uncompressed(head: bytes) -> bytes:
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
         return b""
     return head
-
-
-def patterns(written: Iterable[str]) -> IgnoreRules:
-    """Return the rules that ``--exclude`` or ``--parents`` give, which a list in a file would write a bit differently.
-
-    Raises:
-        ValueError: a pattern is malformed.
-    """
-    rules = []
-    for text in written:
-        pattern = clean(text.strip()) if text.strip() else ""
-        if not pattern:
-            continue
-        brings_back = pattern.startswith("!")
-        pattern = pattern[brings_back:]
-        if not pattern:
-            raise ValueError("nothing follows the exclamation mark of a pattern")
-        rules.append(Rule(Match(text, "", 0, not brings_back), pattern, compile_pattern(pattern)))
-    return IgnoreRules(tuple(rules))

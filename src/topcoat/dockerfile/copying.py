@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from topcoat.dockerfile.context import Context, patterns
-from topcoat.dockerfile.image_filesystem import FIXED, ROOT, ImageFilesystem
-from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, resolve
+from topcoat.dockerfile.context import Context
+from topcoat.dockerfile.image_filesystem import ROOT, ImageFilesystem
+from topcoat.dockerfile.paths import decode, encode, inside, join, resolve
 from topcoat.errors import NeedsBuilder
-from topcoat.rootfs.nodes import ImageNode
-from topcoat.scan.ignore import IgnoreRules, State, clean
 from topcoat.scan.snapshot import Entry
 
 
@@ -42,16 +40,12 @@ class CopyOptions(NamedTuple):
         owner: of everything copied, and of directories made on the way; None where nobody is named, so that it is
             root, and on the way whoever the directory above asks for.
         mode: permission bits of everything copied; None to keep those of the source.
-        exclude: patterns relative to each source.
         unpack: whether the file could be an archive that has to be unpacked.
-        parents: keep the sources' directories.
     """
 
     owner: tuple[int, int] | None = None
     mode: int | None = None
-    exclude: tuple[str, ...] = ()
     unpack: bool = False
-    parents: bool = False
 
     @property
     def made(self) -> int:
@@ -68,24 +62,10 @@ def copy(
         ValueError: a source is not there, or does not fit what is at the destination.
         NeedsBuilder: only a builder can do it.
     """
-    excluded = patterns(options.exclude) if options.exclude else None
     for source in sources:
         context.ask(source)
-        top, included, required = source, None, None
-        if options.parents:
-            parent, pivot, pattern = source.partition("/./")
-            top, pattern = (parent, pattern) if pivot else ("/", source)
-            pattern = decode(inside(pattern))
-            included = patterns([pattern])
-            if not has_wildcards(top) and not has_wildcards(pattern):
-                required = clean(f"/{top}/{pattern}").lstrip("/")
-        copied = _Copy(context, overlay, options, included, excluded)
-        if (included or excluded) and (not inside(top) or (top.startswith("/") and top.endswith("/"))):
-            copied.check_links(inside(top))
-        for match in context.matches("/" + top):
-            copied.place(match, destination)
-        if required is not None and not any(decode(path).startswith(required) for path in copied.taken):
-            raise ValueError(f"/{required} not found in the workspace")
+        for match in context.matches("/" + source):
+            _place(context, overlay, match, destination, options)
 
 
 def copy_text(
@@ -125,135 +105,60 @@ def _check_file_target(overlay: ImageFilesystem, target: bytes) -> None:
         raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
 
 
-class _Pending:
-    """A directory that is only made when something in it is copied."""
+def _place(
+    context: Context, overlay: ImageFilesystem, source: bytes, destination: Destination, options: CopyOptions
+) -> None:
+    """Copy one path of the context, or what is in it."""
+    followed = resolve(context, source)
+    entry = context.entry(followed)
+    if entry is None:
+        raise ValueError(f"/{decode(source)} not found in the workspace (is it left out by an ignore file?)")
+    if entry.kind != "dir":
+        if options.unpack and context.is_archive(entry):
+            raise NeedsBuilder(f"ADD unpacks the archive {decode(source)}")
+        target = _file_target(overlay, source.rpartition(b"/")[2], destination, options)
+        _put(context, overlay, entry, target, options)
+        return
+    overlay.make_directories(destination.above, options.made, options.owner)
+    target = resolve(overlay, destination.path)
+    node = overlay.find(target)
+    if node is not None and node.kind not in ("dir", "unknown"):
+        raise ValueError(f"cannot copy a directory to /{decode(target)}: not a directory")
+    overlay.make_directories(target, options.made, options.owner)
+    overlay.learn(target)
+    _put_members(context, overlay, followed, target, options)
 
-    def __init__(self, entry: Entry, target: bytes) -> None:
-        self.entry = entry
-        self.target = target
-        self.made = False
+
+def _put_members(
+    context: Context, overlay: ImageFilesystem, directory: bytes, target: bytes, options: CopyOptions
+) -> None:
+    for entry in context.members(directory):
+        path = join(target, entry.path.rpartition(b"/")[2])
+        _put(context, overlay, entry, path, options)
+        if entry.kind == "dir":
+            _put_members(context, overlay, entry.path, path, options)
 
 
-class _Copy:
-    """One source on its way; ``taken`` are the context's paths that were copied."""
+def _put(context: Context, overlay: ImageFilesystem, entry: Entry, target: bytes, options: CopyOptions) -> None:
+    if entry.kind == "dir":
+        _check_directory_target(overlay, target)
+    else:
+        _check_file_target(overlay, target)
+    mode = entry.mode if options.mode is None or entry.kind == "link" else options.mode
+    changed = entry._replace(path=target, mode=mode, owner=options.owner or ROOT)
+    overlay.put(changed, context.scan.origin(entry) if entry.kind == "file" else None)
 
-    def __init__(
-        self,
-        context: Context,
-        overlay: ImageFilesystem,
-        options: CopyOptions,
-        included: IgnoreRules | None,
-        excluded: IgnoreRules | None,
-    ) -> None:
-        self._context = context
-        self._overlay = overlay
-        self._options = options
-        self._included = included
-        self._excluded = excluded
-        # A directory that is left out may still hold what a pattern brings back.
-        self._brings_back = excluded is not None and any(not rule.line.excluded for rule in excluded.rules)
-        self.taken: list[bytes] = []
 
-    def check_links(self, source: bytes) -> None:
-        """Refuse links at the top of *source* that lead nowhere, which BuildKit follows when it has patterns."""
-        directory = resolve(self._context, source)
-        for entry in self._context.members(directory):
-            included, excluded, _ = self._decide(decode(entry.path.rpartition(b"/")[2]), (0, 0))
-            missing = entry.kind == "link" and self._context.entry(resolve(self._context, entry.path)) is None
-            if included and not excluded and missing:
-                raise ValueError(f"/{decode(entry.path)} not found in the workspace: it is a link that leads nowhere")
+def _check_directory_target(overlay: ImageFilesystem, target: bytes) -> None:
+    """Refuse to put a directory over what is not one; what the root of an image holds is always looked up.
 
-    def place(self, source: bytes, destination: Destination) -> None:
-        followed = resolve(self._context, source)
-        entry = self._context.entry(followed)
-        if entry is None:
-            raise ValueError(f"/{decode(source)} not found in the workspace (is it left out by an ignore file?)")
-        if entry.kind != "dir":
-            if self._options.unpack and self._context.is_archive(entry):
-                raise NeedsBuilder(f"ADD unpacks the archive {decode(source)}")
-            target = _file_target(self._overlay, source.rpartition(b"/")[2], destination, self._options)
-            self._put(entry, target)
-            return
-        self._overlay.make_directories(destination.above, self._options.made, self._options.owner)
-        target = resolve(self._overlay, destination.path)
-        there = self._overlay.find(target)
-        if there is not None and there.kind not in ("dir", "unknown"):
-            raise ValueError(f"cannot copy a directory to /{decode(target)}, which is none")
-        self._overlay.make_directories(target, self._options.made, self._options.owner)
-        self._overlay.learn(target)
-        self._members(followed, "", target, (0, 0), ())
-
-    def _members(
-        self, directory: bytes, relative: str, target: bytes, states: tuple[State, State], pending: tuple[_Pending, ...]
-    ) -> None:
-        for entry in self._context.members(directory):
-            name = entry.path.rpartition(b"/")[2]
-            path = f"{relative}/{decode(name)}" if relative else decode(name)
-            included, excluded, below = self._decide(path, states)
-            place = join(target, name)
-            if entry.kind != "dir":
-                if included and not excluded:
-                    self._make(pending)
-                    self._put(entry, place)
-                continue
-            waiting = _Pending(entry, place)
-            if included and not excluded:
-                self._make(pending)
-                self._put_directory(entry, place)
-                waiting.made = True
-            if not excluded or self._brings_back:
-                self._members(entry.path, path, place, below, (*pending, waiting))
-
-    def _decide(self, path: str, states: tuple[State, State]) -> tuple[bool, bool, tuple[State, State]]:
-        include, exclude = states
-        included, excluded = True, False
-        if self._included is not None:
-            included, include = self._included.decide(path, include)
-        if self._excluded is not None:
-            excluded, exclude = self._excluded.decide(path, exclude)
-        return included, excluded, (include, exclude)
-
-    def _make(self, pending: tuple[_Pending, ...]) -> None:
-        for directory in pending:
-            if directory.made:
-                continue
-            directory.made = True
-            there = self._directory_at(directory.target)
-            if there is None or there.kind == "unknown":
-                self._put_directory(directory.entry, directory.target)
-            else:
-                # Such a directory gets the mode of the source, and keeps its owner.
-                kept = Entry(directory.target, "dir", directory.entry.mode, 0, b"", FIXED, (there.uid, there.gid))
-                self._overlay.put(kept)
-
-    def _put(self, entry: Entry, target: bytes) -> None:
-        _check_file_target(self._overlay, target)
-        self.taken.append(entry.path)
-        origin = self._context.scan.origin(entry) if entry.kind == "file" else None
-        self._overlay.put(self._changed(entry, target), origin)
-
-    def _put_directory(self, entry: Entry, target: bytes) -> None:
-        self._directory_at(target)
-        self.taken.append(entry.path)
-        self._overlay.put(self._changed(entry, target))
-
-    def _directory_at(self, target: bytes) -> ImageNode | None:
-        """Return what is known of the directory at *target*; at the root of an image, that is always found out.
-
-        There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.
-        """
-        there = self._overlay.known(target) if b"/" in target else self._overlay.find(target)
-        if there is not None and there.kind == "unknown" and b"/" not in target:
-            raise _unread(target, "raise base_scan_limit, or copy to another directory")
-        if there is not None and there.kind not in ("dir", "unknown"):
-            raise ValueError(f"cannot copy to non-directory: /{decode(target)}")
-        return there
-
-    def _changed(self, entry: Entry, target: bytes) -> Entry:
-        mode = entry.mode
-        if self._options.mode is not None and entry.kind != "link":
-            mode = self._options.mode
-        return entry._replace(path=target, mode=mode, owner=self._options.owner or ROOT)
+    There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.
+    """
+    node = overlay.known(target) if b"/" in target else overlay.find(target)
+    if node is not None and node.kind == "unknown" and b"/" not in target:
+        raise _unread(target, "raise base_scan_limit, or copy to another directory")
+    if node is not None and node.kind not in ("dir", "unknown"):
+        raise ValueError(f"cannot copy to non-directory: /{decode(target)}")
 
 
 def _unread(target: bytes, hint: str) -> NeedsBuilder:

@@ -42,6 +42,13 @@ _OWN_SYNTAX = re.compile(
     r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::(?:1(?:\.\d+){0,2}(?:-labs)?|latest|labs|stable))?(?:@sha256:\w+)?"
 )
 
+_FLAGS_FOR_A_BUILDER = {
+    "exclude": "leaves files out by patterns",
+    "from": "copies from another image",
+    "link": "makes a layer of its own",
+    "parents": "keeps the directories of its sources",
+}
+
 
 class StageBase(NamedTuple):
     """The image that a Dockerfile starts from: its config, and its file system."""
@@ -277,7 +284,6 @@ def _leave_to_builder(instruction: Instruction, flags: Flags) -> None:
         raise NeedsBuilder("RUN runs a command in the image")
     if instruction.name not in ("ADD", "COPY"):
         return
-    for flag, why in (("from", "copies from another image"), ("link", "makes a layer of its own")):
-        value = flags.get(flag, ("",))[0]
-        if value not in ("", "false"):
-            raise NeedsBuilder(f"{instruction.name} --{flag} {why}")
+    for flag, values in flags.items():
+        if flag in _FLAGS_FOR_A_BUILDER and values != ("false",):
+            raise NeedsBuilder(f"{instruction.name} --{flag} {_FLAGS_FOR_A_BUILDER[flag]}")

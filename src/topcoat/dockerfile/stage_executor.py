@@ -91,9 +91,7 @@ class StageExecutor:
         options = CopyOptions(
             owner=_owner(chown) if chown else None,
             mode=_mode(chmod) if chmod else None,
-            exclude=flags.get("exclude", ()),
             unpack=adds and flags.get("unpack") != ("false",),
-            parents=flags.get("parents") == ("true",),
         )
         documents = {document.name: document for document in instruction.documents}
         announced = [found[0] if (found := here_document(word)) else "" for word in instruction.words[:-1]]
