@@ -150,6 +150,8 @@ class RandomDockerfile:
 
     def _here(self) -> str:
         chance = self._chance
+        if self._plain:
+            return self._copy()
         word, quoted = chance.choice([("EOF", "EOF"), ("EOF", '"EOF"'), ("EOF", "'EOF'"), ("body", "body")])
         strip = chance.choice(["", "-"])
         indent = "\t" if strip else ""

@@ -90,8 +90,6 @@ def landed(context: Scan, text: str, image: Image = IMAGE) -> list[str]:
         ('COPY ["a.py", "/with space/"]', ["with space/", "with space/a.py"]),
         ("ADD a.py ./", ["app/a.py"]),
         ("COPY $NONE* ${N:+a}.py /x/", None),
-        ("COPY <<one <<two /x/\n1\none\n2\ntwo", ["x/", "x/one", "x/two"]),
-        ("COPY <<one a.py /x/\n1\none", ["x/", "x/a.py", "x/one"]),
     ],
 )  # fmt: skip
 def test_a_copy_lands(context: Scan, text: str, paths: list[str] | None) -> None:
@@ -121,18 +119,6 @@ def test_modes_are_changed_but_for_links_and_reach_directories_made_on_the_way(c
     assert found[b"x"] == found[b"x/y"] == 0o750
     assert found[b"x/y/c.py"] == found[b"x/y/sub"] == 0o2750
     assert found[b"x/y/up"] == 0o777
-
-
-def test_here_documents_are_filled_in_unless_they_are_quoted(context: Scan) -> None:
-    text = "COPY <<-one <<'two' --chmod=600 /x/\n"
-    text = text.replace("<<-one <<'two' --chmod=600", "--chmod=600 <<-one <<'two'")
-    found = carried_out(context, text + "\t$N \\$N ${X:-x}\n\tone\n$N\ntwo\n")
-    contents = {entry.path: found.scan.read(entry) for entry in found.scan.snapshot if entry.kind == "file"}
-    assert contents == {b"x/one": b"value $N x\n", b"x/two": b"$N\n"}
-    assert {entry.mode for entry in found.scan.snapshot if entry.kind == "file"} == {0o600}
-    (one, _) = [entry for entry in found.scan.snapshot if entry.kind == "file"]
-    with found.scan.open(one) as file:
-        assert file.read() == b"value $N x\n"
 
 
 def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topcoat.dockerfile.expand import bare_words, expand, raw_words
+from topcoat.dockerfile.expand import expand
 
 VARIABLES = {"x": "value", "empty": "", "path": "/a/b/a.txt", "text": "a b  c", "_1": "under", "0": "zero"}
 
@@ -96,10 +96,6 @@ def test_the_escape_character_can_be_a_backtick() -> None:
     assert expand("C:\\dir`$x $x", VARIABLES, "`").text == "C:\\dir$x value"
 
 
-def test_quotes_stay_in_a_here_document() -> None:
-    assert expand("'$x' \"\\$x\"", VARIABLES, quotes=False).text == "'value' \"$x\""
-
-
 def test_a_variable_without_value_is_told() -> None:
     assert expand("$none ${gone} ${none:-x} $x", VARIABLES).unset == ("none", "gone")
 
@@ -112,22 +108,16 @@ def test_a_variable_without_value_is_told() -> None:
         ('"$text" x', ("a b  c", "x")),
         ("a\\ b 'c d'", ("a b", "c d")),
         ("$empty ''", ()),
-        ("<< EOF x", ("<< EOF", "x")),
     ],
 )
 def test_words_are_split_behind_the_expansion(text: str, words: tuple[str, ...]) -> None:
     assert expand(text, VARIABLES).words == words
 
 
-def test_words_can_keep_their_quotes_and_variables() -> None:
-    assert raw_words("a 'b c' \"\\d\" $x${y:-z}") == ("a", "'b c'", '"\\d"', "$x${y:-z}")
-    assert bare_words("a 'b c' \"\\d\" $x${y:-z}") == ("a", "b c", "\\d", "$x${y:-z}")
-
-
-@given(st.text(alphabet="ax_0 '\"\\${}:-+?#%/<*", max_size=24), st.booleans())
-def test_no_text_does_anything_else_than_expand_or_be_refused(text: str, quotes: bool) -> None:
+@given(st.text(alphabet="ax_0 '\"\\${}:-+?#%/<*", max_size=24))
+def test_no_text_does_anything_else_than_expand_or_be_refused(text: str) -> None:
     try:
-        found = expand(text, VARIABLES, quotes=quotes)
+        found = expand(text, VARIABLES)
     except ValueError:
         return
     assert all(found.words)

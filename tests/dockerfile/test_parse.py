@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.dockerfile.check import check
-from topcoat.dockerfile.parse import Dockerfile, HereDocument, Instruction, find_syntax, here_document, parse
+from topcoat.dockerfile.parse import Dockerfile, Instruction, find_syntax, parse
 from topcoat.dockerfile.words import INSTRUCTIONS
 from topcoat.errors import InvalidDockerfile
 
@@ -125,42 +125,37 @@ def test_what_is_wrong_is_said_with_its_line(text: str, line: int, said: str) ->
     assert caught.value.hint
 
 
-def test_here_documents_belong_to_their_instruction() -> None:
-    found = read('COPY <<one <<-"two" /x/\na $b\n \\\none\n\t\tc\n\ttwo\nENV d=e').instructions
-    assert found[0].documents == (
-        HereDocument("one", "a $b\n \\\n", True),
-        HereDocument("two", "c\n", False),
-    )
-    assert [one.name for one in found] == ["COPY", "ENV"]
-
-
-def test_only_what_copies_or_runs_has_here_documents() -> None:
-    assert [one.name for one in read("ENV a=<<EOF\nFROM b").instructions] == ["ENV", "FROM"]
-    assert [one.name for one in read('COPY ["<<EOF", "/x"]\nENV b=c').instructions] == ["COPY", "ENV"]
-
-
-def test_a_trigger_keeps_its_here_document() -> None:
-    found = only("onbuild COPY <<EOF /x\nhello\nEOF\n")
-    assert found.trigger == "COPY <<EOF /x\nhello\nEOF"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY <<one <<-'two' /x/\na $b\n \\\none\n\t\tc\n\ttwo\nENV d=e",
+        "RUN cat << EOF\nFROM x\nEOF\nENV d=e",
+        'RUN 3<<E"O"F cat\n\nEOF\nENV d=e',
+        "onbuild COPY <<EOF /x\nhello\nEOF\nENV d=e",
+    ],
+)
+def test_the_body_of_a_here_document_belongs_to_its_instruction(text: str) -> None:
+    found = read(text).instructions
+    assert [(one.name, one.has_here_document) for one in found][1:] == [("ENV", False)]
+    assert found[0].has_here_document
 
 
 @pytest.mark.parametrize(
-    ("word", "found"),
+    "text",
     [
-        ("<<EOF", ("EOF", True, False)),
-        ("<<-EOF", ("EOF", True, True)),
-        ("<<'EOF'", ("EOF", False, False)),
-        ('<<E"O"F', ("EOF", False, False)),
-        ("3<<EOF", ("EOF", True, False)),
-        ("<<", None),
-        ("<<<EOF", None),
-        ("<EOF", None),
-        ("x<<EOF", None),
-        ("<<'EOF", None),
+        "ENV a=<<EOF",
+        'COPY ["<<EOF", "/x"]',
+        "RUN cat <<<EOF",
+        "RUN cat <EOF",
+        "RUN x<<EOF",
+        "RUN echo 'a <<EOF'",
+        "RUN cat <<",
     ],
 )
-def test_a_word_announces_a_here_document_or_not(word: str, found: tuple[str, bool, bool] | None) -> None:
-    assert here_document(word) == found
+def test_what_only_looks_like_a_here_document_has_no_body(text: str) -> None:
+    found = read(f"{text}\nENV b=c").instructions
+    assert [one.name for one in found][1:] == ["ENV"]
+    assert not found[0].has_here_document
 
 
 @given(st.binary(max_size=200))

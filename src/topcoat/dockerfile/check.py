@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.health import health_check
-from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, here_document, wrong
+from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, wrong
 from topcoat.dockerfile.words import INSTRUCTIONS
 from topcoat.errors import InvalidDockerfile
 
@@ -92,8 +92,6 @@ def check_instruction(instruction: Instruction) -> Flags:
         raise ValueError(f"{name} requires exactly one argument")
     if name in ("ADD", "COPY") and len(words) < 2:
         raise ValueError(f"{name} requires at least two arguments, sources and a destination")
-    if name in ("ADD", "COPY") and here_document(words[-1]):
-        raise ValueError(f"{name} cannot accept a heredoc as a destination")
     if name == "FROM":
         _check_from(words)
     if name in ("ENV", "LABEL") and not all(words[::2]):

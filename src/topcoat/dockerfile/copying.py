@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.image_filesystem import ROOT, ImageFilesystem
-from topcoat.dockerfile.paths import decode, encode, inside, join, resolve
+from topcoat.dockerfile.paths import decode, inside, join, resolve
 from topcoat.errors import NeedsBuilder
 from topcoat.scan.snapshot import Entry
 
@@ -66,21 +66,6 @@ def copy(
         context.ask(source)
         for match in context.matches("/" + source):
             _place(context, overlay, match, destination, options)
-
-
-def copy_text(
-    overlay: ImageFilesystem, name: str, content: str, destination: Destination, options: CopyOptions
-) -> None:
-    """Copy the body of the here-document called *name*.
-
-    Raises:
-        ValueError: it does not fit what is at the destination.
-        NeedsBuilder: only a builder can do it.
-    """
-    target = _file_target(overlay, encode(name).rpartition(b"/")[2], destination, options)
-    _check_file_target(overlay, target)
-    mode = 0o644 if options.mode is None else options.mode
-    overlay.put_text(target, encode(content), mode, options.owner or ROOT)
 
 
 def _file_target(overlay: ImageFilesystem, name: bytes, destination: Destination, options: CopyOptions) -> bytes:

@@ -284,6 +284,8 @@ def _leave_to_builder(instruction: Instruction, flags: Flags) -> None:
         raise NeedsBuilder("RUN runs a command in the image")
     if instruction.name not in ("ADD", "COPY"):
         return
+    if instruction.has_here_document:
+        raise NeedsBuilder(f"{instruction.name} takes a file from a here-document")
     for flag, values in flags.items():
         if flag in _FLAGS_FOR_A_BUILDER and values != ("false",):
             raise NeedsBuilder(f"{instruction.name} --{flag} {_FLAGS_FOR_A_BUILDER[flag]}")

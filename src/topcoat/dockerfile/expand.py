@@ -38,39 +38,20 @@ class _Piece(NamedTuple):
     splits: bool
 
 
-def expand(text: str, variables: Mapping[str, str], escape: str = "\\", *, quotes: bool = True) -> Expansion:
+def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> Expansion:
     """Fill in *variables* and take away quotes and escapes.
 
     Args:
         text: a word, or words.
         variables: by their names.
         escape: the Dockerfile's escape character.
-        quotes: treat quotes as such; False for the body of a here-document, where they stay.
 
     Raises:
         ValueError: a quote or brace that is not closed, a bad substitution, or ``${name:?message}`` of one not set.
     """
-    reader = _Reader(text, variables, escape, quotes=quotes)
+    reader = _Reader(text, variables, escape)
     pieces = reader.read("")
     return Expansion("".join([piece.text for piece in pieces]), _split(pieces), tuple(reader.unset))
-
-
-def raw_words(text: str) -> tuple[str, ...]:
-    """Split *text* at spaces that no quote protects; quotes, escapes and variables stay as they are.
-
-    Raises:
-        ValueError: a quote or brace that is not closed, or a bad substitution.
-    """
-    return _split(_Reader(text, {}, "\\", raw=True, keep=True).read(""))
-
-
-def bare_words(text: str) -> tuple[str, ...]:
-    """Split *text* at spaces that no quote protects, and take away quotes and escapes; variables stay as they are.
-
-    Raises:
-        ValueError: a quote or brace that is not closed, or a bad substitution.
-    """
-    return _split(_Reader(text, {}, "\\", keep=True).read(""))
 
 
 def _split(pieces: list[_Piece]) -> tuple[str, ...]:
@@ -90,26 +71,14 @@ def _split(pieces: list[_Piece]) -> tuple[str, ...]:
 
 
 class _Reader:
-    """Reads a text from left to right; *raw* leaves quotes and escapes where they are, *keep* variables not set."""
+    """Reads a text from left to right."""
 
-    def __init__(
-        self,
-        text: str,
-        variables: Mapping[str, str],
-        escape: str,
-        *,
-        quotes: bool = True,
-        raw: bool = False,
-        keep: bool = False,
-    ) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str], escape: str) -> None:
         self._text = text
         self._at = 0
         self._variables = variables
         self._escape = escape
-        self._quotes = quotes
-        self._raw = raw
-        self._raw_escapes = raw
-        self._keep = keep
+        self._raw_escapes = False
         self.unset: list[str] = []
 
     def _peek(self) -> str:
@@ -136,12 +105,10 @@ class _Reader:
                 return pieces
             if char == "$":
                 pieces.append(_Piece(self._dollar(), True))
-            elif char == "'" and self._quotes:
+            elif char == "'":
                 pieces.append(_Piece(self._single(pattern), False))
-            elif char == '"' and self._quotes:
+            elif char == '"':
                 pieces.append(_Piece(self._double(pattern), False))
-            elif char == "<":
-                pieces.append(_Piece(self._here_document(), False))
             elif self._next() != self._escape:
                 pieces.append(_Piece(char, True))
             else:
@@ -150,16 +117,6 @@ class _Reader:
         if stop:
             raise ValueError(f"unexpected end of statement while looking for matching {stop}")
         return pieces
-
-    def _here_document(self) -> str:
-        """Read ``<``, or ``<<`` with the space behind it, which does not end a word."""
-        start = self._at
-        self._at += 1
-        if self._peek() == "<":
-            self._at += 1
-            while self._peek() in ("\t", "\r", " "):
-                self._at += 1
-        return self._text[start : self._at]
 
     def _single(self, pattern: bool) -> str:
         self._at += 1
@@ -170,18 +127,18 @@ class _Reader:
         self._at = end + 1
         if pattern:
             inner = inner.replace(self._escape, self._escape * 2)
-        return f"'{inner}'" if self._raw else inner
+        return inner
 
     def _double(self, pattern: bool) -> str:
         self._at += 1
-        parts = ['"'] if self._raw else []
+        parts: list[str] = []
         while char := self._peek():
             if char == "$":
                 parts.append(self._dollar())
                 continue
             self._at += 1
             if char == '"':
-                return "".join([*parts, char]) if self._raw else "".join(parts)
+                return "".join(parts)
             if char == self._escape:
                 following = self._peek()
                 if not following:
@@ -190,19 +147,16 @@ class _Reader:
                     parts.append(char if self._raw_escapes else "")
                     self._at += 1
                     char = following
-                elif self._raw_escapes and (not self._raw or pattern):
+                elif self._raw_escapes:
                     parts.append(char)
             parts.append(char)
         raise ValueError("unexpected end of statement while looking for matching double-quote")
 
     def _dollar(self) -> str:
-        start = self._at
         self._at += 1
         if self._peek() != "{":
             name = self._name()
-            if not name:
-                return "$"
-            return self._value(name, self._text[start : self._at])
+            return self._value(name) if name else "$"
         self._at += 1
         if not self._peek():
             raise ValueError("syntax error: missing '}'")
@@ -211,9 +165,9 @@ class _Reader:
         name = self._name()
         modifier = self._next()
         if modifier == "}":
-            return self._value(name, self._text[start : self._at])
+            return self._value(name)
         if modifier == "/":
-            return self._replaced(name, start)
+            return self._replaced(name)
         colon = modifier == ":"
         if colon:
             modifier = self._next()
@@ -221,17 +175,13 @@ class _Reader:
             raise ValueError(f"unsupported modifier ({':' if colon else ''}{modifier}) in substitution")
         cuts = modifier in "#%"
         word = self._operand("}", raw_escapes=cuts, pattern=cuts)
-        value = self._variables.get(name)
-        if value is None and self._keep:
-            return self._text[start : self._at]
-        return _modified(name, value, modifier, word, colon)
+        return _modified(name, self._variables.get(name), modifier, word, colon)
 
-    def _value(self, name: str, written: str) -> str:
+    def _value(self, name: str) -> str:
         value = self._variables.get(name)
         if value is None:
             self.unset.append(name)
-            return written if self._keep else ""
-        return value
+        return value or ""
 
     def _operand(self, stop: str, *, raw_escapes: bool, pattern: bool = False) -> str:
         try:
@@ -241,15 +191,13 @@ class _Reader:
                 raise ValueError(f"syntax error: missing '{stop}' in ${{}}") from None
             raise
 
-    def _replaced(self, name: str, start: int) -> str:
+    def _replaced(self, name: str) -> str:
         everywhere = self._peek() == "/"
         if everywhere:
             self._at += 1
         pattern = self._operand("/", raw_escapes=True, pattern=True)
         replacement = self._operand("}", raw_escapes=True)
         value = self._variables.get(name)
-        if value is None and self._keep:
-            return self._text[start : self._at]
         expression = _expression(pattern, greedy=True)
         parts, end = [], -1
         value = value or ""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from topcoat.dockerfile.paths import decode, join, not_a_directory
-from topcoat.errors import InvalidImage, WorkspaceNotFound
+from topcoat.errors import InvalidImage
 from topcoat.pack.tar import Ownership, derived_mtime
 from topcoat.rootfs.nodes import BaseTree, ImageNode
 from topcoat.rootfs.target import resolve_target
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.scan.tree import SourceNode, Tree
+from topcoat.scan.tree import Tree
 
 ROOT = Ownership()
 _SET_GROUP = 0o2000
@@ -95,11 +93,6 @@ class ImageFilesystem:
         owner = entry.owner if entry.owner and tuple(entry.owner) != tuple(ROOT) else None
         self._items[entry.path] = Item(entry._replace(owner=owner), origin)
 
-    def put_text(self, path: bytes, content: bytes, mode: int, owner: tuple[int, int]) -> None:
-        """Put a file with *content* at *path*."""
-        digest = hashlib.sha256(content).digest()
-        self.put(Entry(path, "file", mode, len(content), digest, FIXED, owner), (_Text(content), ""))
-
     def make_directories(self, path: bytes, mode: int = 0o755, owner: tuple[int, int] | None = None) -> bytes:
         """Make the directory *path* and those above it, as far as they are missing; return where it really is.
 
@@ -146,25 +139,3 @@ class ImageFilesystem:
             node = ImageNode("dir")
         owner = (node.uid, node.gid)
         return Entry(path, "dir", node.mode, 0, b"", FIXED, owner if owner != tuple(ROOT) else None)
-
-
-class _Text:
-    """A tree that has one file, whose content is known: the body of a here-document."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def list(self, path: str) -> list[SourceNode]:
-        return []
-
-    def stat(self, path: str) -> SourceNode:
-        raise WorkspaceNotFound(f"there is no {path} in a here-document")
-
-    def read(self, path: str) -> bytes:
-        return self._content
-
-    def open(self, path: str) -> BinaryIO:
-        return io.BytesIO(self._content)
-
-    def readlink(self, path: str, node: SourceNode) -> str:
-        raise WorkspaceNotFound(f"there is no link {path} in a here-document")

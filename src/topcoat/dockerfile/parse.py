@@ -10,24 +10,16 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from topcoat.dockerfile.expand import SPACE, bare_words, raw_words
-from topcoat.dockerfile.words import read_words, trigger_words
+from topcoat.dockerfile.expand import SPACE
+from topcoat.dockerfile.words import quoted_words, read_words, trigger_words
 from topcoat.errors import InvalidDockerfile
 
 _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z", re.DOTALL)
-_HERE = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z")
+_HERE = re.compile(r"\d*<<(-?)([^<]+)")
 _DIRECTIVES = ("check", "escape", "syntax")
 _LONGEST_LINE = 64 * 1024 - 1
 
 _WITH_HERE_DOCUMENTS = ("ADD", "COPY", "RUN")
-
-
-class HereDocument(NamedTuple):
-    """The body of a here-document, and whether its variables are expanded."""
-
-    name: str
-    content: str
-    expands: bool
 
 
 class Instruction(NamedTuple):
@@ -38,7 +30,7 @@ class Instruction(NamedTuple):
         flags: as they are written, with their dashes, without quotes.
         words: the rest: one word where the instruction takes a text, name and value in turn for ``ENV`` and ``LABEL``.
         exec_form: the words were written as a JSON array.
-        documents: bodies of its here-documents.
+        has_here_document: lines that follow it are the body of a here-document.
         line: the first of its lines, from 1.
         text: all of it, continued lines joined, without here-documents.
     """
@@ -47,15 +39,14 @@ class Instruction(NamedTuple):
     flags: tuple[str, ...]
     words: tuple[str, ...]
     exec_form: bool
-    documents: tuple[HereDocument, ...]
+    has_here_document: bool
     line: int
     text: str
 
     @property
     def trigger(self) -> str:
-        """Of ``ONBUILD``: the instruction behind it, with its here-documents."""
-        text = re.sub(r"^\s*ONBUILD\s*", "", self.text, flags=re.IGNORECASE)
-        return "\n".join([text, *(document.content + document.name for document in self.documents)])
+        """Of ``ONBUILD``: the instruction behind it."""
+        return re.sub(r"^\s*ONBUILD\s*", "", self.text, flags=re.IGNORECASE)
 
 
 class Dockerfile(NamedTuple):
@@ -89,21 +80,6 @@ def parse(text: bytes, name: str) -> Dockerfile:
     """
     decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     return _Parser(decoded, name).parse()
-
-
-def here_document(word: str) -> tuple[str, bool, bool] | None:
-    """Return name, expansion and removal of tabs of the here-document that *word* announces, None for another word."""
-    found = _HERE.match(word)
-    if not found or not found[3]:
-        return None
-    try:
-        bare, raw = bare_words(found[3]), raw_words(found[3])
-    except ValueError:
-        return None
-    if len(bare) != 1 or len(raw) != 1:
-        return None
-    quoted = [sum(map(one.count, "'\"")) for one in (bare[0], raw[0])]
-    return bare[0], quoted[0] == quoted[1], bool(found[2])
 
 
 def find_syntax(text: bytes) -> str:
@@ -209,32 +185,23 @@ class _Parser:
                 inner = trigger_words(text, self._escape)
         except ValueError as error:
             raise self._fail(str(error), line) from None
-        documents: tuple[HereDocument, ...] = ()
-        if inner.name in _WITH_HERE_DOCUMENTS and not inner.exec_form and "<<" in text:
-            documents = tuple(self._documents(text, line))
-        return Instruction(*found, documents, line, text)
+        here = inner.name in _WITH_HERE_DOCUMENTS and not inner.exec_form and self._skip_here_documents(text, line)
+        return Instruction(*found, here, line, text)
 
-    def _documents(self, text: str, line: int) -> Iterator[HereDocument]:
-        try:
-            words = raw_words(text)
-        except ValueError:
-            return
-        for word in words:
-            announced = here_document(word)
-            if announced is None:
-                continue
-            name, expands, tabs = announced
-            body: list[str] = []
+    def _skip_here_documents(self, text: str, line: int) -> bool:
+        """Skip the bodies of the here-documents of an instruction; tell whether there are any."""
+        # Spaces between << and the name do not end the word.
+        words = quoted_words(re.sub(r"<<[\t\r ]+", "<<", text), self._escape) if "<<" in text else ()
+        found = [match for word in words if (match := _HERE.fullmatch(word))]
+        for match in found:
+            name = re.sub(r"\\(.)|['\"]", r"\1", match[2])
             while True:
                 if self._at >= len(self._lines):
                     raise self._fail(f"unterminated heredoc: no line is {name}", line)
-                following = self._next_line()
-                ending = following.rstrip("\r\n")
-                if (ending.lstrip("\t") if tabs else ending) == name:
+                ending = self._next_line().rstrip("\r\n")
+                if (ending.lstrip("\t") if match[1] else ending) == name:
                     break
-                body.append(following)
-            content = "".join(body)
-            yield HereDocument(name, re.sub(r"^\t+", "", content, flags=re.MULTILINE) if tabs else content, expands)
+        return bool(found)
 
 
 def _continuation(escape: str) -> re.Pattern[str]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from topcoat.dockerfile.check import Flags
 from topcoat.dockerfile.context import Context
-from topcoat.dockerfile.copying import CopyOptions, Destination, copy, copy_text
+from topcoat.dockerfile.copying import CopyOptions, Destination, copy
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.image_filesystem import ImageFilesystem
-from topcoat.dockerfile.parse import Instruction, here_document
+from topcoat.dockerfile.parse import Instruction
 from topcoat.dockerfile.paths import inside, resolve
 from topcoat.dockerfile.scope import declare
 from topcoat.dockerfile.settings import Settings
@@ -80,7 +80,7 @@ class StageExecutor:
 
     def _copy(self, instruction: Instruction, flags: Flags) -> None:
         chown, chmod = (self._expand("".join(flags.get(flag, ()))) for flag in ("chown", "chmod"))
-        *sources, last = [word if here_document(word) else self._expand(word) for word in instruction.words]
+        *sources, last = [self._expand(word) for word in instruction.words]
         destination = Destination.parse(last, self._settings.working_dir)
         adds = instruction.name == "ADD"
         if flags.get("checksum", ("",))[0]:
@@ -93,23 +93,14 @@ class StageExecutor:
             mode=_mode(chmod) if chmod else None,
             unpack=adds and flags.get("unpack") != ("false",),
         )
-        documents = {document.name: document for document in instruction.documents}
-        announced = [found[0] if (found := here_document(word)) else "" for word in instruction.words[:-1]]
-        paths = [source for source, name in zip(sources, announced, strict=True) if not name]
-        for source in paths:
+        for source in sources:
             if _ELSEWHERE.match(source):
                 if not adds:
                     raise ValueError(f"source can't be a URL for COPY: {source}")
                 raise NeedsBuilder(f"ADD fetches {source}")
-        copy(self._context, self._overlay, paths, destination, options)
+        copy(self._context, self._overlay, sources, destination, options)
         self.unmatched += [(instruction, directory) for directory in self._context.unmatched]
         self._context.unmatched.clear()
-        for name in filter(None, announced):
-            document = documents.get(name)
-            content = document.content if document else ""
-            if document and document.expands:
-                content = expand(content, self._settings.scope, quotes=False).text
-            copy_text(self._overlay, name, content, destination, options)
 
 
 def _owner(text: str) -> tuple[int, int]:

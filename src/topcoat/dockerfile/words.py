@@ -95,7 +95,7 @@ def _words(name: str, rest: str, escape: str) -> tuple[tuple[str, ...], bool]:
     if name in _WHOLE:
         return ((rest,) if rest else ()), False
     if name == "ARG":
-        return _quoted_words(rest, escape), False
+        return quoted_words(rest, escape), False
     if name == "HEALTHCHECK":
         kind = re.split(f"[{SPACE}]", rest, maxsplit=1)[0]
         command = rest[len(kind) :].lstrip(SPACE)
@@ -129,7 +129,7 @@ def _no_constant(name: str) -> None:
 
 
 def _pairs(name: str, rest: str, escape: str) -> tuple[str, ...]:
-    words = _quoted_words(rest, escape)
+    words = quoted_words(rest, escape)
     if not words:
         return ()
     if "=" not in words[0]:
@@ -146,7 +146,7 @@ def _pairs(name: str, rest: str, escape: str) -> tuple[str, ...]:
     return tuple(pairs)
 
 
-def _quoted_words(rest: str, escape: str) -> tuple[str, ...]:
+def quoted_words(rest: str, escape: str) -> tuple[str, ...]:
     """Split *rest* at spaces that no quote protects; quotes and escapes stay as they are."""
     words: list[str] = []
     word, quote = "", ""
