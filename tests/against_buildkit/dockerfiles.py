@@ -241,7 +241,7 @@ class RandomDockerfile:
         return self._one_of("VOLUME", words.VOLUMES, words.ODD_VOLUMES)
 
     def _healthcheck(self) -> str:
-        return self._one_of("HEALTHCHECK", words.CHECKS, words.ODD_CHECKS)
+        return self._env() if self._plain else self._one_of("HEALTHCHECK", words.CHECKS, words.ODD_CHECKS)
 
     def _shell(self) -> str:
         return self._one_of("SHELL", words.SHELLS, words.ODD_SHELLS)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from topcoat.dockerfile.expand import expand
-from topcoat.dockerfile.health import health_check
 from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, wrong
 from topcoat.dockerfile.words import INSTRUCTIONS
 from topcoat.errors import InvalidDockerfile
@@ -105,8 +104,6 @@ def check_instruction(instruction: Instruction) -> Flags:
     if name == "ONBUILD":
         _check_trigger(words[0])
     flags = {} if name in _LENIENT else parse_flags(instruction.flags, _FLAGS.get(name, {}))
-    if name == "HEALTHCHECK":
-        health_check(instruction, flags)
     for source in flags.get("from", ()):
         if expand(source, {}).text != source:
             raise ValueError("variable expansion is not supported for --from: name a stage that is FROM the variable")

@@ -42,6 +42,10 @@ _OWN_SYNTAX = re.compile(
     r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::(?:1(?:\.\d+){0,2}(?:-labs)?|latest|labs|stable))?(?:@sha256:\w+)?"
 )
 
+_FOR_A_BUILDER = {
+    "HEALTHCHECK": "is for services",
+    "RUN": "runs a command in the image",
+}
 _FLAGS_FOR_A_BUILDER = {
     "exclude": "leaves files out by patterns",
     "from": "copies from another image",
@@ -280,8 +284,8 @@ class _Evaluation:
 
 def _leave_to_builder(instruction: Instruction, flags: Flags) -> None:
     """Refuse what takes a builder, before anything is looked up."""
-    if instruction.name == "RUN":
-        raise NeedsBuilder("RUN runs a command in the image")
+    if instruction.name in _FOR_A_BUILDER:
+        raise NeedsBuilder(f"{instruction.name} {_FOR_A_BUILDER[instruction.name]}")
     if instruction.name not in ("ADD", "COPY"):
         return
     if instruction.has_here_document:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from topcoat.dockerfile.check import Flags
-from topcoat.dockerfile.health import health_check
 from topcoat.dockerfile.parse import Instruction
 from topcoat.oci.config import ImageConfig
 from topcoat.scan.ignore import clean
@@ -115,7 +113,7 @@ class Settings:
             path = clean(f"/{self.working_dir.strip('/')}/{path}")
         self._now["WorkingDir"] = path
 
-    def apply(self, instruction: Instruction, words: tuple[str, ...], flags: Flags) -> None:
+    def apply(self, instruction: Instruction, words: tuple[str, ...]) -> None:
         """Carry out an instruction that changes settings alone; *words* are its words, variables filled in.
 
         Raises:
@@ -139,8 +137,6 @@ class Settings:
         elif name == "EXPOSE":
             ports = dict.fromkeys([port for word in words for port in _ports(word)])
             self._now["ExposedPorts"] = {**(self._now.get("ExposedPorts") or {}), **{port: {} for port in ports}}
-        elif name == "HEALTHCHECK":
-            self._now["Healthcheck"] = health_check(instruction, flags)
         elif name == "MAINTAINER":
             self.author = words[0]
         elif name == "ONBUILD":

@@ -57,11 +57,11 @@ class StageExecutor:
             self._change_directory(self._expand(words[0]))
         elif name == "EXPOSE":
             found = [expand(word, self._settings.scope, self._escape).words for word in sorted(words)]
-            self._settings.apply(instruction, tuple([word for words in found for word in words]), flags)
+            self._settings.apply(instruction, tuple([word for words in found for word in words]))
         elif name in _EXPANDED:
-            self._settings.apply(instruction, tuple([self._expand(word) for word in words]), flags)
+            self._settings.apply(instruction, tuple([self._expand(word) for word in words]))
         else:
-            self._settings.apply(instruction, words, flags)
+            self._settings.apply(instruction, words)
 
     def _expand(self, word: str) -> str:
         return expand(word, self._settings.scope, self._escape).text

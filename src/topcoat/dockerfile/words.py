@@ -15,8 +15,8 @@ _COMMANDS = ("CMD", "ENTRYPOINT", "RUN", "SHELL")
 _LISTS = ("ADD", "COPY", "VOLUME")
 _PAIRS = ("ENV", "LABEL")
 _SPLIT = ("EXPOSE", "FROM")
-_WHOLE = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
-INSTRUCTIONS = frozenset(("ARG", "HEALTHCHECK", "ONBUILD", *_COMMANDS, *_LISTS, *_PAIRS, *_SPLIT, *_WHOLE))
+_WHOLE = ("HEALTHCHECK", "MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
+INSTRUCTIONS = frozenset(("ARG", "ONBUILD", *_COMMANDS, *_LISTS, *_PAIRS, *_SPLIT, *_WHOLE))
 
 
 class Words(NamedTuple):
@@ -96,11 +96,6 @@ def _words(name: str, rest: str, escape: str) -> tuple[tuple[str, ...], bool]:
         return ((rest,) if rest else ()), False
     if name == "ARG":
         return quoted_words(rest, escape), False
-    if name == "HEALTHCHECK":
-        kind = re.split(f"[{SPACE}]", rest, maxsplit=1)[0]
-        command = rest[len(kind) :].lstrip(SPACE)
-        words, exec_form = _maybe_json(command, (command,) if command else ())
-        return ((kind, *words) if kind else ()), exec_form
     if name == "ONBUILD" and rest:
         inner = read_words(rest, escape)
         return (inner.name, *inner.words), inner.exec_form
