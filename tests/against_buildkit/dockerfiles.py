@@ -253,7 +253,7 @@ class RandomDockerfile:
         return "MAINTAINER Some One <some@example.org>"
 
     def _onbuild(self) -> str:
-        return self._one_of("ONBUILD", words.TRIGGERS, words.ODD_TRIGGERS)
+        return self._env() if self._plain else self._one_of("ONBUILD", words.TRIGGERS, words.ODD_TRIGGERS)
 
     def _nonsense(self) -> str:
         if not self._odd():

@@ -40,7 +40,7 @@ def only(text: str) -> Instruction:
         ('CMD ["a",]', ('["a",]',)),
         ("CMD []", ()),
         ("CMD", ()),
-        ("ONBUILD COPY a b", ("COPY", "a", "b")),
+        ("ONBUILD COPY a b", ("COPY a b",)),
         ("EXPOSE 1 2/udp", ("1", "2/udp")),
         ('VOLUME ["/a", "/b"]', ("/a", "/b")),
         ("NONSENSE a b", ()),

@@ -101,8 +101,6 @@ def check_instruction(instruction: Instruction) -> Flags:
         raise ValueError("VOLUME specified can not be an empty string")
     if name == "SHELL" and not instruction.exec_form:
         raise ValueError('SHELL requires the arguments to be in JSON form, such as SHELL ["/bin/bash", "-c"]')
-    if name == "ONBUILD":
-        _check_trigger(words[0])
     flags = {} if name in _LENIENT else parse_flags(instruction.flags, _FLAGS.get(name, {}))
     for source in flags.get("from", ()):
         if expand(source, {}).text != source:
@@ -141,13 +139,6 @@ def _check_from(words: tuple[str, ...]) -> None:
             )
     elif len(words) != 1:
         raise ValueError("FROM requires either one or three arguments")
-
-
-def _check_trigger(name: str) -> None:
-    if name == "ONBUILD":
-        raise ValueError("ONBUILD ONBUILD isn't allowed")
-    if name in ("FROM", "MAINTAINER"):
-        raise ValueError(f"{name} isn't allowed as an ONBUILD trigger")
 
 
 def _meant(instruction: Instruction) -> str | None:

@@ -44,6 +44,7 @@ _OWN_SYNTAX = re.compile(
 
 _FOR_A_BUILDER = {
     "HEALTHCHECK": "is for services",
+    "ONBUILD": "is for images that others build on",
     "RUN": "runs a command in the image",
 }
 _FLAGS_FOR_A_BUILDER = {
@@ -150,6 +151,8 @@ class _Evaluation:
                     _leave_to_builder(instruction, check_instruction(instruction))
         with self._at(first.start):
             origin = self._look_up(first, base, wanted, [stage.name for stage in stages if stage.name])
+            if triggers := origin.config.settings.get("OnBuild"):
+                raise NeedsBuilder(f"the base image has ONBUILD triggers: {'; '.join(map(str, triggers))}")
         if not wanted:
             actual = platform_arguments(origin.config.platform, stages[-1].name, self._given)
             chosen = {word.partition("=")[0] for argument in arguments for word in argument.words if "=" in word}
@@ -159,8 +162,6 @@ class _Evaluation:
         for number, (stage, _) in enumerate(chain):
             if number:
                 settings.next_stage()
-            for trigger in settings.triggers:
-                self._carry_out_trigger(work, trigger, stage.start)
             for instruction in stage.instructions:
                 with self._at(instruction):
                     work.carry_out(instruction, check_instruction(instruction))
@@ -258,28 +259,6 @@ class _Evaluation:
         if self._platform and not Platform.parse(self._platform).matches(named):
             raise NeedsBuilder(f"an image for {self._platform} is built from one for {named}")
         return str(named)
-
-    def _carry_out_trigger(self, work: StageExecutor, trigger: str, start: Instruction) -> None:
-        """Carry out what the image that a stage starts from has left for it."""
-        with self._at(start):
-            try:
-                found = parse(trigger.encode("utf-8", "surrogateescape"), "ONBUILD").instructions
-            except InvalidDockerfile as error:
-                raise ValueError(f"a trigger of the base image: {error.message}") from None
-            if len(found) != 1:
-                raise ValueError("a trigger of the base image is not a single instruction")
-            instruction = found[0]._replace(line=start.line)
-            whose = f"a trigger of the base image (ONBUILD {instruction.name})"
-            try:
-                flags = check_instruction(instruction)
-                _leave_to_builder(instruction, flags)
-                work.carry_out(instruction, flags)
-            except NeedsBuilder as error:
-                raise NeedsBuilder(f"{whose}: {error.message}", hint=error.hint) from None
-            except ValueError as error:
-                if isinstance(error, TopcoatError):
-                    raise
-                raise ValueError(f"{whose}: {error}") from error
 
 
 def _leave_to_builder(instruction: Instruction, flags: Flags) -> None:

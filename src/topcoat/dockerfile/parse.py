@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from topcoat.dockerfile.expand import SPACE
-from topcoat.dockerfile.words import quoted_words, read_words, trigger_words
+from topcoat.dockerfile.words import quoted_words, read_words
 from topcoat.errors import InvalidDockerfile
 
 _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z", re.DOTALL)
@@ -42,11 +42,6 @@ class Instruction(NamedTuple):
     has_here_document: bool
     line: int
     text: str
-
-    @property
-    def trigger(self) -> str:
-        """Of ``ONBUILD``: the instruction behind it."""
-        return re.sub(r"^\s*ONBUILD\s*", "", self.text, flags=re.IGNORECASE)
 
 
 class Dockerfile(NamedTuple):
@@ -182,7 +177,7 @@ class _Parser:
         try:
             found = inner = read_words(text, self._escape)
             if found.name == "ONBUILD" and found.words:
-                inner = trigger_words(text, self._escape)
+                inner = read_words(found.words[0], self._escape)
         except ValueError as error:
             raise self._fail(str(error), line) from None
         here = inner.name in _WITH_HERE_DOCUMENTS and not inner.exec_form and self._skip_here_documents(text, line)

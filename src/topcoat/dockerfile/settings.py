@@ -69,7 +69,6 @@ class Settings:
         self.author: str | None = None
         self.scope: dict[str, str] = {}
         self._has_command = False
-        self.triggers = tuple(str(trigger) for trigger in self._now.pop("OnBuild", None) or ())
         for pair in self._now.get("Env") or ():
             name, _, value = str(pair).partition("=")
             self.scope[name] = value
@@ -79,8 +78,7 @@ class Settings:
             self.change_directory(str(self._now["WorkingDir"]))
 
     def next_stage(self) -> None:
-        """Begin a stage that starts from this one: its triggers are due, and its ``CMD`` counts as inherited."""
-        self.triggers = tuple(self._now.pop("OnBuild", None) or ())
+        """Begin a stage that starts from this one: its ``CMD`` counts as inherited."""
         self._has_command = False
 
     @property
@@ -139,8 +137,6 @@ class Settings:
             self._now["ExposedPorts"] = {**(self._now.get("ExposedPorts") or {}), **{port: {} for port in ports}}
         elif name == "MAINTAINER":
             self.author = words[0]
-        elif name == "ONBUILD":
-            self._now["OnBuild"] = [*(self._now.get("OnBuild") or ()), instruction.trigger]
         elif name == "SHELL":
             self._now["Shell"] = list(words)
         elif name == "STOPSIGNAL":

@@ -15,8 +15,8 @@ _COMMANDS = ("CMD", "ENTRYPOINT", "RUN", "SHELL")
 _LISTS = ("ADD", "COPY", "VOLUME")
 _PAIRS = ("ENV", "LABEL")
 _SPLIT = ("EXPOSE", "FROM")
-_WHOLE = ("HEALTHCHECK", "MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
-INSTRUCTIONS = frozenset(("ARG", "ONBUILD", *_COMMANDS, *_LISTS, *_PAIRS, *_SPLIT, *_WHOLE))
+_WHOLE = ("HEALTHCHECK", "MAINTAINER", "ONBUILD", "STOPSIGNAL", "USER", "WORKDIR")
+INSTRUCTIONS = frozenset(("ARG", *_COMMANDS, *_LISTS, *_PAIRS, *_SPLIT, *_WHOLE))
 
 
 class Words(NamedTuple):
@@ -37,15 +37,6 @@ def read_words(text: str, escape: str) -> Words:
     name, rest, flags = _arguments(text, escape)
     words, exec_form = _words(name.upper(), rest, escape)
     return Words(name.upper(), flags, words, exec_form)
-
-
-def trigger_words(text: str, escape: str) -> Words:
-    """Read the instruction behind an ``ONBUILD``.
-
-    Raises:
-        ValueError: it does not have the form that its name asks for.
-    """
-    return read_words(_arguments(text, escape)[1], escape)
 
 
 def _arguments(text: str, escape: str) -> tuple[str, str, tuple[str, ...]]:
@@ -96,9 +87,6 @@ def _words(name: str, rest: str, escape: str) -> tuple[tuple[str, ...], bool]:
         return ((rest,) if rest else ()), False
     if name == "ARG":
         return quoted_words(rest, escape), False
-    if name == "ONBUILD" and rest:
-        inner = read_words(rest, escape)
-        return (inner.name, *inner.words), inner.exec_form
     return (), False
 
 
