@@ -235,7 +235,7 @@ class RandomDockerfile:
         return self._one_of("ENTRYPOINT", words.COMMANDS)
 
     def _expose(self) -> str:
-        return self._one_of("EXPOSE", words.PORTS, words.ODD_PORTS)
+        return self._one_of("EXPOSE", self._handed_over(words.PORTS, words.PORT_RANGES), words.ODD_PORTS)
 
     def _volume(self) -> str:
         return self._one_of("VOLUME", words.VOLUMES, words.ODD_VOLUMES)
@@ -244,10 +244,10 @@ class RandomDockerfile:
         return self._env() if self._plain else self._one_of("HEALTHCHECK", words.CHECKS, words.ODD_CHECKS)
 
     def _shell(self) -> str:
-        return self._one_of("SHELL", words.SHELLS, words.ODD_SHELLS)
+        return self._env() if self._plain else self._one_of("SHELL", words.SHELLS, words.ODD_SHELLS)
 
     def _signal(self) -> str:
-        return self._one_of("STOPSIGNAL", words.SIGNALS, words.ODD_SIGNALS)
+        return self._env() if self._plain else self._one_of("STOPSIGNAL", words.SIGNALS, words.ODD_SIGNALS)
 
     def _maintainer(self) -> str:
         return "MAINTAINER Some One <some@example.org>"

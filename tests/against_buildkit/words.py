@@ -40,7 +40,8 @@ EXCLUDED = "*.py **/*.txt dir/sub sub a.* !a.txt * **/deep* missing $NAME.txt ./
 ODD_FLAGS = ["--what", "--chown", "--parents=maybe", "--chown="]
 COMMANDS = ['["python", "-m", "x"]', "echo hello $NAME", '["a", "b c", "\\u0041"]', "[not, json]", "[]", '["one"]',
             '[ "spaced" , "out" ]', "exec top -b", '["a",]', '"quoted" word', "['single']", '["a"] b']  # fmt: skip
-PORTS = "80|443/tcp|53/udp|8000-8002|80 81|$PORT|${PORT}/udp|9/TCP|65535|80:90|1000-1001/udp 80".split("|")
+PORTS = "80|443/tcp|53/udp|80 81|$PORT|${PORT}/udp|9/TCP|65535".split("|")
+PORT_RANGES = ["8000-8002", "80:90", "1000-1001/udp 80"]
 ODD_PORTS = ["70000", "x", "1-x", "0", "80/x", "-1", "9-8"]
 VOLUMES = ["/data", "/data /more", '["/a b", "/c"]', "$PLACE/data", "relative", '["/x",]']
 ODD_VOLUMES = ['[""]', "[]", '["/x", ""]']

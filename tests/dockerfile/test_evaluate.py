@@ -139,20 +139,13 @@ def test_a_stage_goes_on_where_the_one_it_starts_from_ended(context: Scan) -> No
         ('ENTRYPOINT ["a"]', {"Entrypoint": ["a"], "Cmd": None}),
         ('CMD ["b"]\nENTRYPOINT ["a"]', {"Entrypoint": ["a"], "Cmd": ["b"], "ArgsEscaped": True}),
         ("ENTRYPOINT []", {"Cmd": None}),
-        (
-            'SHELL ["bash", "-c"]\nCMD x',
-            {"Shell": ["bash", "-c"], "Cmd": ["bash", "-c", "x"], "ArgsEscaped": True},
-        ),
         ("LABEL a=b c='d e'\nLABEL one=2", {"Labels": {"one": "2", "a": "b", "c": "d e"}}),
-        ("EXPOSE 80 53/UDP 1-3 9:8", {"ExposedPorts": ports(
-            ["22/tcp", "80/tcp", "53/udp", "1/tcp", "2/tcp", "3/tcp", "8/tcp"])}),
+        ("EXPOSE 80 53/UDP", {"ExposedPorts": ports(["22/tcp", "80/tcp", "53/udp"])}),
         ("ENV P='5 6'\nEXPOSE $P", {"ExposedPorts": ports(["22/tcp", "5/tcp", "6/tcp"]),
                                      "Env": ["PATH=/bin", "P=5 6"]}),
         ("VOLUME /a /b", {"Volumes": {"/a": {}, "/b": {}}}),
         ('VOLUME ["/a b"]', {"Volumes": {"/a b": {}}}),
         ("USER 5:6", {"User": "5:6"}),
-        ("STOPSIGNAL SIGRTMIN+3", {"StopSignal": "SIGRTMIN+3"}),
-        ("STOPSIGNAL 9", {"StopSignal": "9"}),
         ("WORKDIR a/../b", {"WorkingDir": "/app/b"}),
         ("WORKDIR /x/\nWORKDIR ..", {"WorkingDir": "/"}),
         ("WORKDIR /x/", {"WorkingDir": "/x/"}),
@@ -163,6 +156,11 @@ def test_an_instruction_changes_the_settings(context: Scan, text: str, changes: 
     base = origin(Env=["PATH=/bin"], Cmd=["base"], WorkingDir="/app", Labels={"one": "1"}, ExposedPorts={"22/tcp": {}})
     found = settings(context, text, base)
     assert found == changes
+
+
+def test_a_command_in_shell_form_runs_in_the_shell_of_the_base(context: Scan) -> None:
+    base = origin(Env=["PATH=/bin"], Shell=["/bin/bash", "-c"])
+    assert settings(context, "CMD x y", base)["Cmd"] == ["/bin/bash", "-c", "x y"]
 
 
 def test_a_base_without_path_gets_the_usual_one(context: Scan) -> None:
@@ -221,6 +219,10 @@ def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
         ("FROM b AS b\nFROM a\nCOPY --from=b /x /y", 3, "--from"),
         ("FROM a\nCOPY --link . /", 2, "--link"),
         ("FROM a\nCOPY --exclude=*.py . /", 2, "--exclude"),
+        ("FROM a\nSTOPSIGNAL SIGINT", 2, "STOPSIGNAL"),
+        ('FROM a\nSHELL ["bash", "-c"]', 2, "SHELL"),
+        ("FROM a\nEXPOSE 8000-8002", 2, "range"),
+        ("FROM a\nEXPOSE 80:8080", 2, "port of the host: 80:8080"),
         ("FROM a\nONBUILD ENV A=1", 2, "ONBUILD"),
         ("FROM a\nHEALTHCHECK --interval=1m CMD x", 2, "HEALTHCHECK"),
         ("FROM a\nCOPY <<EOF /x\nbody\nEOF", 2, "here-document"),
@@ -292,10 +294,6 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
         ("FROM a\nWORKDIR /file/x", 2, "file"),
         ("FROM a\nEXPOSE 70000", 2, "invalid port"),
         ("FROM a\nEXPOSE 1/x", 2, "protocol"),
-        ("FROM a\nEXPOSE x:1:2", 2, "IP address"),
-        ("FROM a\nSTOPSIGNAL NONSENSE", 2, "signal"),
-        ("FROM a\nSTOPSIGNAL 0", 2, "signal"),
-        ("FROM a\nSHELL bash", 2, "JSON"),
         ("FROM a\nVOLUME $NONE", 2, "empty"),
         ("FROM b\nCOPY --from=$X a b\nFROM a", 2, "--from"),
         ("FROM a\nRUN true\nCOPPY . .", 3, "unknown instruction: COPPY"),

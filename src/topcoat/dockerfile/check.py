@@ -99,8 +99,6 @@ def check_instruction(instruction: Instruction) -> Flags:
         raise ValueError("ARG names can not be blank")
     if name == "VOLUME" and not all(word.strip() for word in words):
         raise ValueError("VOLUME specified can not be an empty string")
-    if name == "SHELL" and not instruction.exec_form:
-        raise ValueError('SHELL requires the arguments to be in JSON form, such as SHELL ["/bin/bash", "-c"]')
     flags = {} if name in _LENIENT else parse_flags(instruction.flags, _FLAGS.get(name, {}))
     for source in flags.get("from", ()):
         if expand(source, {}).text != source:

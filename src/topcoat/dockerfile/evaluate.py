@@ -46,6 +46,8 @@ _FOR_A_BUILDER = {
     "HEALTHCHECK": "is for services",
     "ONBUILD": "is for images that others build on",
     "RUN": "runs a command in the image",
+    "SHELL": "is for commands that run in the image",
+    "STOPSIGNAL": "is for services",
 }
 _FLAGS_FOR_A_BUILDER = {
     "exclude": "leaves files out by patterns",

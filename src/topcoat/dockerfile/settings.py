@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from topcoat.dockerfile.parse import Instruction
+from topcoat.errors import NeedsBuilder
 from topcoat.oci.config import ImageConfig
 from topcoat.scan.ignore import clean
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_SHELL = ["/bin/sh", "-c"]
-
-# As they are called on Linux, without SIG (signal(7)).
-_SIGNALS = frozenset(
-    (
-        "ABRT",
-        "ALRM",
-        "BUS",
-        "CHLD",
-        "CLD",
-        "CONT",
-        "FPE",
-        "HUP",
-        "ILL",
-        "INT",
-        "IO",
-        "IOT",
-        "KILL",
-        "PIPE",
-        "POLL",
-        "PROF",
-        "PWR",
-        "QUIT",
-        "SEGV",
-        "STKFLT",
-        "STOP",
-        "SYS",
-        "TERM",
-        "TRAP",
-        "TSTP",
-        "TTIN",
-        "TTOU",
-        "URG",
-        "USR1",
-        "USR2",
-        "VTALRM",
-        "WINCH",
-        "XCPU",
-        "XFSZ",
-        "RTMIN",
-        "RTMAX",
-    )
-) | {*(f"RTMIN+{number}" for number in range(1, 16)), *(f"RTMAX-{number}" for number in range(1, 15))}
+_MAX_PORT = 65_535
 
 
 class Settings:
@@ -133,14 +92,9 @@ class Settings:
             if not self._has_command:
                 self._now["Cmd"] = None
         elif name == "EXPOSE":
-            ports = dict.fromkeys([port for word in words for port in _ports(word)])
-            self._now["ExposedPorts"] = {**(self._now.get("ExposedPorts") or {}), **{port: {} for port in ports}}
+            self._now["ExposedPorts"] = {**(self._now.get("ExposedPorts") or {}), **{_port(word): {} for word in words}}
         elif name == "MAINTAINER":
             self.author = words[0]
-        elif name == "SHELL":
-            self._now["Shell"] = list(words)
-        elif name == "STOPSIGNAL":
-            self._now["StopSignal"] = _signal(words[0])
         elif name == "USER":
             self._now["User"] = words[0]
         elif name == "VOLUME":
@@ -159,44 +113,18 @@ def _volume(word: str) -> str:
     return word
 
 
-def _signal(text: str) -> str:
-    known = int(text) > 0 if text.isdecimal() else text.upper().removeprefix("SIG") in _SIGNALS
-    if not known:
-        raise ValueError(f"invalid signal: {text}")
-    return text
+def _port(text: str) -> str:
+    """Read ``port[/protocol]``.
 
-
-def _ports(spec: str) -> list[str]:
-    """Read ``[[ip:]host:]port[-port][/protocol]``: only the container's side counts."""
-    *host, container = spec.split(":")
-    port, _, protocol = container.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise ValueError(f"invalid port {spec!r}: invalid protocol {protocol}")
-    first, last = _port_range(spec, port)
-    if len(host) > 1:
-        _check_address(":".join(host[:-1]))
-    if host and host[-1]:
-        start, end = _port_range(spec, host[-1])
-        if first != last and end - start != last - first:
-            raise ValueError(f"invalid ranges specified for container and host ports: {port} and {host[-1]}")
-    return [f"{number}/{protocol}" for number in range(first, last + 1)]
-
-
-def _port_range(spec: str, text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if first > last or last > 65535:
-        raise ValueError(f"invalid port: {spec!r}")
-    return first, last
-
-
-def _check_address(text: str) -> None:
-    import ipaddress
-
-    if not text:
-        return
-    try:
-        ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
-    except ValueError:
-        raise ValueError(f"invalid IP address: {text}") from None
+    Raises:
+        ValueError: the port or the protocol is invalid.
+        NeedsBuilder: a range, or a port of the host.
+    """
+    if "-" in text or ":" in text:
+        raise NeedsBuilder(f"EXPOSE of a range or a port of the host: {text}")
+    port, _, protocol = text.lower().partition("/")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT):
+        raise ValueError(f"invalid port {text!r}")
+    if protocol not in ("", "tcp", "udp", "sctp"):
+        raise ValueError(f"invalid protocol of port {text!r}: choose tcp, udp or sctp")
+    return f"{int(port)}/{protocol or 'tcp'}"

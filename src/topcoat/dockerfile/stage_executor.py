@@ -17,7 +17,7 @@ from topcoat.dockerfile.settings import Settings
 from topcoat.errors import NeedsBuilder
 
 _ELSEWHERE = re.compile(r"(?:https?|git|ssh)://|[\w.-]+@[\w.-]+:")
-_EXPANDED = ("ADD", "COPY", "ENV", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
+_EXPANDED = ("ADD", "COPY", "ENV", "LABEL", "USER", "VOLUME", "WORKDIR")
 
 
 class StageExecutor:
