@@ -211,7 +211,7 @@ class RandomDockerfile:
         return f"{self._word(name)} {' '.join(pairs)}"
 
     def _value(self) -> str:
-        value = self._chance.choice(words.VALUES)
+        value = self._chance.choice(self._handed_over(words.VALUES, words.SUBSTITUTIONS))
         if any(letter in value for letter in " \t'\"") or self._chance.random() < 0.3:
             return '"' + value.replace('"', '\\"') + '"'
         return value

@@ -26,10 +26,10 @@ HERE_DESTINATIONS = ["/opt/here", "here", "/opt/", "./", "$PLACE/here", "/file",
 HERE_BODIES = ["one $NAME\ntwo", "", "\ttabbed\n  spaced", "\\$NAME ${MISSING:-x}", "'q' \"d\"", "\n\n", "a \\\n b"]
 VALUES = [*"""
 plain a=b $NAME ${NAME} ${NAME:-fallback} ${MISSING:-fallback} ${MISSING-x} ${NAME:+set} ${NAME+set} ${MISSING:+set}
-$MISSING \\$NAME a\\ b it's back\\\\slash ${NAME}${NAME} $NAME/$PLACE #no-comment \u00e4\u65e5 ${PLACE#/} ${PLACE##*/}
-${PLACE%/*} ${PLACE%%/*} ${PLACE/o/0} ${PLACE//o/0} $ ${NAME:-${PLACE}} a,b;c
+$MISSING \\$NAME a\\ b it's back\\\\slash ${NAME}${NAME} $NAME/$PLACE #no-comment \u00e4\u65e5 $ ${NAME:-${PLACE}} a,b;c
 """.split(), "", "two words", 'say "hi"', "'single $NAME'", "tab\tend",
           "$TARGETARCH", "$BUILDPLATFORM-$TARGETVARIANT", "${TARGETOS:-none}", "$GIVEN", "$EXTRA$A"]  # fmt: skip
+SUBSTITUTIONS = "${PLACE#/} ${PLACE##*/} ${PLACE%/*} ${PLACE%%/*} ${PLACE/o/0} ${PLACE//o/0}".split()
 ARGUMENTS = ["EXTRA", "EXTRA=1", "NAME=arg", "EXTRA=$NAME", "PLACE", "GIVEN", "GIVEN=x", "A=1 B=2", "TAKEN", "IMAGE",
              "TARGETARCH", "TARGETPLATFORM=x", "BUILDPLATFORM", "TARGETOS TARGETVARIANT", "http_proxy"]  # fmt: skip
 OWNERS = ["1000", "1000:2000", "0", "0:33", "$OWNER", "65534:65534"]

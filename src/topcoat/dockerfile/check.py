@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, wrong
 from topcoat.dockerfile.words import INSTRUCTIONS
 from topcoat.errors import InvalidDockerfile
@@ -101,7 +100,7 @@ def check_instruction(instruction: Instruction) -> Flags:
         raise ValueError("VOLUME specified can not be an empty string")
     flags = {} if name in _LENIENT else parse_flags(instruction.flags, _FLAGS.get(name, {}))
     for source in flags.get("from", ()):
-        if expand(source, {}).text != source:
+        if "$" in source:
             raise ValueError("variable expansion is not supported for --from: name a stage that is FROM the variable")
     return flags
 

@@ -8,7 +8,7 @@ from topcoat.dockerfile.check import check
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.parse import parse
 from topcoat.dockerfile.scope import global_arguments, native_platform, platform_arguments
-from topcoat.errors import InvalidDockerfile
+from topcoat.errors import InvalidDockerfile, NeedsBuilder
 from topcoat.oci.platform import Platform
 
 
@@ -44,7 +44,7 @@ def external_images(text: bytes, args: Mapping[str, str], platform: str = "") ->
                         return None
                     if source.lower() not in names and not source.isdecimal():
                         found[source] = None
-    except (InvalidDockerfile, ValueError):
+    except (InvalidDockerfile, NeedsBuilder, ValueError):
         return None
     return tuple(found)
 

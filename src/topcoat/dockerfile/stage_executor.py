@@ -56,8 +56,9 @@ class StageExecutor:
         elif name == "WORKDIR":
             self._change_directory(self._expand(words[0]))
         elif name == "EXPOSE":
-            found = [expand(word, self._settings.scope, self._escape).words for word in sorted(words)]
-            self._settings.apply(instruction, tuple([word for words in found for word in words]))
+            # A variable may hold several ports.
+            ports = " ".join([self._expand(word) for word in sorted(words)])
+            self._settings.apply(instruction, tuple(ports.split()))
         elif name in _EXPANDED:
             self._settings.apply(instruction, tuple([self._expand(word) for word in words]))
         else:
