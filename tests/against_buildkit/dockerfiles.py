@@ -92,7 +92,7 @@ class RandomDockerfile:
 
     def _stage(self, number: int) -> list[str]:
         chance = self._chance
-        earlier = [f"stage{number - 1}"] if number else []
+        earlier = [f"stage{number - 1}"] if number and not self._plain else []
         scratch = [] if self._plain else ["scratch"]
         base = chance.choice(["$IMAGE", "$IMAGE", "$IMAGE", "${IMAGE}", "$TAKEN", *scratch, *earlier])
         self._earlier = [str(number - 1), *earlier] if number else []
@@ -128,7 +128,8 @@ class RandomDockerfile:
         return self._careless and self._chance.random() < 0.1
 
     def _copy(self) -> str:
-        return self._words("COPY", self._copy_flags(), self._sources(words.SOURCES))
+        sources = self._handed_over(words.SOURCES, words.CLASS_SOURCES)
+        return self._words("COPY", self._copy_flags(), self._sources(sources))
 
     def _copy_parents(self) -> str:
         if self._plain:

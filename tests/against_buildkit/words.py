@@ -5,10 +5,11 @@ from __future__ import annotations
 # ruff: noqa: SIM905  # a line of words reads better than a column of strings
 SOURCES = """
 a.txt b.txt dir dir/ ./dir dir/. dir/sub . ./ / /a.txt ../a.txt dir/../a.txt *.txt * d* dir/* dir/*.py */one.py
-**/one.py dir/** ?.txt [ab].txt [[]x].txt link.txt dirlink dirlink/ dirlink/one.py dir/up dangling hollow hollow/
+**/one.py dir/** ?.txt link.txt dirlink dirlink/ dirlink/one.py dir/up dangling hollow hollow/
 run.sh \u00e4 x.tar.not empty.txt $NAME.txt ${NAME}.txt a.tx? dir/./sub \\$dollar.txt outside dir/sub/../one.py
-"a.txt" 'b.txt' "dir"/one.py sp\\ ace.txt sp?ace.txt -dash [^a].txt dir/[a-o]*.py *.* .*
+"a.txt" 'b.txt' "dir"/one.py sp\\ ace.txt sp?ace.txt -dash *.* .*
 """.split()
+CLASS_SOURCES = "[ab].txt [[]x].txt [^a].txt dir/[a-o]*.py".split()
 PARENT_SOURCES = """
 dir/sub/deep.txt ./dir/sub dir/./sub/deep.txt */one.py ./dir/./sub/more dir/sub/* **/*.py /dir/sub/deep.txt . ./ dir/./
 a.txt dir/sub/

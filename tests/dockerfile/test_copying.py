@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import tarfile
@@ -139,7 +138,6 @@ def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:
         ("COPY dir/sub/d.py /x/sub\nCOPY dir /x", "non-directory: /x/sub"),
         ("COPY a.py /x/a.py/y\nCOPY a.py /x/", "directory /x/a.py"),
         ("COPY dir/sub /x/to\nCOPY dir /x/up/\nCOPY dir /x", "directory /x/up"),
-        ("COPY hollow/*.py /x", "nothing in /hollow"),
         ("COPY missing/*.py /x", "/missing not found"),
     ],
 )
@@ -165,15 +163,13 @@ def test_an_archive_that_add_unpacks_is_left_to_a_builder(tmp_path: Path, name: 
         tar.addfile(tarfile.TarInfo("member"))
     build_tree(tmp_path / "other", {name: packed.getvalue()})
     other = scan(Workspace({str(tmp_path / "other"): ""}), ScanOptions())
-    with pytest.raises(NeedsBuilder, match=f"Dockerfile:2: ADD unpacks the archive {name}"):
+    with pytest.raises(NeedsBuilder, match=f"Dockerfile:2: ADD unpacks {name} if it is an archive"):
         carried_out(other, f"ADD {name} /x/")
     for text in (f"COPY {name} /x/", f"ADD --unpack=false {name} /x/"):
         assert landed(other, text) == ["x/", f"x/{name}"]
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"text", gzip.compress(b"text"), gzip.compress(b"")[:12], bytes(2048), b"BZh9"]
-)
+@pytest.mark.parametrize("content", [b"", b"text", bytes(2048), b"text" * 512])
 def test_what_is_no_archive_is_added_as_it_is(tmp_path: Path, content: bytes) -> None:
     build_tree(tmp_path / "other", {"x": content})
     other = scan(Workspace({str(tmp_path / "other"): ""}), ScanOptions())

@@ -63,7 +63,6 @@ def copy(
         NeedsBuilder: only a builder can do it.
     """
     for source in sources:
-        context.ask(source)
         for match in context.matches("/" + source):
             _place(context, overlay, match, destination, options)
 
@@ -99,8 +98,8 @@ def _place(
     if entry is None:
         raise ValueError(f"/{decode(source)} not found in the workspace (is it left out by an ignore file?)")
     if entry.kind != "dir":
-        if options.unpack and context.is_archive(entry):
-            raise NeedsBuilder(f"ADD unpacks the archive {decode(source)}")
+        if options.unpack and context.may_be_archive(entry):
+            raise NeedsBuilder(f"ADD unpacks {decode(source)} if it is an archive")
         target = _file_target(overlay, source.rpartition(b"/")[2], destination, options)
         _put(context, overlay, entry, target, options)
         return

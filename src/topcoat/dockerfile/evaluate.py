@@ -17,7 +17,6 @@ from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.image_filesystem import ImageFilesystem
 from topcoat.dockerfile.parse import Dockerfile, Instruction, find_syntax, parse, wrong
-from topcoat.dockerfile.paths import decode
 from topcoat.dockerfile.scope import global_arguments, native_platform, platform_arguments
 from topcoat.dockerfile.settings import Settings
 from topcoat.dockerfile.stage_executor import StageExecutor
@@ -167,10 +166,6 @@ class _Evaluation:
             for instruction in stage.instructions:
                 with self._at(instruction):
                     work.carry_out(instruction, check_instruction(instruction))
-        for instruction, directory in work.unmatched:
-            if directory and not context.is_sent(directory):
-                with self._at(instruction):
-                    raise ValueError(f"nothing in /{decode(directory)} of the workspace matches")
         result = overlay.scan(times=self._scan.snapshot.times, warnings=self._scan.warnings)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 

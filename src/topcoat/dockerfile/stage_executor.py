@@ -38,8 +38,6 @@ class StageExecutor:
         self._settings = settings
         self._outside = outside
         self._given = given
-        # Directories where wildcards matched nothing; what becomes of that depends on the other instructions.
-        self.unmatched: list[tuple[Instruction, bytes]] = []
 
     def carry_out(self, instruction: Instruction, flags: Flags) -> None:
         """Carry out one instruction.
@@ -100,8 +98,6 @@ class StageExecutor:
                     raise ValueError(f"source can't be a URL for COPY: {source}")
                 raise NeedsBuilder(f"ADD fetches {source}")
         copy(self._context, self._overlay, sources, destination, options)
-        self.unmatched += [(instruction, directory) for directory in self._context.unmatched]
-        self._context.unmatched.clear()
 
 
 def _owner(text: str) -> tuple[int, int]:
