@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from topcoat.dockerfile.external_images import external_images
+from topcoat.dockerfile.parse import parse_dockerfile
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ from topcoat.dockerfile.external_images import external_images
     ],
 )
 def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
-    assert external_images(text.encode(), {"IMAGE": "base"}) == images
+    assert external_images(parse_dockerfile(text.encode(), "Dockerfile"), {"IMAGE": "base"}) == images
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,17 @@ def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
     ],
 )
 def test_an_image_that_is_known_only_during_the_build_cannot_be_told(text: str) -> None:
-    assert external_images(text.encode(), {"IMAGE": "base"} if "UNKNOWN" in text else {}) is None
+    assert (
+        external_images(parse_dockerfile(text.encode(), "Dockerfile"), {"IMAGE": "base"} if "UNKNOWN" in text else {})
+        is None
+    )
 
 
 def test_an_argument_that_the_dockerfile_does_not_declare_is_not_filled_in() -> None:
-    assert external_images(b"FROM $IMAGE", {"IMAGE": "base"}) is None
+    assert external_images(parse_dockerfile(b"FROM $IMAGE", "Dockerfile"), {"IMAGE": "base"}) is None
 
 
 def test_the_platform_that_is_built_for_has_a_name() -> None:
-    assert external_images(b"FROM base-$TARGETARCH", {}, "linux/arm64") == ("base-arm64",)
+    assert external_images(parse_dockerfile(b"FROM base-$TARGETARCH", "Dockerfile"), {}, "linux/arm64") == (
+        "base-arm64",
+    )

@@ -1,4 +1,4 @@
-"""The build context: the workspace's snapshot, looked at the way ``COPY`` looks at it."""
+"""The build context: the workspace's snapshot as ``COPY`` reads it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Context:
         }
 
     def matches(self, source: str) -> list[bytes]:
-        """Return the paths that *source*, absolute in the context, stands for.
+        """Return the paths that match *source*, which is absolute in the context.
 
         Raises:
             ValueError: what precedes the wildcards is not in the context, or a pattern is malformed.
@@ -61,10 +61,10 @@ class Context:
         top = resolve(self, encode("/".join(parts[:first])))
         if self.entry(top) is None:
             raise ValueError(f"/{'/'.join(parts[:first])} not found in the workspace")
-        found = list(self._matching(top, b"", matcher("/".join(parts[first:]))))
-        if top and not found:
+        matching = list(self._matching(top, b"", matcher("/".join(parts[first:]))))
+        if top and not matching:
             raise NeedsBuilder(f"nothing in /{decode(top)} of the workspace matches {source}")
-        return found
+        return matching
 
     def _matching(self, top: bytes, relative: bytes, matches: object) -> Iterator[bytes]:
         assert callable(matches)

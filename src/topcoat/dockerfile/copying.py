@@ -1,7 +1,7 @@
 """``COPY`` and ``ADD`` of local files, as BuildKit's file operations carry them out.
 
-Sources are directories' contents, files, or links at the top level, which are followed. What a copied directory
-meets is overwritten, mode and owner too, but for the destination itself, which stays as it is.
+Sources are the contents of directories, files, or links at the top level, which are followed. A copied directory
+changes mode and owner of the directories it merges with, except the destination itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Destination(NamedTuple):
 
     @property
     def above(self) -> bytes:
-        """The directory that must be there before anything is copied."""
+        """The directory that must exist before anything is copied."""
         return self.path if self.is_directory else self.path.rpartition(b"/")[0]
 
 
@@ -38,7 +38,7 @@ class CopyOptions(NamedTuple):
 
     Attributes:
         owner: of everything copied, and of directories made on the way; None where nobody is named, so that it is
-            root, and on the way whoever the directory above asks for.
+            root, except that directories made on the way may take the group of the one above.
         mode: permission bits of everything copied; None to keep those of the source.
         unpack: whether the file could be an archive that has to be unpacked.
     """
@@ -54,43 +54,47 @@ class CopyOptions(NamedTuple):
 
 
 def copy(
-    context: Context, overlay: ImageFilesystem, sources: Sequence[str], destination: Destination, options: CopyOptions
+    context: Context,
+    filesystem: ImageFilesystem,
+    sources: Sequence[str],
+    destination: Destination,
+    options: CopyOptions,
 ) -> None:
     """Copy *sources* of the context.
 
     Raises:
-        ValueError: a source is not there, or does not fit what is at the destination.
+        ValueError: a source does not exist, or conflicts with the destination.
         NeedsBuilder: only a builder can do it.
     """
     for source in sources:
         for match in context.matches("/" + source):
-            _place(context, overlay, match, destination, options)
+            _place(context, filesystem, match, destination, options)
 
 
-def _file_target(overlay: ImageFilesystem, name: bytes, destination: Destination, options: CopyOptions) -> bytes:
+def _file_target(filesystem: ImageFilesystem, name: bytes, destination: Destination, options: CopyOptions) -> bytes:
     """Return the path that a file called *name* gets, the directories above it made."""
-    overlay.make_directories(destination.above, options.made, options.owner)
-    target = resolve(overlay, destination.path)
-    there = overlay.find(target)
-    if there is not None and there.kind == "unknown":
+    filesystem.make_directories(destination.above, options.made, options.owner)
+    target = resolve(filesystem, destination.path)
+    node = filesystem.find(target)
+    if node is not None and node.kind == "unknown":
         last = target.rpartition(b"/")[2]
         if last != name and b"." not in last:
             raise _unread(target, f"write /{decode(target)}/ if it is one, or raise base_scan_limit")
-        overlay.assume(target)
-    if there is not None and there.kind == "dir":
+        filesystem.assume(target)
+    if node is not None and node.kind == "dir":
         target = join(target, name)
-    overlay.make_directories(target.rpartition(b"/")[0], options.made, options.owner)
+    filesystem.make_directories(target.rpartition(b"/")[0], options.made, options.owner)
     return target
 
 
-def _check_file_target(overlay: ImageFilesystem, target: bytes) -> None:
-    there = overlay.known(target)
-    if there is not None and there.kind == "dir":
+def _check_file_target(filesystem: ImageFilesystem, target: bytes) -> None:
+    node = filesystem.known(target)
+    if node is not None and node.kind == "dir":
         raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
 
 
 def _place(
-    context: Context, overlay: ImageFilesystem, source: bytes, destination: Destination, options: CopyOptions
+    context: Context, filesystem: ImageFilesystem, source: bytes, destination: Destination, options: CopyOptions
 ) -> None:
     """Copy one path of the context, or what is in it."""
     followed = resolve(context, source)
@@ -100,45 +104,45 @@ def _place(
     if entry.kind != "dir":
         if options.unpack and context.may_be_archive(entry):
             raise NeedsBuilder(f"ADD unpacks {decode(source)} if it is an archive")
-        target = _file_target(overlay, source.rpartition(b"/")[2], destination, options)
-        _put(context, overlay, entry, target, options)
+        target = _file_target(filesystem, source.rpartition(b"/")[2], destination, options)
+        _put(context, filesystem, entry, target, options)
         return
-    overlay.make_directories(destination.above, options.made, options.owner)
-    target = resolve(overlay, destination.path)
-    node = overlay.find(target)
+    filesystem.make_directories(destination.above, options.made, options.owner)
+    target = resolve(filesystem, destination.path)
+    node = filesystem.find(target)
     if node is not None and node.kind not in ("dir", "unknown"):
         raise ValueError(f"cannot copy a directory to /{decode(target)}: not a directory")
-    overlay.make_directories(target, options.made, options.owner)
-    overlay.learn(target)
-    _put_members(context, overlay, followed, target, options)
+    filesystem.make_directories(target, options.made, options.owner)
+    filesystem.learn(target)
+    _put_members(context, filesystem, followed, target, options)
 
 
 def _put_members(
-    context: Context, overlay: ImageFilesystem, directory: bytes, target: bytes, options: CopyOptions
+    context: Context, filesystem: ImageFilesystem, directory: bytes, target: bytes, options: CopyOptions
 ) -> None:
     for entry in context.members(directory):
         path = join(target, entry.path.rpartition(b"/")[2])
-        _put(context, overlay, entry, path, options)
+        _put(context, filesystem, entry, path, options)
         if entry.kind == "dir":
-            _put_members(context, overlay, entry.path, path, options)
+            _put_members(context, filesystem, entry.path, path, options)
 
 
-def _put(context: Context, overlay: ImageFilesystem, entry: Entry, target: bytes, options: CopyOptions) -> None:
+def _put(context: Context, filesystem: ImageFilesystem, entry: Entry, target: bytes, options: CopyOptions) -> None:
     if entry.kind == "dir":
-        _check_directory_target(overlay, target)
+        _check_directory_target(filesystem, target)
     else:
-        _check_file_target(overlay, target)
+        _check_file_target(filesystem, target)
     mode = entry.mode if options.mode is None or entry.kind == "link" else options.mode
     changed = entry._replace(path=target, mode=mode, owner=options.owner or ROOT)
-    overlay.put(changed, context.scan.origin(entry) if entry.kind == "file" else None)
+    filesystem.put(changed, context.scan.origin(entry) if entry.kind == "file" else None)
 
 
-def _check_directory_target(overlay: ImageFilesystem, target: bytes) -> None:
+def _check_directory_target(filesystem: ImageFilesystem, target: bytes) -> None:
     """Refuse to put a directory over what is not one; what the root of an image holds is always looked up.
 
     There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.
     """
-    node = overlay.known(target) if b"/" in target else overlay.find(target)
+    node = filesystem.known(target) if b"/" in target else filesystem.find(target)
     if node is not None and node.kind == "unknown" and b"/" not in target:
         raise _unread(target, "raise base_scan_limit, or copy to another directory")
     if node is not None and node.kind not in ("dir", "unknown"):

@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from topcoat.errors import NeedsBuilder
 
-# Go's unicode.IsSpace; Python's str.isspace would also take U+001C to U+001F.
-SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
-
 _SPECIAL = frozenset("@*#?-$!0")
 
 

@@ -1,4 +1,4 @@
-"""What instructions make of an image's settings: the ``config`` object, key by key as BuildKit writes it."""
+"""Change an image's settings: the ``config`` object, key by key as BuildKit writes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Settings:
 
     Attributes:
         scope: variables that the instructions see: those of the image, and build arguments.
-        author: what ``MAINTAINER`` says; None where nothing does.
+        author: that ``MAINTAINER`` names; None without one.
     """
 
     def __init__(self, config: ImageConfig) -> None:
@@ -36,10 +36,6 @@ class Settings:
         if self._now.get("WorkingDir"):
             self.change_directory(str(self._now["WorkingDir"]))
 
-    def next_stage(self) -> None:
-        """Begin a stage that starts from this one: its ``CMD`` counts as inherited."""
-        self._has_command = False
-
     @property
     def working_dir(self) -> str:
         """The directory that relative paths start from."""
@@ -51,7 +47,7 @@ class Settings:
         return str(self._now.get("User") or "")
 
     def changes(self) -> dict[str, Any]:
-        """Return the keys that are not as they were, with None for one that is gone or empty."""
+        """Return the keys that have changed, with None for one that is removed or empty."""
         pairs = {
             key: (self._before.get(key) or None, self._now.get(key) or None) for key in {**self._before, **self._now}
         }
@@ -74,7 +70,8 @@ class Settings:
         """Carry out an instruction that changes settings alone; *words* are its words, variables filled in.
 
         Raises:
-            ValueError: it asks for something that there is not.
+            ValueError: an invalid value.
+            NeedsBuilder: a range of ports, or a port of the host.
         """
         name = instruction.name
         pairs = list(zip(words[::2], words[1::2], strict=False))
@@ -100,11 +97,11 @@ class Settings:
         elif name == "VOLUME":
             self._now["Volumes"] = {**(self._now.get("Volumes") or {}), **{_volume(word): {} for word in words}}
         else:
-            raise ValueError(f"{name} is not about settings")
+            raise ValueError(f"{name} changes no settings")
 
     def _command(self, instruction: Instruction) -> list[str]:
         words = list(instruction.words)
-        return words if instruction.exec_form else [*(self._now.get("Shell") or _DEFAULT_SHELL), " ".join(words)]
+        return words if instruction.is_exec_form else [*(self._now.get("Shell") or _DEFAULT_SHELL), " ".join(words)]
 
 
 def _volume(word: str) -> str:

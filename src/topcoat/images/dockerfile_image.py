@@ -9,6 +9,7 @@ from topcoat.bases.base import Base
 from topcoat.bases.code_location import MEGABYTE, cached_tree
 from topcoat.destinations.base import ImageBuild, ImageDestination
 from topcoat.dockerfile.evaluate import Evaluated, StageBase, evaluate
+from topcoat.dockerfile.parse import Dockerfile
 from topcoat.images.build import ImageOptions
 from topcoat.oci.compression import Compression
 from topcoat.oci.digest import canonical_json, sha256_digest
@@ -28,7 +29,7 @@ class _Work:
         self._limit = limit
         self.base = base
 
-    def evaluate(self, text: bytes, name: str, scan: Scan, args: Mapping[str, str], platform: str) -> Evaluated:
+    def evaluate(self, dockerfile: Dockerfile, scan: Scan, args: Mapping[str, str], platform: str) -> Evaluated:
         with ExitStack() as trees:
 
             def find(image: str, wanted: str) -> StageBase:
@@ -37,18 +38,17 @@ class _Work:
                 tree = trees.enter_context(cached_tree(destination, self.base, self._limit))
                 return StageBase(self.base.config, tree)
 
-            return evaluate(text, name, scan, args, find, platform=platform)
+            return evaluate(dockerfile, scan, args, find, platform=platform)
 
 
 def dockerfile_image(
     scan: Scan,
-    text: bytes,
-    name: str,
+    dockerfile: Dockerfile,
     args: Mapping[str, str],
     destination: Callable[[], ImageDestination],
     options: ImageOptions,
 ) -> ImageBuild:
-    """Carry out the Dockerfile *text*, called *name*, over the context *scan*; nothing is packed or sent.
+    """Evaluate *dockerfile* over the context *scan*; nothing is packed or sent.
 
     *destination* is asked for when the Dockerfile turns out to take no builder.
 
@@ -60,13 +60,13 @@ def dockerfile_image(
     """
     limit = options.base_scan_limit * MEGABYTE
     work = _Work(destination, limit)
-    evaluated = work.evaluate(text, name, scan, args, options.platform)
+    evaluated = work.evaluate(dockerfile, scan, args, options.platform)
     base = work.base
     assert base is not None  # there is no image without a FROM
     confirmed = destination().confirm_base(base)
     if confirmed is not base:
         base = confirmed
-        evaluated = _Work(destination, limit, base).evaluate(text, name, scan, args, options.platform)
+        evaluated = _Work(destination, limit, base).evaluate(dockerfile, scan, args, options.platform)
     return _image_build(evaluated, base, options, destination().stored_as(options.compression))
 
 

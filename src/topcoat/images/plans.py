@@ -196,10 +196,12 @@ def plan_dockerfile(
         ImageNotFound: an image that it starts from does not exist.
         DaemonUnavailable: it takes a builder, and there is none.
     """
-    from topcoat.dockerfile.external_images import declared_arguments, external_images
+    from topcoat.dockerfile.external_images import external_images
+    from topcoat.dockerfile.parse import parse_dockerfile
     from topcoat.images.dockerfile_image import dockerfile_image
 
-    declared = declared_arguments(text)
+    dockerfile = parse_dockerfile(text, TORCHX_DOCKERFILE)
+    declared = dockerfile.declared_arguments
     for name in sorted(build_args.keys() - declared):
         if not name.lower().endswith("_proxy") and not name.startswith(_BUILDERS_OWN):
             notice(f"{TORCHX_DOCKERFILE} has no ARG {name}: the build argument may go unused")
@@ -208,13 +210,13 @@ def plan_dockerfile(
     args = {**{name: value for name, value in own.items() if name in declared}, **build_args}
     destination = functools.cache(destination)
     try:
-        carried_out = dockerfile_image(scanned, text, TORCHX_DOCKERFILE, args, destination, options)
+        carried_out = dockerfile_image(scanned, dockerfile, args, destination, options)
         return PatchPlan(carried_out, destination(), context_of(workspace), TORCHX_DOCKERFILE)
     except NeedsBuilder as needed:
         reason = needed
     builder = find_builder(reason)
     platform = options.platform
-    origins = external_images(text, args, platform)
+    origins = external_images(dockerfile, args, platform)
     bases = [builder.base_identity(origin, platform) for origin in origins or ()]
     decisive = [_FORMAT, scanned.snapshot.digest, sha256_digest(text), args, platform, bases]
     tag = sha256_digest(canonical_json(decisive)).removeprefix("sha256:")[:32]
