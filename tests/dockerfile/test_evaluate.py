@@ -36,9 +36,8 @@ def context(tmp_path: Path) -> Scan:
 
 
 def carried_out(context: Scan, text: str, base: StageBase | None = None, **given: str) -> Evaluated:
-    return evaluate(
-        parse_dockerfile(text.encode(), "Dockerfile.torchx"), context, given, lambda name, platform: base or origin()
-    )
+    dockerfile = parse_dockerfile(text.encode(), "Dockerfile.torchx")
+    return evaluate(dockerfile, context, given, lambda name, platform: base or origin())
 
 
 def settings(context: Scan, text: str, base: StageBase | None = None, **given: str) -> dict[str, Any]:
@@ -76,10 +75,9 @@ def test_the_platform_that_is_wanted_is_asked_for(context: Scan) -> None:
     found = evaluate(parse_dockerfile(text, "Dockerfile"), context, {}, find, platform="linux/arm64")
     assert asked == ["linux/arm64"]
     assert "A=arm64" in found.settings["Env"]
+    other = parse_dockerfile(b"FROM --platform=linux/amd64 a", "Dockerfile")
     with pytest.raises(NeedsBuilder, match="Dockerfile:1: an image for linux/arm64"):
-        evaluate(
-            parse_dockerfile(b"FROM --platform=linux/amd64 a", "Dockerfile"), context, {}, find, platform="linux/arm64"
-        )
+        evaluate(other, context, {}, find, platform="linux/arm64")
 
 
 @pytest.mark.parametrize(
