@@ -14,7 +14,7 @@ SOURCE = Path(topcoat.__file__).parent
 
 ROWS = (
     ("errors", "version", "torchx_alias"),
-    ("state", "tasks", "notices"),
+    ("state", "tasks", "notices", "suggest"),
     ("specs",),
     ("scan",),
     ("oci",),

@@ -1,25 +1,53 @@
-"""Say something to the user that is not an error."""
+"""Tell the user something that is not an error: the only channel for that.
+
+Use it for warnings and for slow work that has begun. Results are returned, errors are raised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+_lock = threading.Lock()
 _show: Callable[[str], None] | None = None
+# The texts that were shown, once for each open scope: all of them are the same set.
+_scopes: list[set[str]] = []
 
 
 def notice(text: str) -> None:
-    """Tell the user *text*: through what `show_notices` was given, else as a warning of the ``topcoat`` logger."""
+    """Tell the user *text*: by what ``show_notices`` was given, else as a warning of the ``topcoat`` logger."""
+    with _lock:
+        if _scopes:
+            if text in _scopes[-1]:
+                return
+            _scopes[-1].add(text)
     if _show is not None:
         _show(text)
         return
-    # Most runs have nothing to say, and importing logging is a tenth of their time.
+    # Most runs have no notices, and importing logging takes a tenth of their time.
     import logging
 
     logging.getLogger("topcoat").warning("%s", text)
 
 
+@contextmanager
+def notices_once() -> Iterator[None]:
+    """Show each distinct notice once while a ``with`` block runs, in all threads.
+
+    Scopes that overlap, nested or in several threads, share the texts that were shown: a retry repeats none of them.
+    """
+    with _lock:
+        _scopes.append(_scopes[-1] if _scopes else set())
+    try:
+        yield
+    finally:
+        with _lock:
+            _scopes.pop()
+
+
 def show_notices(show: Callable[[str], None] | None) -> Callable[[str], None] | None:
-    """Let *show* tell the user from now on, or the logger for None; return what did so until now."""
+    """Pass notices to *show* from now on, or to the logger for ``None``; return the previous function."""
     global _show
-    before, _show = _show, show
-    return before
+    previous, _show = _show, show
+    return previous

@@ -21,8 +21,8 @@ def shown(role):
 def answer(app):
     with get_runner("s") as runner:
         info = runner.dryrun(app, "local_cwd")
-    kinds = {{type(one).__module__ for one in [info.app, *info.app.roles]}}
-    print(json.dumps([info.app.name, [shown(role) for role in info.app.roles], sorted(kinds)]))
+    classes = {{f'{{type(value).__module__}}.{{type(value).__name__}}' for value in [info.app, *info.app.roles]}}
+    print(json.dumps([info.app.name, [shown(role) for role in info.app.roles], sorted(classes)]))
 """
 
 _COMPONENT = """
@@ -39,7 +39,7 @@ def train(lr: float, nodes: int = 2) -> AppDef:
 _EXPECTED = [
     "train",
     [["trainer", "repo/app:1", "python", ["train.py", "0.5", "${replica_id}"], 3, "REPLICA"]],
-    ["topcoat.specs.app", "topcoat.specs.role"],
+    ["topcoat.specs.app.AppDef", "topcoat.specs.app.Role"],
 ]
 
 

@@ -28,7 +28,7 @@ from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuch
 from topcoat.images.build import plan_image
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST
-from topcoat.pack.layer import _IN_MEMORY
+from topcoat.pack.layer import _MAX_IN_MEMORY
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import AppDef, Role, Workspace
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
@@ -286,7 +286,7 @@ def test_a_large_one_is_announced(
 def test_memory_stays_small_and_the_disk_is_left_clean(
     one_engine: Docker, registry: Registry, python_image: Image, workspace: Workspace, home: Path
 ) -> None:
-    assert python_image.layers[0].size > _IN_MEMORY
+    assert python_image.layers[0].size > _MAX_IN_MEMORY
     delivered = push(workspace, _load(python_image, one_engine, registry, Env=None), fresh(registry))
     assert delivered.sent > 15_000_000
     spool = home / ".cache/topcoat/spool"

@@ -103,3 +103,14 @@ def test_notices_show_on_stderr_and_only_while_a_command_runs(
     notice("outside")
     assert capsys.readouterr() == ("", "")
     assert [(record.name, record.message) for record in caplog.records] == [("topcoat", "outside")]
+
+
+def test_a_notice_is_shown_once_per_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(handler: ErrorHandler) -> int:
+        notice("mind the gap")
+        notice("mind the gap")
+        return 0
+
+    for _ in range(2):
+        assert ErrorHandler().run(command) == 0
+    assert capsys.readouterr().err == "topcoat: mind the gap\n" * 2

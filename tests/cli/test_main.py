@@ -34,7 +34,7 @@ def test_without_a_command_the_help_goes_to_stderr(cli: Cli) -> None:
 def test_an_unknown_command_is_wrong_usage_and_the_nearest_is_named(cli: Cli) -> None:
     done = cli("rum")
     assert done.code == 2
-    assert done.error == ("there is no command 'rum'", "did you mean run?")
+    assert done.error == ("unknown command 'rum'", "did you mean run?")
 
 
 def test_an_unknown_flag_before_the_command_is_wrong_usage(cli: Cli) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 import pytest
 
 from tests.cli.conftest import Cli, environment
+from tests.support.signals import default_signals
 from topcoat.cli.wait import failure, wait_for
 from topcoat.errors import AppFailed, UnknownApp
 from topcoat.runner import get_runner
@@ -17,9 +18,9 @@ from topcoat.specs import AppState, AppStatus
 
 def _start(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "topcoat", "run", *words]
-    return subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipe = subprocess.PIPE
+    with default_signals():
+        return subprocess.Popen(command, env=environment(), stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def _until(stream: IO[str] | None, text: str) -> list[str]:

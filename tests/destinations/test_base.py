@@ -14,7 +14,7 @@ from topcoat.destinations.base import ImageBuild
 from topcoat.errors import WorkspaceChanged
 from topcoat.images.build import ImageOptions, plan_image
 from topcoat.oci.patch import CodeLayer
-from topcoat.pack.cut import Chunk
+from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer, Packed
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.pack.plan import PlannedLayer
@@ -30,13 +30,13 @@ def build(tmp_path: Path) -> ImageBuild:
 
 
 def _piece(build: ImageBuild) -> PlannedLayer:
-    return PlannedLayer("key", Chunk(build.scan.snapshot.entries, ()), None)
+    return PlannedLayer("key", EntryGroup(build.scan.snapshot.entries, ()), None)
 
 
 def test_a_packed_piece_is_remembered(build: ImageBuild) -> None:
     memory = LayerCache()
     packed = build.pack(_piece(build), memory)
-    assert memory.layer("key") == packed.layer
+    assert memory.get_layer("key") == packed.layer
     assert len(packed.blob.read()) == packed.layer.size
 
 

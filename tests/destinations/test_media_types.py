@@ -24,7 +24,7 @@ from tests.support.inside import expected, runner
 from tests.support.pushing import fresh, push
 from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import MissingDependency
-from topcoat.oci.compression import Compression, decompressed, zstd_compressor
+from topcoat.oci.compression import Compression, decompressed, find_compressor
 from topcoat.oci.manifest import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -97,7 +97,7 @@ def _digest(data: bytes) -> str:
 
 def _stored(tar: bytes, media_type: str) -> bytes:
     if media_type == OCI_LAYER_ZSTD:
-        compressor = zstd_compressor()
+        compressor = find_compressor("zstd").start()
         return bytes(compressor.compress(tar) + compressor.flush())
     if media_type in (OCI_LAYER, DOCKER_LAYER):
         return tar

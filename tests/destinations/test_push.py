@@ -112,7 +112,7 @@ def test_a_large_base_is_announced(workspace: Workspace, monkeypatch: pytest.Mon
 def test_layers_beyond_memory_are_spooled_and_removed(
     workspace: Workspace, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer, "_IN_MEMORY", 0)
+    monkeypatch.setattr(layer, "_MAX_IN_MEMORY", 0)
     with FakeRegistry() as registry:
         delivered = push(workspace, _base(registry, 1), f"{registry.host}/app")
         found = fetch(registry, delivered.image, skip=1)

@@ -565,7 +565,7 @@ def test_damaged_notes_cost_time_only(registry: Registry, base: Pushed, home: Pa
     push(workspace, base, repository)
     for damage in (b"", b"{}", b"\xff\x00[]", b'{"tag": 1}'):
         for note in (home / ".cache/topcoat").rglob("*"):
-            if note.is_file() and note.parent.name != "chunks":
+            if note.is_file() and note.parent.name != "code-layers":
                 note.write_bytes(damage)
         workspaces.edit(workspace, "a.py", new=damage[:3] or b"x")
         _check(registry, workspace, push(workspace, base, repository))
@@ -577,11 +577,11 @@ def test_a_layer_that_is_remembered_wrongly_is_packed_again(
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "b"})
     push(workspace, base, fresh(registry))
     memory = LayerCache()
-    for note in (home / ".cache/topcoat/chunks").iterdir():
-        found = memory.recall(note.name)
+    for note in (home / ".cache/topcoat/code-layers").iterdir():
+        found = memory.get(note.name)
         assert found is not None
         # As another machine that shares the cache, and whose compressor differs, might have left it.
-        memory.remember(note.name, found.chunk, found.layer._replace(digest="sha256:" + "5" * 64))
+        memory.put(note.name, found.group, found.layer._replace(digest="sha256:" + "5" * 64))
     _check(registry, workspace, push(workspace, base, fresh(registry)))
 
 

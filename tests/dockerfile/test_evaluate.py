@@ -316,7 +316,7 @@ def test_what_goes_wrong_with_the_base_keeps_its_own_error(context: Scan) -> Non
 
 
 def test_a_misspelt_word_is_suggested(context: Scan) -> None:
-    for text, meant in (("FRMO a", "FROM"), ("FROM a\nCOPY --chwon=1 a b", "--chown")):
+    for text, meant in (("FRMO a", "FROM"), ("FROM a\nCOPY --chwon=1 a b", "--chown or --chmod")):
         with pytest.raises(InvalidDockerfile) as caught:
             carried_out(context, text)
         assert caught.value.hint == f"did you mean {meant}?"

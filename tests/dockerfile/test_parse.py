@@ -123,7 +123,7 @@ def test_the_first_mistake_counts_and_arguments_are_declared_after_it_too() -> N
     found = parse_dockerfile(b"ARG A\nFROM a\nCOPY x\nARG B=1 C\nNOTHING y", "Dockerfile")
     assert found.error
     assert found.error.message == "Dockerfile:3: COPY requires at least two arguments, sources and a destination"
-    assert found.declared_arguments == {"A", "B", "C"}
+    assert found.declared_args == {"A", "B", "C"}
 
 
 def test_a_stage_has_the_instructions_up_to_the_next() -> None:

@@ -73,7 +73,7 @@ COMMAND_LINE = [
     ),
     pytest.param(
         ["-s", "local_doker", "--", "true"],
-        "there is no scheduler 'local_doker'",
+        "unknown scheduler 'local_doker'",
         "did you mean local_docker",
         id="an unknown scheduler",
     ),
@@ -189,7 +189,7 @@ def test_an_existing_path_with_a_colon_is_that_path(directory: Path) -> None:
 RUNNER = [
     ("local_docker", {"privileged": "yes"}, InvalidRunConfigException, "'privileged' must be a bool, not 'yes'"),
     ("local_docker", {"env": {"A": 1}}, InvalidRunConfigException, r"'env' must be a dict\[str, str\]"),
-    ("local_doker", {}, UnknownScheduler, "there is no scheduler 'local_doker'"),
+    ("local_doker", {}, UnknownScheduler, "unknown scheduler 'local_doker'"),
 ]
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.errors import MissingDependency
-from topcoat.oci.compression import compression_of, decompressed, zstd_compressor, zstd_name
+from topcoat.oci.compression import compression_of, decompressed, find_compressor
 
 DATA = random.Random(1).randbytes(300_000) + bytes(700_000)
 
@@ -48,13 +48,13 @@ def test_what_is_too_short_to_be_compressed(data: bytes) -> None:
 
 @given(st.binary(max_size=5000), st.lists(st.integers(1, 700), min_size=1, max_size=30))
 def test_our_zstd_does_not_depend_on_how_the_data_comes_and_is_read_back(data: bytes, sizes: list[int]) -> None:
-    whole, pieces = zstd_compressor(), zstd_compressor()
+    whole, parted = (find_compressor("zstd").start() for _ in range(2))
     stored = whole.compress(data) + whole.flush()
     parts, position = [], 0
     for size in sizes:
-        parts.append(pieces.compress(data[position : position + size]))
+        parts.append(parted.compress(data[position : position + size]))
         position += size
-    assert b"".join([*parts, pieces.compress(data[position:]), pieces.flush()]) == stored
+    assert b"".join([*parts, parted.compress(data[position:]), parted.flush()]) == stored
     assert decompressed(io.BytesIO(stored)).read() == data
 
 
@@ -91,7 +91,7 @@ def test_memory_stays_small_before_a_bomb(compress: object) -> None:
 def test_without_the_package_zstd_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = _zstd(DATA)
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    for call in (zstd_name, zstd_compressor, lambda: decompressed(io.BytesIO(stored))):
+    for call in (lambda: find_compressor("zstd"), lambda: decompressed(io.BytesIO(stored))):
         with pytest.raises(MissingDependency, match="zstandard package") as raised:
             call()
         assert raised.value.hint == "pip install 'topcoat[zstd]'"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topcoat.errors import InvalidImage
-from topcoat.oci.compression import zstd_compressor
+from topcoat.oci.compression import find_compressor
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import (
     DOCKER_CONFIG,
@@ -114,7 +114,7 @@ def _tar(entries: list[Entry], *, number: int, dotted: bool) -> bytes:
 
 def _store(data: bytes, compression: str) -> bytes:
     if compression == "zstd":
-        compressor = zstd_compressor()
+        compressor = find_compressor("zstd").start()
         return bytes(compressor.compress(data) + compressor.flush())
     return gzip.compress(data, mtime=0) if compression == "gzip" else data
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from topcoat.pack.cut import LARGE
+from topcoat.pack.cut import MIN_LARGE_SIZE
 from topcoat.scan.snapshot import Entry
 
 Tree = dict[bytes, Entry]
@@ -22,9 +22,9 @@ def random_tree(chance: random.Random, files: int) -> Tree:
     scale = chance.uniform(6.5, 9)
     for _ in range(files):
         path = _below(chance.choice(directories), b"mod%05d.py" % chance.randrange(100_000))
-        size = min(int(chance.lognormvariate(scale, 1.3)), LARGE - 1)
+        size = min(int(chance.lognormvariate(scale, 1.3)), MIN_LARGE_SIZE - 1)
         if chance.random() < 0.004:
-            size = chance.randrange(LARGE, 30 * LARGE)
+            size = chance.randrange(MIN_LARGE_SIZE, 30 * MIN_LARGE_SIZE)
         tree[path] = new_file(chance, path, size)
     return tree
 
@@ -73,7 +73,9 @@ def _write(chance: random.Random, tree: Tree) -> Tree:
 
 def _resize(chance: random.Random, tree: Tree) -> Tree:
     for path in chance.sample(found := files(tree), min(len(found), 1)):
-        tree[path] = new_file(chance, path, chance.choice([0, 1, 5000, 400_000, LARGE - 1, LARGE, 3 * LARGE]))
+        tree[path] = new_file(
+            chance, path, chance.choice([0, 1, 5000, 400_000, MIN_LARGE_SIZE - 1, MIN_LARGE_SIZE, 3 * MIN_LARGE_SIZE])
+        )
     return tree
 
 
@@ -100,7 +102,7 @@ def _add(chance: random.Random, tree: Tree) -> Tree:
         path = _below(chance.choice(_parents(tree)), b"new%06d" % chance.randrange(10**6))
         kind = chance.choice(["file", "file", "file", "dir", "link"])
         if kind == "file":
-            tree[path] = new_file(chance, path, chance.choice([0, 100, 10_000, 10_000, 2 * LARGE]))
+            tree[path] = new_file(chance, path, chance.choice([0, 100, 10_000, 10_000, 2 * MIN_LARGE_SIZE]))
         elif kind == "dir":
             tree[path] = directory(path)
             inner = path + b"/inner"

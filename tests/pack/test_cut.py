@@ -1,4 +1,4 @@
-"""Cutting: every entry in one chunk, chunks of even weight, and edits that move few boundaries."""
+"""Cutting: every entry in one group, groups of even weight, and edits that move few boundaries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.pack.random_trees import Tree, directory, files, new_file, random_tree
 from tests.scan.strategies import trees
 from topcoat.pack.cut import (
-    LARGE,
-    LARGE_CHUNKS,
-    MINIMUM,
-    SMALL_CHUNKS,
-    Chunk,
+    MAX_LARGE_GROUPS,
+    MAX_SMALL_GROUPS,
+    MIN_LARGE_SIZE,
+    MIN_WEIGHT,
+    EntryGroup,
     cut,
-    make_chunk,
+    make_group,
     target_weight,
     weight,
 )
@@ -33,17 +33,17 @@ OPTIONS = PackOptions(b"app", (Directory(b"app"),))
 seeds = st.integers(0, 1 << 32)
 
 
-def chunks(tree: Tree, room: int = SMALL_CHUNKS + LARGE_CHUNKS) -> list[Chunk]:
+def groups(tree: Tree, room: int = MAX_SMALL_GROUPS + MAX_LARGE_GROUPS) -> list[EntryGroup]:
     return cut(sorted(tree.values()), room)
 
 
 def keys(tree: Tree, options: PackOptions = OPTIONS) -> set[str]:
     identity = options.identity()
-    return {chunk.key(identity, times=options.times) for chunk in chunks(tree)}
+    return {group.key(identity, preserve_mtimes=options.preserve_mtimes) for group in groups(tree)}
 
 
-def is_large(chunk: Chunk) -> bool:
-    return chunk.members[0].size >= LARGE
+def is_large(group: EntryGroup) -> bool:
+    return group.members[0].size >= MIN_LARGE_SIZE
 
 
 def total(members: Sequence[Entry]) -> int:
@@ -51,25 +51,25 @@ def total(members: Sequence[Entry]) -> int:
 
 
 def target(tree: Tree) -> int:
-    return target_weight(sum(weight(entry) for entry in tree.values() if entry.size < LARGE), SMALL_CHUNKS)
+    return target_weight(sum(weight(entry) for entry in tree.values() if entry.size < MIN_LARGE_SIZE), MAX_SMALL_GROUPS)
 
 
 def assert_well_cut(tree: Tree, room: int) -> None:
-    found = chunks(tree, room)
+    found = groups(tree, room)
     assert len(found) <= room
-    assert sorted(entry for chunk in found for entry in chunk.members) == sorted(tree.values())
-    for chunk in found:
-        assert chunk.members
-        assert list(chunk.members) == sorted(chunk.members)
-        assert room < 2 or len({entry.size >= LARGE for entry in chunk.members}) == 1
-        above = {entry.path[:at] for entry in chunk.members for at, byte in enumerate(entry.path) if byte == 0x2F}
-        above -= {entry.path for entry in chunk.members}
-        assert [entry.path for entry in chunk.ancestors] == sorted(above)
-        assert all(tree[entry.path] == entry for entry in chunk.ancestors)
+    assert sorted(entry for group in found for entry in group.members) == sorted(tree.values())
+    for group in found:
+        assert group.members
+        assert list(group.members) == sorted(group.members)
+        assert room < 2 or len({entry.size >= MIN_LARGE_SIZE for entry in group.members}) == 1
+        above = {entry.path[:at] for entry in group.members for at, byte in enumerate(entry.path) if byte == 0x2F}
+        above -= {entry.path for entry in group.members}
+        assert [entry.path for entry in group.ancestors] == sorted(above)
+        assert all(tree[entry.path] == entry for entry in group.ancestors)
 
 
 @given(trees, st.integers(1, 30))
-def test_every_entry_is_in_one_chunk_with_the_directories_above_it(tree: Tree, room: int) -> None:
+def test_every_entry_is_in_one_group_with_the_directories_above_it(tree: Tree, room: int) -> None:
     assert_well_cut(tree, room)
 
 
@@ -79,24 +79,24 @@ def test_random_workspaces_are_well_cut(seed: int, count: int, room: int) -> Non
 
 
 @given(seeds, st.sampled_from([300, 1500]))
-def test_chunks_of_small_files_are_of_even_weight(seed: int, count: int) -> None:
+def test_groups_of_small_files_are_of_even_weight(seed: int, count: int) -> None:
     tree = random_tree(random.Random(seed), count)
-    found, least = [chunk for chunk in chunks(tree) if not is_large(chunk)], target(tree)
-    for chunk in found[:-1]:
-        assert total(chunk.members) >= least
-    for chunk in found:
+    found, least = [group for group in groups(tree) if not is_large(group)], target(tree)
+    for group in found[:-1]:
+        assert total(group.members) >= least
+    for group in found:
         # One entry may reach beyond the bound, from below the least weight or as the last of all.
-        assert total(chunk.members[:-1]) <= least + least // 2
+        assert total(group.members[:-1]) <= least + least // 2
 
 
 @given(st.lists(st.integers(0, 1 << 34), max_size=200), st.integers(1, 20))
-def test_the_least_weight_is_a_power_of_two_that_gives_no_more_chunks_than_asked(sizes: list[int], count: int) -> None:
+def test_the_least_weight_is_a_power_of_two_that_gives_no_more_groups_than_asked(sizes: list[int], count: int) -> None:
     entries = [Entry(b"%04d" % at, "file", 0o644, size, bytes(32), 0) for at, size in enumerate(sizes)]
     least = target_weight(sum(map(weight, entries)), count)
-    assert least >= MINIMUM
+    assert least >= MIN_WEIGHT
     assert least & (least - 1) == 0
     assert count == 1 or total(entries) <= least * max(count - 1, 1)
-    assert count == 1 or least == MINIMUM or total(entries) > least // 2 * max(count - 1, 1)
+    assert count == 1 or least == MIN_WEIGHT or total(entries) > least // 2 * max(count - 1, 1)
 
 
 @given(st.integers(1, 1 << 40))
@@ -106,30 +106,34 @@ def test_a_weight_is_a_header_and_the_next_power_of_two(size: int) -> None:
     assert size < weighed <= 2 * size
 
 
-def test_no_entries_make_no_chunks() -> None:
+def test_no_entries_make_no_groups() -> None:
     assert cut([]) == []
     assert cut([], 1) == []
 
 
-def test_a_small_workspace_is_one_chunk_and_its_large_files_another() -> None:
+def test_a_small_workspace_is_one_group_and_its_large_files_another() -> None:
     chance = random.Random(1)
-    entries = [new_file(chance, b"a", 10), new_file(chance, b"b", LARGE), new_file(chance, b"c", LARGE - 1)]
-    assert [[entry.path for entry in chunk.members] for chunk in cut(entries)] == [[b"a", b"c"], [b"b"]]
-    assert [[entry.path for entry in chunk.members] for chunk in cut(entries, 1)] == [[b"a", b"b", b"c"]]
+    entries = [
+        new_file(chance, b"a", 10),
+        new_file(chance, b"b", MIN_LARGE_SIZE),
+        new_file(chance, b"c", MIN_LARGE_SIZE - 1),
+    ]
+    assert [[entry.path for entry in group.members] for group in cut(entries)] == [[b"a", b"c"], [b"b"]]
+    assert [[entry.path for entry in group.members] for group in cut(entries, 1)] == [[b"a", b"b", b"c"]]
 
 
 def test_very_many_entries_are_cut() -> None:
     entries = [Entry(b"%07d" % number, "file", 0o644, 4000, bytes(32), 0) for number in range(200_000)]
     found = cut(entries)
-    assert 8 <= len(found) <= SMALL_CHUNKS
-    assert sum(len(chunk.members) for chunk in found) == len(entries)
+    assert 8 <= len(found) <= MAX_SMALL_GROUPS
+    assert sum(len(group.members) for group in found) == len(entries)
 
 
 # Edits.
 
 
 @given(seeds)
-def test_an_edit_within_a_size_class_changes_one_chunk(seed: int) -> None:
+def test_an_edit_within_a_size_class_changes_one_group(seed: int) -> None:
     chance = random.Random(seed)
     tree = random_tree(chance, 600)
     before = keys(tree)
@@ -151,18 +155,18 @@ def _delete(chance: random.Random, tree: Tree, path: bytes) -> None:
 
 
 def _grow(chance: random.Random, tree: Tree, path: bytes) -> None:
-    tree[path] = new_file(chance, path, min(tree[path].size * 4 + 1, LARGE - 1))
+    tree[path] = new_file(chance, path, min(tree[path].size * 4 + 1, MIN_LARGE_SIZE - 1))
 
 
 @pytest.mark.parametrize("change", [_insert, _delete, _grow])
-def test_an_edit_changes_few_neighbouring_chunks(change: Callable[[random.Random, Tree, bytes], None]) -> None:
-    """Of some 10 chunks 1.1 on average; in one case of a hundred more than half of them."""
+def test_an_edit_changes_few_neighbouring_groups(change: Callable[[random.Random, Tree, bytes], None]) -> None:
+    """Of some 10 groups 1.1 on average; in one case of a hundred more than half of them."""
     changed: list[int] = []
     for seed in range(12):
         chance = random.Random(seed)
         tree = random_tree(chance, chance.choice([600, 1500, 3000]))
         before = keys(tree)
-        for path in chance.sample([path for path in files(tree) if tree[path].size < LARGE], 25):
+        for path in chance.sample([path for path in files(tree) if tree[path].size < MIN_LARGE_SIZE], 25):
             edited = dict(tree)
             change(chance, edited, path)
             if target(edited) == target(tree):
@@ -176,24 +180,24 @@ def test_an_edit_changes_few_neighbouring_chunks(change: Callable[[random.Random
 
 
 @given(seeds)
-def test_no_chunk_before_the_edit_changes(seed: int) -> None:
+def test_no_group_before_the_edit_changes(seed: int) -> None:
     chance = random.Random(seed)
     tree = random_tree(chance, 600)
-    path = chance.choice([path for path in files(tree) if tree[path].size < LARGE])
+    path = chance.choice([path for path in files(tree) if tree[path].size < MIN_LARGE_SIZE])
     edited = dict(tree)
     chance.choice([_insert, _delete, _grow])(chance, edited, path)
     if target(edited) != target(tree):
         return
-    before = [chunk for chunk in chunks(tree) if not is_large(chunk)]
-    untouched = [chunk for chunk, after in pairwise(before) if after.members[0].path < path]
-    found = chunks(edited)
+    before = [group for group in groups(tree) if not is_large(group)]
+    untouched = [group for group, after in pairwise(before) if after.members[0].path < path]
+    found = groups(edited)
     # The boundary behind the last of them may move, by what is looked at up to 1.5 times the least weight.
-    assert all(chunk in found for chunk in untouched[:-1])
+    assert all(group in found for group in untouched[:-1])
 
 
 def large_files(chance: random.Random, count: int) -> Tree:
     paths = [b"data/%06d" % chance.randrange(10**6) for _ in range(count)]
-    found = {path: new_file(chance, path, LARGE + int(chance.lognormvariate(15, 1.5))) for path in paths}
+    found = {path: new_file(chance, path, MIN_LARGE_SIZE + int(chance.lognormvariate(15, 1.5))) for path in paths}
     return {b"data": directory(b"data"), **found}
 
 
@@ -202,28 +206,28 @@ def test_large_files_that_come_or_go_do_not_make_the_others_travel_again(seed: i
     """Cut by weight, four of ten large files travelled again on average whenever one was added or removed."""
     chance = random.Random(seed)
     tree = large_files(chance, count)
-    more = tree | {b"data/new": new_file(chance, b"data/new", 5 * LARGE)}
-    few, many = ([chunk.members for chunk in chunks(one) if is_large(chunk)] for one in (tree, more))
-    if len(more) - 1 <= LARGE_CHUNKS or len(tree) - 1 > LARGE_CHUNKS:
+    more = tree | {b"data/new": new_file(chance, b"data/new", 5 * MIN_LARGE_SIZE)}
+    few, many = ([group.members for group in groups(one) if is_large(group)] for one in (tree, more))
+    if len(more) - 1 <= MAX_LARGE_GROUPS or len(tree) - 1 > MAX_LARGE_GROUPS:
         assert len(set(many) - set(few)) == 1
         assert len(set(few) - set(many)) <= 1
-    if len(more) - 1 <= LARGE_CHUNKS:
+    if len(more) - 1 <= MAX_LARGE_GROUPS:
         assert all(len(members) == 1 for members in many)
 
 
 @given(seeds, st.integers(1, 60))
-def test_an_edit_of_a_large_file_changes_one_chunk(seed: int, count: int) -> None:
+def test_an_edit_of_a_large_file_changes_one_group(seed: int, count: int) -> None:
     chance = random.Random(seed)
     tree = large_files(chance, count)
     path = chance.choice(files(tree))
-    edited = tree | {path: new_file(chance, path, LARGE + chance.randrange(100 * LARGE))}
+    edited = tree | {path: new_file(chance, path, MIN_LARGE_SIZE + chance.randrange(100 * MIN_LARGE_SIZE))}
     assert len(keys(edited) - keys(tree)) == 1
 
 
-def test_many_large_files_fill_all_chunks_alike() -> None:
+def test_many_large_files_fill_all_groups_alike() -> None:
     tree = large_files(random.Random(3), 400)
-    sizes = [len(chunk.members) for chunk in chunks(tree) if is_large(chunk)]
-    assert len(sizes) == LARGE_CHUNKS
+    sizes = [len(group.members) for group in groups(tree) if is_large(group)]
+    assert len(sizes) == MAX_LARGE_GROUPS
     assert min(sizes) > 25
     assert max(sizes) < 85
 
@@ -241,9 +245,9 @@ def test_a_key_names_everything_that_decides_the_layer() -> None:
     def key(
         members: Sequence[Entry] = (member,), known: dict[bytes, Entry] = known, options: PackOptions = OPTIONS
     ) -> str:
-        return make_chunk(members, known).key(options.identity(), times=options.times)
+        return make_group(members, known).key(options.identity(), preserve_mtimes=options.preserve_mtimes)
 
-    assert key() == make_chunk([member], known).key(identity, times=False)
+    assert key() == make_group([member], known).key(identity, preserve_mtimes=False)
     others = [
         key([member._replace(content=bytes(32))]),
         key([member._replace(mode=0o755)]),
@@ -255,8 +259,8 @@ def test_a_key_names_everything_that_decides_the_layer() -> None:
         key(options=OPTIONS._replace(target=b"other")),
         key(options=OPTIONS._replace(parents=(Directory(b"app", 0o700),))),
         key(options=OPTIONS._replace(compression="none")),
-        key(options=OPTIONS._replace(times=True)),
-        key([member._replace(mtime=1)], options=OPTIONS._replace(times=True)),
+        key(options=OPTIONS._replace(preserve_mtimes=True)),
+        key([member._replace(mtime=1)], options=OPTIONS._replace(preserve_mtimes=True)),
     ]
     assert len({key(), *others}) == len(others) + 1
     assert key([member._replace(mtime=1)]) == key()
@@ -265,5 +269,5 @@ def test_a_key_names_everything_that_decides_the_layer() -> None:
 @given(trees)
 def test_ancestors_and_members_do_not_run_into_each_other(tree: dict[bytes, Any]) -> None:
     entries = tuple(sorted(tree.values()))
-    found = {Chunk(entries[at:], entries[:at]).key("o", times=False) for at in range(len(entries) + 1)}
+    found = {EntryGroup(entries[at:], entries[:at]).key("o", preserve_mtimes=False) for at in range(len(entries) + 1)}
     assert len(found) == len(entries) + 1

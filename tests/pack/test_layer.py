@@ -1,4 +1,4 @@
-"""Packing: a layer is what its chunk says, to the byte, in constant memory, or it is not at all."""
+"""Packing: a layer is what its group says, to the byte, in constant memory, or it is not at all."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import pytest
 from topcoat.errors import MissingDependency, StateError, WorkspaceChanged, WorkspaceError
 from topcoat.oci.compression import compression_of, decompressed
 from topcoat.pack import layer as module
-from topcoat.pack.cut import Chunk, cut
+from topcoat.pack.cut import EntryGroup, cut
 from topcoat.pack.layer import Directory as Parent
-from topcoat.pack.layer import Packed, PackOptions, compressor_name, pack
+from topcoat.pack.layer import Packed, PackOptions, pack
 from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.scan.tree import LocalTree
@@ -45,13 +45,13 @@ def look(path: Path, **options: Any) -> Scan:
     return scan(Workspace({str(path): ""}), ScanOptions(**options))
 
 
-def one_chunk(scanned: Scan) -> Chunk:
-    return Chunk(scanned.snapshot.entries, ())
+def one_group(scanned: Scan) -> EntryGroup:
+    return EntryGroup(scanned.snapshot.entries, ())
 
 
 def packed_tree(path: Path, options: PackOptions = PLAIN) -> Packed:
     scanned = look(path)
-    return pack(one_chunk(scanned), scanned, options)
+    return pack(one_group(scanned), scanned, options)
 
 
 def members(packed: Packed) -> dict[bytes, tarfile.TarInfo]:
@@ -177,26 +177,26 @@ def test_every_member_lies_below_the_target_whose_parents_come_first(tmp_path: P
     assert {(found[path].uid, found[path].gid) for path in below} == {(1000, 1001)}
 
 
-def test_a_chunk_repeats_the_directories_above_its_members(tmp_path: Path) -> None:
+def test_a_group_repeats_the_directories_above_its_members(tmp_path: Path) -> None:
     build_tree(tmp_path, {"a": Directory({"b": Directory({"x": b"1" * MIB, "y": b"2" * MIB}, mode=0o700)}, mode=0o711)})
     scanned = look(tmp_path, modes="exact")
-    chunks = [chunk for chunk in cut(scanned.snapshot.entries) if chunk.members[0].kind == "file"]
-    assert len(chunks) == 2
-    for chunk, name in zip(chunks, [b"a/b/x", b"a/b/y"], strict=True):
-        found = members(pack(chunk, scanned, PLAIN))
+    groups = [group for group in cut(scanned.snapshot.entries) if group.members[0].kind == "file"]
+    assert len(groups) == 2
+    for group, name in zip(groups, [b"a/b/x", b"a/b/y"], strict=True):
+        found = members(pack(group, scanned, PLAIN))
         assert list(found) == [b"a", b"a/b", name]
         assert (found[b"a"].mode, found[b"a/b"].mode) == (0o711, 0o700)
 
 
 def test_times_are_kept_on_request_and_follow_from_content_otherwise(tmp_path: Path) -> None:
     build_tree(tmp_path, {"new": File("x", mtime=1_700_000_000_999_999_999), "old": File("x", mtime=-5_000_000_000)})
-    found = members(packed_tree(tmp_path, PLAIN._replace(times=True)))
+    found = members(packed_tree(tmp_path, PLAIN._replace(preserve_mtimes=True)))
     assert {name: member.mtime for name, member in found.items()} == {b"new": 1_700_000_000, b"old": 0}
     found = members(packed_tree(tmp_path))
     assert found[b"new"].mtime == found[b"old"].mtime < 946_684_800
 
 
-def test_an_empty_chunk_is_an_empty_archive(tmp_path: Path) -> None:
+def test_an_empty_group_is_an_empty_archive(tmp_path: Path) -> None:
     build_tree(tmp_path, {})
     assert members(packed_tree(tmp_path)) == {}
 
@@ -214,7 +214,7 @@ def test_memory_does_not_follow_the_size_of_a_file(tmp_path: Path, compression: 
         out.write(b"end")
     scanned = look(tmp_path)
     tracemalloc.start()
-    layer, blob = pack(one_chunk(scanned), scanned, PLAIN._replace(compression=compression))
+    layer, blob = pack(one_group(scanned), scanned, PLAIN._replace(compression=compression))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 * MIB
@@ -269,7 +269,7 @@ def test_a_file_that_changed_since_the_scan_fails_the_layer_and_leaves_nothing_b
     scanned = look(tmp_path)
     change(tmp_path / "m", size)
     with pytest.raises(WorkspaceChanged, match=r"changed after it was scanned|not a regular file"):
-        pack(one_chunk(scanned), scanned, PLAIN)
+        pack(one_group(scanned), scanned, PLAIN)
 
 
 @pytest.mark.usefixtures("clean")
@@ -291,7 +291,7 @@ def test_a_file_that_changes_while_it_is_packed_fails_the_layer(
 
     monkeypatch.setattr(LocalTree, "open", open_and_change)
     with pytest.raises(WorkspaceChanged, match="m changed after it was scanned"):
-        pack(one_chunk(scanned), scanned, PLAIN)
+        pack(one_group(scanned), scanned, PLAIN)
 
 
 @pytest.mark.usefixtures("clean")
@@ -307,7 +307,7 @@ def test_a_source_that_fails_while_it_is_packed_is_a_workspace_error(
 
     monkeypatch.setattr(LocalTree, "open", lambda self, path: Failing())
     with pytest.raises(WorkspaceError, match="cannot read m: Input/output error"):
-        pack(one_chunk(scanned), scanned, PLAIN)
+        pack(one_group(scanned), scanned, PLAIN)
 
 
 @pytest.mark.usefixtures("clean")
@@ -318,12 +318,13 @@ def test_a_full_disk_is_a_state_error_that_says_what_to_do(
     build_tree(tmp_path, {"m": os.urandom(size)})
     scanned = look(tmp_path)
 
-    def full_disk(weight: int) -> BinaryIO:
+    def full_disk(what: str) -> BinaryIO:
         return Path("/dev/full").open("w+b")
 
-    monkeypatch.setattr(module, "_spool", full_disk)
+    monkeypatch.setattr(module, "_MAX_IN_MEMORY", 0)
+    monkeypatch.setattr(module, "spool_file", full_disk)
     with pytest.raises(StateError, match="No space left on device") as caught:
-        pack(one_chunk(scanned), scanned, PLAIN)
+        pack(one_group(scanned), scanned, PLAIN)
     assert "XDG_CACHE_HOME" in str(caught.value.hint)
 
 
@@ -336,7 +337,7 @@ def test_no_place_to_spool_is_a_state_error(tmp_path: Path, monkeypatch: pytest.
     scanned = look(tmp_path)
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(StateError, match=r"cannot spool a layer in .*: Permission denied"):
-        pack(one_chunk(scanned), scanned, PLAIN)
+        pack(one_group(scanned), scanned, PLAIN)
 
 
 @pytest.mark.usefixtures("clean")
@@ -352,7 +353,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(module, "_stream", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pack(one_chunk(scanned), scanned, PLAIN)
+        pack(one_group(scanned), scanned, PLAIN)
 
 
 # What options decide.
@@ -365,7 +366,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
         {"parents": (Parent(b"app", 0o700),)},
         {"parents": (Parent(b"app", owner=Ownership(1, 1)),)},
         {"owner": Ownership(1000, 1000)},
-        {"times": True},
+        {"preserve_mtimes": True},
         {"compression": "none"},
     ],
     ids=str,
@@ -383,9 +384,9 @@ def test_without_isal_zlib_compresses_and_only_the_stored_bytes_may_differ(
     build_tree(tmp_path, TREE)
     options = PLAIN._replace(compression="gzip")
     fast, identity = packed_tree(tmp_path, options), options.identity()
-    assert compressor_name("gzip").startswith("isal ")
+    assert "isal " in identity
     monkeypatch.setitem(sys.modules, "isal", None)
-    assert compressor_name("gzip").startswith("zlib ")
+    assert "zlib " in options.identity()
     slow = packed_tree(tmp_path, options)
     assert slow.layer.diff_id == fast.layer.diff_id
     assert gzip.decompress(slow.blob.read()) == gzip.decompress(fast.blob.read())
@@ -398,6 +399,6 @@ def test_an_entry_with_an_owner_of_its_own_keeps_it(tmp_path: Path) -> None:
     scanned = look(tmp_path)
     owners = {b"run.sh": (7, 8), b"src": (0, 0), b"src/latest": (0, 0)}
     entries = [entry._replace(owner=owners.get(entry.path)) for entry in scanned.snapshot]
-    found = members(pack(Chunk(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
+    found = members(pack(EntryGroup(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
     for entry in entries:
         assert (found[entry.path].uid, found[entry.path].gid) == (entry.owner or (1, 2))

@@ -1,4 +1,4 @@
-"""What is remembered of packed chunks is right or gone."""
+"""A record of a packed layer is right or missing."""
 
 from __future__ import annotations
 
@@ -10,79 +10,79 @@ from hypothesis import strategies as st
 
 from tests.scan.strategies import trees
 from topcoat.errors import StateError
-from topcoat.pack.cut import Chunk
+from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer
-from topcoat.pack.layer_cache import LayerCache, Remembered, read_entries, write_entries
+from topcoat.pack.layer_cache import CachedLayer, LayerCache, read_entries, write_entries
 from topcoat.scan.snapshot import Entry
 
 LAYER = Layer("sha256:" + "1a" * 32, "sha256:" + "2b" * 32, 1 << 40)
 DIRECTORY = Entry(b"d", "dir", 0o755, 0, b"", 0)
 FILE = Entry(b"d/f", "file", 0o644, 5, b"\x07" * 32, -1)
-CHUNK = Chunk((FILE,), (DIRECTORY,))
+GROUP = EntryGroup((FILE,), (DIRECTORY,))
 KEY = "0" * 64
 
 
 @given(trees, st.integers(0, 5))
-def test_a_chunk_is_recalled_as_it_was_remembered(
+def test_a_layer_is_read_back_as_it_was_put(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, Entry], above: int
 ) -> None:
-    memory = LayerCache(tmp_path_factory.mktemp("chunks"))
+    cache = LayerCache(tmp_path_factory.mktemp("layers"))
     entries = tuple(tree.values())
-    chunk = Chunk(entries[above:], entries[:above])
-    memory.remember(KEY, chunk, LAYER)
-    assert memory.recall(KEY) == Remembered(LAYER, chunk)
-    assert memory.layer(KEY) == LAYER
+    group = EntryGroup(entries[above:], entries[:above])
+    cache.put(KEY, group, LAYER)
+    assert cache.get(KEY) == CachedLayer(LAYER, group)
+    assert cache.get_layer(KEY) == LAYER
 
 
-def test_what_was_never_remembered_is_not_known(tmp_path: Path) -> None:
-    memory = LayerCache(tmp_path)
-    assert memory.layer(KEY) is None
-    assert memory.recall(KEY) is None
-    memory.remember(KEY, CHUNK, LAYER)
-    assert memory.layer("1" * 64) is None
+def test_a_key_that_was_never_put_is_missing(tmp_path: Path) -> None:
+    cache = LayerCache(tmp_path)
+    assert cache.get_layer(KEY) is None
+    assert cache.get(KEY) is None
+    cache.put(KEY, GROUP, LAYER)
+    assert cache.get_layer("1" * 64) is None
 
 
-def test_the_last_layer_of_a_chunk_is_the_one_that_counts(tmp_path: Path) -> None:
-    memory = LayerCache(tmp_path)
-    memory.remember(KEY, CHUNK, LAYER)
-    memory.remember(KEY, CHUNK, LAYER._replace(size=7))
-    assert memory.layer(KEY) == LAYER._replace(size=7)
+def test_the_layer_that_was_put_last_wins(tmp_path: Path) -> None:
+    cache = LayerCache(tmp_path)
+    cache.put(KEY, GROUP, LAYER)
+    cache.put(KEY, GROUP, LAYER._replace(size=7))
+    assert cache.get_layer(KEY) == LAYER._replace(size=7)
 
 
 @given(st.data())
-def test_a_damaged_record_is_no_record(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    directory = tmp_path_factory.mktemp("chunks")
-    memory = LayerCache(directory)
-    memory.remember(KEY, CHUNK, LAYER)
+def test_a_damaged_record_counts_as_missing(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    directory = tmp_path_factory.mktemp("layers")
+    cache = LayerCache(directory)
+    cache.put(KEY, GROUP, LAYER)
     good = (directory / KEY).read_bytes()
     (directory / KEY).write_bytes(good[: data.draw(st.integers(0, len(good) - 1))])
-    assert memory.recall(KEY) is None
+    assert cache.get(KEY) is None
     body = good.index(b"d/f")
     at = data.draw(st.integers(body, len(good) - 1))
     (directory / KEY).write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-    assert memory.recall(KEY) is None
-    (directory / KEY).write_bytes(b"topcoat chunk 0\n" + good[16:])
-    assert memory.recall(KEY) is None
-    assert memory.layer(KEY) is None
+    assert cache.get(KEY) is None
+    (directory / KEY).write_bytes(b"topcoat layer 0\n" + good[16:])
+    assert cache.get(KEY) is None
+    assert cache.get_layer(KEY) is None
 
 
 @pytest.mark.parametrize("mtime", [1 << 80, -(1 << 80)])
 def test_a_date_that_64_bits_cannot_hold_does_not_break_the_record(tmp_path: Path, mtime: int) -> None:
-    memory = LayerCache(tmp_path)
-    memory.remember(KEY, Chunk((FILE._replace(mtime=mtime),), ()), LAYER)
-    found = memory.recall(KEY)
+    cache = LayerCache(tmp_path)
+    cache.put(KEY, EntryGroup((FILE._replace(mtime=mtime),), ()), LAYER)
+    found = cache.get(KEY)
     assert found is not None
-    assert found.chunk.members[0].facts() == FILE.facts()
+    assert found.group.members[0].facts() == FILE.facts()
 
 
 def test_a_record_that_cannot_be_written_is_a_state_error(tmp_path: Path) -> None:
     with pytest.raises(StateError):
-        LayerCache(tmp_path / "gone").remember(KEY, CHUNK, LAYER)
+        LayerCache(tmp_path / "gone").put(KEY, GROUP, LAYER)
 
 
 def test_the_default_place_is_the_cache(home: Path) -> None:
-    LayerCache().remember(KEY, CHUNK, LAYER)
-    assert (home / ".cache/topcoat/chunks" / KEY).is_file()
+    LayerCache().put(KEY, GROUP, LAYER)
+    assert (home / ".cache/topcoat/code-layers" / KEY).is_file()
 
 
 @given(trees, st.binary(max_size=20))

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.pack.random_trees import Tree, directory, edit, files, link, new_file, random_tree
 from topcoat.errors import InvalidImage, WorkspaceError
-from topcoat.pack.cut import LARGE, cut
+from topcoat.pack.cut import MIN_LARGE_SIZE, cut
 from topcoat.pack.layer import Directory, Layer, PackOptions, pack
 from topcoat.pack.layer_cache import LayerCache
-from topcoat.pack.plan import HOT_PART, HOT_WEIGHT, MAX_LAYERS, PlannedLayer, plan_layers
+from topcoat.pack.plan import HOT_DIVISOR, MAX_HOT_WEIGHT, MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.scanner import scan
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -30,10 +30,10 @@ ROOM = 25
 
 
 class Place:
-    """A destination with a memory: what it holds, what it was last given, and what a user's machine remembers."""
+    """A destination: the layers that it holds, those of the last image, and the cache of the user's machine."""
 
     def __init__(self, directory: Path, options: PackOptions = OPTIONS, room: int = ROOM) -> None:
-        self.memory = LayerCache(directory)
+        self.cache = LayerCache(directory)
         self.anchor: tuple[str, ...] = ()
         self._directory = directory
         self._options = options
@@ -42,33 +42,33 @@ class Place:
         self._layers: dict[str, tuple[Entry, ...]] = {}
 
     def plan(self, tree: Tree, *, hot: bool = True) -> list[PlannedLayer]:
-        snapshot = Snapshot(tree.values(), times=self._options.times)
+        snapshot = Snapshot(tree.values(), preserve_mtimes=self._options.preserve_mtimes)
         anchor = self.anchor if hot else ()
-        return plan_layers(snapshot, self._options, self.memory, room=self._room, anchor=anchor)
+        return plan_layers(snapshot, self._options, self.cache, room=self._room, anchor=anchor)
 
-    def deliver(self, pieces: list[PlannedLayer]) -> list[tuple[Entry, ...]]:
+    def deliver(self, planned: list[PlannedLayer]) -> list[tuple[Entry, ...]]:
         """Pack what has to be packed, and return what each layer of the image holds, bottom first."""
         found = []
-        for piece in pieces:
-            layer = piece.layer
+        for one in planned:
+            layer = one.layer
             if layer is None or layer.digest not in self._layers:
-                assert not piece.kept, "a layer of the past cannot be packed again"
-                layer = Layer(f"sha256:{piece.key}", f"sha256:{piece.key}", 1)
-                self._layers[layer.digest] = piece.chunk.ancestors + piece.chunk.members
-                self.memory.remember(piece.key, piece.chunk, layer)
+                assert not one.kept, "a layer of the past cannot be packed again"
+                layer = Layer(f"sha256:{one.key}", f"sha256:{one.key}", 1)
+                self._layers[layer.digest] = one.group.ancestors + one.group.members
+                self.cache.put(one.key, one.group, layer)
             found.append(self._layers[layer.digest])
-        self.anchor = tuple(piece.key for piece in pieces if not piece.hot)
+        self.anchor = tuple(layer.key for layer in planned if not layer.hot)
         return found
 
     def forget(self, chance: random.Random) -> None:
-        """Lose some of what the user's machine remembers."""
+        """Lose some records of the cache."""
         for path in self._directory.iterdir():
             if chance.random() < 0.3:
                 path.unlink()
 
 
-def keys(pieces: list[PlannedLayer]) -> list[str]:
-    return [piece.key for piece in pieces]
+def keys(planned: list[PlannedLayer]) -> list[str]:
+    return [layer.key for layer in planned]
 
 
 def unpack(layers: list[tuple[Entry, ...]]) -> Tree:
@@ -83,39 +83,41 @@ def unpack(layers: list[tuple[Entry, ...]]) -> Tree:
 
 
 def assert_right(
-    tree: Tree, pieces: list[PlannedLayer], layers: list[tuple[Entry, ...]], options: PackOptions, room: int
+    tree: Tree, planned: list[PlannedLayer], layers: list[tuple[Entry, ...]], options: PackOptions, room: int
 ) -> None:
     """Assert all that must hold of a plan for *tree*, whatever went before."""
-    times = options.times
+    times = options.preserve_mtimes
     stacked = unpack(layers)
-    assert {path: entry.facts(times=times) for path, entry in stacked.items()} == {
-        path: entry.facts(times=times) for path, entry in tree.items()
+    assert {path: entry.facts(preserve_mtimes=times) for path, entry in stacked.items()} == {
+        path: entry.facts(preserve_mtimes=times) for path, entry in tree.items()
     }
     for entry in [entry for layer in layers for entry in layer if entry.kind != "file"]:
-        assert entry.facts(times=times) == tree[entry.path].facts(times=times), "right only by the order of layers"
-    assert len(pieces) <= room
-    assert [piece.hot for piece in pieces[:-1]] == [False] * len(pieces[:-1])
-    members = [entry.path for piece in pieces if not piece.hot for entry in piece.chunk.members]
-    assert len(members) == len(set(members)), "two chunks have one path"
+        assert entry.facts(preserve_mtimes=times) == tree[entry.path].facts(preserve_mtimes=times), (
+            "right only by the order of layers"
+        )
+    assert len(planned) <= room
+    assert [layer.hot for layer in planned[:-1]] == [False] * len(planned[:-1])
+    members = [entry.path for layer in planned if not layer.hot for entry in layer.group.members]
+    assert len(members) == len(set(members)), "two code layers have one path"
     assert not any(path.rpartition(b"/")[2].startswith(b".wh.") for layer in layers for path, *_ in layer)
-    if not pieces or not pieces[-1].hot:
-        assert not any(piece.kept and piece.layer is None for piece in pieces)
-        assert {entry.facts(times=times) for piece in pieces for entry in piece.chunk.members} == {
-            entry.facts(times=times) for entry in tree.values()
+    if not planned or not planned[-1].hot:
+        assert not any(layer.kept and layer.layer is None for layer in planned)
+        assert {entry.facts(preserve_mtimes=times) for layer in planned for entry in layer.group.members} == {
+            entry.facts(preserve_mtimes=times) for entry in tree.values()
         }
         return
-    hot = pieces[-1].chunk.members
-    kept = {entry.path: entry for piece in pieces if piece.kept for entry in piece.chunk.members}
+    hot = planned[-1].group.members
+    kept = {entry.path: entry for layer in planned if layer.kept for entry in layer.group.members}
     assert kept
     for entry in hot:
         assert tree[entry.path] == entry
         if entry.path in members:
             assert entry.path in kept
             assert (entry.kind, kept[entry.path].kind) == ("file", "file")
-            assert entry.facts(times=times) != kept[entry.path].facts(times=times)
+            assert entry.facts(preserve_mtimes=times) != kept[entry.path].facts(preserve_mtimes=times)
     fresh = cut(sorted(tree.values()), room - 1)
-    heaviest = max(sum(entry.size for entry in chunk.members) for chunk in fresh)
-    assert sum(entry.size + BLOCK for entry in hot) <= max(HOT_WEIGHT, heaviest // HOT_PART)
+    heaviest = max(sum(entry.size for entry in group.members) for group in fresh)
+    assert sum(entry.size + BLOCK for entry in hot) <= max(MAX_HOT_WEIGHT, heaviest // HOT_DIVISOR)
 
 
 @pytest.mark.parametrize("times", [False, True])
@@ -130,14 +132,14 @@ def test_the_layers_are_the_snapshot_whatever_was_built_before(
     tmp_path_factory: pytest.TempPathFactory, times: bool, seed: int, size: int, room: int, steps: int
 ) -> None:
     chance = random.Random(seed)
-    options = OPTIONS._replace(times=times)
-    place = Place(tmp_path_factory.mktemp("chunks"), options, room)
+    options = OPTIONS._replace(preserve_mtimes=times)
+    place = Place(tmp_path_factory.mktemp("layers"), options, room)
     tree = random_tree(chance, size)
     for _ in range(steps):
         hot = chance.random() < 0.85
-        pieces = place.plan(tree, hot=hot)
-        assert_right(tree, pieces, place.deliver(pieces), options, room)
-        assert hot or not any(piece.hot or piece.kept for piece in pieces)
+        planned = place.plan(tree, hot=hot)
+        assert_right(tree, planned, place.deliver(planned), options, room)
+        assert hot or not any(layer.hot or layer.kept for layer in planned)
         fate = chance.random()
         if fate < 0.1:
             place.forget(chance)
@@ -153,12 +155,12 @@ def test_without_a_hot_layer_the_layers_follow_from_the_snapshot_alone(
     tmp_path_factory: pytest.TempPathFactory, seed: int, steps: int
 ) -> None:
     chance = random.Random(seed)
-    place = Place(tmp_path_factory.mktemp("chunks"))
+    place = Place(tmp_path_factory.mktemp("layers"))
     tree = random_tree(chance, 300)
     for _ in range(steps):
         place.deliver(place.plan(tree, hot=chance.random() < 0.5))
         tree = edit(chance, tree)
-    elsewhere = Place(tmp_path_factory.mktemp("chunks"))
+    elsewhere = Place(tmp_path_factory.mktemp("layers"))
     assert keys(place.plan(tree, hot=False)) == keys(elsewhere.plan(tree, hot=False)) == keys(elsewhere.plan(tree))
 
 
@@ -172,7 +174,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def tree() -> Tree:
-    """Some ten chunks of small files, a few large ones, a link, a directory of its own."""
+    """Some ten code layers of small files, a few large ones, a link, a directory of its own."""
     chance = random.Random(11)
     found = random_tree(chance, 2500)
     for entry in (
@@ -191,10 +193,10 @@ def after(place: Place, tree: Tree, *changes: Entry, without: tuple[bytes, ...] 
     edited = {path: entry for path, entry in tree.items() if path not in without}
     edited.update({entry.path: entry for entry in changes})
     anchor = place.anchor
-    pieces = place.plan(edited)
-    assert_right(edited, pieces, place.deliver(pieces), OPTIONS, ROOM)
+    planned = place.plan(edited)
+    assert_right(edited, planned, place.deliver(planned), OPTIONS, ROOM)
     place.anchor = anchor
-    return pieces
+    return planned
 
 
 def small_file(tree: Tree) -> Entry:
@@ -202,31 +204,31 @@ def small_file(tree: Tree) -> Entry:
 
 
 def test_nothing_changed_packs_nothing(place: Place, tree: Tree) -> None:
-    pieces = after(place, tree)
-    assert len(pieces) > 8
-    assert all(piece.layer is not None and not piece.kept and not piece.hot for piece in pieces)
+    planned = after(place, tree)
+    assert len(planned) > 8
+    assert all(layer.layer is not None and not layer.kept and not layer.hot for layer in planned)
 
 
 @pytest.mark.parametrize("change", [{"content": b"\x01" * 32}, {"mode": 0o755}, {"size": 90_000, "content": bytes(32)}])
 def test_an_edit_travels_in_the_hot_layer_alone(place: Place, tree: Tree, change: dict[str, Any]) -> None:
     edited = small_file(tree)._replace(**change)
-    pieces = after(place, tree, edited)
-    assert [piece.chunk.members for piece in pieces if piece.layer is None] == [(edited,)]
-    assert pieces[-1].hot
-    assert tuple(keys(pieces[:-1])) == place.anchor
+    planned = after(place, tree, edited)
+    assert [layer.group.members for layer in planned if layer.layer is None] == [(edited,)]
+    assert planned[-1].hot
+    assert tuple(keys(planned[:-1])) == place.anchor
 
 
-def test_the_hot_layer_holds_all_edits_since_the_chunks_were_packed(place: Place, tree: Tree) -> None:
+def test_the_hot_layer_holds_all_edits_since_the_layers_were_packed(place: Place, tree: Tree) -> None:
     place.deliver(place.plan(tree))
     anchor, edited = place.anchor, []
     chance = random.Random(3)
     for path in chance.sample([path for path in files(tree) if tree[path].size < 5000], 9):
         edited.append(new_file(chance, path, tree[path].size))
         tree[path] = edited[-1]
-        pieces = place.plan(tree)
-        assert pieces[-1].chunk.members == tuple(sorted(edited))
-        assert tuple(keys(pieces[:-1])) == anchor
-        place.deliver(pieces)
+        planned = place.plan(tree)
+        assert planned[-1].group.members == tuple(sorted(edited))
+        assert tuple(keys(planned[:-1])) == anchor
+        place.deliver(planned)
 
 
 def test_undoing_the_edit_needs_no_hot_layer(place: Place, tree: Tree) -> None:
@@ -234,9 +236,9 @@ def test_undoing_the_edit_needs_no_hot_layer(place: Place, tree: Tree) -> None:
     before = place.anchor
     edited = small_file(tree)._replace(content=bytes(32))
     place.deliver(place.plan({**tree, edited.path: edited}))
-    pieces = place.plan(tree)
-    assert tuple(keys(pieces)) == before
-    assert not any(piece.hot for piece in pieces)
+    planned = place.plan(tree)
+    assert tuple(keys(planned)) == before
+    assert not any(layer.hot for layer in planned)
 
 
 def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, tree: Tree) -> None:
@@ -245,11 +247,11 @@ def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, t
         new_file(random.Random(1), b"zz/new/file", 500),
         link(b"zz/new-link", b"new/file"),
     )
-    pieces = after(place, tree, *new)
-    assert pieces[-1].hot
-    assert pieces[-1].chunk.members == tuple(sorted(new))
-    assert [entry.path for entry in pieces[-1].chunk.ancestors] == [b"zz"]
-    assert [piece for piece in pieces if piece.layer is None] == pieces[-1:]
+    planned = after(place, tree, *new)
+    assert planned[-1].hot
+    assert planned[-1].group.members == tuple(sorted(new))
+    assert [entry.path for entry in planned[-1].group.ancestors] == [b"zz"]
+    assert [layer for layer in planned if layer.layer is None] == planned[-1:]
 
 
 @pytest.mark.parametrize(
@@ -277,40 +279,47 @@ def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, t
         "directory mode",
     ],
 )
-def test_what_a_layer_on_top_cannot_say_repacks_the_chunk(
+def test_what_a_layer_on_top_cannot_say_repacks_the_layer(
     place: Place, tree: Tree, gone: tuple[bytes, ...], changes: tuple[Entry, ...]
 ) -> None:
-    pieces = after(place, tree, *changes, without=gone)
-    assert not any(piece.hot or piece.kept for piece in pieces)
-    assert 1 <= len([piece for piece in pieces if piece.layer is None]) <= 3
+    planned = after(place, tree, *changes, without=gone)
+    assert not any(layer.hot or layer.kept for layer in planned)
+    assert 1 <= len([layer for layer in planned if layer.layer is None]) <= 3
 
 
-def test_a_deletion_repacks_its_chunk_and_another_edit_still_travels_hot(place: Place, tree: Tree) -> None:
+def test_a_deletion_repacks_its_layer_and_another_edit_still_travels_hot(place: Place, tree: Tree) -> None:
     edited = small_file(tree)._replace(content=bytes(32))
-    pieces = after(place, tree, edited, without=(b"zz/a",))
-    assert pieces[-1].hot
-    assert pieces[-1].chunk.members == (edited,)
-    assert len([piece for piece in pieces if piece.kept]) == 1
-    assert len([piece for piece in pieces if piece.layer is None and not piece.hot]) == 1
+    planned = after(place, tree, edited, without=(b"zz/a",))
+    assert planned[-1].hot
+    assert planned[-1].group.members == (edited,)
+    assert len([layer for layer in planned if layer.kept]) == 1
+    assert len([layer for layer in planned if layer.layer is None and not layer.hot]) == 1
 
 
-def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_chunk(place: Place, tree: Tree) -> None:
+def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_layer(place: Place, tree: Tree) -> None:
     chance = random.Random(4)
-    pieces = after(place, tree, new_file(chance, b"zz/a", LARGE - 1))
-    assert not any(piece.hot for piece in pieces)
-    pieces = after(place, tree, new_file(chance, b"zz/a", 700_000))
-    assert pieces[-1].hot
+    planned = after(place, tree, new_file(chance, b"zz/a", MIN_LARGE_SIZE - 1))
+    assert not any(layer.hot for layer in planned)
+    planned = after(place, tree, new_file(chance, b"zz/a", 700_000))
+    assert planned[-1].hot
 
 
-def test_a_heavy_chunk_lets_no_hot_layer_grow_that_spares_it_nothing(place: Place) -> None:
-    """The heaviest chunk that changed decided how heavy the hot layer may be, even where it was packed anew anyway."""
+def test_a_heavy_layer_lets_no_hot_layer_grow_that_spares_it_nothing(place: Place) -> None:
+    """The heaviest layer that changed decided how heavy the hot layer may be, even where it was packed anew anyway."""
     chance = random.Random(6)
-    huge, big = new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 150 * LARGE)
+    huge, big = new_file(chance, b"huge", 800 * MIN_LARGE_SIZE), new_file(chance, b"m-big", 150 * MIN_LARGE_SIZE)
     tree = {entry.path: entry for entry in (huge, big, new_file(chance, b"small", 10))}
-    pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"small", 90 * LARGE // 100))
-    assert pieces[-1].hot
-    pieces = after(place, tree, new_file(chance, b"huge", 800 * LARGE), new_file(chance, b"m-big", 60 * LARGE))
-    assert not any(piece.hot for piece in pieces)
+    planned = after(
+        place,
+        tree,
+        new_file(chance, b"huge", 800 * MIN_LARGE_SIZE),
+        new_file(chance, b"small", 90 * MIN_LARGE_SIZE // 100),
+    )
+    assert planned[-1].hot
+    planned = after(
+        place, tree, new_file(chance, b"huge", 800 * MIN_LARGE_SIZE), new_file(chance, b"m-big", 60 * MIN_LARGE_SIZE)
+    )
+    assert not any(layer.hot for layer in planned)
 
 
 @pytest.mark.parametrize("room", [2, 3, 5, 9])
@@ -318,45 +327,45 @@ def test_there_is_room_for_the_hot_layer(tmp_path: Path, tree: Tree, room: int) 
     place = Place(tmp_path, room=room)
     place.deliver(place.plan(tree))
     edited = small_file(tree)._replace(content=bytes(32))
-    pieces = place.plan({**tree, edited.path: edited})
-    assert pieces[-1].hot
-    assert len(pieces) <= room
+    planned = place.plan({**tree, edited.path: edited})
+    assert planned[-1].hot
+    assert len(planned) <= room
 
 
 def test_a_file_that_was_only_touched_does_not_travel(place: Place, tree: Tree) -> None:
     edited, touched = tree[b"zz/a"]._replace(content=bytes(32)), tree[b"zz/b"]._replace(mtime=1)
-    pieces = after(place, tree, edited, touched)
-    assert pieces[-1].hot
-    assert pieces[-1].chunk.members == (edited,)
+    planned = after(place, tree, edited, touched)
+    assert planned[-1].hot
+    assert planned[-1].group.members == (edited,)
 
 
-def test_a_directory_whose_mode_changed_repacks_every_chunk_that_repeats_it(place: Place) -> None:
+def test_a_directory_whose_mode_changed_repacks_every_layer_that_repeats_it(place: Place) -> None:
     chance = random.Random(9)
     entries = [directory(b"d"), *(new_file(chance, b"d/%03d" % number, 60_000) for number in range(100))]
-    pieces = after(place, {entry.path: entry for entry in entries}, directory(b"d", 0o700))
-    assert len(pieces) > 2
-    assert all(piece.layer is None for piece in pieces)
+    planned = after(place, {entry.path: entry for entry in entries}, directory(b"d", 0o700))
+    assert len(planned) > 2
+    assert all(layer.layer is None for layer in planned)
 
 
-def test_a_chunk_that_was_packed_for_another_destination_still_travels_hot(tmp_path: Path, tree: Tree) -> None:
+def test_a_layer_that_was_packed_for_another_destination_still_travels_hot(tmp_path: Path, tree: Tree) -> None:
     place, other = Place(tmp_path), Place(tmp_path)
     place.deliver(place.plan(tree))
     edited = small_file(tree)._replace(content=bytes(32))
     tree[edited.path] = edited
     other.deliver(other.plan(tree))
-    pieces = place.plan(tree)
-    assert tuple(keys(pieces[:-1])) == place.anchor
-    assert pieces[-1].chunk.members == (edited,)
+    planned = place.plan(tree)
+    assert tuple(keys(planned[:-1])) == place.anchor
+    assert planned[-1].group.members == (edited,)
 
 
-def test_too_many_pieces_for_the_room_are_the_chunks_of_the_snapshot(tmp_path: Path, tree: Tree) -> None:
+def test_too_many_layers_for_the_room_are_the_layers_of_the_snapshot(tmp_path: Path, tree: Tree) -> None:
     wide = Place(tmp_path)
     wide.deliver(wide.plan(tree))
     tree[b"zz/a"] = new_file(random.Random(1), b"zz/a", 20)
     snapshot = Snapshot(tree.values())
-    narrow = plan_layers(snapshot, OPTIONS, wide.memory, room=4, anchor=wide.anchor)
+    narrow = plan_layers(snapshot, OPTIONS, wide.cache, room=4, anchor=wide.anchor)
     assert len(narrow) <= 4
-    assert not any(piece.hot or piece.kept for piece in narrow)
+    assert not any(layer.hot or layer.kept for layer in narrow)
 
 
 def test_an_anchor_that_is_not_remembered_is_no_anchor(tmp_path: Path, tree: Tree) -> None:
@@ -365,31 +374,31 @@ def test_an_anchor_that_is_not_remembered_is_no_anchor(tmp_path: Path, tree: Tre
     place.deliver(place.plan(tree))
     shutil.rmtree(tmp_path / "here")
     (tmp_path / "here").mkdir()
-    pieces = place.plan(tree)
-    assert all(piece.layer is None and not piece.hot for piece in pieces)
+    planned = place.plan(tree)
+    assert all(layer.layer is None and not layer.hot for layer in planned)
 
 
-def test_new_files_that_fill_a_chunk_of_their_own_are_that_chunk(place: Place) -> None:
+def test_new_files_that_fill_a_layer_of_their_own_are_that_layer(place: Place) -> None:
     """In the hot layer they would travel again with every edit, and a plan of it alone left nothing to build on."""
     chance = random.Random(2)
     tree = {entry.path: entry for entry in [new_file(chance, b"a%03d" % number, 30_000) for number in range(40)]}
     new = [new_file(chance, b"z%03d" % number, 3000) for number in range(20)]
-    pieces = after(place, tree, *new)
-    fresh = [piece for piece in pieces if piece.layer is None]
-    if any(piece.hot for piece in fresh):
-        assert any(piece.kept for piece in pieces)
+    planned = after(place, tree, *new)
+    fresh = [layer for layer in planned if layer.layer is None]
+    if any(layer.hot for layer in fresh):
+        assert any(layer.kept for layer in planned)
     tiny = {b"a": new_file(chance, b"a", 10)}
     place.anchor = ("0" * 64,)
-    (piece,) = place.plan(tiny)
-    assert not piece.hot
+    (layer,) = place.plan(tiny)
+    assert not layer.hot
 
 
 def test_the_order_of_the_anchor_is_kept(place: Place, tree: Tree) -> None:
     place.deliver(place.plan(tree))
     place.anchor = place.anchor[::-1]
     edited = small_file(tree)._replace(content=bytes(32))
-    pieces = place.plan({**tree, edited.path: edited})
-    assert tuple(keys(pieces[:-1])) == place.anchor
+    planned = place.plan({**tree, edited.path: edited})
+    assert tuple(keys(planned[:-1])) == place.anchor
 
 
 def test_an_empty_snapshot_has_no_layers(place: Place) -> None:
@@ -400,12 +409,12 @@ def test_an_empty_snapshot_has_no_layers(place: Place) -> None:
 
 def test_an_empty_snapshot_has_a_layer_where_directories_are_to_be_made(tmp_path: Path) -> None:
     place = Place(tmp_path, OPTIONS._replace(target=b"opt/code", parents=(Directory(b"opt"), Directory(b"opt/code"))))
-    (piece,) = place.plan({})
-    assert piece.chunk == ((), ())
-    place.deliver([piece])
+    (layer,) = place.plan({})
+    assert layer.group == ((), ())
+    place.deliver([layer])
     tree = {b"a": new_file(random.Random(1), b"a", 10)}
     (later,) = place.plan(tree)
-    assert (later.chunk.members, later.hot) == ((tree[b"a"],), False)
+    assert (later.group.members, later.hot) == ((tree[b"a"],), False)
     place.deliver([later])
     assert place.plan({})[0].layer is not None
 
@@ -433,31 +442,31 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
 
 def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Path) -> None:
     chance = random.Random(8)
-    workspace, memory = tmp_path / "ws", LayerCache(tmp_path / "chunks")
-    (tmp_path / "chunks").mkdir()
+    workspace, cache = tmp_path / "ws", LayerCache(tmp_path / "layers")
+    (tmp_path / "layers").mkdir()
     build_tree(workspace, {".torchxignore": "", "run.sh": File("x", mode=0o755), "empty": {}, "link": Link("run.sh")})
     build_tree(workspace, {f"d{number % 7}/{number}": chance.randbytes(20_000) for number in range(200)})
-    build_tree(workspace, {"large": chance.randbytes(LARGE + 5)})
+    build_tree(workspace, {"large": chance.randbytes(MIN_LARGE_SIZE + 5)})
     store: dict[str, bytes] = {}
     anchor: tuple[str, ...] = ()
     seen_hot = 0
     for step in range(8):
         scanned = scan(Workspace({str(workspace): ""}))
-        pieces = plan_layers(scanned.snapshot, OPTIONS, memory, anchor=anchor)
+        planned = plan_layers(scanned.snapshot, OPTIONS, cache, anchor=anchor)
         out = tmp_path / f"out{step}"
         out.mkdir()
-        for piece in pieces:
-            if piece.layer is None:
-                layer, blob = pack(piece.chunk, scanned, OPTIONS)
-                memory.remember(piece.key, piece.chunk, layer)
-                store[piece.key] = blob.read()
-            (tmp_path / "layer.tar").write_bytes(store[piece.key])
+        for one in planned:
+            if one.layer is None:
+                layer, blob = pack(one.group, scanned, OPTIONS)
+                cache.put(one.key, one.group, layer)
+                store[one.key] = blob.read()
+            (tmp_path / "layer.tar").write_bytes(store[one.key])
             options: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
             with tarfile.open(tmp_path / "layer.tar") as tar:
                 tar.extractall(out, **options)
         assert_same_tree(out, workspace)
-        anchor = tuple(piece.key for piece in pieces if not piece.hot)
-        seen_hot += any(piece.hot for piece in pieces)
+        anchor = tuple(layer.key for layer in planned if not layer.hot)
+        seen_hot += any(layer.hot for layer in planned)
         build_tree(workspace, {f"d1/{1 + 7 * step}": f"edited {step}", f"new{step}": {"file": "x"}})
         if step == 4:
             os.unlink(workspace / "d2/2")

@@ -151,7 +151,7 @@ def test_a_base_that_nothing_right_can_be_laid_over_is_refused_with_all_that_is_
     _base(fake, {**config, "config": {"User": 7, **config.get("config", {})}})
     with pytest.raises(InvalidImage, match=said) as raised:
         _resolve(fake, client)
-    assert "config.User: type: expected a text, found 7" in str(raised.value), "what is not vital is told too"
+    assert "config.User: type: expected a text, found 7" in str(raised.value), "what is not fatal is told too"
     assert f"{fake.host}/base:1" in str(raised.value)
     assert raised.value.hint
 

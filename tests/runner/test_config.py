@@ -164,7 +164,7 @@ def test_a_placeholder_does_not_matter_where_the_option_is_given(dirs: list[str]
 
 def test_an_unknown_scheduler_is_an_error(dirs: list[str]) -> None:
     write(dirs[0], "[clutser]\nqueue = q\n")
-    with pytest.raises(UnknownScheduler, match="there is no scheduler 'clutser'"):
+    with pytest.raises(UnknownScheduler, match="unknown scheduler 'clutser'"):
         apply("clutser", {}, dirs)
     with pytest.raises(UnknownScheduler):
         dump(io.StringIO(), ["clutser"])

@@ -47,9 +47,11 @@ def parse(data: bytes) -> list[Entry]:
 
 @given(st.lists(entries, max_size=8))
 def test_what_identifies_entries_can_be_read_back_so_no_two_lists_collide(found: list[Entry]) -> None:
-    assert parse(identify(found, times=True)) == found
-    assert parse(identify(found, times=False)) == [entry._replace(mtime=0) for entry in found]
-    assert [entry.facts(times=True) for entry in found] == [(*entry[:5], entry.owner, entry.mtime) for entry in found]
+    assert parse(identify(found, preserve_mtimes=True)) == found
+    assert parse(identify(found, preserve_mtimes=False)) == [entry._replace(mtime=0) for entry in found]
+    assert [entry.facts(preserve_mtimes=True) for entry in found] == [
+        (*entry[:5], entry.owner, entry.mtime) for entry in found
+    ]
 
 
 @pytest.mark.parametrize("entry", [FILE, LINK, DIRECTORY])
@@ -83,9 +85,9 @@ def test_becoming_executable_counts_and_touching_does_not() -> None:
 
 
 def test_touching_counts_where_times_are_preserved() -> None:
-    before = Snapshot([FILE], times=True)
-    assert before.digest == Snapshot([FILE], times=True).digest
-    assert before.digest != Snapshot([FILE._replace(mtime=FILE.mtime + 1)], times=True).digest
+    before = Snapshot([FILE], preserve_mtimes=True)
+    assert before.digest == Snapshot([FILE], preserve_mtimes=True).digest
+    assert before.digest != Snapshot([FILE._replace(mtime=FILE.mtime + 1)], preserve_mtimes=True).digest
     assert before.digest != Snapshot([FILE]).digest
 
 

@@ -113,4 +113,4 @@ def test_an_unknown_scheduler_is_answered_with_the_nearest_names() -> None:
     assert "local_docker" in str(near.hint)
     far = unknown_scheduler("xyz", known)
     assert isinstance(far, UnknownScheduler)
-    assert far.hint == "there are local, local_cwd, local_docker"
+    assert far.hint == "available schedulers: local, local_cwd, local_docker"

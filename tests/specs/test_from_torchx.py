@@ -104,7 +104,7 @@ def test_torchx_s_application_becomes_ours(torchx: Any) -> None:
 
 def test_a_retry_policy_that_we_do_not_have_is_an_error(torchx: Any) -> None:
     app = torchx.AppDef("app", [torchx.Role("r", "i", retry_policy=torchx.RetryPolicy.HOT_SPARE)])
-    with pytest.raises(InvalidComponent, match="HOT_SPARE is not one of REPLICA, APPLICATION, ROLE"):
+    with pytest.raises(InvalidComponent, match="invalid retry policy 'HOT_SPARE': choose REPLICA, APPLICATION, ROLE"):
         as_appdef(app)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency, NeedsBuilder
-from topcoat.pack.cut import Chunk
+from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import PackOptions, pack
 from topcoat.pack.tar import END, Ownership, derived_mtime, header, padding
 from topcoat.scan.scanner import Scan
@@ -153,8 +153,8 @@ def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
         WorkspaceChanged: a file is no longer what the snapshot says.
     """
     snapshot = recipe.scan.snapshot
-    options = PackOptions(b"", (), times=snapshot.times, compression="none")
-    packed = pack(Chunk(snapshot.entries, ()), recipe.scan, options)
+    options = PackOptions(b"", (), preserve_mtimes=snapshot.preserve_mtimes, compression="none")
+    packed = pack(EntryGroup(snapshot.entries, ()), recipe.scan, options)
     name = recipe.dockerfile.encode()
     if dockerfile and snapshot.find(name) is None:
         entry = Entry(name, "file", 0o644, len(recipe.text), hashlib.sha256(recipe.text).digest(), 0)

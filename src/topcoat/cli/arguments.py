@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,11 +73,8 @@ def add_handles(parser: ArgumentParser) -> None:
     parser.add_argument("handles", nargs="+", metavar="HANDLE", help="scheduler://session/app_id")
 
 
-@contextmanager
-def open_runner() -> Iterator[Runner]:
-    """Give a ``with`` block the runner to talk to, and show the warnings that are logged meanwhile."""
-    from topcoat.cli.logged import shown_warnings
+def open_runner() -> Runner:
+    """Return a runner, a context manager, without importing it before."""
     from topcoat.runner import get_runner
 
-    with shown_warnings(), get_runner() as runner:
-        yield runner
+    return get_runner()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from topcoat.cli.output import say
-from topcoat.notices import show_notices
+from topcoat.notices import notices_once, show_notices
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -26,14 +26,15 @@ class ErrorHandler:
 
     def run(self, command: Callable[[ErrorHandler], int]) -> int:
         """Return the exit code of *command*, or of what it raised."""
-        before = show_notices(say)
+        previous = show_notices(say)
         try:
-            code = self._run(command)
+            with notices_once():
+                code = self._run(command)
         except BrokenPipeError:
-            _forget_stdout()
+            _discard_stdout()
             return BROKEN_PIPE
         finally:
-            show_notices(before)
+            show_notices(previous)
         return _flush(code)
 
     def _run(self, command: Callable[[ErrorHandler], int]) -> int:
@@ -71,17 +72,17 @@ def _flush(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        _discard_stdout()
         return BROKEN_PIPE
     except OSError as error:
-        _forget_stdout()
+        _discard_stdout()
         if not code:
             say(f"error: cannot write the result: {error.strerror}")
         return code or 1
     return code
 
 
-def _forget_stdout() -> None:
+def _discard_stdout() -> None:
     """Let the interpreter flush what nobody reads into nothing."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())

@@ -57,11 +57,14 @@ class Parser(argparse.ArgumentParser):
         self._option_string_actions.update(self.flags())
         args, rest = self.parse_known_args(words)
         if rest:
+            from topcoat.suggest import did_you_mean
+
             unknown = rest[0].partition("=")[0]
             flags = [flag for action in self.actions for flag in action.option_strings]
             what = "flag" if unknown.startswith("-") else "argument"
             raise UsageError(
-                f"{self.prog} takes no {what} {unknown!r}", hint=nearest(unknown, flags) or f"{self.prog} --help"
+                f"{self.prog}: unknown {what} {unknown!r}",
+                hint=did_you_mean(unknown, flags, otherwise=f"{self.prog} --help"),
             )
         return args
 
@@ -82,11 +85,3 @@ def _width() -> int:
     except (ValueError, OSError):
         columns = 80
     return max(40, min(columns - 2, 110))
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``did you mean ...?`` for those of *known* that look like *word*; empty text where none does."""
-    import difflib
-
-    matches = difflib.get_close_matches(word, known, n=3)
-    return f"did you mean {' or '.join(matches)}?" if matches else ""

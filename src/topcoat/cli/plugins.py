@@ -58,13 +58,13 @@ def load_command(name: str) -> Command:
     from importlib.metadata import entry_points
 
     from topcoat.cli.commands import COMMANDS
-    from topcoat.cli.parser import nearest
     from topcoat.errors import TopcoatError, UsageError
+    from topcoat.suggest import did_you_mean
 
     found = [entry for group in GROUPS for entry in entry_points(group=group, name=name)]
     if not found:
-        hint = nearest(name, [*COMMANDS, *command_names()])
-        raise UsageError(f"there is no command {name!r}", hint=hint or "topcoat --help lists them")
+        hint = did_you_mean(name, [*COMMANDS, *command_names()], otherwise="topcoat --help lists the commands")
+        raise UsageError(f"unknown command {name!r}", hint=hint)
     entry = found[0]
     owner = entry.dist.name if entry.dist else entry.value
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.components.loader import guarded, load_file, load_module
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
+from topcoat.notices import notice
 from topcoat.specs import AppDef
+from topcoat.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -76,14 +78,14 @@ def get_component(name: str) -> Component:
     except UnknownComponent:
         module = None
     if module is None:
-        raise UnknownComponent(f"there is no component {name!r}", hint=_nearest(name, _REGISTRY.names()))
+        raise UnknownComponent(f"there is no component {name!r}", hint=_known(name, _REGISTRY.names()))
     return _function_of(module, function, name)
 
 
 def get_components() -> dict[str, Component]:
     """Return every component that is built in or that an installed package adds, by name, sorted.
 
-    A package that cannot be loaded is logged and left out.
+    A package that cannot be loaded is left out, with a notice.
     """
     return {name: component for name in sorted(_REGISTRY.names()) if (component := _REGISTRY.find(name))}
 
@@ -137,9 +139,7 @@ def _load_entry(entry: EntryPoint) -> Mapping[str, Component]:
     try:
         loaded: Any = guarded(entry.load, f"the entry point {entry.name} = {entry.value}")
     except TopcoatError as error:
-        import logging
-
-        logging.getLogger(__name__).warning("%s, left out", error)
+        notice(f"{error}, left out")
         return {}
     if isinstance(loaded, str):
         loaded = load_module(loaded)
@@ -173,7 +173,7 @@ def _function_of(module: ModuleType, function: str, name: str) -> Component:
         return _component(name, found)
     own = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
     where = getattr(module, "__file__", None) or module.__name__
-    raise UnknownComponent(f"{where} has no function {function!r}", hint=_nearest(function, own))
+    raise UnknownComponent(f"{where} has no function {function!r}", hint=_known(function, own))
 
 
 def _component(name: str, function: Callable[..., Any]) -> Component:
@@ -181,9 +181,5 @@ def _component(name: str, function: Callable[..., Any]) -> Component:
     return Component(name, description, getattr(function, "__name__", name), function)
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    import difflib
-
-    known = list(names)
-    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(known) or 'none'}"
+def _known(name: str, names: Sequence[str]) -> str:
+    return did_you_mean(name, names, otherwise=f"known: {', '.join(names) or 'none'}")

@@ -26,7 +26,7 @@ def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
     Raises:
         WorkspaceChanged: the file is no longer what *entry* says.
     """
-    tree, _ = scan.origin(entry)
+    tree, _ = scan.source_of(entry)
     if sys.platform != "linux" or not isinstance(tree, LocalTree) or not entry.size:
         return False
     import fcntl

@@ -132,7 +132,7 @@ def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
         while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
             kept.pop(path, None)
     told = [f"{os.fsdecode(path)} is a job directory: left out" for path in sorted(earlier)]
-    return scan.with_warnings(told, Snapshot(kept.values(), times=scan.snapshot.times))
+    return scan.with_warnings(told, Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
 
 
 def _inside(workspace: Workspace, job_dir: str) -> set[bytes]:

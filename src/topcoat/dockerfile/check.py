@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from topcoat.dockerfile.words import INSTRUCTIONS, Words
+from topcoat.suggest import did_you_mean
 
 Flags = Mapping[str, "tuple[str, ...]"]
 """Values of flags by their names, without dashes; a switch that is on has the value ``true``."""
@@ -84,14 +85,11 @@ def _check_from(words: tuple[str, ...]) -> None:
 
 def suggest(instruction: Words) -> str | None:
     """Return a hint for a misspelt name or flag."""
-    from difflib import get_close_matches
-
     if instruction.name not in INSTRUCTIONS:
-        close = get_close_matches(instruction.name, INSTRUCTIONS, 1)
-        return f"did you mean {close[0]}?" if close else None
+        return did_you_mean(instruction.name, INSTRUCTIONS) or None
     kinds = _FLAGS.get(instruction.name, {})
     for word in instruction.flags:
         name = word.partition("=")[0][2:]
-        if name not in kinds and (close := get_close_matches(name, kinds, 1)):
-            return f"did you mean --{close[0]}?"
+        if name not in kinds and (hint := did_you_mean(name, kinds, prefix="--")):
+            return hint
     return None

@@ -134,7 +134,7 @@ def _put(context: Context, filesystem: ImageFilesystem, entry: Entry, target: by
         _check_file_target(filesystem, target)
     mode = entry.mode if options.mode is None or entry.kind == "link" else options.mode
     changed = entry._replace(path=target, mode=mode, owner=options.owner or ROOT)
-    filesystem.put(changed, context.scan.origin(entry) if entry.kind == "file" else None)
+    filesystem.put(changed, context.scan.source_of(entry) if entry.kind == "file" else None)
 
 
 def _check_directory_target(filesystem: ImageFilesystem, target: bytes) -> None:

@@ -32,6 +32,7 @@ from topcoat.oci.config import ImageConfig
 from topcoat.oci.platform import Platform
 from topcoat.rootfs.nodes import BaseTree
 from topcoat.scan.scanner import Scan
+from topcoat.suggest import did_you_mean
 
 # The frontend that these rules are taken from.
 _OWN_SYNTAX = re.compile(
@@ -130,7 +131,7 @@ class _Evaluation:
         for instruction in self._stage.instructions:
             with self._at(instruction):
                 executor.carry_out(instruction)
-        result = filesystem.scan(times=scan.snapshot.times, warnings=scan.warnings)
+        result = filesystem.scan(preserve_mtimes=scan.snapshot.preserve_mtimes, warnings=scan.warnings)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 
     def _base_name(self) -> str:
@@ -166,8 +167,6 @@ class _Evaluation:
 
     def _look_up(self, find_base: FindBase, image: str, platform: str) -> StageBase:
         """Look up the base. An error keeps its class, and names file, line and image."""
-        from difflib import get_close_matches
-
         start = self._stage.start
         try:
             return find_base(image, platform)
@@ -182,8 +181,8 @@ class _Evaluation:
             names = [stage.name for stage in self._file.stages if stage.name]
             if isinstance(error, NoSuchPlatform) and self._stage.platform:
                 located.hint = f"name another platform in FROM --platform={self._stage.platform}, or leave the flag out"
-            elif close := get_close_matches(image.lower(), names, 1):
-                located.hint = "; or else ".join(filter(None, (f"did you mean the stage {close[0]}?", error.hint)))
+            elif meant := did_you_mean(image.lower(), names, prefix="the stage "):
+                located.hint = "; or else ".join(filter(None, (meant, error.hint)))
             else:
                 located.hint = self._undeclared(self._stage) or error.hint
             raise located from error

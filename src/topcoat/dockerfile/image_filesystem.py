@@ -116,7 +116,7 @@ class ImageFilesystem:
                 self.put(Entry(parent.path, "dir", 0o755, 0, b"", FIXED))
         return landing.target
 
-    def scan(self, *, times: bool, warnings: tuple[str, ...] = ()) -> Scan:
+    def scan(self, *, preserve_mtimes: bool, warnings: tuple[str, ...] = ()) -> Scan:
         """Return the entries as a snapshot of the root, with the directories above them as the base has them."""
         items = dict(self._items)
         for path in self._items:
@@ -129,7 +129,8 @@ class ImageFilesystem:
             names = ", ".join([f"/{decode(path)}" for path in self._assumed])
             what = "assuming directories of root with mode 0755, and new files"
             warnings = (*warnings, f"the base image was not read as far as {names} (base_scan_limit): {what}")
-        return Scan(Snapshot([item.entry for item in items.values()], times=times), warnings, sources)
+        entries = [item.entry for item in items.values()]
+        return Scan(Snapshot(entries, preserve_mtimes=preserve_mtimes), warnings, sources)
 
     def _repeated(self, path: bytes) -> Entry:
         node = self._find_in_base(path)

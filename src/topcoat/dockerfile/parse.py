@@ -78,7 +78,7 @@ class Dockerfile:
         text: as it was read.
         arguments: the ``ARG`` instructions ahead of the first stage.
         stages: in their order.
-        declared_arguments: names of all build arguments that it declares.
+        declared_args: names of all build arguments that it declares.
         escape: the escape character.
         syntax: the frontend that it names for itself; empty where it names none.
         error: the first mistake. It is kept and not raised: the frontend of another syntax may accept the file.
@@ -88,7 +88,7 @@ class Dockerfile:
     text: bytes
     arguments: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
-    declared_arguments: frozenset[str]
+    declared_args: frozenset[str]
     escape: str
     syntax: str
     error: InvalidDockerfile | None

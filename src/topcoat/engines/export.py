@@ -11,13 +11,12 @@ import hashlib
 import json
 import re
 import tarfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from topcoat.errors import DaemonError, InvalidImage
-from topcoat.oci.compression import compression_of
+from topcoat.oci.compression import compression_of, find_compressor
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD
@@ -138,7 +137,7 @@ def _is_tar(head: bytes) -> bool:
 def _copy(head: bytes, source: IO[bytes], blob: BinaryIO, *, compress: bool) -> tuple[Descriptor, str]:
     """Write a layer to *blob* as it is stored; return its descriptor, and the digest of what was read."""
     read, stored, size = hashlib.sha256(), hashlib.sha256(), 0
-    compressor = _compressor() if compress else None
+    compressor = find_compressor("gzip").start() if compress else None
     block = head
     while True:
         read.update(block)
@@ -154,14 +153,6 @@ def _copy(head: bytes, source: IO[bytes], blob: BinaryIO, *, compress: bool) -> 
         blob.seek(0)
     kind = OCI_LAYER_ZSTD if compression_of(head) == "zstd" else DOCKER_LAYER_GZIP
     return Descriptor(kind, f"sha256:{stored.hexdigest()}", size), f"sha256:{read.hexdigest()}"
-
-
-def _compressor() -> Any:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return zlib.compressobj(1, zlib.DEFLATED, 31)
-    return isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
 
 
 @contextmanager

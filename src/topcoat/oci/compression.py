@@ -1,10 +1,11 @@
-"""How layers are stored, and reading them back; the one place that imports zstd."""
+"""How layers are stored: the one place that picks a compressor, and the reading of compressed layers."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from topcoat.errors import MissingDependency
 
@@ -14,19 +15,59 @@ Compression = Literal["gzip", "zstd", "none"]
 _ZSTD_LEVEL = 3
 _BLOCK = 1 << 18
 # The largest window that `zstd --ultra --long` makes.
-_ZSTD_WINDOW = 1 << 31
+_MAX_ZSTD_WINDOW = 1 << 31
 # RFC 1952, section 2.3.1; RFC 8878, sections 3.1.1 and 3.1.2.
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = frozenset(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
 
 
-def zstandard() -> ModuleType:
-    """Import the zstandard package.
+class Compressor(NamedTuple):
+    """What compresses layers on this machine; equal input gives equal output.
+
+    Attributes:
+        name: library, version and level, because the stored bytes depend on them; empty without compression.
+        start: returns a new object with ``compress`` and ``flush``, like zlib's.
+    """
+
+    name: str
+    start: Callable[[], Any]
+
+
+def find_compressor(compression: Compression) -> Compressor:
+    """Return the compressor for *compression*.
 
     Raises:
-        MissingDependency: it is not installed.
+        MissingDependency: zstd is wanted and the zstandard package is not installed.
     """
+    if compression == "none":
+        return Compressor("", _Uncompressed)
+    if compression == "zstd":
+        library = _import_zstandard()
+        name = f"zstd {'.'.join(map(str, library.ZSTD_VERSION))} level {_ZSTD_LEVEL}"
+        return Compressor(name, lambda: library.ZstdCompressor(level=_ZSTD_LEVEL).compressobj())
+    # Level 1 of isal is several times as fast as zlib's and compresses as well. Neither writes a time or a name.
+    try:
+        import isal
+        from isal import isal_zlib
+    except ImportError:
+        import zlib
+
+        return Compressor(f"zlib {zlib.ZLIB_RUNTIME_VERSION}", lambda: zlib.compressobj(1, zlib.DEFLATED, 31))
+    return Compressor(f"isal {isal.ISAL_VERSION}", lambda: isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31))
+
+
+class _Uncompressed:
+    """Passes data through."""
+
+    def compress(self, data: bytes) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _import_zstandard() -> ModuleType:
     try:
         import zstandard
     except ImportError as error:
@@ -36,29 +77,18 @@ def zstandard() -> ModuleType:
     return zstandard
 
 
-def zstd_name() -> str:
-    """Return which zstd compresses: the bytes of a compressed layer depend on it."""
-    library = zstandard()
-    return f"zstd {'.'.join(map(str, library.ZSTD_VERSION))} level {_ZSTD_LEVEL}"
-
-
-def zstd_compressor() -> Any:
-    """Return a new object with ``compress`` and ``flush``, as those of zlib; the same input gives the same output."""
-    return zstandard().ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
-
-
 def compression_of(head: bytes) -> Compression:
-    """Return how a blob is compressed that begins with *head*; four bytes are enough."""
+    """Return how a blob that begins with *head* is compressed; four bytes are enough."""
     if head[:2] == _GZIP:
         return "gzip"
     return "zstd" if head[:4] == _ZSTD or head[:4] in _ZSTD_SKIPPABLE else "none"
 
 
 def decompressed(stored: BinaryIO) -> BinaryIO:
-    """Return the tar of a layer that is *stored* compressed or not, as a stream to read from the start.
+    """Return the tar of a layer that is *stored*, compressed or not, as a stream at its start.
 
-    What it is compressed with is read from its first bytes, for not every media type tells the truth. Memory stays
-    constant. Reading raises ``OSError`` where the data is damaged; zstd that is cut short just ends.
+    The first bytes tell the compression, because media types can be wrong. Memory use is constant. Reading raises
+    ``OSError`` if the data is damaged; truncated zstd just ends.
 
     Raises:
         MissingDependency: the layer is compressed with zstd, and the zstandard package is not installed.
@@ -71,13 +101,13 @@ def decompressed(stored: BinaryIO) -> BinaryIO:
 
         source = gzip.GzipFile(fileobj=source)
     elif kind == "zstd":
-        decompressor = zstandard().ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        decompressor = _import_zstandard().ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
         source = decompressor.stream_reader(source, read_across_frames=True)
     return cast(BinaryIO, io.BufferedReader(_Checked(source), _BLOCK))
 
 
 class _Prefixed(io.RawIOBase):
-    """A stream, with bytes put back that were read from it already."""
+    """A stream, preceded by bytes that were already read from it."""
 
     def __init__(self, head: bytes, stream: BinaryIO) -> None:
         self._head = head
@@ -95,7 +125,7 @@ class _Prefixed(io.RawIOBase):
 
 
 class _Checked(io.RawIOBase):
-    """A stream of which every failure is an ``OSError``."""
+    """A stream whose every failure is an ``OSError``."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -109,7 +139,7 @@ class _Checked(io.RawIOBase):
             data: bytes = self._stream.read(len(view))
         except OSError:
             raise
-        except Exception as error:  # zlib.error, EOFError, ZstdError: each library has its own
+        except Exception as error:  # zlib.error, EOFError, ZstdError and others
             raise OSError(f"the compressed data is damaged: {error}") from error
         view[: len(data)] = data
         return len(data)

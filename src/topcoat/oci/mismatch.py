@@ -18,22 +18,22 @@ class Mismatch(NamedTuple):
         what: the invariant.
         expected: what would be right.
         found: what is there.
-        vital: nothing right can be laid over such an image. Engines take many that have other mismatches.
+        fatal: nothing right can be laid over such an image. Engines take many that have other mismatches.
     """
 
     where: str
     what: str
     expected: str
     found: str
-    vital: bool = False
+    fatal: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}: expected {self.expected}, found {self.found}"
 
 
 def invalid_image(name: str, mismatches: Sequence[Mismatch]) -> InvalidImage:
-    """Return the error that lists all *mismatches* of the image *name*, those that are vital first."""
-    lines = [f"\n  {one}" for one in sorted(mismatches, key=lambda one: not one.vital)]
+    """Return the error that lists all *mismatches* of the image *name*, those that are fatal first."""
+    lines = [f"\n  {one}" for one in sorted(mismatches, key=lambda one: not one.fatal)]
     return InvalidImage(
         f"{name} breaks the image specification:{''.join(lines)}",
         hint="build the image again, or push it again from where it is whole",

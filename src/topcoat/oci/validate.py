@@ -89,13 +89,13 @@ def _document(
 ) -> Iterator[Mismatch]:
     document = _object(data)
     if document is None:
-        yield Mismatch(f"{prefix}manifest", "JSON", "an object", shown(data[:60]), vital=True)
+        yield Mismatch(f"{prefix}manifest", "JSON", "an object", shown(data[:60]), fatal=True)
         return
     index = "manifests" in document
     where = f"{prefix}{'index' if index else 'manifest'}"
     if index and ("layers" in document or "config" in document):
         # It means different images to different clients (CVE-2021-41190).
-        yield Mismatch(where, "kind", "an image or an index", "both", vital=True)
+        yield Mismatch(where, "kind", "an image or an index", "both", fatal=True)
     flavour = yield from _flavour(where, document, declared, INDEX_TYPES if index else MANIFEST_TYPES)
     yield from _annotations(where, document, oci=flavour.oci)
     if index:
@@ -129,7 +129,7 @@ def _index(
 ) -> Iterator[Mismatch]:
     entries = document["manifests"]
     if not isinstance(entries, list):
-        yield Mismatch(f"{where}.manifests", "type", "a list", shown(entries), vital=True)
+        yield Mismatch(f"{where}.manifests", "type", "a list", shown(entries), fatal=True)
         return
     for number, value in enumerate(entries):
         place = f"{where}.manifests[{number}]"
@@ -170,7 +170,7 @@ def _manifest(
     where = f"{prefix}manifest"
     values = document.get("layers")
     if not isinstance(values, list):
-        yield Mismatch(f"{where}.layers", "type", "a list", shown(values), vital=True)
+        yield Mismatch(f"{where}.layers", "type", "a list", shown(values), fatal=True)
         values = []
     config = yield from _descriptor(f"{where}.config", document.get("config"), oci=flavour.oci)
     diff_ids: list[str] | None = None
@@ -215,18 +215,18 @@ def _diff_ids(where: str, stated: list[str], actual: list[str | None]) -> Iterat
 def _descriptor(where: str, value: object, *, oci: bool) -> Generator[Mismatch, None, Descriptor | None]:
     """Check a descriptor; return it where it is whole enough to be followed."""
     if not isinstance(value, Mapping):
-        yield Mismatch(where, "type", "a descriptor", shown(value), vital=True)
+        yield Mismatch(where, "type", "a descriptor", shown(value), fatal=True)
         return None
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
     whole = True
     if not isinstance(media_type, str) or not media_type:
-        yield Mismatch(f"{where}.mediaType", "media type", "a text", shown(media_type), vital=True)
+        yield Mismatch(f"{where}.mediaType", "media type", "a text", shown(media_type), fatal=True)
         whole = False
     if not isinstance(digest, str) or not is_digest(digest):
-        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), vital=True)
+        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=True)
         whole = False
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        yield Mismatch(f"{where}.size", "size", "a number of bytes", shown(size), vital=True)
+        yield Mismatch(f"{where}.size", "size", "a number of bytes", shown(size), fatal=True)
         whole = False
     yield from _annotations(where, value, oci=oci)
     urls = value.get("urls")
@@ -265,12 +265,12 @@ def _content(where: str, descriptor: Descriptor, open_blob: Opener) -> Generator
 def content_mismatches(where: str, descriptor: Descriptor, data: bytes) -> Iterator[Mismatch]:
     """Yield how *data* is not what *descriptor* says."""
     if len(data) != descriptor.size:
-        yield Mismatch(f"{where}.size", "bytes of the content", str(len(data)), str(descriptor.size), vital=True)
+        yield Mismatch(f"{where}.size", "bytes of the content", str(len(data)), str(descriptor.size), fatal=True)
     state = hasher(descriptor.digest)
     state.update(data)
     actual = f"{descriptor.digest.partition(':')[0]}:{state.hexdigest()}"
     if actual != descriptor.digest:
-        yield Mismatch(f"{where}.digest", "digest of the content", actual, descriptor.digest, vital=True)
+        yield Mismatch(f"{where}.digest", "digest of the content", actual, descriptor.digest, fatal=True)
 
 
 def _type_of(where: str, descriptor: Descriptor, allowed: frozenset[str]) -> Iterator[Mismatch]:

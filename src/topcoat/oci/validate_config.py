@@ -38,14 +38,14 @@ def config_mismatches(
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        yield Mismatch(where, "JSON", "an object", shown(data[:60]), vital=True)
+        yield Mismatch(where, "JSON", "an object", shown(data[:60]), fatal=True)
         return None
     yield from _platform(where, document, platform)
     diff_ids = yield from _rootfs(f"{where}.rootfs", document.get("rootfs"))
     if diff_ids is not None:
         if len(diff_ids) != layers:
             number = f"{len(diff_ids)} for the manifest's {layers} layers"
-            yield Mismatch(f"{where}.rootfs.diff_ids", "number of diff ids", str(layers), number, vital=True)
+            yield Mismatch(f"{where}.rootfs.diff_ids", "number of diff ids", str(layers), number, fatal=True)
         yield from _history(f"{where}.history", document.get("history"), diff_ids)
     settings = document.get("config")
     if isinstance(settings, dict):
@@ -69,18 +69,18 @@ def _platform(where: str, document: Mapping[str, Any], platform: Platform | None
 
 def _rootfs(where: str, rootfs: object) -> Generator[Mismatch, None, list[str] | None]:
     if not isinstance(rootfs, dict):
-        yield Mismatch(where, "type", "an object", shown(rootfs), vital=True)
+        yield Mismatch(where, "type", "an object", shown(rootfs), fatal=True)
         return None
     if rootfs.get("type") != "layers":
         yield Mismatch(f"{where}.type", "kind", "'layers'", shown(rootfs.get("type")))
     found = rootfs.get("diff_ids")
     if not isinstance(found, list):
-        yield Mismatch(f"{where}.diff_ids", "type", "a list of digests", shown(found), vital=True)
+        yield Mismatch(f"{where}.diff_ids", "type", "a list of digests", shown(found), fatal=True)
         return None
     for number, diff_id in enumerate(found):
         if not isinstance(diff_id, str) or not is_digest(diff_id):
             place = f"{where}.diff_ids[{number}]"
-            yield Mismatch(place, "digest", "sha256: and 64 hex digits", shown(diff_id), vital=True)
+            yield Mismatch(place, "digest", "sha256: and 64 hex digits", shown(diff_id), fatal=True)
     return [str(diff_id) for diff_id in found]
 
 
@@ -105,7 +105,7 @@ def _settings(where: str, settings: Mapping[str, Any]) -> Iterator[Mismatch]:
     for key, expected in _SETTINGS.items():
         value = settings.get(key)
         if value is not None and not _fits(value, expected):
-            yield Mismatch(f"{where}.{key}", "type", expected, shown(value), vital=key in _PATCHED)
+            yield Mismatch(f"{where}.{key}", "type", expected, shown(value), fatal=key in _PATCHED)
 
 
 def _fits(value: Any, expected: str) -> bool:

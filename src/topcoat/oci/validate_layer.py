@@ -41,9 +41,9 @@ def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generat
     _drain(whole)
     actual = f"{layer.digest.partition(':')[0]}:{whole.state.hexdigest()}"
     if whole.size != layer.size:
-        yield Mismatch(f"{where}.size", "bytes of the content", str(whole.size), str(layer.size), vital=True)
+        yield Mismatch(f"{where}.size", "bytes of the content", str(whole.size), str(layer.size), fatal=True)
     if actual != layer.digest:
-        yield Mismatch(f"{where}.digest", "digest of the content", actual, layer.digest, vital=True)
+        yield Mismatch(f"{where}.digest", "digest of the content", actual, layer.digest, fatal=True)
     return diff_id
 
 

@@ -1,1 +1,1 @@
-"""From a snapshot to layers: cut into chunks, packed as deterministic tar."""
+"""From a snapshot to code layers: cut into groups of entries, each packed as a deterministic tar."""

@@ -1,6 +1,6 @@
-"""What is remembered of packed chunks: their layers, and the entries they hold.
+"""The cache of packed code layers: their digests, and the entries that they hold.
 
-A chunk's key names everything that decides its layer, so a record is never wrong; at worst it is gone.
+A key covers everything that the bytes of a layer depend on, so a record is never wrong; at worst it is missing.
 """
 
 from __future__ import annotations
@@ -11,50 +11,50 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from topcoat.pack.cut import Chunk
+from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer
 from topcoat.scan.snapshot import LETTERS, Entry
 from topcoat.state import cache_dir, write_atomic
 
-_MAGIC = b"topcoat chunk 1\n"
+_MAGIC = b"topcoat layer 1\n"
 _LAYER = struct.Struct("<32s32sQI")
 _ENTRY = struct.Struct("<HcIQHq")
-_EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1
+_MIN_MTIME, _MAX_MTIME = -(1 << 63), (1 << 63) - 1
 _OWNER = struct.Struct("<II")
 _KINDS = {letter: kind for kind, letter in LETTERS.items()}
-# An entry with an owner of its own has its letter in upper case, and the owner behind the fixed part.
+# The letter of an entry with its own owner is in upper case, and the owner follows the fixed part.
 _OWNED = {letter.upper(): kind for letter, kind in _KINDS.items()}
 
 
-class Remembered(NamedTuple):
-    """A chunk as it was packed, and the layer that came of it."""
+class CachedLayer(NamedTuple):
+    """A packed layer and the entries that it holds."""
 
     layer: Layer
-    chunk: Chunk
+    group: EntryGroup
 
 
 class LayerCache:
-    """Layers by the key of their chunk, one file each."""
+    """Layers by the key of their entry group, one file each."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or cache_dir("chunks")
+        self._directory = directory or cache_dir("code-layers")
 
-    def layer(self, key: str) -> Layer | None:
-        """Return the layer of the chunk with this key, if it was ever packed here."""
+    def get_layer(self, key: str) -> Layer | None:
+        """Return the layer with this key, None if it was never packed on this machine."""
         try:
             with (self._directory / key).open("rb") as file:
                 head = file.read(len(_MAGIC) + _LAYER.size)
         except OSError:
             return None
-        return _layer(head)
+        return _read_layer(head)
 
-    def recall(self, key: str) -> Remembered | None:
-        """Return layer and entries of the chunk with this key."""
+    def get(self, key: str) -> CachedLayer | None:
+        """Return the layer with this key and its entries."""
         try:
             data = (self._directory / key).read_bytes()
         except OSError:
             return None
-        layer = _layer(data)
+        layer = _read_layer(data)
         if layer is None:
             return None
         *_, ancestors = _LAYER.unpack_from(data, len(_MAGIC))
@@ -62,30 +62,26 @@ class LayerCache:
             entries = read_entries(data[len(_MAGIC) + _LAYER.size :])
         except ValueError:
             return None
-        return Remembered(layer, Chunk(entries[ancestors:], entries[:ancestors]))
+        return CachedLayer(layer, EntryGroup(entries[ancestors:], entries[:ancestors]))
 
-    def remember(self, key: str, chunk: Chunk, layer: Layer) -> None:
-        """Note that *chunk*, whose key this is, was packed as *layer*.
+    def put(self, key: str, group: EntryGroup, layer: Layer) -> None:
+        """Record that *group*, which has this key, was packed as *layer*.
 
         Raises:
-            StateError: the note cannot be written.
+            StateError: the record cannot be written.
         """
-        fixed = _LAYER.pack(
-            bytes.fromhex(layer.diff_id[7:]),
-            bytes.fromhex(layer.digest[7:]),
-            layer.size,
-            len(chunk.ancestors),
-        )
-        write_entries(self._directory / key, _MAGIC + fixed, chunk.ancestors + chunk.members)
+        digests = bytes.fromhex(layer.diff_id[7:]), bytes.fromhex(layer.digest[7:])
+        fixed = _LAYER.pack(*digests, layer.size, len(group.ancestors))
+        write_entries(self._directory / key, _MAGIC + fixed, group.ancestors + group.members)
 
 
 def write_entries(path: Path, head: bytes, entries: Iterable[Entry]) -> None:
-    """Write *head* and then *entries* to *path*, in a form that `read_entries` reads.
+    """Write *head* and then *entries* to *path*, in the format that `read_entries` reads.
 
     Raises:
         StateError: the file cannot be written.
     """
-    body = b"".join([_bytes(entry) for entry in entries])
+    body = b"".join([_format(entry) for entry in entries])
     write_atomic(path, head + hashlib.sha256(body).digest() + body)
 
 
@@ -93,7 +89,7 @@ def read_entries(data: bytes) -> tuple[Entry, ...]:
     """Read entries back.
 
     Raises:
-        ValueError: the data is cut short or damaged.
+        ValueError: the data is truncated or damaged.
     """
     body = data[32:]
     if hashlib.sha256(body).digest() != data[:32]:
@@ -115,18 +111,16 @@ def read_entries(data: bytes) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _layer(data: bytes) -> Layer | None:
+def _read_layer(data: bytes) -> Layer | None:
     if not data.startswith(_MAGIC) or len(data) < len(_MAGIC) + _LAYER.size:
         return None
     diff_id, digest, size, _ = _LAYER.unpack_from(data, len(_MAGIC))
     return Layer(f"sha256:{diff_id.hex()}", f"sha256:{digest.hex()}", size)
 
 
-def _bytes(entry: Entry) -> bytes:
+def _format(entry: Entry) -> bytes:
     path, kind, mode, size, content, mtime, owner = entry
-    # Some file systems keep dates that nanoseconds in 64 bits cannot; such a file counts as changed, at worst.
-    mtime = min(max(mtime, _EARLIEST), _LATEST)
-    if owner is None:
-        return _ENTRY.pack(len(path), LETTERS[kind], mode, size, len(content), mtime) + path + content
-    letter = LETTERS[kind].upper()
-    return _ENTRY.pack(len(path), letter, mode, size, len(content), mtime) + _OWNER.pack(*owner) + path + content
+    # Some file systems keep dates that do not fit into nanoseconds of 64 bits; such a file counts as changed, at worst.
+    mtime = min(max(mtime, _MIN_MTIME), _MAX_MTIME)
+    letter, owned = (LETTERS[kind], b"") if owner is None else (LETTERS[kind].upper(), _OWNER.pack(*owner))
+    return _ENTRY.pack(len(path), letter, mode, size, len(content), mtime) + owned + path + content

@@ -1,8 +1,8 @@
-"""Decide which layers a snapshot is made of: chunks that are packed already, chunks to pack, and a hot layer.
+"""Decide which layers make a snapshot: cached code layers, code layers to pack, and a hot layer.
 
-An anchor is the list of chunks that a destination is known to hold from an earlier build. Where the anchor's chunks
-and the new ones differ only in the content of some regular files, or by new entries, the anchor's layers stay and the
-differences go into one small hot layer on top, so that an edit costs what the edit weighs.
+The anchor is the list of code layers that a destination holds from an earlier build. Where these and the new ones
+differ only in the content of some regular files, or by added entries, the anchor's layers stay and one small hot layer
+on top holds the differences. So an edit uploads about as much as was edited.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from topcoat.errors import InvalidImage, WorkspaceError
-from topcoat.pack.cut import LARGE_CHUNKS, SMALL_CHUNKS, Chunk, cut, make_chunk
+from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS, EntryGroup, cut, make_group
 from topcoat.pack.layer import Layer, PackOptions
-from topcoat.pack.layer_cache import LayerCache, Remembered
+from topcoat.pack.layer_cache import CachedLayer, LayerCache
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.snapshot import Entry, Snapshot
 
-# The hot layer may weigh this much, or this part of the heaviest chunk that it saves packing, whichever is more.
-HOT_WEIGHT = 1 << 20
-HOT_PART = 8
+# The weight of the hot layer: this, or this part of the heaviest layer that need not be packed, whichever is more.
+MAX_HOT_WEIGHT = 1 << 20
+HOT_DIVISOR = 8
 
-# A file system stacked of more layers than this does not mount on every engine.
+# Not every engine mounts a file system of more layers.
 MAX_LAYERS = 125
 
 
 class PlannedLayer(NamedTuple):
-    """A layer of the image to be.
+    """A layer of the image to build.
 
     Attributes:
-        key: identity of chunk and options.
-        chunk: what the layer holds. Of a piece kept from an anchor, some members may be out of date: the hot layer
-            on top has them anew.
-        layer: known when the chunk was packed before.
-        kept: the piece is an anchor's, and cannot be packed again from the workspace of today.
-        hot: the piece is the hot layer.
+        key: identity of the entries and the pack options.
+        group: the entries of the layer. In a kept layer some may be outdated: the hot layer on top holds their new
+            versions.
+        layer: None if it has yet to be packed.
+        kept: the layer is the anchor's, and cannot be packed from the workspace as it is now.
+        hot: whether this is the hot layer.
     """
 
     key: str
-    chunk: Chunk
+    group: EntryGroup
     layer: Layer | None
     kept: bool = False
     hot: bool = False
@@ -48,86 +48,87 @@ class PlannedLayer(NamedTuple):
 def plan_layers(
     snapshot: Snapshot,
     options: PackOptions,
-    memory: LayerCache,
+    cache: LayerCache,
     *,
-    room: int = SMALL_CHUNKS + LARGE_CHUNKS,
+    room: int = MAX_SMALL_GROUPS + MAX_LARGE_GROUPS,
     anchor: Sequence[str] = (),
 ) -> list[PlannedLayer]:
     """Return the layers that together are *snapshot*, the hot one last.
 
     Args:
-        snapshot: what the image shall hold.
-        options: how it is packed.
-        memory: what was packed before.
-        room: how many layers the base leaves, the hot one included.
-        anchor: keys of the chunks that the destination holds; without any there is no hot layer.
+        snapshot: the content of the layers.
+        options: how they are packed.
+        cache: the layers that were packed before.
+        room: how many layers the base image leaves, the hot one included.
+        anchor: keys of the layers that the destination holds, bottom first; without any there is no hot layer.
 
     Raises:
-        InvalidImage: the base leaves no room.
-        WorkspaceError: a name that means a deletion in a layer.
+        InvalidImage: the base image leaves no room.
+        WorkspaceError: a file name means a deletion in a layer.
     """
     _check(snapshot, room)
     identity = options.identity()
-    chunks = cut(snapshot.entries, max(room - 1, 1))
-    if not chunks and options.parents:
-        # With nothing to hold, a layer still makes the target directory.
-        chunks = [Chunk((), ())]
-    pieces = []
-    for chunk in chunks:
-        key = chunk.key(identity, times=options.times)
-        pieces.append(PlannedLayer(key, chunk, memory.layer(key)))
-    # What was packed for another destination still has to travel to this one.
-    held = frozenset(anchor)
-    fresh = [piece for piece in pieces if piece.key not in held]
-    if not fresh or not anchor or room < 2:
-        return pieces
-    known = {piece.key for piece in pieces}
-    stale = {
-        key: found
+
+    def planned(group: EntryGroup, *, hot: bool = False) -> PlannedLayer:
+        key = group.key(identity, preserve_mtimes=options.preserve_mtimes)
+        return PlannedLayer(key, group, cache.get_layer(key), hot=hot)
+
+    groups = cut(snapshot.entries, max(room - 1, 1))
+    if not groups and options.parents:
+        # Without entries, a layer still makes the target directory.
+        groups = [EntryGroup((), ())]
+    layers = [planned(group) for group in groups]
+    # A layer that was packed for another destination still has to be sent to this one.
+    anchored = frozenset(anchor)
+    new = [layer for layer in layers if layer.key not in anchored]
+    if not new or not anchor or room < 2:
+        return layers
+    current = {layer.key for layer in layers}
+    old = {
+        key: cached
         for key in anchor
-        # A chunk that was packed with other options, into another directory say, has another key for the same entries.
-        if key not in known
-        and (found := memory.recall(key))
-        and found.chunk.members
-        and found.chunk.key(identity, times=options.times) == key
+        # A layer that was packed with other options (such as another target directory) has another key.
+        if key not in current
+        and (cached := cache.get(key))
+        and cached.group.members
+        and cached.group.key(identity, preserve_mtimes=options.preserve_mtimes) == key
     }
     directories = {entry.path: entry for entry in snapshot.entries if entry.kind == "dir"}
-    kept, delta = _keep(fresh, stale, directories, options)
-    if not delta and not kept:
-        return pieces
-    replaced = {key for group in kept for key in group.fresh}
-    result = [piece for piece in pieces if piece.key not in replaced]
-    for group in kept:
-        result += [PlannedLayer(key, stale[key].chunk, stale[key].layer, kept=True) for key in group.stale]
-    # The anchor's order is kept, so that a daemon finds the layers stacked as it has them.
+    kept = _choose(_find_overlaps(new, old, directories, options.preserve_mtimes), new)
+    if not kept:
+        return layers
+    replaced = {key for overlap in kept for key in overlap.new}
+    result = [layer for layer in layers if layer.key not in replaced]
+    for overlap in kept:
+        result += [PlannedLayer(key, old[key].group, old[key].layer, kept=True) for key in overlap.old]
+    # In the anchor's order, so that an engine finds the layers stacked as it has them.
     order = {key: position for position, key in enumerate(anchor)}
-    result.sort(key=lambda piece: order.get(piece.key, len(order)))
+    result.sort(key=lambda layer: order.get(layer.key, len(order)))
+    delta = sorted(entry for overlap in kept for entry in overlap.delta)
     if delta:
-        hot = make_chunk(sorted(delta), directories)
-        key = hot.key(identity, times=options.times)
-        result.append(PlannedLayer(key, hot, memory.layer(key), hot=True))
-    return result if len(result) <= room else pieces
+        result.append(planned(make_group(delta, directories), hot=True))
+    return result if len(result) <= room else layers
 
 
 def _check(snapshot: Snapshot, room: int) -> None:
     if room < 1:
         raise InvalidImage(
-            f"the base image has {MAX_LAYERS - room} layers, and engines mount no more than {MAX_LAYERS}",
+            f"the base image has {MAX_LAYERS - room} layers, and engines mount at most {MAX_LAYERS}",
             hint="build a base with fewer layers: docker build --squash, or a multi-stage build that copies the result",
         )
     for path in [entry.path for entry in snapshot.entries if b".wh." in entry.path]:
         if path.rpartition(b"/")[2].startswith(b".wh."):
             raise WorkspaceError(
-                f"{os.fsdecode(path)} cannot be in an image: there, names with .wh. in front delete files",
+                f"{os.fsdecode(path)} cannot be in an image: names that start with .wh. delete files there",
                 hint="rename it, or leave it out with a line in .torchxignore",
             )
 
 
-class _Group(NamedTuple):
-    """Fresh and stale chunks that share paths, and the entries that are new or changed between them."""
+class _Overlap(NamedTuple):
+    """New and old layers that share paths, by key, and the entries that were added or changed between them."""
 
-    fresh: list[str]
-    stale: list[str]
+    new: list[str]
+    old: list[str]
     delta: list[Entry]
 
     @property
@@ -135,69 +136,67 @@ class _Group(NamedTuple):
         return sum([entry.size + BLOCK for entry in self.delta])
 
 
-def _keep(
-    fresh: list[PlannedLayer], stale: dict[str, Remembered], directories: dict[bytes, Entry], options: PackOptions
-) -> tuple[list[_Group], list[Entry]]:
-    """Return the groups whose stale layers can stay, and what the hot layer then has to hold."""
-    groups = _groups(fresh, stale, directories, options.times)
-    groups.sort(key=lambda group: group.weight)
-    sizes = {piece.key: sum([entry.size for entry in piece.chunk.members]) for piece in fresh}
-    kept: list[_Group] = []
+def _choose(overlaps: list[_Overlap], new: list[PlannedLayer]) -> list[_Overlap]:
+    """Return the overlaps whose old layers stay: the lightest ones, as long as the hot layer stays small."""
+    sizes = {layer.key: sum([entry.size for entry in layer.group.members]) for layer in new}
+    kept: list[_Overlap] = []
     total = heaviest = 0
-    for group in groups:
-        total += group.weight
-        heaviest = max(heaviest, *[sizes[key] for key in group.fresh])
-        if total > max(HOT_WEIGHT, heaviest // HOT_PART):
+    for overlap in sorted(overlaps, key=lambda overlap: overlap.weight):
+        total += overlap.weight
+        heaviest = max(heaviest, *[sizes[key] for key in overlap.new])
+        if total > max(MAX_HOT_WEIGHT, heaviest // HOT_DIVISOR):
             break
-        kept.append(group)
-    return kept, [entry for group in kept for entry in group.delta]
+        kept.append(overlap)
+    return kept
 
 
-def _groups(
-    fresh: list[PlannedLayer], stale: dict[str, Remembered], directories: dict[bytes, Entry], times: bool
-) -> list[_Group]:
-    """Group fresh and stale chunks by the paths they share; leave out groups that a hot layer cannot bridge."""
-    home = {entry.path: piece.key for piece in fresh for entry in piece.chunk.members}
-    parent = {key: key for key in [*stale, *(piece.key for piece in fresh)]}
+def _find_overlaps(
+    new: list[PlannedLayer], old: dict[str, CachedLayer], directories: dict[bytes, Entry], preserve_mtimes: bool
+) -> list[_Overlap]:
+    """Join new and old layers that share paths; leave out those whose differences a hot layer cannot express."""
+    new_key = {entry.path: layer.key for layer in new for entry in layer.group.members}
+    # Union-find: layers with the same root share paths, directly or through others.
+    parent = {key: key for key in [*old, *(layer.key for layer in new)]}
 
-    def find(key: str) -> str:
+    def root_of(key: str) -> str:
         while parent[key] != key:
             key = parent[key]
         return key
 
-    broken: set[str] = set()
-    old: dict[bytes, Entry] = {}
-    for key, remembered in stale.items():
-        for entry in remembered.chunk.members:
-            at = home.get(entry.path)
-            if at is None:
-                broken.add(key)
+    def is_same(entry: Entry, other: Entry) -> bool:
+        return entry.facts(preserve_mtimes=preserve_mtimes) == other.facts(preserve_mtimes=preserve_mtimes)
+
+    unusable: set[str] = set()
+    old_entries: dict[bytes, Entry] = {}
+    for key, cached in old.items():
+        for entry in cached.group.members:
+            joined = new_key.get(entry.path)
+            if joined is None:
+                unusable.add(key)
             else:
-                old[entry.path] = entry
-                if find(at) != find(key):
-                    parent[find(at)] = find(key)
-        for ancestor in remembered.chunk.ancestors:
+                old_entries[entry.path] = entry
+                if root_of(joined) != root_of(key):
+                    parent[root_of(joined)] = root_of(key)
+        for ancestor in cached.group.ancestors:
             now = directories.get(ancestor.path)
-            if now is None or now.facts(times=times) != ancestor.facts(times=times):
-                broken.add(key)
-    ruined = {find(key) for key in broken}
-    groups: dict[str, _Group] = {}
-    for key in stale:
-        if find(key) not in ruined:
-            groups.setdefault(find(key), _Group([], [], [])).stale.append(key)
-    for piece in fresh:
-        root = find(piece.key)
-        if root in ruined:
+            if now is None or not is_same(now, ancestor):
+                unusable.add(key)
+    unusable_roots = {root_of(key) for key in unusable}
+    overlaps: dict[str, _Overlap] = {}
+    for key in old:
+        if root_of(key) not in unusable_roots:
+            overlaps.setdefault(root_of(key), _Overlap([], [], [])).old.append(key)
+    for layer in new:
+        root = root_of(layer.key)
+        # Added files that fill a layer of their own share no path: they are better off as that layer.
+        if root not in overlaps:
             continue
-        group = groups.setdefault(root, _Group([], [], []))
-        group.fresh.append(piece.key)
-        for entry in piece.chunk.members:
-            before = old.get(entry.path)
-            if before is None:
-                group.delta.append(entry)
-            elif before.facts(times=times) != entry.facts(times=times):
-                if entry.kind != "file" or before.kind != "file":
-                    ruined.add(root)
-                group.delta.append(entry)
-    # New files that fill a chunk of their own spare no layer: they are better off as that chunk.
-    return [group for root, group in groups.items() if root not in ruined and group.stale]
+        overlaps[root].new.append(layer.key)
+        for entry in layer.group.members:
+            before = old_entries.get(entry.path)
+            if before is not None and is_same(before, entry):
+                continue
+            if before is not None and (entry.kind != "file" or before.kind != "file"):
+                unusable_roots.add(root)
+            overlaps[root].delta.append(entry)
+    return [overlap for root, overlap in overlaps.items() if root not in unusable_roots]

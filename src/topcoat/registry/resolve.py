@@ -105,5 +105,5 @@ def _check(reference: Reference, manifest: Manifest, config: bytes) -> None:
         lambda blob: io.BytesIO(config) if blob == manifest.config else None,
         media_type=manifest.media_type,
     )
-    if any(one.vital for one in found):
+    if any(one.fatal for one in found):
         raise invalid_image(str(reference), found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from topcoat.errors import InvalidConfigFile, InvalidRunConfigException, SchedulerError
+from topcoat.notices import notice
 from topcoat.runner.config_file import CONFIG_FILE, ConfigFile, find_configs, new_parser, parse_config, read_config
 from topcoat.schedulers import get_scheduler_factories, unknown_scheduler
 from topcoat.specs import CfgVal, get_type_name, runopt, runopts
@@ -51,7 +52,7 @@ def _load(scheduler: str, file: ConfigFile, cfg: dict[str, CfgVal]) -> None:
     for name, setting in section.items():
         key = opts.canonical_key(name)
         if key is None:
-            _warn(f"{setting.where}: {name} is no run option of {scheduler}, ignored")
+            notice(f"{setting.where}: {name} is no run option of {scheduler}, ignored")
             continue
         if key in given:
             continue
@@ -118,7 +119,7 @@ def dump(f: TextIO, schedulers: Iterable[str] | None = None, required_only: bool
         except (ImportError, SchedulerError) as error:
             if schedulers is not None:
                 raise
-            _warn(f"the scheduler {name} is left out: {error}")
+            notice(f"the scheduler {name} is left out: {error}")
             continue
         parser.add_section(name)
         for key, opt in opts:
@@ -143,12 +144,6 @@ def _escaped(text: str) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _warn(message: str) -> None:
-    import logging
-
-    logging.getLogger(__name__).warning("%s", message)
 
 
 def configure(

@@ -53,7 +53,7 @@ class Scan:
         """Return the scan with *more* to say, of all of it or of the part that *snapshot* is."""
         return Scan(self.snapshot if snapshot is None else snapshot, (*self.warnings, *more), self._origins)
 
-    def origin(self, entry: Entry) -> tuple[Tree, str]:
+    def source_of(self, entry: Entry) -> tuple[Tree, str]:
         """Return the tree that holds *entry*, and its path there."""
         if isinstance(self._origins, dict):
             return self._origins[entry.path]
@@ -65,7 +65,7 @@ class Scan:
         Raises:
             WorkspaceChanged: it is not.
         """
-        tree, path = self.origin(entry)
+        tree, path = self.source_of(entry)
         try:
             data = tree.read(path)
         except WorkspaceNotFound:
@@ -80,7 +80,7 @@ class Scan:
         Raises:
             WorkspaceChanged: it is gone.
         """
-        tree, path = self.origin(entry)
+        tree, path = self.source_of(entry)
         try:
             return tree.open(path)
         except WorkspaceNotFound:
@@ -111,18 +111,18 @@ def scan(
     projects = find_scan_roots(workspace) if projects is None else projects
     scanned = [_ProjectScan(project, options) for project in projects]
     warnings = [warning for one in scanned for warning in one.warnings]
-    times = options.mtimes == "preserve"
+    preserve_mtimes = options.mtimes == "preserve"
     if len(projects) == 1 and not projects[0].target:
-        return Scan(Snapshot(scanned[0].entries, times=times), warnings, projects[0].tree)
+        return Scan(Snapshot(scanned[0].entries, preserve_mtimes=preserve_mtimes), warnings, projects[0].tree)
     entries: dict[bytes, Entry] = {}
     origins: dict[bytes, tuple[Tree, str]] = {}
     for one in scanned:
         for entry in one.entries:
             _check_clash(entries.get(entry.path), entry)
             entries[entry.path] = entry
-            origins[entry.path] = one.origin(entry)
+            origins[entry.path] = one.source_of(entry)
     _add_parents(entries)
-    return Scan(Snapshot(entries.values(), times=times), warnings, origins)
+    return Scan(Snapshot(entries.values(), preserve_mtimes=preserve_mtimes), warnings, origins)
 
 
 def read_rules(tree: Tree, names: tuple[str, ...], label: str) -> tuple[IgnoreRules, bool]:
@@ -207,7 +207,7 @@ class _ProjectScan:
     def _warn_gone(self, path: str) -> None:
         self.warnings.append(f"{path} was deleted while the workspace was scanned: left out")
 
-    def origin(self, entry: Entry) -> tuple[Tree, str]:
+    def source_of(self, entry: Entry) -> tuple[Tree, str]:
         """Return the project's tree, and the path of *entry* there."""
         if self.project.file is not None:
             return self.project.tree, self.project.file.name

@@ -36,18 +36,18 @@ class Entry(NamedTuple):
     mtime: int
     owner: tuple[int, int] | None = None
 
-    def facts(self, *, times: bool = False) -> tuple[object, ...]:
-        """Return what counts of the entry; *times* says whether its modification time does."""
+    def facts(self, *, preserve_mtimes: bool = False) -> tuple[object, ...]:
+        """Return what counts of the entry; *preserve_mtimes* says whether its modification time does."""
         path, kind, mode, size, content, mtime, owner = self
-        return path, kind, mode, size, content, owner, mtime if times else None
+        return path, kind, mode, size, content, owner, mtime if preserve_mtimes else None
 
 
-def identify(entries: Sequence[Entry], *, times: bool) -> bytes:
+def identify(entries: Sequence[Entry], *, preserve_mtimes: bool) -> bytes:
     """Return *entries* as bytes from which what counts of them can be read back, so that no two lists collide.
 
     Column by column, which takes a third of the time that a record for each entry does: their number; the lengths of
     the paths; kinds, modes, sizes; the lengths of the contents; whose owner is their own (by position), and which;
-    whether *times* follow; paths and contents; times.
+    whether modification times follow; paths and contents; modification times.
     """
     count = len(entries)
     paths, kinds, modes, sizes, contents, mtimes, owners = zip(*entries, strict=True) if entries else [()] * 7
@@ -60,11 +60,11 @@ def identify(entries: Sequence[Entry], *, times: bool) -> bytes:
             struct.pack(f">{count}I{count}Q{count}I", *modes, *sizes, *lengths[1]),
             struct.pack(">Q", len(owned)),
             *[_OWNER(*one) for one in owned],
-            b"@" if times else b"-",
+            b"@" if preserve_mtimes else b"-",
             *paths,
             *contents,
             # In decimal, for some file systems keep dates that nanoseconds in 64 bits cannot.
-            *([b"%d\n" % mtime for mtime in mtimes] if times else ()),
+            *([b"%d\n" % mtime for mtime in mtimes] if preserve_mtimes else ()),
         ]
     )
 
@@ -72,14 +72,14 @@ def identify(entries: Sequence[Entry], *, times: bool) -> bytes:
 class Snapshot:
     """The sorted, frozen entries that a job would get; ``digest`` is their identity.
 
-    A snapshot keeps modification times as facts, and counts them in its identity only when *times* is set.
+    A snapshot keeps modification times as facts, and counts them in its identity only when *preserve_mtimes* is set.
     """
 
-    __slots__ = ("_digest", "entries", "times")
+    __slots__ = ("_digest", "entries", "preserve_mtimes")
 
-    def __init__(self, entries: Iterable[Entry], *, times: bool = False) -> None:
+    def __init__(self, entries: Iterable[Entry], *, preserve_mtimes: bool = False) -> None:
         self.entries = tuple(sorted(entries))
-        self.times = times
+        self.preserve_mtimes = preserve_mtimes
         self._digest = ""
 
     @property
@@ -87,7 +87,7 @@ class Snapshot:
         """``sha256:`` and 64 hex digits over what counts of all entries."""
         if not self._digest:
             found = hashlib.sha256(b"topcoat-snapshot-2\n")
-            found.update(identify(self.entries, times=self.times))
+            found.update(identify(self.entries, preserve_mtimes=self.preserve_mtimes))
             self._digest = f"sha256:{found.hexdigest()}"
         return self._digest
 

@@ -61,13 +61,11 @@ def get_scheduler_factories(*, skip_defaults: bool = False) -> dict[str, Schedul
 
 def unknown_scheduler(name: str, known: Mapping[str, object]) -> Exception:
     """Return the error for a scheduler *name* that is not among the *known* ones."""
-    import difflib
-
     from topcoat.errors import UnknownScheduler
+    from topcoat.suggest import did_you_mean
 
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    return UnknownScheduler(f"there is no scheduler {name!r}", hint=hint)
+    hint = did_you_mean(name, known, otherwise=f"available schedulers: {', '.join(known)}")
+    return UnknownScheduler(f"unknown scheduler {name!r}", hint=hint)
 
 
 def _built_in(path: str) -> SchedulerFactory:

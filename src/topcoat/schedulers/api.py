@@ -24,9 +24,8 @@ from topcoat.specs import (
     Workspace,
     runopts,
 )
-
-if TYPE_CHECKING:
-    from topcoat.workspace.api import WorkspacePlan
+from topcoat.specs.delivery import Delivered
+from topcoat.workspace.hooks import WorkspaceHooks
 
 __all__ = [
     "AppDryRunInfo",
@@ -80,24 +79,24 @@ class ListAppResponse:
 T = TypeVar("T", bound=Mapping[str, CfgVal])
 
 
-class Scheduler(abc.ABC, Generic[T]):
+class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
     """Submit applications to one kind of backend, and ask it about them.
 
     The type argument is what ``cfg`` is: a mapping, or a ``StructuredOpts`` subclass, into which every
-    ``cfg`` is then converted. To lay local code over images, put a ``WorkspaceMixin`` before this class among
-    the bases; without one, a role with a workspace is refused.
+    ``cfg`` is then converted. To lay local code over images, add a ``WorkspaceMixin`` to the bases, before or after
+    this class; without one, a role with a workspace is refused.
 
     Attributes:
         backend: the scheduler's name, first part of its handles.
         session_name: the second part.
-        uses_workspace: whether it can lay local code over a role's image.
         poll_interval: the longest that ``Runner.wait`` pauses between two questions, in seconds.
     """
 
-    uses_workspace: ClassVar[bool] = False
     poll_interval: ClassVar[float] = float("inf")
 
-    def __init__(self, backend: str, session_name: str) -> None:
+    def __init__(self, backend: str, session_name: str, **kwargs: object) -> None:
+        """Name the scheduler; *kwargs* are for a workspace mixin that comes after this class among the bases."""
+        super().__init__(**kwargs)
         self.backend = backend
         self.session_name = session_name
 
@@ -111,34 +110,74 @@ class Scheduler(abc.ABC, Generic[T]):
         """
         if workspace:
             app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
-        resolved = self.complete_cfg(app, self.run_opts().resolve(cfg))
+        app_id = self.new_app_id(app)
+        resolved = self.complete_cfg(app, self.run_opts().resolve(cfg), app_id)
         if any(role.workspace for role in app.roles):
             self.build_workspaces(app.roles, resolved)
-        return self.schedule(self.submit_dryrun(app, cast(T, resolved)))
+        return self.schedule(self._dryrun_info(app, self._typed_cfg(resolved), app_id))
 
     @abc.abstractmethod
     def schedule(self, dryrun_info: AppDryRunInfo[Any]) -> str:
         """Submit the request of a dry run and return the application's id."""
+
+    def plan(self, app: AppDef, cfg: Mapping[str, CfgVal], scheduler: str = "") -> AppDryRunInfo[Any]:
+        """Plan the workspaces of *app* and return the request that ``schedule`` would submit once they are delivered.
+
+        Args:
+            app: changed in place: its roles use what will be delivered.
+            cfg: run options as the user gave them; they are resolved once, here.
+            scheduler: the name that the user knows this scheduler by; ``backend`` by default.
+        """
+        name = scheduler or self.backend
+        app_id = self.new_app_id(app)
+        resolved = self.complete_cfg(app, self.run_opts().resolve(cfg), app_id)
+        typed = self._typed_cfg(resolved)
+        self._pre_build_validate(app, name, typed)
+        workspace_plan = self.plan_workspaces(app.roles, resolved)
+        if workspace_plan is None and any(role.workspace for role in app.roles):
+            self.build_workspaces(app.roles, resolved)
+        self._validate(app, name, typed)
+        info = self._dryrun_info(app, typed, app_id)
+        info.fill_in(app=app, cfg=typed, scheduler=name, app_id=app_id, workspace_plan=workspace_plan)
+        return info
 
     def submit_dryrun(self, app: AppDef, cfg: T) -> AppDryRunInfo[Any]:
         """Return the request that ``schedule`` would submit for *app*, whose images are final.
 
         *cfg* is resolved against ``run_opts`` and converted to the scheduler's own type.
         """
-        resolved = self._resolve_cfg(cfg)
-        info: AppDryRunInfo[Any] = self._submit_dryrun(app, resolved)
+        return self._dryrun_info(app, self._typed_cfg(self.run_opts().resolve(cfg)), self.new_app_id(app))
+
+    def _dryrun_info(self, app: AppDef, cfg: T, app_id: str) -> AppDryRunInfo[Any]:
+        info = self._make_request(app, cfg, app_id)
         for role in app.roles:
             info = role.pre_proc(self.backend, info)
-        info._app = app
-        info._cfg = resolved
+        info.fill_in(app=app, cfg=cfg, app_id=app_id)
         return info
+
+    def new_app_id(self, app: AppDef) -> str:
+        """Return a new id for *app*, before its workspaces are delivered.
+
+        Empty, the default, means that the backend chooses the id when the application is submitted.
+        """
+        return ""
+
+    def _make_request(self, app: AppDef, cfg: T, app_id: str) -> AppDryRunInfo[Any]:
+        """Make the backend's request for *app* under the id of ``new_app_id``."""
+        return self._submit_dryrun(app, cfg)
 
     @abc.abstractmethod
     def _submit_dryrun(self, app: AppDef, cfg: T) -> AppDryRunInfo[Any]:
         """Make the backend's request for *app*; *cfg* is resolved and ``role.image`` is final."""
 
-    def _resolve_cfg(self, cfg: Mapping[str, CfgVal]) -> T:
-        resolved = self.run_opts().resolve(cfg)
+    def update_request(self, dryrun_info: AppDryRunInfo[Any], delivered: Mapping[str, Delivered]) -> None:
+        """Put into the request what was *delivered* for each role, such as an image with its digest.
+
+        ``Runner.schedule`` calls this before it submits. The request was made before the delivery, with the tag of the
+        image. The default leaves the request as it is.
+        """
+
+    def _typed_cfg(self, resolved: Mapping[str, CfgVal]) -> T:
         opts = type(self)._opts_type()
         return cast(T, resolved if opts is None else opts.from_cfg(resolved))
 
@@ -159,28 +198,9 @@ class Scheduler(abc.ABC, Generic[T]):
     def _run_opts(self) -> runopts:
         return runopts()
 
-    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> Mapping[str, CfgVal]:
-        """Return the resolved *cfg* with the options filled in whose default depends on *app*."""
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
+        """Return the resolved *cfg* with the options filled in whose default depends on *app* or on its id."""
         return cfg
-
-    def workspace_opts(self) -> runopts:
-        """Return the options of the workspace, none without a mixin."""
-        return runopts()
-
-    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
-        """Refuse roles with a workspace; a ``WorkspaceMixin`` says how one would be laid over the images."""
-        for role in roles:
-            if role.workspace:
-                raise UsageError(
-                    f"the scheduler {self.backend!r} cannot use a workspace, "
-                    f"and role {role.name!r} has one: {role.workspace}",
-                    hint="use another scheduler, or give no workspace (--workspace '')",
-                )
-        return None
-
-    def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
-        """Refuse roles with a workspace; a ``WorkspaceMixin`` lays them over the images."""
-        self.plan_workspaces(roles, cfg)
 
     @abc.abstractmethod
     def describe(self, app_id: str) -> DescribeAppResponse | None:

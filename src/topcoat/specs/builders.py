@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from topcoat.errors import InvalidComponent, TopcoatError
+from topcoat.notices import notice
 from topcoat.specs.app import AppDef
 from topcoat.specs.handle import make_app_handle
 from topcoat.specs.mounts import parse_mounts
+from topcoat.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from topcoat.specs.signature import ComponentParameter, ComponentSignature
@@ -143,7 +145,7 @@ def _from_text(signature: ComponentSignature, defaults: Mapping[str, str]) -> di
             continue
         parameter = signature.find(f"--{name}")
         if parameter is None:
-            _warn(_unknown(signature, f"--{name}").message)
+            notice(f"{_unknown(signature, f'--{name}').message}, ignored")
             continue
         absent = text == "None" and parameter.type.optional
         values[parameter.name] = None if absent else _decode(signature, parameter, text)
@@ -184,22 +186,13 @@ def _decode(signature: ComponentSignature, parameter: ComponentParameter, text: 
 
 
 def _unknown(signature: ComponentSignature, flag: str) -> InvalidComponent:
-    import difflib
-
     spellings = [flag for parameter in signature.parameters for flag in parameter.flags]
-    matches = difflib.get_close_matches(flag, spellings, n=3)
-    hint = f"did you mean {' or '.join(matches)}?" if matches else _flags(signature)
+    hint = did_you_mean(flag, spellings, otherwise=_flags(signature))
     return InvalidComponent(f"the component {signature.where} has no parameter {flag}", hint=hint)
 
 
 def _flags(signature: ComponentSignature) -> str:
     return f"its parameters: {' '.join(f'--{p.name}' for p in signature.parameters) or 'none'}"
-
-
-def _warn(message: str) -> None:
-    import logging
-
-    logging.getLogger("topcoat.specs").warning("%s, ignored", message)
 
 
 def _raised_at(error: Exception) -> str:

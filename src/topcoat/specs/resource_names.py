@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import UnknownResource
 from topcoat.specs.resources import NULL_RESOURCE, Resource
+from topcoat.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -53,11 +54,8 @@ class NamedResources(Mapping[str, Resource]):
         return {entry.name: entry for group in ENTRY_POINT_GROUPS for entry in entry_points(group=group)}
 
     def _nearest(self, key: str) -> str:
-        import difflib
-
-        matches = difflib.get_close_matches(key, list(self), n=3)
         generic = [name for name in self if not name.startswith("aws_")]
-        return f"did you mean {' or '.join(matches)}?" if matches else f"some that are there: {', '.join(generic)}"
+        return did_you_mean(key, self, otherwise=f"some that are there: {', '.join(generic)}")
 
 
 def _from_plugin(entry: EntryPoint) -> Resource:

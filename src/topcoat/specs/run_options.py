@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from topcoat.errors import InvalidRunConfigException
+from topcoat.notices import notice
 from topcoat.specs import cfg as _cfg
 from topcoat.specs.cfg import CfgVal, get_type_name
+from topcoat.suggest import did_you_mean
 
 
 @dataclass
@@ -144,7 +146,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         for name, text in _cfg.split_pairs(cfg_str).items():
             key = self.canonical_key(name)
             if key is None:
-                _warn(self._unknown(name))
+                notice(f"{self._unknown(name)}, ignored")
             else:
                 self._put(parsed, name, key, self.cast(key, text))
         return parsed
@@ -195,12 +197,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         return f"unknown run option {name!r}"
 
     def _nearest(self, name: str) -> str:
-        import difflib
-
-        matches = difflib.get_close_matches(name, self._opts, n=3)
-        if matches:
-            return f"did you mean {' or '.join(matches)}?"
-        return f"known options: {', '.join(sorted(self._opts)) or 'none'}"
+        return did_you_mean(name, self._opts, otherwise=f"known options: {', '.join(sorted(self._opts)) or 'none'}")
 
     def __repr__(self) -> str:
         required = [(key, opt) for key, opt in self if opt.is_required]
@@ -224,9 +221,3 @@ def _items_as_text(value: Any, opt: runopt) -> CfgVal:
     if opt.is_type_dict_of_str and isinstance(value, dict):
         return {str(key): str(item) for key, item in value.items()}
     return value  # type: ignore[no-any-return]
-
-
-def _warn(message: str) -> None:
-    import logging
-
-    logging.getLogger("topcoat.specs").warning("%s, ignored", message)

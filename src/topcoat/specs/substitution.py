@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from topcoat.errors import InvalidApp
 
 if TYPE_CHECKING:
-    from topcoat.specs.role import Role
+    from topcoat.specs.app import Role
 
 
 class macros:  # noqa: N801  (TorchX's name)

@@ -168,7 +168,7 @@ def test_what_is_no_handle_is_wrong_usage(cli: Cli, command: str, handle: str) -
 def test_an_unknown_scheduler_in_a_handle_is_named(cli: Cli) -> None:
     found = cli("status", "slurmm://x/1")
     assert found.code == 2
-    assert found.error[0] == "there is no scheduler 'slurmm'"
+    assert found.error[0] == "unknown scheduler 'slurmm'"
 
 
 @pytest.mark.parametrize(

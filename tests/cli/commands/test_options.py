@@ -32,7 +32,7 @@ def test_runopts_of_one_scheduler(cli: Cli) -> None:
 def test_runopts_of_an_unknown_scheduler(cli: Cli) -> None:
     done = cli("runopts", "local_dokcer")
     assert done.code == 2
-    assert done.error == ("there is no scheduler 'local_dokcer'", "did you mean local_docker or local_cwd?")
+    assert done.error == ("unknown scheduler 'local_dokcer'", "did you mean local_docker or local_cwd?")
 
 
 def test_builtins_are_listed_with_what_they_do(cli: Cli) -> None:
@@ -83,5 +83,5 @@ def test_configure_can_print_instead(cli: Cli, workspace: Path) -> None:
 def test_configure_of_an_unknown_scheduler_leaves_nothing(cli: Cli, workspace: Path) -> None:
     done = cli("configure", "-s", "local,nope")
     assert done.code == 2
-    assert done.error[0] == "there is no scheduler 'nope'"
+    assert done.error[0] == "unknown scheduler 'nope'"
     assert not [path for path in workspace.iterdir() if path.name.startswith(".torchxconfig")]

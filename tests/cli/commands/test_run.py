@@ -193,7 +193,7 @@ def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> Non
     [
         ((), "there is nothing to run", "topcoat run -- python train.py"),
         (("--",), "there is no command after --", "topcoat run -- python train.py"),
-        (("-s", "locl", "--", "true"), "there is no scheduler 'locl'", "did you mean local"),
+        (("-s", "locl", "--", "true"), "unknown scheduler 'locl'", "did you mean local"),
         (("utils.ech",), "there is no component 'utils.ech'", "did you mean utils.echo"),
         (("utils.echo", "--mgs", "x"), "the component echo", "did you mean --msg"),
         (("utils.echo", "--dryrun"), "the component echo", "as a flag of topcoat run, --dryrun goes before utils.echo"),

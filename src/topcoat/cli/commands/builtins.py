@@ -27,15 +27,13 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Print a line for each component, or the source of one."""
-    from topcoat.cli.logged import shown_warnings
     from topcoat.cli.output import json_result, result, table
     from topcoat.components.finder import get_builtin_source, get_components
 
     if args.print:
         result(get_builtin_source(args.print).rstrip())
         return 0
-    with shown_warnings():
-        components = get_components()
+    components = get_components()
     if args.json:
         json_result({name: component.description for name, component in components.items()})
     else:

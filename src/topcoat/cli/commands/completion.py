@@ -41,12 +41,9 @@ def run(args: Namespace) -> int:
         raise UsageError("topcoat completion needs to know the shell", hint=f"one of {', '.join(SHELLS)}")
     from topcoat.cli.command_docs import Kind, pages
     from topcoat.cli.completion import SCRIPTS
-    from topcoat.cli.logged import shown_warnings
     from topcoat.components.finder import get_components
     from topcoat.schedulers import get_scheduler_factories
 
-    with shown_warnings():
-        components = list(get_components())
-    values: dict[Kind, list[str]] = {"scheduler": list(get_scheduler_factories()), "component": components}
+    values: dict[Kind, list[str]] = {"scheduler": list(get_scheduler_factories()), "component": list(get_components())}
     result(SCRIPTS[args.shell](pages(), values).rstrip())
     return 0

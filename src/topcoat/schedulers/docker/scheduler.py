@@ -41,6 +41,7 @@ from topcoat.specs import (
 )
 from topcoat.tasks import run_all
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+from topcoat.workspace.hooks import RunsFrom
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -57,14 +58,14 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
     """
 
     poll_interval: ClassVar[float] = 1.0
-    _runs_on_engine: ClassVar[bool] = True
+    runs_from: ClassVar[RunsFrom | None] = RunsFrom.ENGINE
 
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("local_docker", session_name, docker_client=docker_client)
 
     def close(self) -> None:
         """Close the connection to the engine, unless it was given."""
-        self._close_docker_client()
+        self._connections.close()
 
     def _run_opts(self) -> runopts:
         opts = runopts()
@@ -87,8 +88,14 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: they get what the machine has."""
 
+    def new_app_id(self, app: AppDef) -> str:
+        """Return a new id, made from the application's name."""
+        return app_id_for(app.name)
+
     def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[DockerJob]:
-        app_id = app_id_for(app.name)
+        return self._make_request(app, cfg, self.new_app_id(app))
+
+    def _make_request(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> AppDryRunInfo[DockerJob]:
         job = make_job(
             app, cfg, backend=self.backend, session_name=self.session_name, app_id=app_id, environ=os.environ
         )
@@ -170,7 +177,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def _cancel_existing(self, app_id: str) -> None:
         going = [one for one in self._containers(f"{APP_ID}={app_id}") if not is_terminal(container_state(one.attrs))]
-        run_all([partial(docker.stop, one) for one in going], at_once=max(len(going), 1))
+        run_all([partial(docker.stop, one) for one in going], max_at_once=max(len(going), 1))
 
     def _delete_existing(self, app_id: str) -> None:
         run_all([partial(docker.remove, one) for one in self._containers(f"{APP_ID}={app_id}")])

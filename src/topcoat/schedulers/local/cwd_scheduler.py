@@ -72,7 +72,8 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: here it is a wish."""
 
-    def _app_id(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> str:
+    def new_app_id(self, app: AppDef) -> str:
+        """Return a new id, made from the application's name."""
         return app_id_for(app.name)
 
     def _root(self, role: Role) -> str:
@@ -80,7 +81,9 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         return current_directory()
 
     def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[PopenRequest]:
-        app_id = self._app_id(app, cfg)
+        return self._make_request(app, cfg, self.new_app_id(app))
+
+    def _make_request(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> AppDryRunInfo[PopenRequest]:
         log_dir = cfg.get("log_dir")
         request = make_request(
             app,
