@@ -17,6 +17,7 @@ from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.images import fetch, names
 from tests.support.inside import Inside, expected, look
+from tests.support.notices import recorded_notices
 from tests.support.pushing import destination, fresh, push
 from topcoat.destinations.base import ImageBuild
 from topcoat.destinations.registry import RegistryDestination
@@ -309,13 +310,13 @@ def test_a_file_that_never_rests_is_an_error(registry: Registry, busybox_image: 
     assert raised.value.hint
 
 
-def test_warnings_are_told_once(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+def test_a_retry_repeats_no_notice(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
-    told: list[str] = []
     meddling = _Meddling(fresh(registry), tmp_path / "w/a.py", 1)
-    build_image(workspace, pushed(registry, busybox_image).reference, meddling, notify=told.append)
-    assert len(told) == 1
-    assert "topcoat init" in told[0]
+    with recorded_notices() as notices:
+        build_image(workspace, pushed(registry, busybox_image).reference, meddling)
+    assert len(notices) == 1
+    assert "topcoat init" in notices[0]
 
 
 def test_a_plan_writes_nothing(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:

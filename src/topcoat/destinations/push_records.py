@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from topcoat.errors import WorkspaceChanged
+from topcoat.notices import notices_once
 from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir, write_atomic
 
@@ -31,12 +32,13 @@ def until_settled(attempt: Callable[[], T]) -> T:
     Raises:
         WorkspaceChanged: the last time too.
     """
-    for _ in range(_TRIES - 1):
-        try:
-            return attempt()
-        except WorkspaceChanged:
-            continue
-    return attempt()
+    with notices_once():
+        for _ in range(_TRIES - 1):
+            try:
+                return attempt()
+            except WorkspaceChanged:
+                continue
+        return attempt()
 
 
 class PushRecord(NamedTuple):

@@ -158,7 +158,7 @@ class _Evaluation:
             if directory and not context.is_sent(directory):
                 with self._at(instruction):
                     raise ValueError(f"nothing in /{decode(directory)} of the workspace matches")
-        result = overlay.scan(preserve_mtimes=self._scan.snapshot.preserve_mtimes, warnings=self._scan.warnings)
+        result = overlay.scan(preserve_mtimes=self._scan.snapshot.preserve_mtimes)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 
     def _look_up(self, stage: Stage, image: str, platform: str, stages: list[str]) -> StageBase:

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from topcoat.dockerfile.paths import decode, join, not_a_directory
 from topcoat.errors import InvalidImage, WorkspaceNotFound
+from topcoat.notices import notice
 from topcoat.pack.tar import Ownership, derived_mtime
 from topcoat.rootfs.nodes import BaseTree, ImageNode
 from topcoat.rootfs.target import resolve_target
@@ -124,7 +125,7 @@ class ImageFilesystem:
                 self.put(Entry(parent.path, "dir", 0o755, 0, b"", FIXED))
         return landing.target
 
-    def scan(self, *, preserve_mtimes: bool, warnings: tuple[str, ...] = ()) -> Scan:
+    def scan(self, *, preserve_mtimes: bool) -> Scan:
         """Return what was put there, with the directories above it as the base has them, as a snapshot of the root."""
         items = dict(self._items)
         for path in self._items:
@@ -136,10 +137,8 @@ class ImageFilesystem:
         if self._assumed:
             names = ", ".join([f"/{decode(path)}" for path in self._assumed])
             what = "directories are taken for root's, 0755, and files for new"
-            warnings = (*warnings, f"the base image was not read as far as {names} (base_scan_limit): {what}")
-        return Scan(
-            Snapshot([item.entry for item in items.values()], preserve_mtimes=preserve_mtimes), warnings, origins
-        )
+            notice(f"the base image was not read as far as {names} (base_scan_limit): {what}")
+        return Scan(Snapshot([item.entry for item in items.values()], preserve_mtimes=preserve_mtimes), origins)
 
     def _repeated(self, path: bytes) -> Entry:
         node = self._find_in_base(path)

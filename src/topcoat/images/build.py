@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from topcoat.bases.base import ALL_PLATFORMS, Base
@@ -14,6 +14,7 @@ from topcoat.bases.code_location import MEGABYTE, CodeLocation, check_code_locat
 from topcoat.destinations.base import DeliveryResult, ImageBuild, ImageDestination
 from topcoat.destinations.push_records import context_of, until_settled
 from topcoat.errors import InvalidRunConfigException, UsageError
+from topcoat.notices import notice
 from topcoat.oci.compression import Compression
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.patch import Changes
@@ -60,7 +61,6 @@ def build_image(
     destination: ImageDestination,
     options: ImageOptions | None = None,
     *,
-    notify: Callable[[str], None] = lambda text: None,
     projects: Sequence[ScanRoot] | None = None,
 ) -> DeliveryResult:
     """Lay *workspace* over the image *base* and bring the result to *destination*.
@@ -71,17 +71,12 @@ def build_image(
     Raises:
         TopcoatError: one of its kinds, as `plan_image` and the destination's ``deliver`` say.
     """
-    told: set[str] = set()
 
     def attempt() -> DeliveryResult:
         nonlocal projects
         # Starting over, they are looked up anew: a listing that was kept would hide what has changed.
         given, projects = projects, None
         build = plan_image(workspace, base, destination, options, eager=True, projects=given)
-        for warning in build.scan.warnings:
-            if warning not in told:
-                notify(warning)
-                told.add(warning)
         return destination.deliver(build, context_of(workspace))
 
     return until_settled(attempt)
@@ -152,9 +147,8 @@ def _whole_build(
     bases = base.platforms or (base,)
     for one, ground in zip(bases, grounds, strict=True):
         check_code_location(destination, one, ground, scanned.snapshot, options.base_scan_limit * MEGABYTE)
-    warnings = tuple(dict.fromkeys(ground.warning for ground in grounds if ground.warning))
-    if warnings:
-        scanned = scanned.with_warnings(warnings)
+    for warning in dict.fromkeys(ground.warning for ground in grounds if ground.warning):
+        notice(warning)
     variants = [
         _image_build(scanned, one, ground, options, compression) for one, ground in zip(bases, grounds, strict=True)
     ]

@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
 from topcoat.destinations.push_records import context_of, until_settled
-from topcoat.notices import notice
 from topcoat.scan.scanner import Modes, Scan, ScanOptions, scan
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
@@ -159,8 +158,6 @@ def _plan(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> Di
     scanned = scan(workspace, ScanOptions(modes=cast(Modes, modes)))
     scanned = without_job_dirs(scanned, workspace, str(cfg.get("job_dir") or directory))
     destination.check(scanned.snapshot.digest)
-    for warning in scanned.warnings:
-        notice(warning)
     return DirPlan(scanned, destination, context_of(workspace))
 
 

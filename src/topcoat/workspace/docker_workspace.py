@@ -203,9 +203,6 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
                 rebuild=bool(cfg.get("rebuild")),
                 repository=repository,
             )
-            scanned = plan.build.scan if isinstance(plan, PatchPlan) else scanned
-        for warning in scanned.warnings:
-            notice(warning)
         return plan
 
     def _build(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:

@@ -86,11 +86,11 @@ def _patch(
         from topcoat.engines.engine import connect
 
         engine = DockerDestination(connect(), clients)
-        return build_image(workspace, image, engine, options, notify=notice, projects=projects)
+        return build_image(workspace, image, engine, options, projects=projects)
     from topcoat.destinations.registry import RegistryDestination
 
     destination = RegistryDestination(repository, clients, notify=notice)
-    return build_image(workspace, image, destination, options, notify=notice, projects=projects)
+    return build_image(workspace, image, destination, options, projects=projects)
 
 
 def _has_dockerfile(workspace: Projects) -> bool:
