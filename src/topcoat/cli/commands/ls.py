@@ -45,15 +45,12 @@ def run(args: Namespace) -> int:
     """Print the paths, sorted, directories with a slash at the end."""
     from topcoat.cli.output import emit, json_result
     from topcoat.cli.progress import Progress
-    from topcoat.notices import notice
     from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, ScanOptions, scan
     from topcoat.specs.workspace import Workspace
 
     files = DIRECTORY_IGNORE_FILES if args.directory_rules else IMAGE_IGNORE_FILES
     with Progress("scanning"):
         scanned = scan(Workspace.from_str(args.workspace or "."), ScanOptions(files))
-    for warning in scanned.warnings:
-        notice(warning)
     snapshot = scanned.snapshot
     if args.json:
         entries = [
