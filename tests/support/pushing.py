@@ -1,4 +1,4 @@
-"""Pushes as the command line makes them, each with connections of its own."""
+"""Push images as the command line does, each with new connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from topcoat.specs import Workspace
 
 
 def destination(repository: str) -> RegistryDestination:
-    """Return ``host/name`` as a destination, with nothing connected yet."""
+    """Return the destination ``host/name``, without open connections."""
     return RegistryDestination(Reference.parse(repository), Clients())
 
 
@@ -26,5 +26,5 @@ def push(workspace: Workspace, base: str | Pushed, repository: str, **options: A
 
 
 def fresh(registry: Registry, name: str = "app") -> str:
-    """Return a repository of *registry* that nothing else uses."""
+    """Return a repository of *registry* that no other test uses."""
     return f"{registry.host}/{registry.unique(name)}"
