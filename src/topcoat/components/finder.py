@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from topcoat.components.loader import guarded, load_file, load_module
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
 from topcoat.specs import AppDef
+from topcoat.specs.similar import did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -76,7 +77,7 @@ def get_component(name: str) -> Component:
     except UnknownComponent:
         module = None
     if module is None:
-        raise UnknownComponent(f"unknown component {name!r}", hint=_nearest(name, _names()))
+        raise UnknownComponent(f"unknown component {name!r}", hint=_hint(name, _names()))
     return _function_of(module, function, name)
 
 
@@ -159,7 +160,7 @@ def _function_of(module: ModuleType, function: str, name: str) -> Component:
         return _component(name, value)
     own = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
     where = getattr(module, "__file__", None) or module.__name__
-    raise UnknownComponent(f"{where} has no function {function!r}", hint=_nearest(function, own))
+    raise UnknownComponent(f"{where} has no function {function!r}", hint=_hint(function, own))
 
 
 def _component(name: str, function: Callable[..., Any]) -> Component:
@@ -167,9 +168,5 @@ def _component(name: str, function: Callable[..., Any]) -> Component:
     return Component(name, description, getattr(function, "__name__", name), function)
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    import difflib
-
-    names = list(names)
-    matches = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(names) or 'none'}"
+def _hint(name: str, names: list[str]) -> str:
+    return did_you_mean(name, names, cutoff=0.5) or f"known: {', '.join(names) or 'none'}"

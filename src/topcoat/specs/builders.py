@@ -9,6 +9,7 @@ from topcoat.errors import InvalidComponent, TopcoatError
 from topcoat.specs.app import AppDef
 from topcoat.specs.handle import make_app_handle
 from topcoat.specs.mounts import parse_mounts
+from topcoat.specs.similar import did_you_mean
 
 if TYPE_CHECKING:
     from topcoat.specs.signature import ComponentParameter, ComponentSignature
@@ -183,11 +184,7 @@ def _decode(signature: ComponentSignature, parameter: ComponentParameter, text: 
 
 
 def _unknown(signature: ComponentSignature, flag: str) -> InvalidComponent:
-    import difflib
-
-    spellings = [flag for parameter in signature.parameters for flag in parameter.flags]
-    matches = difflib.get_close_matches(flag, spellings, n=3)
-    hint = f"did you mean {' or '.join(matches)}?" if matches else _flags(signature)
+    hint = did_you_mean(flag, (known for p in signature.parameters for known in p.flags)) or _flags(signature)
     return InvalidComponent(f"the component {signature.where} has no parameter {flag}", hint=hint)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import UnknownResource
 from topcoat.specs.resources import NULL_RESOURCE, Resource
+from topcoat.specs.similar import did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -28,7 +29,7 @@ class NamedResources(Mapping[str, Resource]):
         try:
             return Resource.copy(self._builtin[key]())
         except KeyError:
-            raise UnknownResource(f"unknown named resource {key!r}", hint=self._nearest(key)) from None
+            raise UnknownResource(f"unknown named resource {key!r}", hint=self._hint(key)) from None
 
     def __contains__(self, key: object) -> bool:
         return key in self._plugins or key in self._builtin
@@ -52,16 +53,9 @@ class NamedResources(Mapping[str, Resource]):
 
         return {entry.name: entry for group in ENTRY_POINT_GROUPS for entry in entry_points(group=group)}
 
-    def _nearest(self, key: str) -> str:
-        import difflib
-
-        matches = difflib.get_close_matches(key, list(self), n=3)
-        generic = [name for name in self if not name.startswith("aws_")]
-        return (
-            f"did you mean {' or '.join(matches)}?"
-            if matches
-            else f"choose {', '.join(generic)} or an AWS instance type (aws_...)"
-        )
+    def _hint(self, key: str) -> str:
+        generic = ", ".join(name for name in self if not name.startswith("aws_"))
+        return did_you_mean(key, self) or f"choose {generic} or an AWS instance type (aws_...)"
 
 
 def _from_plugin(entry: EntryPoint) -> Resource:

@@ -9,6 +9,7 @@ from typing import Any
 
 from topcoat.errors import InvalidRunConfigException
 from topcoat.specs.cfg import CfgVal, base_type, cast, get_type_name, is_type, split_pairs
+from topcoat.specs.similar import did_you_mean
 
 
 @dataclass
@@ -139,7 +140,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         for name, text in split_pairs(cfg_str).items():
             key = self.canonical_key(name)
             if key is None:
-                _warn(self._unknown(name))
+                _warn(f"unknown run option {name!r}")
             else:
                 self._put(parsed, name, key, self.cast(key, text))
         return parsed
@@ -175,7 +176,9 @@ class runopts:  # noqa: N801  (TorchX's name)
         """Raise ``InvalidRunConfigException`` for the first unknown option in *cfg_str*."""
         for name in split_pairs(cfg_str):
             if self.canonical_key(name) is None:
-                raise InvalidRunConfigException(self._unknown(name), name, hint=self._nearest(name))
+                known = f"known options: {', '.join(sorted(self._opts)) or 'none'}"
+                hint = did_you_mean(name, self._opts) or known
+                raise InvalidRunConfigException(f"unknown run option {name!r}", name, hint=hint)
 
     def _put(self, into: dict[str, CfgVal], name: str, key: str, value: CfgVal) -> None:
         if key in into and into[key] != value:
@@ -185,17 +188,6 @@ class runopts:  # noqa: N801  (TorchX's name)
                 hint=f"give {key} once",
             )
         into[key] = value
-
-    def _unknown(self, name: str) -> str:
-        return f"unknown run option {name!r}"
-
-    def _nearest(self, name: str) -> str:
-        import difflib
-
-        matches = difflib.get_close_matches(name, self._opts, n=3)
-        if matches:
-            return f"did you mean {' or '.join(matches)}?"
-        return f"known options: {', '.join(sorted(self._opts)) or 'none'}"
 
     def __repr__(self) -> str:
         required = [(key, opt) for key, opt in self if opt.is_required]
