@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.components.images import Image, python_layers
+from tests.components.images import Image
+from tests.components.rootfs import python_layers
 
 from benchmarks.rig import rig, seconds
 from benchmarks.workloads import edit_line, make_workspace
