@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,9 @@ ALLOWED = {("specs", "workspace")}
 
 # Shipped fakes may know the model that they imitate, and nothing that uses them.
 TESTING = {"errors", "oci", "scan", "specs", "testing"}
+
+# Packages whose modules import each other in one direction too.
+ACYCLIC = ("schedulers", "runner", "cli")
 
 
 def part(module: str) -> str:
@@ -85,3 +88,22 @@ def test_a_module_imports_from_its_own_row_or_above(module: str, path: Path) -> 
 def test_every_part_of_the_package_has_a_row() -> None:
     parts = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()}
     assert parts - {"__init__", "__pycache__", "py", "plugins", "testing"} <= set(ROW)
+
+
+def _imported_modules(path: Path, names: Collection[str]) -> set[str]:
+    """Return the modules out of *names* that *path* imports: ``from package import module`` counts as the module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    # A package is a parent of every module in it: what is imported from it is one of its modules.
+    return {name for name in names if name in found and not any(other.startswith(f"{name}.") for other in found)}
+
+
+@pytest.mark.parametrize("package", ACYCLIC)
+def test_no_module_of_a_package_imports_itself_through_others(package: str) -> None:
+    paths = {module: path for module, path in modules() if part(module) == package}
+    edges = {module: _imported_modules(path, paths) - {module} for module, path in paths.items()}
+    while leaves := [module for module, targets in edges.items() if not targets]:
+        edges = {module: targets - set(leaves) for module, targets in edges.items() if targets}
+    assert not edges

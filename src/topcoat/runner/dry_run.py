@@ -1,4 +1,4 @@
-"""From an application to the request that would be submitted."""
+"""Turn an application into the request that would be submitted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARENT_RUN_ID = "TORCHX_PARENT_RUN_ID"
 
 
 class Submission(NamedTuple):
-    """Hold what is asked for besides the application; see ``Runner.run``."""
+    """Hold the arguments of a submission besides the application; see ``Runner.run``."""
 
     scheduler: str
     session: str
@@ -33,28 +33,28 @@ class Submission(NamedTuple):
     parent_run_id: str | None = None
 
 
-def dry_run(scheduler: Scheduler[Any], app: AppDef, asked: Submission) -> AppDryRunInfo[Any]:
+def dry_run(scheduler: Scheduler[Any], app: AppDef, submission: Submission) -> AppDryRunInfo[Any]:
     """Return the request for a copy of *app*, with the plan for its workspaces; see ``Runner.dryrun``."""
-    app = copy.deepcopy(_ours(app))
+    app = copy.deepcopy(_as_appdef(app))
     check_app(app)
-    workspace = asked.workspace
+    workspace = submission.workspace
     if workspace:
         app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
-    parent = os.environ.get(PARENT_RUN_ID) or asked.parent_run_id
+    parent = os.environ.get(PARENT_RUN_ID) or submission.parent_run_id
     for role in app.roles:
-        # For schedulers that know nothing of topcoat's variables; they fill in the macro.
-        role.env["TORCHX_JOB_ID"] = make_app_handle(asked.scheduler, asked.session, macros.app_id)
+        # For schedulers that do not set topcoat's variables; they replace the macro.
+        role.env["TORCHX_JOB_ID"] = make_app_handle(submission.scheduler, submission.session, macros.app_id)
         if parent:
             role.env[PARENT_RUN_ID] = parent
-    cfg = scheduler.complete_cfg(app, scheduler.run_opts().resolve(asked.cfg))
+    cfg = scheduler.complete_cfg(app, scheduler.run_opts().resolve(submission.cfg))
     typed = scheduler._resolve_cfg(cfg)
-    scheduler._pre_build_validate(app, asked.scheduler, typed)
+    scheduler._pre_build_validate(app, submission.scheduler, typed)
     plan = scheduler.plan_workspaces(app.roles, cfg)
     if plan is None and any(role.workspace for role in app.roles):
         scheduler.build_workspaces(app.roles, cfg)
-    scheduler._validate(app, asked.scheduler, typed)
+    scheduler._validate(app, submission.scheduler, typed)
     info: AppDryRunInfo[Any] = scheduler.submit_dryrun(app, cfg)
-    info._scheduler = asked.scheduler
+    info._scheduler = submission.scheduler
     info._workspace_plan = plan
     return info
 
@@ -87,10 +87,10 @@ def check_app(app: AppDef) -> None:
         check_macros(role)
 
 
-def _ours(app: AppDef) -> AppDef:
+def _as_appdef(app: AppDef) -> AppDef:
     from topcoat.specs.from_torchx import as_appdef
 
-    ours = as_appdef(app)
-    if ours is None:
-        raise InvalidApp(f"a {type(app).__qualname__} is no application", hint="give an AppDef")
-    return ours
+    converted = as_appdef(app)
+    if converted is None:
+        raise InvalidApp(f"expected an AppDef, not a {type(app).__qualname__}", hint="pass an AppDef")
+    return converted
