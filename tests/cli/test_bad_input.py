@@ -58,7 +58,7 @@ def test_a_malformed_ignore_file(topcoat: Cli, workspace: Path, home: Path, word
     assert _jobs(home) == set()
 
 
-def test_a_home_directory_is_no_workspace(topcoat: Cli, home: Path) -> None:
+def test_a_home_directory_is_refused_as_a_workspace(topcoat: Cli, home: Path) -> None:
     done = topcoat("run", "--", "true", cwd=home)
     assert (done.code, done.out) == (2, "")
     assert done.error[0].startswith(f"{home} is a home directory")
@@ -76,7 +76,7 @@ def test_a_state_directory_that_cannot_be_written(
     assert "XDG_STATE_HOME" in done.error[1]
 
 
-def test_a_program_that_is_not_there(topcoat: Cli, workspace: Path) -> None:
+def test_a_missing_program(topcoat: Cli, workspace: Path) -> None:
     done = topcoat("run", "--", "no-such-program")
     assert done.code == 1
     assert "no-such-program" in done.err
@@ -160,7 +160,7 @@ def test_a_component_file_that_cannot_be_loaded(topcoat: Cli, workspace: Path) -
     assert "jobs.py:1" in done.error[0]
 
 
-def test_a_role_without_an_image_is_refused_before_any_engine_is_asked(topcoat: Cli) -> None:
+def test_a_role_without_an_image_is_refused_before_the_engine_is_contacted(topcoat: Cli) -> None:
     done = topcoat("run", "-s", "local_docker", "--", "true")
     assert (done.code, done.out) == (2, "")
     assert "has no image" in done.error[0]

@@ -32,7 +32,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name, text in BLOCKS.items():
         (directory / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(directory))
-    yield lambda name: importlib.import_module(name)
+    yield importlib.import_module
     for name in BLOCKS:
         sys.modules.pop(name, None)
 
