@@ -89,7 +89,7 @@ def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch: pytest
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    with pytest.raises(StateError, match="no home directory") as caught:
+    with pytest.raises(StateError, match="cannot find a home directory") as caught:
         cache_dir("index")
     assert "set HOME" in str(caught.value.hint)
 
