@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytest_plugins = ("pytester", "tests.components.guard", "tests.components.fixtures")
@@ -16,14 +18,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--no-components"):
         return
-    needing = [item for item in items if _needs_component(item)]
+    needing = {item for item in items if isinstance(item, pytest.Function) and _needs_component(item)}
     if needing:
-        config.hook.pytest_deselected(items=needing)
-        items[:] = [item for item in items if item not in set(needing)]
+        config.hook.pytest_deselected(items=[item for item in items if item in needing])
+        items[:] = [item for item in items if item not in needing]
 
 
-def _needs_component(item: pytest.Item) -> bool:
-    if not isinstance(item, pytest.Function):
+def _needs_component(item: pytest.Function) -> bool:
+    """Tell whether *item* names a component: as a fixture, or as a parameter for ``request.getfixturevalue``."""
+    definitions = [found[-1] for found in item._fixtureinfo.name2fixturedefs.values()]
+    if any(map(_is_component, definitions)):
+        return True
+    functions = [item.function, *(definition.func for definition in definitions)]
+    if not any("getfixturevalue" in function.__code__.co_names for function in functions):
         return False
-    fixtures = item._fixtureinfo.name2fixturedefs.values()
-    return any(chosen[-1].func.__module__ == _COMPONENTS for chosen in fixtures)
+    params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    find = item.session._fixturemanager.getfixturedefs
+    named = [find(param, item) for param in params if isinstance(param, str)]
+    return any(found and _is_component(found[-1]) for found in named)
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--no-components") and _is_component(fixturedef):
+        pytest.fail(
+            f"--no-components, and the test gets {fixturedef.argname} while it runs: name it in a parameter",
+            pytrace=False,
+        )
+
+
+def _is_component(definition: pytest.FixtureDef[Any]) -> bool:
+    return definition.func.__module__ == _COMPONENTS

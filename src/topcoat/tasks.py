@@ -1,54 +1,110 @@
-"""Run functions side by side in threads.
+"""Run functions side by side in threads that end before their caller goes on.
 
-A few lines of our own, because ``concurrent.futures`` costs as much start-up time as a warm scan of a small workspace.
+Our own, because importing ``concurrent.futures`` takes as long as a warm scan of a small workspace.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# Seconds that ^C waits for tasks; they are daemon threads, so the process can end without them.
+_INTERRUPTED_WAIT_S = 1.0
+
 
 class Task(Generic[T]):
-    """A function that runs in a thread of its own from the moment the task is made."""
+    """A function that runs in a thread of its own. `TaskScope.start` makes tasks."""
 
-    def __init__(self, function: Callable[[], T], *, limit: threading.Semaphore | None = None) -> None:
+    def __init__(self, function: Callable[[], T]) -> None:
         self._value: T | None = None
         self._error: BaseException | None = None
-        # The thread holds the function, and with it whatever that holds (a packed layer), until it has ended.
-        self._thread = threading.Thread(target=self._run, args=(function, limit), name="topcoat-task", daemon=True)
+        # The thread owns the function, and everything that it holds (a packed layer), until it has ended.
+        self._thread = threading.Thread(target=self._run, args=(function,), name="topcoat-task", daemon=True)
         self._thread.start()
 
-    def _run(self, function: Callable[[], T], limit: threading.Semaphore | None) -> None:
+    def _run(self, function: Callable[[], T]) -> None:
         try:
-            with limit or nullcontext():
-                self._value = function()
+            self._value = function()
         except BaseException as error:
             self._error = error
 
-    def wait(self) -> None:
-        """Wait until the function has returned or raised."""
-        self._thread.join()
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the function has returned or raised, at most *timeout* seconds."""
+        self._thread.join(timeout)
 
     def result(self) -> T:
-        """Wait, and return what the function returned or raise what it raised."""
+        """Wait, then return what the function returned or raise what it raised."""
         self.wait()
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]
 
 
-def run_all(functions: Iterable[Callable[[], T]], *, at_once: int = 8) -> list[T]:
-    """Run *functions* side by side, and return their results in order.
+class TaskScope:
+    """A ``with`` block that no task started in it outlives.
 
-    All of them have ended when this returns or raises the first failure.
+    Leaving the block waits for every task. If the block or a task of `start_job` has failed, jobs that have not begun
+    are skipped. A task's error is raised by its ``result`` alone.
     """
-    limit = threading.Semaphore(at_once)
-    tasks = [Task(function, limit=limit) for function in functions]
-    for task in tasks:
-        task.wait()
-    return [task.result() for task in tasks]
+
+    def __init__(self, max_jobs: int = 8) -> None:
+        """Let at most *max_jobs* jobs run at a time; `start` does not count."""
+        self._tasks: list[Task[object]] = []
+        self._job_slots = threading.Semaphore(max_jobs)
+        self.failed = False
+
+    def __enter__(self) -> TaskScope:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.failed = self.failed or kind is not None
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        for task in self._tasks:
+            task.wait(_INTERRUPTED_WAIT_S if interrupted else None)
+
+    def start(self, function: Callable[[], T]) -> Task[T]:
+        """Run *function* in a thread, at once."""
+        task = Task(function)
+        self._tasks.append(task)  # type: ignore[arg-type]
+        return task
+
+    def start_job(self, function: Callable[[], None], *, cleanup: Callable[[], None] = lambda: None) -> Task[None]:
+        """Run *function* in a thread when a slot is free, or skip it if the scope has failed; then run *cleanup*."""
+
+        def job() -> None:
+            try:
+                with self._job_slots:
+                    if not self.failed:
+                        function()
+            except BaseException:
+                self.failed = True
+                raise
+            finally:
+                cleanup()
+
+        return self.start(job)
+
+
+def run_all(functions: Iterable[Callable[[], T]], *, max_at_once: int = 8) -> list[T]:
+    """Run *functions* side by side and return their results in order.
+
+    All of them have ended when this returns or raises the first error; none is skipped.
+    """
+    slots = threading.Semaphore(max_at_once)
+
+    def limited(function: Callable[[], T]) -> Callable[[], T]:
+        def run() -> T:
+            with slots:
+                return function()
+
+        return run
+
+    with TaskScope() as tasks:
+        started = [tasks.start(limited(function)) for function in functions]
+    return [task.result() for task in started]

@@ -92,7 +92,7 @@ class RandomDockerfile:
 
     def _stage(self, number: int) -> list[str]:
         chance = self._chance
-        earlier = [f"stage{number - 1}"] if number else []
+        earlier = [f"stage{number - 1}"] if number and not self._plain else []
         scratch = [] if self._plain else ["scratch"]
         base = chance.choice(["$IMAGE", "$IMAGE", "$IMAGE", "${IMAGE}", "$TAKEN", *scratch, *earlier])
         self._earlier = [str(number - 1), *earlier] if number else []
@@ -119,14 +119,21 @@ class RandomDockerfile:
         within = chance.choice(["", "# within\n", "  # within\n", "\n"])
         return f"{chance.choice(['', ' '])}{head} {self._escape}\n{within}  {tail}\n"
 
+    def _handed_over(self, values: Sequence[str], for_builder: Sequence[str]) -> Sequence[str]:
+        """Return *values* and, unless this is a plain one, those that topcoat hands to a builder."""
+        return values if self._plain else [*values, *for_builder]
+
     def _odd(self) -> bool:
         """Tell whether this is a place for a mistake."""
         return self._careless and self._chance.random() < 0.1
 
     def _copy(self) -> str:
-        return self._words("COPY", self._copy_flags(), self._sources(words.SOURCES))
+        sources = self._handed_over(words.SOURCES, words.CLASS_SOURCES)
+        return self._words("COPY", self._copy_flags(), self._sources(sources))
 
     def _copy_parents(self) -> str:
+        if self._plain:
+            return self._copy()
         flags = ["--parents", *self._copy_flags()]
         return self._words("COPY", flags, self._sources(words.PARENT_SOURCES))
 
@@ -144,6 +151,8 @@ class RandomDockerfile:
 
     def _here(self) -> str:
         chance = self._chance
+        if self._plain:
+            return self._copy()
         word, quoted = chance.choice([("EOF", "EOF"), ("EOF", '"EOF"'), ("EOF", "'EOF'"), ("body", "body")])
         strip = chance.choice(["", "-"])
         indent = "\t" if strip else ""
@@ -169,8 +178,9 @@ class RandomDockerfile:
         if chance.random() < 0.3:
             flags.append(f"--chown={chance.choice(words.OWNERS)}")
         if chance.random() < 0.3:
-            flags.append(f"--chmod={chance.choice(words.ODD_MODES if self._odd() else words.MODES)}")
-        for _ in range(chance.choice([0, 0, 0, 1, 2])):
+            modes = words.ODD_MODES if self._odd() else self._handed_over(words.MODES, words.SYMBOLIC_MODES)
+            flags.append(f"--chmod={chance.choice(modes)}")
+        for _ in range(0 if self._plain else chance.choice([0, 0, 0, 1, 2])):
             flags.append(f"--exclude={chance.choice(words.EXCLUDED)}")
         if self._odd():
             flags.append(chance.choice(words.ODD_FLAGS))
@@ -202,7 +212,7 @@ class RandomDockerfile:
         return f"{self._word(name)} {' '.join(pairs)}"
 
     def _value(self) -> str:
-        value = self._chance.choice(words.VALUES)
+        value = self._chance.choice(self._handed_over(words.VALUES, words.SUBSTITUTIONS))
         if any(letter in value for letter in " \t'\"") or self._chance.random() < 0.3:
             return '"' + value.replace('"', '\\"') + '"'
         return value
@@ -226,25 +236,25 @@ class RandomDockerfile:
         return self._one_of("ENTRYPOINT", words.COMMANDS)
 
     def _expose(self) -> str:
-        return self._one_of("EXPOSE", words.PORTS, words.ODD_PORTS)
+        return self._one_of("EXPOSE", self._handed_over(words.PORTS, words.PORT_RANGES), words.ODD_PORTS)
 
     def _volume(self) -> str:
         return self._one_of("VOLUME", words.VOLUMES, words.ODD_VOLUMES)
 
     def _healthcheck(self) -> str:
-        return self._one_of("HEALTHCHECK", words.CHECKS, words.ODD_CHECKS)
+        return self._env() if self._plain else self._one_of("HEALTHCHECK", words.CHECKS, words.ODD_CHECKS)
 
     def _shell(self) -> str:
-        return self._one_of("SHELL", words.SHELLS, words.ODD_SHELLS)
+        return self._env() if self._plain else self._one_of("SHELL", words.SHELLS, words.ODD_SHELLS)
 
     def _signal(self) -> str:
-        return self._one_of("STOPSIGNAL", words.SIGNALS, words.ODD_SIGNALS)
+        return self._env() if self._plain else self._one_of("STOPSIGNAL", words.SIGNALS, words.ODD_SIGNALS)
 
     def _maintainer(self) -> str:
         return "MAINTAINER Some One <some@example.org>"
 
     def _onbuild(self) -> str:
-        return self._one_of("ONBUILD", words.TRIGGERS, words.ODD_TRIGGERS)
+        return self._env() if self._plain else self._one_of("ONBUILD", words.TRIGGERS, words.ODD_TRIGGERS)
 
     def _nonsense(self) -> str:
         if not self._odd():

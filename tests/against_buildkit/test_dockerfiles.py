@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 import random
 import time
 from collections.abc import Mapping
@@ -19,7 +17,7 @@ from tests.against_buildkit.dockerfiles import RandomDockerfile, write_context
 from tests.against_buildkit.exported import ByDesign, differences
 from tests.against_buildkit.seeds import seeds
 from tests.components.registries import Registry
-from tests.support.images import Fetched, fetch
+from tests.support.images import fetch
 from tests.support.pushing import fresh
 from topcoat.errors import DaemonUnavailable, TopcoatError
 from topcoat.specs import Role, Workspace
@@ -27,7 +25,7 @@ from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 
 _EXACTLY: dict[str, Any] = {"modes": "exact", "mtime": "preserve", "pythonpath": False, "quiet": True}
 _SETTINGS = ["Env", "Cmd", "Entrypoint", "WorkingDir", "User", "Labels", "ExposedPorts", "Volumes", "Healthcheck",
-             "Shell", "StopSignal", "OnBuild"]  # fmt: skip
+             "Shell", "StopSignal"]  # fmt: skip
 _STARTED = int(time.time())
 _FIXED_DATE = 315_532_800
 _SHOWN = 40
@@ -59,9 +57,7 @@ _BASES = (
             "StopSignal": "SIGINT",
         },
     ),
-    BaseCase(
-        "with triggers", (_CONTENT,), {"WorkingDir": "/link", "OnBuild": ["ENV TRIGGERED=$NAME", "COPY a.txt t/"]}
-    ),
+    BaseCase("in a linked directory", (_CONTENT,), {"WorkingDir": "/link"}),
 )
 
 
@@ -94,7 +90,8 @@ def test_a_dockerfile_is_carried_out_as_buildkit_does(
     )
     ours = _carried_out(root, base, fresh(registry), given)
 
-    if isinstance(ours, Declined) and ours.needs_builder and not plain:
+    # Whether wildcards match something depends on the ignore rules.
+    if isinstance(ours, Declined) and ours.needs_builder and (not plain or "of the workspace matches" in ours.words):
         return  # a builder's work: there is no image of ours to compare
     found = _differences(built, ours, registry, buildx_today)
     assert not found, "\n".join([f"seed {seed}, IMAGE={base}", *found[:_SHOWN], text])
@@ -130,7 +127,7 @@ def _differences(built: Built | Refused, ours: str | TopcoatError, registry: Reg
     if isinstance(ours, Declined):
         return [f"BuildKit builds, and we refuse: {ours.words}"]
     fetched = fetch(registry, ours)
-    tree = buildx.export(_without_triggers(registry, ours, fetched))
+    tree = buildx.export(ours)
     # What the build itself makes, as WORKDIR and a here-document do, has the date of the build, or of an earlier one:
     # BuildKit keeps here-documents even with --no-cache.
     made = [path for path, one in built.tree.items() if _STARTED <= one.mtime <= time.time() + 1]
@@ -150,21 +147,3 @@ def _other_settings(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[
         for name in _SETTINGS
         if (mine.get(name) or None) != (theirs.get(name) or None)
     ]
-
-
-def _without_triggers(registry: Registry, image: str, fetched: Fetched) -> str:
-    """Return *image* under a name where it has no ONBUILD: the build that exports it would carry that out."""
-    if not (fetched.config.get("config") or {}).get("OnBuild"):
-        return image
-    repository, _, tag = image.partition("/")[2].rpartition(":")
-    described = fetched.config | {"config": {**fetched.config["config"], "OnBuild": None}}
-    config = json.dumps(described).encode()
-    digest = "sha256:" + hashlib.sha256(config).hexdigest()
-    place = registry.request("POST", f"/v2/{repository}/blobs/uploads/").headers["location"]
-    assert registry.request("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", config).status == 201
-    manifest = fetched.manifest
-    manifest["config"] |= {"digest": digest, "size": len(config)}
-    headers = {"Content-Type": manifest["mediaType"]}
-    put = registry.request("PUT", f"/v2/{repository}/manifests/bare-{tag[:40]}", json.dumps(manifest).encode(), headers)
-    assert put.status == 201, put.body
-    return f"{registry.host}/{repository}:bare-{tag[:40]}"

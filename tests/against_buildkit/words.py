@@ -5,10 +5,11 @@ from __future__ import annotations
 # ruff: noqa: SIM905  # a line of words reads better than a column of strings
 SOURCES = """
 a.txt b.txt dir dir/ ./dir dir/. dir/sub . ./ / /a.txt ../a.txt dir/../a.txt *.txt * d* dir/* dir/*.py */one.py
-**/one.py dir/** ?.txt [ab].txt [[]x].txt link.txt dirlink dirlink/ dirlink/one.py dir/up dangling hollow hollow/
+**/one.py dir/** ?.txt link.txt dirlink dirlink/ dirlink/one.py dir/up dangling hollow hollow/
 run.sh \u00e4 x.tar.not empty.txt $NAME.txt ${NAME}.txt a.tx? dir/./sub \\$dollar.txt outside dir/sub/../one.py
-"a.txt" 'b.txt' "dir"/one.py sp\\ ace.txt sp?ace.txt -dash [^a].txt dir/[a-o]*.py *.* .*
+"a.txt" 'b.txt' "dir"/one.py sp\\ ace.txt sp?ace.txt -dash *.* .*
 """.split()
+CLASS_SOURCES = "[ab].txt [[]x].txt [^a].txt dir/[a-o]*.py".split()
 PARENT_SOURCES = """
 dir/sub/deep.txt ./dir/sub dir/./sub/deep.txt */one.py ./dir/./sub/more dir/sub/* **/*.py /dir/sub/deep.txt . ./ dir/./
 a.txt dir/sub/
@@ -26,20 +27,22 @@ HERE_DESTINATIONS = ["/opt/here", "here", "/opt/", "./", "$PLACE/here", "/file",
 HERE_BODIES = ["one $NAME\ntwo", "", "\ttabbed\n  spaced", "\\$NAME ${MISSING:-x}", "'q' \"d\"", "\n\n", "a \\\n b"]
 VALUES = [*"""
 plain a=b $NAME ${NAME} ${NAME:-fallback} ${MISSING:-fallback} ${MISSING-x} ${NAME:+set} ${NAME+set} ${MISSING:+set}
-$MISSING \\$NAME a\\ b it's back\\\\slash ${NAME}${NAME} $NAME/$PLACE #no-comment \u00e4\u65e5 ${PLACE#/} ${PLACE##*/}
-${PLACE%/*} ${PLACE%%/*} ${PLACE/o/0} ${PLACE//o/0} $ ${NAME:-${PLACE}} a,b;c
+$MISSING \\$NAME a\\ b it's back\\\\slash ${NAME}${NAME} $NAME/$PLACE #no-comment \u00e4\u65e5 $ ${NAME:-${PLACE}} a,b;c
 """.split(), "", "two words", 'say "hi"', "'single $NAME'", "tab\tend",
           "$TARGETARCH", "$BUILDPLATFORM-$TARGETVARIANT", "${TARGETOS:-none}", "$GIVEN", "$EXTRA$A"]  # fmt: skip
+SUBSTITUTIONS = "${PLACE#/} ${PLACE##*/} ${PLACE%/*} ${PLACE%%/*} ${PLACE/o/0} ${PLACE//o/0}".split()
 ARGUMENTS = ["EXTRA", "EXTRA=1", "NAME=arg", "EXTRA=$NAME", "PLACE", "GIVEN", "GIVEN=x", "A=1 B=2", "TAKEN", "IMAGE",
              "TARGETARCH", "TARGETPLATFORM=x", "BUILDPLATFORM", "TARGETOS TARGETVARIANT", "http_proxy"]  # fmt: skip
 OWNERS = ["1000", "1000:2000", "0", "0:33", "$OWNER", "65534:65534"]
-MODES = "755 0644 0600 4755 1777 0 2750 u+x go-rwx a=rX u=rwX,go=rX ug+s +t $BITS".split()
+MODES = "755 0644 0600 4755 1777 0 2750 $BITS".split()
+SYMBOLIC_MODES = "u+x go-rwx a=rX".split()
 ODD_MODES = "888 99999 rwx -1 0o755 u=z".split()
 EXCLUDED = "*.py **/*.txt dir/sub sub a.* !a.txt * **/deep* missing $NAME.txt ./a.txt".split()
 ODD_FLAGS = ["--what", "--chown", "--parents=maybe", "--chown="]
 COMMANDS = ['["python", "-m", "x"]', "echo hello $NAME", '["a", "b c", "\\u0041"]', "[not, json]", "[]", '["one"]',
             '[ "spaced" , "out" ]', "exec top -b", '["a",]', '"quoted" word', "['single']", '["a"] b']  # fmt: skip
-PORTS = "80|443/tcp|53/udp|8000-8002|80 81|$PORT|${PORT}/udp|9/TCP|65535|80:90|1000-1001/udp 80".split("|")
+PORTS = "80|443/tcp|53/udp|80 81|$PORT|${PORT}/udp|9/TCP|65535".split("|")
+PORT_RANGES = ["8000-8002", "80:90", "1000-1001/udp 80"]
 ODD_PORTS = ["70000", "x", "1-x", "0", "80/x", "-1", "9-8"]
 VOLUMES = ["/data", "/data /more", '["/a b", "/c"]', "$PLACE/data", "relative", '["/x",]']
 ODD_VOLUMES = ['[""]', "[]", '["/x", ""]']

@@ -11,6 +11,8 @@ from typing import Any
 
 import docker
 import pytest
+from topcoat.destinations.docker import DockerDestination
+from topcoat.images.build import ImageOptions, build_image, plan_image
 
 from tests.components.daemons import Containerd, Docker
 from tests.components.images import Image
@@ -21,9 +23,7 @@ from tests.support.inside import runner
 from tests.support.layers import add_layers, image, layer_gets, packed, tar
 from tests.support.notices import recorded_notices
 from tests.support.pushing import destination, fresh, push
-from topcoat.destinations.docker import DockerDestination
 from topcoat.errors import InvalidImage, PathConflict
-from topcoat.images.build import ImageOptions, build_image, plan_image
 from topcoat.oci.digest import sha256_digest
 from topcoat.registry.clients import Clients
 from topcoat.specs import Workspace

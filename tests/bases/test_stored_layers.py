@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from topcoat.bases.stored_layers import recall_layers, remember_layers
+from topcoat.bases.stored_layers import get_stored_layers, put_stored_layers
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import DOCKER_LAYER_GZIP
 
@@ -13,19 +13,19 @@ _ONE, _TWO = (f"sha256:{letter * 64}" for letter in "12")
 
 def test_what_was_remembered_is_recalled() -> None:
     layer = Descriptor(DOCKER_LAYER_GZIP, _TWO, 7)
-    assert recall_layers((_ONE,)) == {}
-    remember_layers({_ONE: layer})
-    assert recall_layers((_ONE, _TWO)) == {_ONE: layer}
+    assert get_stored_layers((_ONE,)) == {}
+    put_stored_layers({_ONE: layer})
+    assert get_stored_layers((_ONE, _TWO)) == {_ONE: layer}
 
 
 def test_damaged_notes_are_forgotten(home: Path) -> None:
-    remember_layers({_ONE: Descriptor(DOCKER_LAYER_GZIP, _TWO, 7)})
+    put_stored_layers({_ONE: Descriptor(DOCKER_LAYER_GZIP, _TWO, 7)})
     (note,) = (home / ".cache/topcoat/layers").iterdir()
     for damage in (b"", b"[]", b"{}", b"\xff", b'{"mediaType": "x", "digest": "y", "size": 1}'):
         note.write_bytes(damage)
-        assert recall_layers((_ONE,)) == {}
+        assert get_stored_layers((_ONE,)) == {}
 
 
 def test_a_diff_id_is_no_path(home: Path) -> None:
-    remember_layers({"../../up": Descriptor(DOCKER_LAYER_GZIP, _TWO, 7)})
+    put_stored_layers({"../../up": Descriptor(DOCKER_LAYER_GZIP, _TWO, 7)})
     assert len(list((home / ".cache/topcoat/layers").iterdir())) == 1

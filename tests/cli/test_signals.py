@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests.support.signals import default_signals
+
 _PROGRAM = """
 import sys
 from topcoat.builders.builder import run_streaming
@@ -36,7 +38,8 @@ def _ended(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_builder_does_not_outlive_the_command_that_started_it(number: signal.Signals) -> None:
-    process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True)
+    with default_signals():
+        process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     builder = int(process.stdout.readline())
     process.send_signal(number)

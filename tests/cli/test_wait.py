@@ -9,6 +9,7 @@ from typing import IO, Any
 import pytest
 
 from tests.cli.conftest import Cli, environment
+from tests.support.signals import default_signals
 from topcoat.cli.wait import failure, wait_for
 from topcoat.errors import AppFailed, UnknownApp
 from topcoat.runner import get_runner
@@ -17,9 +18,9 @@ from topcoat.specs import AppState, AppStatus
 
 def _start(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "topcoat", "run", *words]
-    return subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipe = subprocess.PIPE
+    with default_signals():
+        return subprocess.Popen(command, env=environment(), stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def _until(stream: IO[str] | None, text: str) -> list[str]:
@@ -102,7 +103,7 @@ def test_a_job_elsewhere_goes_on_when_waiting_is_interrupted(capsys: pytest.Capt
     with pytest.raises(KeyboardInterrupt):
         wait_for(runner, "x:///a", logs=False, cancel=False)
     assert runner.cancelled == []
-    assert capsys.readouterr() == ("", "topcoat: x:///a goes on; end it with: topcoat cancel x:///a\n")
+    assert capsys.readouterr() == ("", "topcoat: x:///a continues to run; end it with: topcoat cancel x:///a\n")
 
 
 @pytest.mark.parametrize("polls", [0, 3])

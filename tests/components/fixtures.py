@@ -19,6 +19,7 @@ from tests.components.podman import podman as podman_service
 from tests.components.recorder import Recorder
 from tests.components.registries import Registry, plain_registry, secure_registry
 from tests.components.rootfs import busybox_layers, python_layers
+from tests.scan.oracle.client import Oracle, build
 
 _T = TypeVar("_T")
 _DEBIAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -240,3 +241,11 @@ def any_torchx(request: pytest.FixtureRequest) -> TorchX:
     """Both in turn."""
     installed: TorchX = request.getfixturevalue(request.param)
     return installed
+
+
+@pytest.fixture(scope="session")
+def ignore_oracle() -> Iterator[Oracle]:
+    """The ignore matcher of the container builders; needs Go."""
+    oracle = Oracle(build())
+    yield oracle
+    oracle.close()

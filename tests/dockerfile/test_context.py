@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.dockerfile.context import Context, patterns
+from topcoat.dockerfile.context import Context
+from topcoat.errors import NeedsBuilder
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import ScanOptions, scan
 from topcoat.specs import Workspace
@@ -32,7 +33,6 @@ def context(tmp_path: Path) -> Context:
         ("/*/*.py", [b"d/b.py"]),
         ("/l/*.py", [b"d/b.py"]),
         ("/?/e", [b"d/e"]),
-        ("/d/[e]/c*", [b"d/e/c.py"]),
         ("/x*", []),
     ],
 )
@@ -45,15 +45,9 @@ def test_a_wildcard_in_a_missing_directory_is_an_error(context: Context) -> None
         context.matches("/nowhere/*")
 
 
-def test_only_what_was_asked_for_is_sent(context: Context) -> None:
-    assert context.matches("/d/e/*.txt") == []
-    assert context.unmatched == [b"d/e"]
-    context.ask("d/e/*.txt")
-    assert not context.is_sent(b"d/e")
-    context.ask("a.py")
-    assert not context.is_sent(b"d/e")
-    context.ask("l")
-    assert context.is_sent(b"d/e"), "the link leads to the directory above"
+def test_where_wildcards_match_nothing_in_a_directory_a_builder_decides(context: Context) -> None:
+    with pytest.raises(NeedsBuilder, match="nothing in /d/e of the workspace matches"):
+        context.matches("/d/e/*.txt")
 
 
 def test_it_is_a_tree_in_which_links_can_be_followed(context: Context) -> None:
@@ -61,12 +55,3 @@ def test_it_is_a_tree_in_which_links_can_be_followed(context: Context) -> None:
     assert context.find(b"") == ImageNode("dir")
     assert context.find(b"nowhere") is None
     assert sorted(context.below(b"d")) == [b"b.py", b"e", b"e/c.py"]
-
-
-def test_patterns_are_cleaned_and_refused_when_malformed() -> None:
-    rules = patterns([" ./a/ ", "", "!a/b"])
-    assert [rule.pattern for rule in rules.rules] == ["a", "a/b"]
-    assert patterns(["/a"]).decide("a", 0)[0] is False
-    for wrong in ("!", "[]a]"):
-        with pytest.raises(ValueError, match=r"pattern|class"):
-            patterns([wrong])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import tarfile
@@ -13,6 +12,7 @@ import pytest
 from tests.dockerfile.image import Image, origin
 from tests.support.notices import recorded_notices
 from topcoat.dockerfile.evaluate import Evaluated, evaluate
+from topcoat.dockerfile.parse import parse_dockerfile
 from topcoat.errors import InvalidDockerfile, NeedsBuilder
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import Scan, ScanOptions, scan
@@ -53,7 +53,7 @@ def carried_out(context: Scan, text: str, image: Image = IMAGE) -> Evaluated:
     def find(name: str, platform: str) -> object:
         return origin(image, WorkingDir="/app", Env=["PATH=/bin", "N=value"])
 
-    return evaluate(f"FROM base\n{text}".encode(), "Dockerfile", context, {}, find)  # type: ignore[arg-type]
+    return evaluate(parse_dockerfile(f"FROM base\n{text}".encode(), "Dockerfile"), context, {}, find)  # type: ignore[arg-type]
 
 
 def landed(context: Scan, text: str, image: Image = IMAGE) -> list[str]:
@@ -89,17 +89,8 @@ def landed(context: Scan, text: str, image: Image = IMAGE) -> list[str]:
         ("COPY none* a.py /x/", ["x/", "x/a.py"]),
         ("COPY none* /x/", []),
         ('COPY ["a.py", "/with space/"]', ["with space/", "with space/a.py"]),
-        ("COPY --exclude=*.py --exclude=sub . /x", ["x/", "x/.torchxignore", "x/b.txt", "x/dir/", "x/dir/c.py",
-            "x/dir/sub/", "x/dir/sub/d.py", "x/dir/sub/e.txt", "x/dir/up", "x/hollow/", "x/link", "x/run"]),
-        ("COPY --exclude=**/*.py --exclude=up dir /x", ["x/", "x/sub/", "x/sub/e.txt"]),
-        ("COPY --exclude=** --exclude=!sub/d.py dir /x", ["x/", "x/sub/", "x/sub/d.py"]),
-        ("COPY --parents dir/sub/d.py a.py /x", ["x/", "x/a.py", "x/dir/", "x/dir/sub/", "x/dir/sub/d.py"]),
-        ("COPY --parents dir/./sub/*.py /x", ["x/", "x/sub/", "x/sub/d.py"]),
-        ("COPY --parents **/d.py /x", ["x/", "x/dir/", "x/dir/sub/", "x/dir/sub/d.py"]),
         ("ADD a.py ./", ["app/a.py"]),
         ("COPY $NONE* ${N:+a}.py /x/", None),
-        ("COPY <<one <<two /x/\n1\none\n2\ntwo", ["x/", "x/one", "x/two"]),
-        ("COPY <<one a.py /x/\n1\none", ["x/", "x/a.py", "x/one"]),
     ],
 )  # fmt: skip
 def test_a_copy_lands(context: Scan, text: str, paths: list[str] | None) -> None:
@@ -113,7 +104,7 @@ def test_a_copy_lands(context: Scan, text: str, paths: list[str] | None) -> None
 
 
 def test_later_instructions_win_and_a_copied_directory_sets_modes_and_owners(context: Scan) -> None:
-    text = "COPY --chown=7:8 dir /app\nCOPY b.txt c.py\nCOPY --chmod=u+x a.py sub/d.py"
+    text = "COPY --chown=7:8 dir /app\nCOPY b.txt c.py\nCOPY --chmod=744 a.py sub/d.py"
     found = {entry.path: entry for entry in carried_out(context, text).scan.snapshot}
     assert (found[b"app"].mode, found[b"app"].owner) == (0o700, (1000, 1000))
     assert (found[b"app/sub"].mode, found[b"app/sub"].owner) == (0o755, (7, 8))
@@ -129,25 +120,6 @@ def test_modes_are_changed_but_for_links_and_reach_directories_made_on_the_way(c
     assert found[b"x"] == found[b"x/y"] == 0o750
     assert found[b"x/y/c.py"] == found[b"x/y/sub"] == 0o2750
     assert found[b"x/y/up"] == 0o777
-
-
-def test_an_excluded_directory_that_holds_something_keeps_the_owner_that_the_image_has(context: Scan) -> None:
-    text = "COPY --chown=9 --exclude=** --exclude=!sub/d.py dir /app"
-    found = {entry.path: entry for entry in carried_out(context, text).scan.snapshot}
-    assert (found[b"app/sub"].mode, found[b"app/sub"].owner) == (0o755, (5, 6))
-    assert found[b"app/sub/d.py"].owner == (9, 9)
-
-
-def test_here_documents_are_filled_in_unless_they_are_quoted(context: Scan) -> None:
-    text = "COPY <<-one <<'two' --chmod=600 /x/\n"
-    text = text.replace("<<-one <<'two' --chmod=600", "--chmod=600 <<-one <<'two'")
-    found = carried_out(context, text + "\t$N \\$N ${X:-x}\n\tone\n$N\ntwo\n")
-    contents = {entry.path: found.scan.read(entry) for entry in found.scan.snapshot if entry.kind == "file"}
-    assert contents == {b"x/one": b"value $N x\n", b"x/two": b"$N\n"}
-    assert {entry.mode for entry in found.scan.snapshot if entry.kind == "file"} == {0o600}
-    (one, _) = [entry for entry in found.scan.snapshot if entry.kind == "file"]
-    with found.scan.open(one) as file:
-        assert file.read() == b"value $N x\n"
 
 
 def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:
@@ -168,9 +140,6 @@ def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:
         ("COPY dir/sub/d.py /x/sub\nCOPY dir /x", "non-directory: /x/sub"),
         ("COPY a.py /x/a.py/y\nCOPY a.py /x/", "directory /x/a.py"),
         ("COPY dir/sub /x/to\nCOPY dir /x/up/\nCOPY dir /x", "directory /x/up"),
-        ("COPY --parents missing /x", "/missing not found"),
-        ("COPY --parents dir/./missing /x", "/dir/missing not found"),
-        ("COPY hollow/*.py /x", "nothing in /hollow"),
         ("COPY missing/*.py /x", "/missing not found"),
     ],
 )
@@ -196,15 +165,12 @@ def test_an_archive_that_add_unpacks_is_left_to_a_builder(tmp_path: Path, name: 
         tar.addfile(tarfile.TarInfo("member"))
     build_tree(tmp_path / "other", {name: packed.getvalue()})
     other = scan(Workspace({str(tmp_path / "other"): ""}), ScanOptions())
-    with pytest.raises(NeedsBuilder, match=f"Dockerfile:2: ADD unpacks the archive {name}"):
+    with pytest.raises(NeedsBuilder, match=f"Dockerfile:2: ADD unpacks {name} if it is an archive"):
         carried_out(other, f"ADD {name} /x/")
-    for text in (f"COPY {name} /x/", f"ADD --unpack=false {name} /x/"):
-        assert landed(other, text) == ["x/", f"x/{name}"]
+    assert landed(other, f"COPY {name} /x/") == ["x/", f"x/{name}"]
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"text", gzip.compress(b"text"), gzip.compress(b"")[:12], bytes(2048), b"BZh9"]
-)
+@pytest.mark.parametrize("content", [b"", b"text", bytes(2048), b"text" * 512])
 def test_what_is_no_archive_is_added_as_it_is(tmp_path: Path, content: bytes) -> None:
     build_tree(tmp_path / "other", {"x": content})
     other = scan(Workspace({str(tmp_path / "other"): ""}), ScanOptions())

@@ -9,6 +9,7 @@ import pytest
 
 from tests.dockerfile.image import Image, origin
 from topcoat.dockerfile.evaluate import Evaluated, StageBase, evaluate
+from topcoat.dockerfile.parse import parse_dockerfile
 from topcoat.errors import (
     DaemonUnavailable,
     ImageNotFound,
@@ -35,7 +36,8 @@ def context(tmp_path: Path) -> Scan:
 
 
 def carried_out(context: Scan, text: str, base: StageBase | None = None, **given: str) -> Evaluated:
-    return evaluate(text.encode(), "Dockerfile.torchx", context, given, lambda name, platform: base or origin())
+    dockerfile = parse_dockerfile(text.encode(), "Dockerfile.torchx")
+    return evaluate(dockerfile, context, given, lambda name, platform: base or origin())
 
 
 def settings(context: Scan, text: str, base: StageBase | None = None, **given: str) -> dict[str, Any]:
@@ -57,8 +59,8 @@ def test_the_base_is_looked_up_by_its_expanded_name_and_only_that(context: Scan)
         asked.append((name, platform))
         return origin()
 
-    text = "ARG IMAGE\nARG TAG=1\nFROM not-used\nFROM --platform=linux/arm64 ${IMAGE}:$TAG AS one\nFROM one\nENV A=1"
-    evaluate(text.encode(), "Dockerfile", context, {"IMAGE": "base"}, find)
+    text = "ARG IMAGE\nARG TAG=1\nFROM not-used\nFROM --platform=linux/arm64 ${IMAGE}:$TAG AS one\nENV A=1"
+    evaluate(parse_dockerfile(text.encode(), "Dockerfile"), context, {"IMAGE": "base"}, find)
     assert asked == [("base:1", "linux/arm64")]
 
 
@@ -70,11 +72,12 @@ def test_the_platform_that_is_wanted_is_asked_for(context: Scan) -> None:
         return origin(platform="linux/arm64")
 
     text = b"FROM a\nARG TARGETARCH\nENV A=$TARGETARCH"
-    found = evaluate(text, "Dockerfile", context, {}, find, platform="linux/arm64")
+    found = evaluate(parse_dockerfile(text, "Dockerfile"), context, {}, find, platform="linux/arm64")
     assert asked == ["linux/arm64"]
     assert "A=arm64" in found.settings["Env"]
+    other = parse_dockerfile(b"FROM --platform=linux/amd64 a", "Dockerfile")
     with pytest.raises(NeedsBuilder, match="Dockerfile:1: an image for linux/arm64"):
-        evaluate(b"FROM --platform=linux/amd64 a", "Dockerfile", context, {}, find, platform="linux/arm64")
+        evaluate(other, context, {}, find, platform="linux/arm64")
 
 
 @pytest.mark.parametrize(
@@ -109,36 +112,6 @@ def test_arguments_of_the_whole_file_reach_a_stage_that_declares_them(context: S
     assert carried_out(context, text.replace("ARG V\n", "", 1)).settings["Env"][1:] == ["A=", "B=1.2", "C=no"]
 
 
-def test_a_stage_goes_on_where_the_one_it_starts_from_ended(context: Scan) -> None:
-    text = """
-        FROM base AS One
-        ARG X=1
-        ENV A=$X
-        WORKDIR /w
-        COPY train.py .
-        CMD ["one"]
-        ONBUILD ENV T=triggered
-        FROM other AS unused
-        COPY pkg /unused
-        FROM one
-        ENTRYPOINT ["two"]
-        COPY pkg .
-        ENV B=$X$T
-    """
-    found = carried_out(context, text)
-    assert paths(found) == ["w", "w/a.py", "w/train.py"]
-    assert found.settings["Env"][1:] == ["A=1", "T=triggered", "B=1triggered"]
-    assert (found.settings["Entrypoint"], found.settings.get("Cmd")) == (["two"], None)
-    assert "OnBuild" not in found.settings
-
-
-def test_triggers_of_the_base_come_first_and_are_gone(context: Scan) -> None:
-    base = origin(Env=["PATH=/bin", "N=1"], OnBuild=["ENV T=$N", "COPY train.py /t/"], WorkingDir="/app")
-    found = carried_out(context, "FROM base\nENV U=$T", base)
-    assert paths(found) == ["t", "t/train.py"]
-    assert found.settings == {"Env": ["PATH=/bin", "N=1", "T=1", "U=1"], "OnBuild": None}
-
-
 @pytest.mark.parametrize(
     ("text", "changes"),
     [
@@ -148,34 +121,16 @@ def test_triggers_of_the_base_come_first_and_are_gone(context: Scan) -> None:
         ('ENTRYPOINT ["a"]', {"Entrypoint": ["a"], "Cmd": None}),
         ('CMD ["b"]\nENTRYPOINT ["a"]', {"Entrypoint": ["a"], "Cmd": ["b"], "ArgsEscaped": True}),
         ("ENTRYPOINT []", {"Cmd": None}),
-        (
-            'SHELL ["bash", "-c"]\nCMD x',
-            {"Shell": ["bash", "-c"], "Cmd": ["bash", "-c", "x"], "ArgsEscaped": True},
-        ),
         ("LABEL a=b c='d e'\nLABEL one=2", {"Labels": {"one": "2", "a": "b", "c": "d e"}}),
-        ("EXPOSE 80 53/UDP 1-3 9:8", {"ExposedPorts": ports(
-            ["22/tcp", "80/tcp", "53/udp", "1/tcp", "2/tcp", "3/tcp", "8/tcp"])}),
+        ("EXPOSE 80 53/UDP", {"ExposedPorts": ports(["22/tcp", "80/tcp", "53/udp"])}),
         ("ENV P='5 6'\nEXPOSE $P", {"ExposedPorts": ports(["22/tcp", "5/tcp", "6/tcp"]),
                                      "Env": ["PATH=/bin", "P=5 6"]}),
         ("VOLUME /a /b", {"Volumes": {"/a": {}, "/b": {}}}),
         ('VOLUME ["/a b"]', {"Volumes": {"/a b": {}}}),
         ("USER 5:6", {"User": "5:6"}),
-        ("STOPSIGNAL SIGRTMIN+3", {"StopSignal": "SIGRTMIN+3"}),
-        ("STOPSIGNAL 9", {"StopSignal": "9"}),
         ("WORKDIR a/../b", {"WorkingDir": "/app/b"}),
         ("WORKDIR /x/\nWORKDIR ..", {"WorkingDir": "/"}),
         ("WORKDIR /x/", {"WorkingDir": "/x/"}),
-        ("HEALTHCHECK NONE", {"Healthcheck": {"Test": ["NONE"]}}),
-        (
-            "HEALTHCHECK --interval=1m1.5s --timeout=500ms --retries=2 CMD x y",
-            {"Healthcheck": {"Test": ["CMD-SHELL", "x y"], "Interval": 61_500_000_000, "Timeout": 500_000_000,
-                             "Retries": 2}},
-        ),
-        (
-            'HEALTHCHECK --start-period=1h --start-interval=1s CMD ["x"]',
-            {"Healthcheck": {"Test": ["CMD", "x"], "StartPeriod": 3_600_000_000_000, "StartInterval": 1_000_000_000}},
-        ),
-        ("ONBUILD COPY a b", {"OnBuild": ["COPY a b"]}),
         ("ENV PATH=/bin", {}),
     ],
 )  # fmt: skip
@@ -183,6 +138,11 @@ def test_an_instruction_changes_the_settings(context: Scan, text: str, changes: 
     base = origin(Env=["PATH=/bin"], Cmd=["base"], WorkingDir="/app", Labels={"one": "1"}, ExposedPorts={"22/tcp": {}})
     found = settings(context, text, base)
     assert found == changes
+
+
+def test_a_command_in_shell_form_runs_in_the_shell_of_the_base(context: Scan) -> None:
+    base = origin(Env=["PATH=/bin"], Shell=["/bin/bash", "-c"])
+    assert settings(context, "CMD x y", base)["Cmd"] == ["/bin/bash", "-c", "x y"]
 
 
 def test_a_base_without_path_gets_the_usual_one(context: Scan) -> None:
@@ -240,13 +200,28 @@ def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
         ("FROM scratch\nCOPY . /", 1, "scratch"),
         ("FROM b AS b\nFROM a\nCOPY --from=b /x /y", 3, "--from"),
         ("FROM a\nCOPY --link . /", 2, "--link"),
-        ("FROM a\nADD --checksum=sha256:00 https://h/x /x", 2, "fetches"),
+        ("FROM a\nCOPY --exclude=*.py . /", 2, "--exclude"),
+        ("FROM a\nSTOPSIGNAL SIGINT", 2, "STOPSIGNAL"),
+        ('FROM a\nSHELL ["bash", "-c"]', 2, "SHELL"),
+        ("FROM a\nCOPY pkg/[ab].py /x", 2, "class of characters"),
+        ("FROM a\nCOPY pkg/*.txt /x", 2, "nothing in /pkg"),
+        ("FROM a\nENV A=${B:?needed}", 2, "substitution"),
+        ("ARG B=1\nARG A=${B#1}\nFROM a", 2, "substitution"),
+        ("FROM a\nEXPOSE 8000-8002", 2, "range"),
+        ("FROM a\nEXPOSE 80:8080", 2, "port of the host: 80:8080"),
+        ("FROM a\nONBUILD ENV A=1", 2, "ONBUILD"),
+        ("FROM a\nHEALTHCHECK --interval=1m CMD x", 2, "HEALTHCHECK"),
+        ("FROM a\nCOPY <<EOF /x\nbody\nEOF", 2, "here-document"),
+        ("FROM a\nCOPY --parents pkg/a.py /", 2, "--parents"),
+        ("FROM a\nADD --checksum=sha256:00 https://h/x /x", 2, "--checksum"),
         ("FROM a\nADD git@h:x.git /x", 2, "fetches"),
-        ("FROM a\nCOPY --chown=me . /x", 2, "me has a number"),
+        ("FROM a\nCOPY --chown=me . /x", 2, "only the image has the number of the user or group me"),
+        ("FROM a\nCOPY --chmod=u+x . /x", 2, "--chmod=u\\+x is not an octal number"),
         ("FROM a\nONBUILD RUN x\nFROM a\nRUN x", 4, "RUN"),
         ("# syntax=example/other:1\nFROM a", 1, "example/other:1"),
-        ("// syntax=example/other:1\nlet x = [1]\n", 1, "example/other:1"),
-        ("FROM a AS one\nRUN x\nFROM one", 2, "RUN"),
+        ("# syntax=example/other:1\nlet x = [1]\n", 1, "example/other:1"),
+        ("FROM a AS one\nFROM one", 2, "the stage starts from an earlier one"),
+        ("FROM a\nADD --unpack train.py /x", 2, "--unpack"),
     ],
 )
 def test_what_only_a_builder_can_do_is_left_to_one(context: Scan, text: str, line: int, said: str) -> None:
@@ -255,17 +230,22 @@ def test_what_only_a_builder_can_do_is_left_to_one(context: Scan, text: str, lin
     assert caught.value.message.startswith(f"Dockerfile.torchx:{line}: ")
 
 
+def test_the_instruction_that_needs_a_builder_is_shown_on_one_line_and_shortened(context: Scan) -> None:
+    with pytest.raises(NeedsBuilder) as caught:
+        carried_out(context, "FROM a\nRUN pip  install \\\n  torch")
+    assert caught.value.message == "Dockerfile.torchx:2: RUN runs a command in the image (RUN pip install torch)"
+    with pytest.raises(NeedsBuilder) as caught:
+        carried_out(context, "FROM a\nRUN " + "x" * 100)
+    assert caught.value.message.endswith(f"(RUN {'x' * 53}...)")
+
+
 def test_a_builder_is_not_needed_for_a_stage_that_nothing_starts_from(context: Scan) -> None:
     assert paths(carried_out(context, "FROM a AS tests\nRUN pytest\nFROM a\nCOPY train.py /")) == ["train.py"]
 
 
-def test_a_trigger_of_the_base_may_need_a_builder(context: Scan) -> None:
-    said = r"^Dockerfile\.torchx:2: a trigger of the base image \(ONBUILD RUN\): RUN runs a command"
-    with pytest.raises(NeedsBuilder, match=said):
-        carried_out(context, "# base\nFROM a", origin(OnBuild=["RUN x"]))
-    said = r"^Dockerfile\.torchx:1: a trigger of the base image \(ONBUILD ADD\): ADD fetches"
-    with pytest.raises(NeedsBuilder, match=said):
-        carried_out(context, "FROM a", origin(OnBuild=["ADD https://h/x /x"]))
+def test_a_base_with_triggers_is_left_to_a_builder(context: Scan) -> None:
+    with pytest.raises(NeedsBuilder, match=r"^Dockerfile\.torchx:2: the base image has ONBUILD triggers: RUN x"):
+        carried_out(context, "# base\nFROM a", origin(OnBuild=["RUN x", "ENV A=1"]))
 
 
 @pytest.mark.parametrize("syntax", ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile"])
@@ -293,15 +273,13 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
         ("FROM a\nCOPY --chmod=1 --chmod=2 a b", 2, "duplicate"),
         ("FROM a\nCOPY --parents=maybe a b", 2, "boolean"),
         ("FROM a\nCOPY --unpack a b", 2, "unknown flag"),
-        ("FROM a\nCOPY --chmod=999 train.py b", 2, "chmod"),
+        ("FROM a\nCOPY --chmod=999 train.py b", 2, "invalid --chmod '999'"),
+        ("FROM a\nCOPY --chmod=10000 train.py b", 2, "invalid --chmod '10000'"),
         ("FROM a\nCOPY nowhere /x", 2, "/nowhere not found"),
         ("FROM a\nCOPY ignored /x", 2, "/ignored not found"),
         ("FROM a\nCOPY ../../nowhere /x", 2, "/nowhere not found"),
         ("FROM a\nCOPY https://h/x /x", 2, "URL"),
-        ("FROM a\nADD --checksum=x train.py /x", 2, "checksum"),
-        ("FROM a\nCOPY [z-a /x", 2, "not found|syntax error"),
         ("FROM a\nENV A='x", 2, "single-quote"),
-        ('FROM a\nENV A="${B:?is needed}"', 2, "B: is needed"),
         ("FROM a\nENV =x", 2, "blank"),
         ("FROM a\nARG A=${", 2, "missing"),
         ("ARG A=1\nARG B=${\nFROM a", 2, "missing"),
@@ -309,26 +287,9 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
         ("FROM a\nWORKDIR /file/x", 2, "file"),
         ("FROM a\nEXPOSE 70000", 2, "invalid port"),
         ("FROM a\nEXPOSE 1/x", 2, "protocol"),
-        ("FROM a\nEXPOSE x:1:2", 2, "IP address"),
-        ("FROM a\nSTOPSIGNAL NONSENSE", 2, "signal"),
-        ("FROM a\nSTOPSIGNAL 0", 2, "signal"),
-        ("FROM a\nSHELL bash", 2, "JSON"),
-        ("FROM a\nHEALTHCHECK NONE x", 2, "no arguments"),
-        ("FROM a\nHEALTHCHECK WHAT", 2, "unknown type"),
-        ("FROM a\nHEALTHCHECK CMD", 2, "missing command"),
-        ("FROM a\nHEALTHCHECK --interval=1us CMD x", 2, "1ms"),
-        ("FROM a AS unused\nHEALTHCHECK --interval=1us CMD x\nFROM a", 2, "1ms"),
-        ("FROM a\nHEALTHCHECK --interval=soon CMD x", 2, "duration"),
-        ("FROM a\nHEALTHCHECK --retries=-1 CMD x", 2, "negative"),
-        ("FROM a\nHEALTHCHECK --retries=x CMD x", 2, "number"),
-        ("FROM a\nONBUILD ONBUILD ENV A=1", 2, "ONBUILD"),
-        ("FROM a\nONBUILD FROM b", 2, "trigger"),
         ("FROM a\nVOLUME $NONE", 2, "empty"),
-        ("FROM b\nCOPY --from=$X a b\nFROM a", 2, "--from"),
-        ("FROM a\nCOPY a <<EOF\nEOF", 2, "destination"),
         ("FROM a\nRUN true\nCOPPY . .", 3, "unknown instruction: COPPY"),
         ("FROM a\nRUN true\nCOPY --chwon=1 . .", 3, "unknown flag: --chwon"),
-        ("FROM a\nRUN true\nHEALTHCHECK WHAT", 3, "unknown type"),
         ("FROM a\nRUN --mont=x true", 2, "unknown flag: --mont"),
         ("FROM --platform=$NONE a\nRUN true", 1, "empty platform"),
         ("# one\n\nFROM a\nCOPY train.py \\\n  # two\n  nowhere \\\n  /x/", 4, "nowhere"),
@@ -349,9 +310,9 @@ def test_what_goes_wrong_with_the_base_keeps_its_own_error(context: Scan) -> Non
         raise MissingDependency("the docker package is not installed", hint="install it")
 
     with pytest.raises(InvalidDockerfile, match=r"Dockerfile:1: .*A:!"):
-        evaluate(b"FROM A:!", "Dockerfile", context, {}, find)
+        evaluate(parse_dockerfile(b"FROM A:!", "Dockerfile"), context, {}, find)
     with pytest.raises(MissingDependency):
-        evaluate(b"FROM a", "Dockerfile", context, {}, find)
+        evaluate(parse_dockerfile(b"FROM a", "Dockerfile"), context, {}, find)
 
 
 def test_a_misspelt_word_is_suggested(context: Scan) -> None:
@@ -375,7 +336,7 @@ def test_an_image_that_cannot_be_had_is_told_with_file_line_and_image(context: S
 
     before = dict(vars(error))
     with pytest.raises(type(error)) as caught:
-        evaluate(b"ARG TAG=2\nFROM x:$TAG", "Dockerfile", context, {}, find)
+        evaluate(parse_dockerfile(b"ARG TAG=2\nFROM x:$TAG", "Dockerfile"), context, {}, find)
     assert str(caught.value) == "Dockerfile:2: FROM x:2: refused"
     assert vars(caught.value) == {**before, "message": str(caught.value)}
     assert vars(error) == before
@@ -387,7 +348,7 @@ def test_the_hint_for_an_image_that_cannot_be_had_fits_what_is_written(context: 
             raise error
 
         with pytest.raises(type(error)) as caught:
-            evaluate(text.encode(), "Dockerfile", context, {}, find)
+            evaluate(parse_dockerfile(text.encode(), "Dockerfile"), context, {}, find)
         assert isinstance(caught.value, TopcoatError)
         return caught.value.hint
 
@@ -423,10 +384,3 @@ def test_the_hint_says_how_a_dockerfile_begins(context: Scan, text: str, hint: s
 
 def test_following_the_hint_of_a_dockerfile_without_from_helps(context: Scan) -> None:
     assert "train.py" in paths(carried_out(context, "ARG IMAGE\nFROM $IMAGE\nCOPY . .", IMAGE="base"))
-
-
-def test_a_bad_trigger_of_the_base_is_told_at_the_from(context: Scan) -> None:
-    with pytest.raises(InvalidDockerfile, match=r"torchx:1: .*trigger"):
-        carried_out(context, "FROM a", origin(OnBuild=["ENV A"]))
-    with pytest.raises(InvalidDockerfile, match=r"torchx:1: a trigger .*\(ONBUILD COPY\): .*nowhere"):
-        carried_out(context, "FROM a", origin(OnBuild=["COPY nowhere /x"]))

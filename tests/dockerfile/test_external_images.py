@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 
 from topcoat.dockerfile.external_images import external_images
+from topcoat.dockerfile.parse import parse_dockerfile
+
+
+def images_of(text: str, args: dict[str, str], platform: str = "") -> tuple[str, ...] | None:
+    return external_images(parse_dockerfile(text.encode(), "Dockerfile"), args, platform)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ from topcoat.dockerfile.external_images import external_images
     ],
 )
 def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
-    assert external_images(text.encode(), {"IMAGE": "base"}) == images
+    assert images_of(text, {"IMAGE": "base"}) == images
 
 
 @pytest.mark.parametrize(
@@ -49,12 +54,12 @@ def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
     ],
 )
 def test_an_image_that_is_known_only_during_the_build_cannot_be_told(text: str) -> None:
-    assert external_images(text.encode(), {"IMAGE": "base"} if "UNKNOWN" in text else {}) is None
+    assert images_of(text, {"IMAGE": "base"} if "UNKNOWN" in text else {}) is None
 
 
 def test_an_argument_that_the_dockerfile_does_not_declare_is_not_filled_in() -> None:
-    assert external_images(b"FROM $IMAGE", {"IMAGE": "base"}) is None
+    assert images_of("FROM $IMAGE", {"IMAGE": "base"}) is None
 
 
 def test_the_platform_that_is_built_for_has_a_name() -> None:
-    assert external_images(b"FROM base-$TARGETARCH", {}, "linux/arm64") == ("base-arm64",)
+    assert images_of("FROM base-$TARGETARCH", {}, "linux/arm64") == ("base-arm64",)

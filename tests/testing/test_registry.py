@@ -12,11 +12,11 @@ _BLOB = b"some bytes"
 _DIGEST = sha256_digest(_BLOB)
 
 
-class _Reply:
-    def __init__(self, answer):
-        self.status = answer.status
-        self.headers = answer.headers
-        self.body = answer.read()
+class _Response:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
 
     @property
     def code(self):
@@ -27,7 +27,7 @@ def _ask(registry, method, path, body=None, *, host=None, **headers):
     connection = http.client.HTTPConnection(host or registry.host, timeout=5)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        return _Reply(connection.getresponse())
+        return _Response(connection.getresponse())
     finally:
         connection.close()
 
@@ -46,24 +46,24 @@ def fake():
         yield registry
 
 
-class TestThatBehaves:
-    def test_the_api_answers(self, fake):
+class TestContent:
+    def test_the_version_endpoint_responds_and_other_paths_do_not_exist(self, fake):
         assert _ask(fake, "GET", "/v2/").status == 200
         assert _ask(fake, "GET", "/other").status == 404
 
     def test_an_image_can_be_read(self, fake):
         stored = fake.add_image("org/base", "1", layers=[_BLOB], config={"config": {"User": "me"}})
-        reply = _ask(fake, "GET", "/v2/org/base/manifests/1")
-        manifest = parse(reply.body, reply.headers["Content-Type"])
+        response = _ask(fake, "GET", "/v2/org/base/manifests/1")
+        manifest = parse(response.body, response.headers["Content-Type"])
         assert isinstance(manifest, Manifest)
-        assert reply.headers["Docker-Content-Digest"] == stored.digest == sha256_digest(reply.body)
+        assert response.headers["Docker-Content-Digest"] == stored.digest == sha256_digest(response.body)
         assert _ask(fake, "GET", f"/v2/org/base/blobs/{manifest.layers[0].digest}").body == _BLOB
         config = json.loads(_ask(fake, "GET", f"/v2/org/base/blobs/{manifest.config.digest}").body)
         assert config["config"] == {"User": "me"}
         assert config["rootfs"]["diff_ids"] == [_DIGEST]
-        assert fake.manifest("org/base", "1") == fake.manifest("org/base", stored.digest) == json.loads(reply.body)
+        assert fake.manifest("org/base", "1") == fake.manifest("org/base", stored.digest) == json.loads(response.body)
 
-    def test_both_flavours_are_made(self, fake):
+    def test_images_have_docker_or_oci_media_types(self, fake):
         assert fake.add_image("base", oci=True).media_type == OCI_MANIFEST
         assert "docker" in fake.add_image("base").media_type
         assert "docker" in fake.add_index("base", "1", [fake.add_image("base")], oci=False).media_type
@@ -71,17 +71,17 @@ class TestThatBehaves:
     def test_an_index_can_be_read(self, fake):
         images = [fake.add_image("base", platform=name) for name in ("linux/amd64", "linux/arm/v7")]
         fake.add_index("base", "1", images)
-        reply = _ask(fake, "GET", "/v2/base/manifests/1")
-        index = parse(reply.body, reply.headers["Content-Type"])
+        response = _ask(fake, "GET", "/v2/base/manifests/1")
+        index = parse(response.body, response.headers["Content-Type"])
         assert isinstance(index, Index)
         assert [str(platform) for platform in index.platforms] == ["linux/amd64", "linux/arm/v7"]
 
-    def test_head_gives_the_headers_alone(self, fake):
+    def test_head_responds_with_headers_only(self, fake):
         stored = fake.add_image("base", "1")
-        reply = _ask(fake, "HEAD", "/v2/base/manifests/1")
-        assert (reply.status, reply.body, reply.headers["Content-Length"]) == (200, b"", str(stored.size))
+        response = _ask(fake, "HEAD", "/v2/base/manifests/1")
+        assert (response.status, response.body, response.headers["Content-Length"]) == (200, b"", str(stored.size))
 
-    def test_what_is_missing_is_said_to_be(self, fake):
+    def test_missing_content_gets_404(self, fake):
         fake.add_repository("base")
         assert _ask(fake, "GET", "/v2/base/manifests/1").code == "MANIFEST_UNKNOWN"
         assert _ask(fake, "GET", f"/v2/base/blobs/{_DIGEST}").code == "BLOB_UNKNOWN"
@@ -89,24 +89,24 @@ class TestThatBehaves:
         assert _ask(fake, "PUT", "/v2/base/blobs/uploads/none").code == "BLOB_UPLOAD_UNKNOWN"
         assert _ask(fake, "DELETE", f"/v2/base/blobs/{_DIGEST}").status == 405
 
-    def test_a_blob_belongs_to_its_repository(self, fake):
+    def test_a_blob_of_one_repository_is_missing_in_another(self, fake):
         fake.add_blob("base", _BLOB)
         fake.add_repository("app")
         assert _ask(fake, "HEAD", f"/v2/base/blobs/{_DIGEST}").status == 200
         assert _ask(fake, "HEAD", f"/v2/app/blobs/{_DIGEST}").status == 404
 
-    def test_a_range_is_a_part(self, fake):
+    def test_a_range_request_returns_part_of_the_blob(self, fake):
         fake.add_blob("base", _BLOB)
-        reply = _ask(fake, "GET", f"/v2/base/blobs/{_DIGEST}", Range="bytes=5-")
-        assert (reply.status, reply.body, reply.headers["Content-Range"]) == (206, b"bytes", "bytes 5-9/10")
+        response = _ask(fake, "GET", f"/v2/base/blobs/{_DIGEST}", Range="bytes=5-")
+        assert (response.status, response.body, response.headers["Content-Range"]) == (206, b"bytes", "bytes 5-9/10")
 
-    def test_an_upload_in_one_piece(self, fake):
+    def test_a_blob_can_be_uploaded_whole(self, fake):
         location = _session(fake)
         assert _ask(fake, "PUT", f"{location}?digest={_DIGEST}", _BLOB).status == 201
         assert fake.blobs[_DIGEST] == _BLOB
         assert _ask(fake, "PUT", f"{location}?digest={_DIGEST}", _BLOB).code == "BLOB_UPLOAD_UNKNOWN"
 
-    def test_an_upload_in_chunks(self, fake):
+    def test_a_blob_can_be_uploaded_in_chunks(self, fake):
         location = _session(fake)
         first = _ask(fake, "PATCH", location, _BLOB[:4], Content_Range="0-3")
         assert (first.status, first.headers["Range"]) == (202, "0-3")
@@ -119,12 +119,12 @@ class TestThatBehaves:
         assert _ask(fake, "PUT", f"{_session(fake)}?digest={digest}", _BLOB).code == "DIGEST_INVALID"
         assert fake.blobs == {}
 
-    def test_an_upload_can_be_given_up(self, fake):
+    def test_an_upload_can_be_cancelled(self, fake):
         location = _session(fake)
         assert _ask(fake, "DELETE", location).status == 204
         assert _ask(fake, "DELETE", location).status == 404
 
-    def test_a_mount_takes_a_known_blob(self, fake):
+    def test_a_mount_adds_an_existing_blob_to_the_repository(self, fake):
         fake.add_blob("base", _BLOB)
         assert _ask(fake, "POST", f"/v2/app/blobs/uploads/?mount={_DIGEST}&from=base").status == 201
         assert _ask(fake, "HEAD", f"/v2/app/blobs/{_DIGEST}").status == 200
@@ -133,9 +133,9 @@ class TestThatBehaves:
 
     def test_a_manifest_needs_its_blobs(self, fake):
         document = json.dumps({"config": {"digest": _DIGEST}, "layers": []})
-        reply = _ask(fake, "PUT", "/v2/app/manifests/1", document, Content_Type=OCI_MANIFEST)
-        assert reply.code == "MANIFEST_BLOB_UNKNOWN"
-        assert _DIGEST in reply.body.decode()
+        response = _ask(fake, "PUT", "/v2/app/manifests/1", document, Content_Type=OCI_MANIFEST)
+        assert response.code == "MANIFEST_BLOB_UNKNOWN"
+        assert _DIGEST in response.body.decode()
         fake.add_blob("app", _BLOB)
         assert _ask(fake, "PUT", "/v2/app/manifests/1", document, Content_Type=OCI_MANIFEST).status == 201
         assert _ask(fake, "GET", "/v2/app/manifests/1").headers["Content-Type"] == OCI_MANIFEST
@@ -146,12 +146,12 @@ class TestThatBehaves:
             document = json.dumps({"manifests": [{"digest": digest}]})
             assert _ask(fake, "PUT", "/v2/app/manifests/1", document).status == status
 
-    def test_a_manifest_under_a_digest_must_have_it(self, fake):
+    def test_a_manifest_pushed_by_digest_must_match_it(self, fake):
         assert _ask(fake, "PUT", f"/v2/app/manifests/{_DIGEST}", b"{}").code == "DIGEST_INVALID"
         assert _ask(fake, "PUT", f"/v2/app/manifests/{sha256_digest(b'{}')}", b"{}").status == 201
         assert fake.repositories["app"].tags == {}
 
-    def test_a_blob_can_get_lost(self, fake):
+    def test_a_lost_blob_is_missing(self, fake):
         stored = fake.add_image("app", "1", layers=[_BLOB])
         fake.lose_blob(_DIGEST)
         assert _ask(fake, "HEAD", f"/v2/app/manifests/{stored.digest}").status == 200
@@ -166,22 +166,22 @@ class TestThatBehaves:
 
 
 class TestFaults:
-    def test_the_next_requests_that_fit_fail(self, fake):
+    def test_the_next_matching_requests_fail(self, fake):
         fake.fail(503, times=2, method="GET", path="/base/", headers={"Retry-After": "3"}, body=b"later")
         assert _ask(fake, "HEAD", "/v2/base/manifests/1").status == 404
         assert _ask(fake, "GET", "/v2/").status == 200
-        replies = [_ask(fake, "GET", "/v2/base/manifests/1") for _ in range(3)]
-        assert [reply.status for reply in replies] == [503, 503, 404]
-        assert (replies[0].headers["Retry-After"], replies[0].body) == ("3", b"later")
+        responses = [_ask(fake, "GET", "/v2/base/manifests/1") for _ in range(3)]
+        assert [response.status for response in responses] == [503, 503, 404]
+        assert (responses[0].headers["Retry-After"], responses[0].body) == ("3", b"later")
 
-    def test_a_connection_is_cut_before_the_answer(self, fake):
+    def test_a_connection_is_cut_before_the_response(self, fake):
         fake.cut()
         with pytest.raises(ConnectionError):
             _ask(fake, "GET", "/v2/")
         assert [r.status for r in fake.requests] == [0]
         assert _ask(fake, "GET", "/v2/").status == 200
 
-    def test_a_connection_is_cut_within_the_answer(self, fake):
+    def test_a_connection_is_cut_within_the_response(self, fake):
         fake.add_blob("base", _BLOB)
         fake.cut(after=4)
         with pytest.raises(http.client.IncompleteRead) as caught:
@@ -194,16 +194,16 @@ class TestFaults:
             assert _ask(registry, "PUT", f"{location}?digest={_DIGEST}", _BLOB).status == 413
             assert _ask(registry, "PATCH", location, _BLOB[:5]).status == 202
 
-    def test_what_moving_a_tag_gives_can_be_chosen(self):
+    def test_the_status_for_moving_a_tag_is_configurable(self):
         with FakeRegistry(quirks={"immutable-tags"}, immutable_status=412) as registry:
             statuses = [_ask(registry, "PUT", "/v2/app/manifests/1", body).status for body in (b"{}", b'{"a":1}')]
             assert statuses == [201, 412]
 
-    def test_a_chunk_under_the_minimum_is_refused_when_another_follows(self):
+    def test_a_chunk_below_the_minimum_is_refused_when_another_follows(self):
         with FakeRegistry(minimum_chunk=4) as registry:
-            reply = _ask(registry, "POST", "/v2/app/blobs/uploads/")
-            assert reply.headers["OCI-Chunk-Min-Length"] == "4"
-            location = reply.headers["Location"]
+            response = _ask(registry, "POST", "/v2/app/blobs/uploads/")
+            assert response.headers["OCI-Chunk-Min-Length"] == "4"
+            location = response.headers["Location"]
             assert [_ask(registry, "PATCH", location, part).status for part in (b"1234", b"56", b"7")] == [
                 202,
                 202,
@@ -212,14 +212,14 @@ class TestFaults:
 
 
 class TestLogin:
-    def test_basic(self):
+    def test_basic_authentication_accepts_the_user_only(self):
         with FakeRegistry(auth="basic") as registry:
             refused = _ask(registry, "GET", "/v2/")
             assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="fake registry"')
             assert _ask(registry, "GET", "/v2/", Authorization="Basic dGVzdGVyOnMzY3JldA==").status == 200
             assert _ask(registry, "GET", "/v2/", Authorization="Basic dGVzdGVyOngK").status == 401
 
-    def test_bearer(self):
+    def test_bearer_authentication_accepts_tokens_of_the_token_service(self):
         with FakeRegistry(auth="bearer") as registry:
             registry.add_image("app", "1")
             refused = _ask(registry, "GET", "/v2/app/manifests/1")
@@ -227,31 +227,31 @@ class TestLogin:
                 f'Bearer realm="http://{registry.host}/token",service="fake",scope="repository:app:pull"'
             )
             path = "/token?service=fake&scope=repository:app:pull"
-            answer = _ask(registry, "GET", path, Authorization="Basic dGVzdGVyOnMzY3JldA==")
-            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            response = _ask(registry, "GET", path, Authorization="Basic dGVzdGVyOnMzY3JldA==")
+            bearer = f"Bearer {json.loads(response.body)['token']}"
             assert _ask(registry, "GET", "/v2/app/manifests/1", Authorization=bearer).status == 200
             assert _ask(registry, "POST", "/v2/app/blobs/uploads/", Authorization=bearer).status == 401
             assert _ask(registry, "GET", "/v2/other/manifests/1", Authorization=bearer).status == 401
             assert _ask(registry, "GET", path, Authorization="Basic dGVzdGVyOngK").status == 401
 
-    def test_a_token_runs_out(self):
+    def test_a_token_expires(self):
         with FakeRegistry(auth="bearer", token_seconds=0) as registry:
-            answer = _ask(registry, "GET", "/token?scope=repository:app:pull")
-            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            response = _ask(registry, "GET", "/token?scope=repository:app:pull")
+            bearer = f"Bearer {json.loads(response.body)['token']}"
             assert _ask(registry, "GET", "/v2/", Authorization=bearer).status == 401
 
-    def test_a_token_is_good_for_so_many_requests(self):
+    def test_a_token_has_a_maximum_number_of_requests(self):
         with FakeRegistry(auth="bearer", public=True, token_uses=2) as registry:
-            answer = _ask(registry, "GET", "/token?scope=repository:app:pull")
-            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            response = _ask(registry, "GET", "/token?scope=repository:app:pull")
+            bearer = f"Bearer {json.loads(response.body)['token']}"
             statuses = [_ask(registry, "GET", "/v2/app/manifests/1", Authorization=bearer).status for _ in range(3)]
             assert statuses == [404, 404, 401]
 
     def test_anonymous_tokens_allow_nothing_unless_the_registry_is_public(self):
         for public, status in ((False, 401), (True, 404)):
             with FakeRegistry(auth="bearer", public=public) as registry:
-                answer = _ask(registry, "GET", "/token?scope=repository:app:pull,push")
-                bearer = f"Bearer {json.loads(answer.body)['token']}"
+                response = _ask(registry, "GET", "/token?scope=repository:app:pull,push")
+                bearer = f"Bearer {json.loads(response.body)['token']}"
                 assert _ask(registry, "GET", "/v2/app/manifests/1", Authorization=bearer).status == status
                 assert _ask(registry, "POST", "/v2/app/blobs/uploads/", Authorization=bearer).status == 401
 
@@ -259,11 +259,11 @@ class TestLogin:
         with FakeRegistry(auth="bearer") as registry:
             form = "grant_type=refresh_token&scope=repository:app:push&refresh_token="
             assert _ask(registry, "POST", "/token", f"{form}wrong").status == 401
-            answer = _ask(registry, "POST", "/token", f"{form}identity-of-tester")
-            bearer = f"Bearer {json.loads(answer.body)['token']}"
+            response = _ask(registry, "POST", "/token", f"{form}identity-of-tester")
+            bearer = f"Bearer {json.loads(response.body)['token']}"
             assert _ask(registry, "POST", "/v2/app/blobs/uploads/", Authorization=bearer).status == 202
 
-    def test_a_mount_needs_the_right_to_read_the_source(self):
+    def test_a_mount_needs_permission_to_pull_from_the_source(self):
         with FakeRegistry(auth="bearer") as registry:
             registry.add_blob("base", _BLOB)
             form = "refresh_token=identity-of-tester&scope=repository:app:push"
@@ -278,15 +278,15 @@ def _absolute_location(registry):
 
 
 def _access_token(registry):
-    answer = json.loads(_ask(registry, "GET", "/token?scope=repository:app:pull").body)
-    return answer.keys() == {"access_token"} and answer["access_token"] in registry.tokens
+    document = json.loads(_ask(registry, "GET", "/token?scope=repository:app:pull").body)
+    return document.keys() == {"access_token"} and document["access_token"] in registry.tokens
 
 
 def _anonymous_limit(registry):
     registry.add_image("app", "1")
     path = "/v2/app/manifests/1"
-    replies = [_ask(registry, method, path).status for method in ("HEAD", "GET")]
-    return [*replies, _ask(registry, "GET", path, Authorization="Basic eDp5").status] == [200, 429, 200]
+    statuses = [_ask(registry, method, path).status for method in ("HEAD", "GET")]
+    return [*statuses, _ask(registry, "GET", path, Authorization="Basic eDp5").status] == [200, 429, 200]
 
 
 def _accepts_broken(registry):
@@ -313,8 +313,8 @@ def _first_scope_only(registry):
 
 
 def _forbidden_for_missing(registry):
-    replies = [_ask(registry, method, "/v2/app/manifests/1").status for method in ("HEAD", "GET")]
-    return replies == [403, 404]
+    statuses = [_ask(registry, method, "/v2/app/manifests/1").status for method in ("HEAD", "GET")]
+    return statuses == [403, 404]
 
 
 def _generic_types(registry):
@@ -323,8 +323,12 @@ def _generic_types(registry):
 
 
 def _html_errors(registry):
-    reply = _ask(registry, "GET", "/v2/app/manifests/1")
-    return reply.status == 404 and reply.body.startswith(b"<html>") and reply.headers["Content-Type"] == "text/html"
+    response = _ask(registry, "GET", "/v2/app/manifests/1")
+    return (
+        response.status == 404
+        and response.body.startswith(b"<html>")
+        and response.headers["Content-Type"] == "text/html"
+    )
 
 
 def _immutable_tags(registry):
@@ -405,8 +409,8 @@ def _no_oauth(registry):
 
 def _no_ranges(registry):
     registry.add_blob("app", _BLOB)
-    reply = _ask(registry, "GET", f"/v2/app/blobs/{_DIGEST}", Range="bytes=5-")
-    return (reply.status, reply.body) == (200, _BLOB)
+    response = _ask(registry, "GET", f"/v2/app/blobs/{_DIGEST}", Range="bytes=5-")
+    return (response.status, response.body) == (200, _BLOB)
 
 
 def _no_whole_put(registry):
@@ -422,23 +426,23 @@ def _other_success(registry):
 
 
 def _quota_exceeded(registry):
-    reply = _ask(registry, "PUT", f"{_session(registry)}?digest={_DIGEST}", _BLOB)
-    return reply.status == 403 and b"quota" in reply.body
+    response = _ask(registry, "PUT", f"{_session(registry)}?digest={_DIGEST}", _BLOB)
+    return response.status == 403 and b"quota" in response.body
 
 
 def _limited(registry):
-    replies = [_ask(registry, method, "/v2/") for method in ("GET", "HEAD", "GET")]
-    return [reply.status for reply in replies[:2]] == [429, 429] and replies[2].status == 200 and replies[0]
+    responses = [_ask(registry, method, "/v2/") for method in ("GET", "HEAD", "GET")]
+    return [response.status for response in responses[:2]] == [429, 429] and responses[2].status == 200 and responses[0]
 
 
 def _rate_limit(registry):
-    reply = _limited(registry)
-    return reply and reply.headers["Retry-After"] == "0"
+    response = _limited(registry)
+    return response and response.headers["Retry-After"] == "0"
 
 
 def _rate_limit_date(registry):
-    reply = _limited(registry)
-    return reply and email.utils.parsedate_to_datetime(reply.headers["Retry-After"]).timestamp() > 0
+    response = _limited(registry)
+    return response and email.utils.parsedate_to_datetime(response.headers["Retry-After"]).timestamp() > 0
 
 
 def _read_only(registry):
@@ -476,8 +480,8 @@ def _challenge(registry):
 
 
 def _token_elsewhere(registry):
-    answer = _ask(registry, "GET", "/token", host=registry.storage_host)
-    return f'realm="http://{registry.storage_host}/token"' in _challenge(registry) and answer.status == 200
+    response = _ask(registry, "GET", "/token", host=registry.storage_host)
+    return f'realm="http://{registry.storage_host}/token"' in _challenge(registry) and response.status == 200
 
 
 def _two_challenges(registry):
@@ -510,26 +514,26 @@ _SHOWS = {
 }
 
 
-def test_every_quirk_has_its_test():
+def test_every_quirk_has_a_test():
     assert _SHOWS.keys() == QUIRKS.keys()
 
 
 @pytest.mark.parametrize("quirk", QUIRKS)
-def test_a_quirk_changes_what_the_registry_does(quirk):
+def test_a_quirk_changes_the_behaviour_of_the_registry(quirk):
     with FakeRegistry(quirks={quirk}) as registry:
         assert _SHOWS[quirk](registry)
     with FakeRegistry() as registry:
         assert not _SHOWS[quirk](registry)
 
 
-def test_unknown_quirks_and_logins_are_refused():
-    with pytest.raises(ValueError, match="no such quirk: no-mounts; there are absolute-location, "):
+def test_unknown_quirks_and_authentication_methods_are_refused():
+    with pytest.raises(ValueError, match="invalid quirk no-mounts: choose from absolute-location, "):
         FakeRegistry(quirks={"no-mounts"})
     with pytest.raises(ValueError, match="'digest'"):
         FakeRegistry(auth="digest")
 
 
-def test_a_registry_that_was_left_is_gone():
+def test_the_registry_stops_at_the_end_of_the_with_block():
     with FakeRegistry() as registry:
         connection = http.client.HTTPConnection(registry.host, timeout=5)
         connection.request("GET", "/v2/")

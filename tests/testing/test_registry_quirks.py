@@ -1,4 +1,4 @@
-"""What the documentation says of registries, and what the registry in memory can be made to do, are the same."""
+"""``docs/registries.md`` describes exactly the quirks and options that the registry in memory has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGE = (_ROOT / "docs/registries.md").read_text()
 _TESTS = "".join(
     (_ROOT / "tests" / name).read_text() for name in ("destinations/test_quirks.py", "registry/test_upload_session.py")
 )
-# Arguments that give the registry a name and a shape, and no peculiarity.
+# Arguments that do not model a peculiarity of real registries.
 _PLAIN = {"self", "quirks", "username", "password", "tls"}
 
 
@@ -29,23 +29,23 @@ def _table() -> list[list[str]]:
     return rows
 
 
-def test_every_mode_has_its_row_and_every_row_a_mode() -> None:
+def test_every_quirk_and_option_has_a_row_and_every_row_names_one() -> None:
     modes = [row[3].strip("`") for row in _table()]
     arguments = set(inspect.signature(FakeRegistry.__init__).parameters) - _PLAIN
     assert sorted(modes) == sorted(QUIRKS.keys() | arguments)
 
 
-def test_every_row_names_a_test_that_there_is() -> None:
+def test_every_row_names_an_existing_test() -> None:
     named = [row[-1].strip("`") for row in _table()] + [row[-1].strip("`") for row in _rows(3)[1:]]
     assert len(named) > len(QUIRKS)
     for name in named:
         assert re.search(rf"def {name}\(", _TESTS), name
 
 
-def test_no_row_leaves_something_out() -> None:
+def test_every_cell_of_the_table_is_filled_in() -> None:
     for row in _table():
         assert all(row), row
 
 
-def test_quirks_are_in_order() -> None:
+def test_quirks_are_sorted() -> None:
     assert list(QUIRKS) == sorted(QUIRKS)

@@ -19,7 +19,7 @@ TREE: Tree = {
 }
 
 
-def test_what_is_built_is_read_back(tmp_path: Path) -> None:
+def test_read_tree_returns_the_tree_that_was_built(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         build_tree(tmp_path / "new", TREE)
@@ -33,7 +33,7 @@ def test_what_is_built_is_read_back(tmp_path: Path) -> None:
     assert found[b"src/link"] == Link(b"../a.py")
 
 
-def test_a_flat_tree_names_every_parent() -> None:
+def test_a_flat_tree_has_every_parent_directory() -> None:
     assert flatten({"a/b/c": "x", "a/d": Link("e")}) == {
         b"a": Directory(),
         b"a/b": Directory(),
@@ -42,7 +42,7 @@ def test_a_flat_tree_names_every_parent() -> None:
     }
 
 
-def test_building_again_overwrites_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_building_over_a_tree_overwrites_its_members_and_keeps_others(tmp_path: Path) -> None:
     build_tree(tmp_path, {"a": "1", "b": "2", "c": Link("a")})
     build_tree(tmp_path, {"a": Link("b"), "c": "3"})
     assert_same_tree(tmp_path, {"a": Link("b"), "b": "2", "c": "3"})
@@ -60,13 +60,13 @@ def test_building_again_overwrites_and_keeps_the_rest(tmp_path: Path) -> None:
         ({"a": "1", "b": Directory(mode=0o700)}, "b has mode 700, not 755"),
     ],
 )
-def test_a_difference_is_named(tmp_path: Path, other: Tree, message: str) -> None:
+def test_the_error_names_the_difference(tmp_path: Path, other: Tree, message: str) -> None:
     build_tree(tmp_path, other)
     with pytest.raises(AssertionError, match=message):
         assert_same_tree(tmp_path, {"a": "1", "b": {}})
 
 
-def test_modes_and_times_count_on_request() -> None:
+def test_modes_and_times_are_compared_on_request() -> None:
     one, other = {"a": File("", mode=0o644, mtime=1_500_000_000)}, {"a": File("", mode=0o600, mtime=2_500_000_000)}
     assert_same_tree(one, other, modes=False)
     with pytest.raises(AssertionError, match="a has mtime 1, not 2"):

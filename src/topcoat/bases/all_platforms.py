@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
-from topcoat.bases.base import Base
+from topcoat.bases.base import Base, BaseIndex
 from topcoat.errors import InvalidImage, NoSuchPlatform
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
@@ -16,23 +15,22 @@ from topcoat.registry.client import RegistryClient
 from topcoat.registry.resolve import MOST_NESTED, read_config
 from topcoat.tasks import run_all
 
-# Layers of another form than everybody else's: what is laid over them is not found there.
+# Windows layers have a form of their own: files laid over them are not found.
 _OTHER_LAYERS = frozenset({"windows"})
-# Keys of an entry that say something of the image as it was, and not of the platform that it is for.
+# Keys of an index entry that describe the platform, not the image's old content.
 _KEPT_KEYS = frozenset({"platform", "annotations"})
 _REFERRING = "vnd.docker.reference."
 
 
-def resolve_all(client: RegistryClient, name: str) -> Base:
-    """Read the images of every platform that *name* is there for; two requests for each besides that for the index.
+def resolve_all(client: RegistryClient, name: str) -> Base | BaseIndex:
+    """Read the image of every platform of *name*: one request for the index, two for each image.
 
-    Attestations, signatures and whatever else is no image are left out, and so is Windows. What is left with one
-    platform is a plain base.
+    Attestations, signatures and Windows images are left out. If one image is left, it is a plain base.
 
     Raises:
         ImageNotFound: no such image.
-        NoSuchPlatform: there is none that code can be laid over.
-        InvalidImage: a broken image.
+        NoSuchPlatform: no image is left.
+        InvalidImage: a manifest or config is invalid.
     """
     reference = Reference.parse(name)
     top, data = client.get_manifest(reference.repository, reference.identifier)
@@ -46,16 +44,15 @@ def resolve_all(client: RegistryClient, name: str) -> Base:
             entries.append(entry)
             bases.append(base)
     if not bases:
-        raise NoSuchPlatform(f"{name} has no image that code can be laid over, for any platform")
+        raise NoSuchPlatform(f"{name} has no image that code can be laid over")
     if len(bases) == 1:
         return bases[0]
     annotations = found.annotations if found.media_type == OCI_INDEX else {}
-    kept = Index(found.media_type, tuple(entries), annotations)
-    return bases[0]._replace(whole=kept, platforms=tuple(bases))
+    return BaseIndex(Index(found.media_type, tuple(entries), annotations), tuple(bases))
 
 
 def _images(client: RegistryClient, name: str, digest: str, index: Index, nested: int) -> list[tuple[Descriptor, Base]]:
-    """Return the entries that are images, cleaned, each with its base; the first one for a platform counts."""
+    """Return the entries of images, cleaned, each with its base; of two for one platform the first counts."""
     repository = Reference.parse(name).repository
     entries = [entry for _, entry in index.images]
 
@@ -70,17 +67,14 @@ def _images(client: RegistryClient, name: str, digest: str, index: Index, nested
             return []
         return [(_cleaned(entry), _base(client, name, digest, found))]
 
-    found: dict[object, tuple[Descriptor, Base]] = {}
-    for one in _flat(run_all([partial(read, entry) for entry in entries])):
-        stated = one[0].extra.get("platform")
-        # Windows lists one platform several times, for different versions of it.
-        key = repr(sorted(stated.items())) if isinstance(stated, dict) else str(one[1].config.platform)
-        found.setdefault(key, one)
-    return list(found.values())
-
-
-def _flat(lists: Iterable[list[tuple[Descriptor, Base]]]) -> list[tuple[Descriptor, Base]]:
-    return [one for found in lists for one in found]
+    by_platform: dict[str, tuple[Descriptor, Base]] = {}
+    for images in run_all([partial(read, entry) for entry in entries]):
+        for entry, base in images:
+            stated = entry.extra.get("platform")
+            # Windows lists one platform several times, for different versions of it.
+            key = repr(sorted(stated.items())) if isinstance(stated, dict) else str(base.config.platform)
+            by_platform.setdefault(key, (entry, base))
+    return list(by_platform.values())
 
 
 def _base(client: RegistryClient, name: str, digest: str, manifest: Manifest) -> Base:
@@ -90,7 +84,7 @@ def _base(client: RegistryClient, name: str, digest: str, manifest: Manifest) ->
 
 
 def _cleaned(entry: Descriptor) -> Descriptor:
-    """Return an entry without what is true of its old content alone."""
+    """Return an entry without the keys that describe its old content."""
     extra = {key: value for key, value in entry.extra.items() if key in _KEPT_KEYS}
     annotations = {key: value for key, value in entry.annotations.items() if not key.startswith(_REFERRING)}
     if annotations:

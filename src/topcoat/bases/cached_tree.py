@@ -1,7 +1,7 @@
-"""What was found out about a base image, kept on disk: the same question is never asked twice.
+"""A cache of what was read of base images, so that no image is read twice.
 
-Answers are kept by what decides them: the base's layers, whether a registry or an engine was asked, and the limit. So
-they never go stale, and may be deleted at any time.
+The key holds everything that decides a result: the base's layers, whether a registry or an engine was asked, and the
+limit. So entries never go stale.
 """
 
 from __future__ import annotations
@@ -25,62 +25,62 @@ _KINDS = frozenset({"dir", "file", "link", "other", "unknown"})
 
 
 class CachedTree:
-    """A `BaseTree` that looks into the image only for what was not asked before."""
+    """A `BaseTree` that reads the image only for paths that are not in the cache."""
 
-    def __init__(self, base: Base, limit: int | None, look: Callable[[], OpenTree]) -> None:
-        """Answer for *base* read up to *limit* bytes; *look* gives the tree that finds out what is not known yet."""
+    def __init__(self, base: Base, max_bytes: int | None, open_tree: Callable[[], OpenTree]) -> None:
+        """Cache what *open_tree* returns of *base*, of whose layers it reads at most *max_bytes*."""
         source = "registry" if base.registry else "engine"
-        key = json.dumps([_FORMAT, source, limit, base.config.diff_ids]).encode()
+        key = json.dumps([_FORMAT, source, max_bytes, base.config.diff_ids]).encode()
         self._file = cache_dir("trees") / hashlib.sha256(key).hexdigest()[:32]
-        self._look = look
+        self._open_tree = open_tree
         self._stack = ExitStack()
         self._inner: BaseTree | None = None
-        self._found = _read_found(self._file)
-        self._new = False
+        self._nodes = _read_nodes(self._file)
+        self._is_changed = False
 
     def __enter__(self) -> CachedTree:
-        """Return the tree; the image is not looked into yet."""
+        """Return the tree; the image is not read yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Keep what was found out, and let go of what was opened for it."""
+        """Store what was read, and close the image."""
         self._stack.close()
-        if self._new:
-            notes = {_text(path): node and _note(node) for path, node in self._found.items()}
-            write_atomic(self._file, json.dumps(notes).encode())
-            self._new = False
+        if self._is_changed:
+            records = {_text(path): node and _record(node) for path, node in self._nodes.items()}
+            write_atomic(self._file, json.dumps(records).encode())
+            self._is_changed = False
 
     def knows(self, path: bytes) -> bool:
-        """Tell whether `find` can answer for *path* without looking."""
-        return path in self._found
+        """Tell whether *path* is in the cache."""
+        return path in self._nodes
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None where there is nothing, ``UNKNOWN`` where that was not to be found out."""
-        if path not in self._found:
-            self._found[path] = self._tree().find(path)
-            self._new = True
-        return self._found[path]
+        """Return what is at *path*, None if nothing is, ``UNKNOWN`` if it lies beyond the limit."""
+        if path not in self._nodes:
+            self._nodes[path] = self._tree().find(path)
+            self._is_changed = True
+        return self._nodes[path]
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
-        """Return what was known to be below *directory* when that was asked first."""
+        """Return what was known to be below *directory* when it was first asked for."""
         file = self._file.with_name(f"{self._file.name}-{hashlib.sha256(directory).hexdigest()[:16]}")
-        known = _read_below(file)
-        if known is not None:
-            return known
-        found = self._tree().below(directory)
-        _write_below(file, found)
-        return found
+        cached = _read_below(file)
+        if cached is not None:
+            return cached
+        nodes = self._tree().below(directory)
+        _write_below(file, nodes)
+        return nodes
 
     def _tree(self) -> BaseTree:
         if self._inner is None:
-            self._inner = self._stack.enter_context(self._look())
+            self._inner = self._stack.enter_context(self._open_tree())
         return self._inner
 
 
-def _read_found(file: Path) -> dict[bytes, ImageNode | None]:
+def _read_nodes(file: Path) -> dict[bytes, ImageNode | None]:
     try:
-        notes = json.loads(file.read_bytes())
-        return {_bytes(path): note and _node(note) for path, note in notes.items()}
+        records = json.loads(file.read_bytes())
+        return {_bytes(path): record and _node(record) for path, record in records.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -93,30 +93,30 @@ def _read_below(file: Path) -> dict[bytes, ImageNode] | None:
             return None
     except OSError:
         return None
-    found: dict[bytes, ImageNode] = {}
+    nodes: dict[bytes, ImageNode] = {}
     for group in body.split(b"\0\0") if body else ():
-        note, *paths = group.split(b"\0")
-        found.update(dict.fromkeys(paths, _node(json.loads(note))))
-    return found
+        record, *paths = group.split(b"\0")
+        nodes.update(dict.fromkeys(paths, _node(json.loads(record))))
+    return nodes
 
 
-def _write_below(file: Path, found: Mapping[bytes, ImageNode]) -> None:
+def _write_below(file: Path, nodes: Mapping[bytes, ImageNode]) -> None:
     # Most files of an image have one of a few modes and owners, so each of these is written once.
     groups: dict[ImageNode, list[bytes]] = {}
-    for path, node in found.items():
+    for path, node in nodes.items():
         groups.setdefault(node, []).append(path)
-    body = b"\0\0".join([b"\0".join([json.dumps(_note(node)).encode(), *paths]) for node, paths in groups.items()])
+    body = b"\0\0".join([b"\0".join([json.dumps(_record(node)).encode(), *paths]) for node, paths in groups.items()])
     write_atomic(file, hashlib.sha256(body).digest() + body)
 
 
-def _note(node: ImageNode) -> list[object]:
+def _record(node: ImageNode) -> list[object]:
     return [*node[:4], _text(node.link)]
 
 
-def _node(note: list[object]) -> ImageNode:
-    kind, mode, uid, gid, link = note
+def _node(record: list[object]) -> ImageNode:
+    kind, mode, uid, gid, link = record
     if kind not in _KINDS or not all(isinstance(number, int) for number in (mode, uid, gid)):
-        raise ValueError("not a note of a node")
+        raise ValueError("not a record of a node")
     return ImageNode(kind, mode, uid, gid, _bytes(link))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Where code comes to lie in a base image, and whether it can lie there."""
+"""The directory of a base image that code is laid into, and whether the code fits there."""
 
 from __future__ import annotations
 
@@ -20,53 +20,54 @@ MEGABYTE = 1_000_000
 
 
 class CodeLocation(NamedTuple):
-    """A place in a base image.
+    """Where code lies in a base image.
 
     Attributes:
-        landing: which directory it is, and what it takes to leave it as it is.
-        below: what is known to be in it.
-        warning: what the user should know of it; empty where there is nothing.
+        target: the directory with links resolved, and the directories above it.
+        below: what the base is known to have in it, by relative path.
     """
 
-    landing: ResolvedTarget
+    target: ResolvedTarget
     below: Mapping[bytes, ImageNode]
-    warning: str = ""
 
 
-def cached_tree(source: BaseSource, base: Base, limit: int | None) -> CachedTree:
-    """Return the tree of *base*, which *source* finds out *limit* bytes of, for what is not remembered."""
-    return CachedTree(base, limit, lambda: source.tree_of(base, limit))
+def cached_tree(source: BaseSource, base: Base, max_bytes: int | None) -> CachedTree:
+    """Return the file system of *base*, cached, reading at most *max_bytes* of its layers from *source*."""
+    return CachedTree(base, max_bytes, lambda: source.open_tree(base, max_bytes))
 
 
-def locate_code(source: BaseSource, base: Base, directory: bytes, owner: Ownership | None, limit: int) -> CodeLocation:
-    """Find *directory* in *base*, reading at most *limit* bytes of its layers as they are stored.
+def locate_code(
+    source: BaseSource, base: Base, directory: bytes, owner: Ownership | None, max_bytes: int
+) -> CodeLocation:
+    """Look up *directory* in *base*, reading at most *max_bytes* of its layers as they are stored.
 
-    What has to be made of it belongs to *owner*, as in `resolve_target`.
+    Directories that do not exist yet will belong to *owner*, as in `resolve_target`.
 
     Raises:
-        InvalidImage: there can be no such directory, or a layer is damaged.
+        InvalidImage: there cannot be such a directory, or a layer is damaged.
         RegistryError: and its kinds, when the registry cannot be reached or refuses.
         DaemonError: the engine refuses or does not answer.
     """
-    with cached_tree(source, base, limit) as tree:
-        landing = resolve_target(tree, directory, owner)
-        below = tree.below(landing.target) if landing.target else {}
-    if not landing.assumed or not limit:
-        return CodeLocation(landing, below)
-    names = ", ".join("/" + os.fsdecode(path) for path in landing.assumed)
-    warning = (
-        f"{names} of {base.name} could not be looked up in the {limit // MEGABYTE} MB that base_scan_limit allows: "
-        "taken for a directory of root, 0755"
-    )
-    return CodeLocation(landing, below, warning)
+    with cached_tree(source, base, max_bytes) as tree:
+        target = resolve_target(tree, directory, owner)
+        below = tree.below(target.target) if target.target else {}
+    if target.assumed and max_bytes:
+        names = ", ".join("/" + os.fsdecode(path) for path in target.assumed)
+        notice(
+            f"{names} of {base.name} is not in the {max_bytes // MEGABYTE} MB that base_scan_limit allows to read: "
+            "assuming a directory of root with mode 0755"
+        )
+    return CodeLocation(target, below)
 
 
-def check_code_location(source: BaseSource, base: Base, ground: CodeLocation, snapshot: Snapshot, limit: int) -> None:
-    """Check that *snapshot* can be laid there.
+def check_code_location(
+    source: BaseSource, base: Base, location: CodeLocation, snapshot: Snapshot, max_bytes: int
+) -> None:
+    """Check that *snapshot* can be laid into *location*.
 
-    At the root of an image, a directory in place of a link (``/bin``, ``/lib``), or a file in place of a directory,
-    would leave the image without its programs: so what the base has in the place of the snapshot's topmost entries is
-    found out whatever it takes.
+    At the root of an image, a directory in place of a link (``/bin``, ``/lib``) or a file in place of a directory would
+    leave the image without its programs. So what the base has in place of the snapshot's top entries is always looked
+    up, past *max_bytes* if necessary.
 
     Raises:
         PathConflict: a directory of one is something else in the other.
@@ -74,24 +75,24 @@ def check_code_location(source: BaseSource, base: Base, ground: CodeLocation, sn
         RegistryError: and its kinds, when the registry cannot be reached or refuses.
         DaemonError: the engine refuses or does not answer.
     """
-    target, below = ground.landing.target, ground.below
-    if not target:
-        tops = [entry.path for entry in snapshot.entries if b"/" not in entry.path]
-        below = _root(source, base, tops, limit) if tops else {}
+    directory, below = location.target.target, location.below
+    if not directory:
+        names = [entry.path for entry in snapshot.entries if b"/" not in entry.path]
+        below = _look_up_root(source, base, names, max_bytes) if names else {}
     if below:
-        check_collisions(snapshot, target, below)
+        check_collisions(snapshot, directory, below)
 
 
-def _root(source: BaseSource, base: Base, names: list[bytes], limit: int) -> Mapping[bytes, ImageNode]:
+def _look_up_root(source: BaseSource, base: Base, names: list[bytes], max_bytes: int) -> Mapping[bytes, ImageNode]:
     with cached_tree(source, base, None) as tree:
-        # An engine does not say how large its layers are, and is asked for a few paths of them only.
+        # An engine is asked for a few paths only, whatever its layers weigh.
         size = sum([layer.size for layer in base.manifest.layers]) if base.registry else 0
-        if size > limit and not all(map(tree.knows, names)):
+        if size > max_bytes and not all(map(tree.knows, names)):
             notice(
-                f"reading up to {max(size // MEGABYTE, 1)} MB of {base.name}, once: the code goes to its root, and "
-                "must not take the place of links there; -cfg workspace_dir=/app does without"
+                f"reading up to {max(size // MEGABYTE, 1)} MB of {base.name}, once: the code goes to its root and must "
+                "not replace links there; -cfg workspace_dir=/app avoids this"
             )
-        found: dict[bytes, ImageNode] = {}
+        nodes: dict[bytes, ImageNode] = {}
         for name in names:
             node = tree.find(name)
             if node is not None and node.kind == "unknown":
@@ -100,5 +101,5 @@ def _root(source: BaseSource, base: Base, names: list[bytes], limit: int) -> Map
                     hint="choose another directory for the code: -cfg workspace_dir=/app",
                 )
             if node is not None:
-                found[name] = node
-        return {**tree.below(b""), **found}
+                nodes[name] = node
+        return {**tree.below(b""), **nodes}

@@ -1,4 +1,4 @@
-"""Bases that no registry has, and the container engine of this machine does."""
+"""An image of the container engine as a base: its config, and its layers as the engine saves them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from topcoat.engines.export import Export
 
-Engine = Callable[[], AbstractContextManager["DockerClient"]]
-"""Connects to the container engine, for as long as it is entered as a context manager."""
+OpenEngine = Callable[[], AbstractContextManager["DockerClient"]]
+"""Connects to the container engine for the length of a ``with`` block."""
 
-# The first versions of the API that let one ask for one platform of an image that has several.
-_INSPECTS_PLATFORM = (1, 49)
-_SAVES_PLATFORM = (1, 48)
-# Seconds. Engines of old write the whole archive to their disk before they send the first byte of it.
-_PATIENCE = 3600.0
+# The first API versions that can name one platform of an image for several.
+_MIN_API_INSPECT_PLATFORM = (1, 49)
+_MIN_API_SAVE_PLATFORM = (1, 48)
+# Older engines write the whole archive to their disk before they send its first byte.
+_EXPORT_TIMEOUT_S = 3600.0
 _BLOCK = 1 << 20
 
 
@@ -62,9 +62,9 @@ def open_engine() -> Iterator[DockerClient]:
 
 
 def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
-    """Return the image that the engine has as *name*, None where it has none; nothing is exported.
+    """Return the engine's image *name*, None if it has no such image; nothing is exported.
 
-    The descriptors of its layers are not known yet: they stand there by their diff ids, so that they can be counted.
+    An engine does not tell the descriptors of layers, so the manifest lists diff ids in their place.
 
     Args:
         client: of the engine.
@@ -72,15 +72,15 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
         platform: that the job needs; empty for the engine's choice.
 
     Raises:
-        NoSuchPlatform: the engine has it for another platform alone.
+        NoSuchPlatform: the engine has the image for another platform.
         DaemonError: the engine refuses.
     """
     wanted = Platform.parse(platform) if platform else None
     found = _inspect(client, name, None)
     if found is None:
         return None
-    # Asked for one platform, the engine gives that one's id, by which it does not know the image.
-    config = engine_config((wanted and _inspect(client, name, wanted)) or found)
+    # Asked for one platform, the engine returns the id of that platform's image, which it cannot look up.
+    config = _config((wanted and _inspect(client, name, wanted)) or found)
     if wanted is not None and config.platform.known and not wanted.matches(config.platform):
         raise no_such_platform(wanted, [config.platform])
     layers = tuple(Descriptor(DOCKER_LAYER, diff_id, 1) for diff_id in config.diff_ids)
@@ -88,8 +88,13 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
     return Base(name, "", manifest, config, engine_id=str(found["Id"]))
 
 
-def engine_config(found: dict[str, Any]) -> ImageConfig:
-    """Make a config out of what the engine says of an image."""
+def has_image(client: DockerClient, name: str) -> bool:
+    """Tell whether the engine has the image *name*."""
+    return _inspect(client, name, None) is not None
+
+
+def _config(found: dict[str, Any]) -> ImageConfig:
+    """Return the image config that the engine's description of an image stands for."""
     document = {
         "architecture": found.get("Architecture") or "amd64",
         "os": found.get("Os") or "linux",
@@ -104,33 +109,33 @@ def engine_config(found: dict[str, Any]) -> ImageConfig:
 
 
 def image_size(client: DockerClient, base: Base) -> int:
-    """Return how many bytes the image takes in the engine; 0 where it does not say."""
+    """Return how many bytes the image takes in the engine; 0 if the engine does not tell."""
     found = _inspect(client, base.engine_id, None) or {}
     return int(found.get("Size") or 0)
 
 
 @contextmanager
 def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
-    """Have the engine save the image of *base*, and read what it sends as it comes.
+    """Have the engine save the image of *base* and read the archive as it arrives.
 
     Raises:
-        DaemonError: the engine cannot, or not any more.
+        DaemonError: the engine has no such image any more, or cannot save it.
     """
     from topcoat.engines.engine import engine_errors
     from topcoat.engines.export import Export
 
     url = f"{_address(client)}/images/{quote(base.engine_id)}/get"
     with engine_errors(f"exporting {base.name}"):
-        params = _chosen(base.config.platform) if _version(client) >= _SAVES_PLATFORM else {}
-        response = client.api.get(url, params=params, stream=True, timeout=_PATIENCE)
+        params = _chosen(base.config.platform) if _version(client) >= _MIN_API_SAVE_PLATFORM else {}
+        response = client.api.get(url, params=params, stream=True, timeout=_EXPORT_TIMEOUT_S)
         if response.status_code == 404 and params:
-            # It is strict about what it has of a platform; all that it has of the image may well be enough.
+            # The engine may have less than the whole platform; all that it has may still be enough.
             response.close()
-            response = client.api.get(url, stream=True, timeout=_PATIENCE)
+            response = client.api.get(url, stream=True, timeout=_EXPORT_TIMEOUT_S)
         with response:
             if response.status_code != 200:
                 raise DaemonError(
-                    f"the container engine cannot export {base.name}: {_said(response)}",
+                    f"the container engine cannot export {base.name}: {_message(response)}",
                     hint=f"see whether it can at all: docker save {base.name} | tar t",
                 )
             yield Export(response.iter_content(_BLOCK), base.config.diff_ids)
@@ -139,14 +144,14 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
 def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict[str, Any] | None:
     from topcoat.engines.engine import TIMEOUT, engine_errors
 
-    params = _chosen(platform) if platform is not None and _version(client) >= _INSPECTS_PLATFORM else {}
+    params = _chosen(platform) if platform is not None and _version(client) >= _MIN_API_INSPECT_PLATFORM else {}
     with engine_errors(f"looking up {name}"):
         url = f"{_address(client)}/images/{quote(name, safe='/:')}/json"
         response = client.api.get(url, params=params, timeout=TIMEOUT)
         if response.status_code == 404:
             return None
         if response.status_code != 200:
-            raise DaemonError(f"the container engine cannot look up {name}: {_said(response)}")
+            raise DaemonError(f"the container engine cannot look up {name}: {_message(response)}")
         return cast("dict[str, Any]", response.json())
 
 
@@ -163,7 +168,7 @@ def _version(client: DockerClient) -> tuple[int, ...]:
     return tuple(int(part) for part in str(client.api.api_version).split("."))
 
 
-def _said(response: Any) -> str:
+def _message(response: Any) -> str:
     try:
         return str(response.json()["message"])
     except (ValueError, LookupError, TypeError):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from requests import Response
 
-    from topcoat.bases.engine_base import Engine
+    from topcoat.bases.engine_base import OpenEngine
     from topcoat.rootfs.nodes import BaseTree
 
 _BLOCK = 1 << 16
@@ -49,7 +49,7 @@ _SETTINGS = {"Cmd": ["true"], "WorkingDir": "/"}
 class EngineTree:
     """A `BaseTree` of an image in an engine."""
 
-    def __init__(self, engine: Engine, image: str, platform: str = "", limit: int | None = None) -> None:
+    def __init__(self, engine: OpenEngine, image: str, platform: str = "", limit: int | None = None) -> None:
         """Prepare to look into *image* (its id) of *engine*.
 
         Args:

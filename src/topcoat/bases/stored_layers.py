@@ -1,6 +1,6 @@
-"""Remember how a layer is stored: from the digest of its tar to the compressed blob that was once made of it.
+"""A cache of how layers are stored: from a layer's diff id to the descriptor of its blob.
 
-Every entry is true for ever: a blob is known by its digest. Whether a registry has it is another question.
+Entries never go stale, for a blob is named by its digest. They do not tell whether a registry has the blob.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from topcoat.oci.descriptor import Descriptor
 from topcoat.state import cache_dir, write_atomic
 
 
-def recall_layers(diff_ids: tuple[str, ...]) -> dict[str, Descriptor]:
-    """Return the blobs that are known to hold the layers *diff_ids*, by these; the others are left out."""
-    directory, found = cache_dir("layers"), {}
+def get_stored_layers(diff_ids: tuple[str, ...]) -> dict[str, Descriptor]:
+    """Return the descriptors of *diff_ids* that are in the cache, by diff id."""
+    directory, descriptors = cache_dir("layers"), {}
     for diff_id in diff_ids:
         try:
-            found[diff_id] = Descriptor.from_json(json.loads((directory / _name(diff_id)).read_bytes()))
+            descriptors[diff_id] = Descriptor.from_json(json.loads((directory / _name(diff_id)).read_bytes()))
         except (OSError, ValueError, InvalidImage):
             continue
-    return found
+    return descriptors
 
 
-def remember_layers(layers: Mapping[str, Descriptor]) -> None:
-    """Note which blobs hold the layers that are the keys.
+def put_stored_layers(layers: Mapping[str, Descriptor]) -> None:
+    """Store the descriptors of *layers*, by diff id.
 
     Raises:
-        StateError: the notes cannot be written.
+        StateError: the records cannot be written.
     """
     directory = cache_dir("layers")
     for diff_id, descriptor in layers.items():

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from topcoat.bases.base import Base
-from topcoat.destinations.base import ImageBuild
+from topcoat.destinations.code_layers import CodeLayers
+from topcoat.images.image_build import PlatformImage
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.manifest import OCI_INDEX
-from topcoat.oci.patch import CodeLayer, PatchedImage
-from topcoat.pack.layer_cache import LayerCache
+from topcoat.oci.patch import PatchedImage
+from topcoat.pack.layer import Layer
 from topcoat.pack.plan import PlannedLayer
 from topcoat.pack.tar import END, Ownership, header, padding
 from topcoat.scan.snapshot import Entry
@@ -30,10 +31,13 @@ class SparseArchive:
         packed: layers that were packed for it so far.
     """
 
-    def __init__(self, build: ImageBuild, pieces: list[PlannedLayer], stacked: int, name: str) -> None:
-        """Make an archive of *build* as *name*; the engine has the first *stacked* of *pieces* on the base already."""
-        self._build = build
-        self._pieces = pieces
+    def __init__(
+        self, image: PlatformImage, code_layers: CodeLayers, planned: list[PlannedLayer], stacked: int, name: str
+    ) -> None:
+        """Make an archive of *image* as *name*; the engine has the first *stacked* of the *planned* layers already."""
+        self._image = image
+        self._code_layers = code_layers
+        self._planned = planned
         self._stacked = stacked
         self._name = name
         self.sent = 0
@@ -45,24 +49,23 @@ class SparseArchive:
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        memory = LayerCache()
-        layers: list[CodeLayer] = []
+        layers: list[Layer] = []
         yield _directory(b"blobs") + _directory(b"blobs/sha256")
-        for position, piece in enumerate(self._pieces):
-            if position < self._stacked and piece.layer is not None:
-                layers.append(CodeLayer(*piece.layer))
+        for position, planned in enumerate(self._planned):
+            if position < self._stacked and planned.layer is not None:
+                layers.append(planned.layer)
                 continue
-            layer, blob = self._build.pack(piece, memory)
+            layer, blob = self._code_layers.pack(planned, self._image.pack)
             self.packed += 1
             self.sent += layer.size
-            layers.append(CodeLayer(*layer))
+            layers.append(layer)
             yield from _blob(layer.digest, layer.size, blob)
-        image = self._build.patch(layers)
+        image = self._image.patch(layers)
         for content in (image.config, image.manifest):
             yield _file(_blob_path(sha256_digest(content)), content)
         yield _file(b"oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         yield _file(b"index.json", _index(image, self._name))
-        yield _file(b"manifest.json", _docker_manifest(image, layers, self._build.base, self._name))
+        yield _file(b"manifest.json", _docker_manifest(image, layers, self._image.base, self._name))
         yield END
 
 
@@ -79,7 +82,7 @@ def _index(image: PatchedImage, name: str) -> bytes:
     return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
 
 
-def _docker_manifest(image: PatchedImage, layers: list[CodeLayer], base: Base, name: str) -> bytes:
+def _docker_manifest(image: PatchedImage, layers: list[Layer], base: Base, name: str) -> bytes:
     diff_ids = [*base.config.diff_ids, *(layer.diff_id for layer in layers)]
     paths = [_blob_path(diff_id).decode() for diff_id in diff_ids]
     config = _blob_path(image.descriptor.digest).decode()

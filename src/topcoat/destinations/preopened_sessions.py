@@ -6,20 +6,20 @@ import threading
 
 from topcoat.errors import RegistryError
 from topcoat.registry.client import RegistryClient
-from topcoat.tasks import Task
+from topcoat.tasks import TaskScope
 
 
 class PreopenedSessions:
-    """Upload sessions of one repository, opening in the background."""
+    """Upload sessions of one repository, opened in the background."""
 
-    def __init__(self, client: RegistryClient, repository: str, count: int) -> None:
+    def __init__(self, client: RegistryClient, repository: str, count: int, tasks: TaskScope) -> None:
         self._client = client
         self._repository = repository
-        self._opening = [Task(lambda: client.start_upload(repository)) for _ in range(count)]
+        self._opening = [tasks.start(lambda: client.start_upload(repository)) for _ in range(count)]
         self._lock = threading.Lock()
 
     def take(self) -> str | None:
-        """Return the location of a session, None where there is none left.
+        """Return the location of a session, None if none is left.
 
         Raises:
             RegistryError: the session could not be opened.
@@ -29,7 +29,7 @@ class PreopenedSessions:
         return task.result() if task else None
 
     def cancel(self) -> None:
-        """Give up the sessions that were not used; one that did not open needs nothing."""
+        """Cancel the sessions that were not taken."""
         while self._opening:
             try:
                 self._client.cancel_upload(self._repository, self._opening.pop().result())

@@ -1,78 +1,59 @@
-"""What deliveries have in common: what they belong to, what is remembered of them, how often they are tried."""
+"""What is stored of the last delivery of each workspace, so that the next one sends only what has changed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
 
-from topcoat.errors import WorkspaceChanged
-from topcoat.notices import notices_once
 from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir, write_atomic
 
-T = TypeVar("T")
 
-_TRIES = 3
+class PushRecord(NamedTuple):
+    """The last image that a destination received of one workspace.
+
+    Attributes:
+        tag: the image's tag.
+        layer_keys: keys of its code layers, bottom first, without the hot layer.
+        blobs: digests of everything that its manifest refers to, or the diff ids of its layers in an engine.
+    """
+
+    tag: str
+    layer_keys: tuple[str, ...]
+    blobs: tuple[str, ...]
 
 
-def context_of(workspace: Projects) -> str:
-    """Name *workspace* by its absolute paths, so that two directories never share what is remembered."""
+def workspace_key(workspace: Projects) -> str:
+    """Name *workspace* by its absolute paths, so that two directories never share a record."""
     projects = [
         (source if "://" in source else os.path.abspath(source), target) for source, target in workspace.resolved()
     ]
     return ";".join([f"{source}:{target}" if target else source for source, target in projects])
 
 
-def until_settled(attempt: Callable[[], T]) -> T:
-    """Return what *attempt* returns, started over where a file changes under its hands, three times at most.
-
-    Raises:
-        WorkspaceChanged: the last time too.
-    """
-    with notices_once():
-        for _ in range(_TRIES - 1):
-            try:
-                return attempt()
-            except WorkspaceChanged:
-                continue
-        return attempt()
-
-
-class PushRecord(NamedTuple):
-    """What a destination remembers of the last image it received in a context.
-
-    Attributes:
-        tag: the image's tag.
-        chunks: keys of its chunks, bottom first, without the hot layer.
-        blobs: digests of everything its manifest refers to, or the diff ids of its layers in a daemon.
-    """
-
-    tag: str
-    chunks: tuple[str, ...]
-    blobs: tuple[str, ...]
-
-
-def last_push_record(*context: str) -> PushRecord | None:
-    """Recall the last delivery in *context*; None where there was none."""
+def last_push_record(*key: str) -> PushRecord | None:
+    """Return the record of *key*, None if there is none."""
     try:
-        found = json.loads((cache_dir("deliveries") / _file_name(context)).read_bytes())
-        return PushRecord(found["tag"], tuple(found["chunks"]), tuple(found["blobs"]))
+        record = json.loads(_path(key).read_bytes())
+        return PushRecord(record["tag"], tuple(record["layer_keys"]), tuple(record["blobs"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_push_record(delivery: PushRecord, *context: str) -> None:
-    """Remember *delivery* as the last one in *context*.
+def write_push_record(record: PushRecord, *key: str) -> None:
+    """Store *record* as the last one of *key*.
 
     Raises:
-        StateError: the note cannot be written.
+        StateError: it cannot be written.
     """
-    note: Mapping[str, object] = delivery._asdict()
-    write_atomic(cache_dir("deliveries") / _file_name(context), json.dumps(note).encode())
+    document: Mapping[str, object] = record._asdict()
+    write_atomic(_path(key), json.dumps(document).encode())
 
 
-def _file_name(context: tuple[str, ...]) -> str:
-    return hashlib.sha256("\0".join(context).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def _path(key: tuple[str, ...]) -> Path:
+    name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return cache_dir("deliveries") / name

@@ -1,16 +1,12 @@
-"""What an instruction must look like, whatever it comes to: its name, its flags, the number of its words."""
+"""What an instruction must look like: its name, its flags, the number of its words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from topcoat.dockerfile.expand import expand
-from topcoat.dockerfile.health import health_check
-from topcoat.dockerfile.parse import BEGINNING, Dockerfile, Instruction, here_document, wrong
-from topcoat.dockerfile.words import INSTRUCTIONS
-from topcoat.errors import InvalidDockerfile
+from topcoat.dockerfile.words import INSTRUCTIONS, Words
 from topcoat.suggest import did_you_mean
 
 Flags = Mapping[str, "tuple[str, ...]"]
@@ -26,63 +22,18 @@ _FLAGS: dict[str, dict[str, _Kind]] = {
     "HEALTHCHECK": dict.fromkeys(("interval", "timeout", "start-period", "start-interval", "retries"), "text"),
     "RUN": {"mount": "texts", "network": "text", "security": "text", "device": "texts"},
 }
-# These take no flags, and let some pass.
+# These take no flags, and BuildKit ignores what they have.
 _LENIENT = ("ARG", "STOPSIGNAL")
 _AT_LEAST_ONE = ("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "VOLUME")
 _EXACTLY_ONE = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 
 
-class Stage(NamedTuple):
-    """A part of a Dockerfile that begins with ``FROM``.
-
-    Attributes:
-        base: what it starts from, as it is written.
-        platform: likewise; empty where no platform is named.
-        name: in lower case; empty where it has none.
-        start: the ``FROM``.
-        instructions: those behind it.
-    """
-
-    base: str
-    platform: str
-    name: str
-    start: Instruction
-    instructions: tuple[Instruction, ...]
-
-
-def check(dockerfile: Dockerfile) -> tuple[tuple[Instruction, ...], tuple[Stage, ...]]:
-    """Return the ``ARG`` instructions ahead of the first stage, and the stages.
-
-    Raises:
-        InvalidDockerfile: an instruction that there is not, or not in this place, or not like this.
-    """
-    arguments: list[Instruction] = []
-    stages: list[Stage] = []
-    for instruction in dockerfile.instructions:
-        try:
-            flags = check_instruction(instruction)
-        except ValueError as error:
-            raise wrong(dockerfile.name, instruction.line, str(error), _meant(instruction)) from None
-        if instruction.name == "FROM":
-            base, name = instruction.words[0], instruction.words[2] if len(instruction.words) > 2 else ""
-            stages.append(Stage(base, "".join(flags.get("platform", ())), name.lower(), instruction, ()))
-        elif stages:
-            stages[-1] = stages[-1]._replace(instructions=(*stages[-1].instructions, instruction))
-        elif instruction.name == "ARG":
-            arguments.append(instruction)
-        else:
-            raise wrong(dockerfile.name, instruction.line, "no build stage in current context", BEGINNING)
-    if not stages:
-        raise InvalidDockerfile(f"{dockerfile.name} has no FROM", hint="add a line FROM $IMAGE, behind ARG IMAGE")
-    return tuple(arguments), tuple(stages)
-
-
-def check_instruction(instruction: Instruction) -> Flags:
+def check_instruction(instruction: Words) -> Flags:
     """Return the flags of *instruction*.
 
     Raises:
-        ValueError: it is none, or does not have the words or flags that it needs.
+        ValueError: unknown or malformed instruction, or flags that it does not take.
     """
     name, words = instruction.name, instruction.words
     if name not in INSTRUCTIONS:
@@ -93,8 +44,6 @@ def check_instruction(instruction: Instruction) -> Flags:
         raise ValueError(f"{name} requires exactly one argument")
     if name in ("ADD", "COPY") and len(words) < 2:
         raise ValueError(f"{name} requires at least two arguments, sources and a destination")
-    if name in ("ADD", "COPY") and here_document(words[-1]):
-        raise ValueError(f"{name} cannot accept a heredoc as a destination")
     if name == "FROM":
         _check_from(words)
     if name in ("ENV", "LABEL") and not all(words[::2]):
@@ -103,40 +52,25 @@ def check_instruction(instruction: Instruction) -> Flags:
         raise ValueError("ARG names can not be blank")
     if name == "VOLUME" and not all(word.strip() for word in words):
         raise ValueError("VOLUME specified can not be an empty string")
-    if name == "SHELL" and not instruction.exec_form:
-        raise ValueError('SHELL requires the arguments to be in JSON form, such as SHELL ["/bin/bash", "-c"]')
-    if name == "ONBUILD":
-        _check_trigger(words[0])
-    flags = {} if name in _LENIENT else parse_flags(instruction.flags, _FLAGS.get(name, {}))
-    if name == "HEALTHCHECK":
-        health_check(instruction, flags)
-    for source in flags.get("from", ()):
-        if expand(source, {}).text != source:
-            raise ValueError("variable expansion is not supported for --from: name a stage that is FROM the variable")
-    return flags
+    return {} if name in _LENIENT else _parse_flags(instruction.flags, _FLAGS.get(name, {}))
 
 
-def parse_flags(written: tuple[str, ...], known: Mapping[str, _Kind]) -> Flags:
-    """Read flags.
-
-    Raises:
-        ValueError: one is unknown, repeated, or has no fitting value.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for flag in written:
-        shown, given, value = flag.partition("=")
+def _parse_flags(words: tuple[str, ...], kinds: Mapping[str, _Kind]) -> Flags:
+    flags: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        shown, has_value, value = word.partition("=")
         name = shown[2:]
-        kind = known.get(name)
+        kind = kinds.get(name)
         if kind is None:
             raise ValueError(f"unknown flag: {shown}")
-        if name in found and kind != "texts":
+        if name in flags and kind != "texts":
             raise ValueError(f"duplicate flag specified: {shown}")
-        if (given and not value and kind == "switch") or (not given and kind != "switch"):
+        if (has_value and not value and kind == "switch") or (not has_value and kind != "switch"):
             raise ValueError(f"missing a value on flag: {shown}")
         if kind == "switch" and value.lower() not in ("", "true", "false"):
             raise ValueError(f"expecting boolean value for flag {shown}, not: {value}")
-        found[name] = (*found.get(name, ()), (value.lower() or "true") if kind == "switch" else value)
-    return found
+        flags[name] = (*flags.get(name, ()), (value.lower() or "true") if kind == "switch" else value)
+    return flags
 
 
 def _check_from(words: tuple[str, ...]) -> None:
@@ -149,20 +83,13 @@ def _check_from(words: tuple[str, ...]) -> None:
         raise ValueError("FROM requires either one or three arguments")
 
 
-def _check_trigger(name: str) -> None:
-    if name == "ONBUILD":
-        raise ValueError("ONBUILD ONBUILD isn't allowed")
-    if name in ("FROM", "MAINTAINER"):
-        raise ValueError(f"{name} isn't allowed as an ONBUILD trigger")
-
-
-def _meant(instruction: Instruction) -> str | None:
-    """Return a hint for what is misspelt."""
+def suggest(instruction: Words) -> str | None:
+    """Return a hint for a misspelt name or flag."""
     if instruction.name not in INSTRUCTIONS:
         return did_you_mean(instruction.name, INSTRUCTIONS) or None
-    known = _FLAGS.get(instruction.name, {})
-    for flag in instruction.flags:
-        name = flag.partition("=")[0][2:]
-        if name not in known and (hint := did_you_mean(name, known, prefix="--")):
+    kinds = _FLAGS.get(instruction.name, {})
+    for word in instruction.flags:
+        name = word.partition("=")[0][2:]
+        if name not in kinds and (hint := did_you_mean(name, kinds, prefix="--")):
             return hint
     return None

@@ -1,21 +1,20 @@
-"""The build context: the workspace's snapshot, looked at the way ``COPY`` looks at it."""
+"""The build context: the workspace's snapshot as ``COPY`` reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 
 from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, matcher, resolve
+from topcoat.errors import NeedsBuilder
 from topcoat.rootfs.nodes import ImageNode
-from topcoat.scan.ignore import IgnoreRules, Match, Rule, clean
-from topcoat.scan.pattern import compile_pattern
+from topcoat.scan.ignore import clean
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 
 _ROOT = Entry(b"", "dir", 0o755, 0, b"", 0)
 _BLOCK = 512
-# Enough of any of these for the first block of what it holds.
-_HEAD = 1 << 20
+# gzip, bzip2, xz, zstd
+_COMPRESSED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 
 
 class Context:
@@ -25,8 +24,6 @@ class Context:
         self.scan = scan
         self._entries = {entry.path: entry for entry in scan.snapshot.entries}
         self._members: dict[bytes, list[Entry]] = {}
-        self._asked: list[str] = []
-        self.unmatched: list[bytes] = []
         for entry in scan.snapshot.entries:
             self._members.setdefault(entry.path.rpartition(b"/")[0], []).append(entry)
 
@@ -51,10 +48,11 @@ class Context:
         }
 
     def matches(self, source: str) -> list[bytes]:
-        """Return the paths that *source*, absolute in the context, stands for; none where its wildcards match none.
+        """Return the paths that match *source*, which is absolute in the context.
 
         Raises:
             ValueError: what precedes the wildcards is not in the context, or a pattern is malformed.
+            NeedsBuilder: nothing matches in a directory: whether BuildKit refuses depends on the other instructions.
         """
         parts = clean(source).lstrip("/").split("/")
         first = next((number for number, part in enumerate(parts) if has_wildcards(part)), None)
@@ -63,27 +61,10 @@ class Context:
         top = resolve(self, encode("/".join(parts[:first])))
         if self.entry(top) is None:
             raise ValueError(f"/{'/'.join(parts[:first])} not found in the workspace")
-        found = list(self._matching(top, b"", matcher("/".join(parts[first:]))))
-        self.unmatched += [] if found else [top]
-        return found
-
-    def ask(self, source: str) -> None:
-        """Take note that *source* is copied."""
-        self._asked.append(source)
-
-    def is_sent(self, directory: bytes) -> bool:
-        """Tell whether anything that was asked for lies in *directory*, or is it, or above it.
-
-        BuildKit's client sends nothing else of the context, so that for the builder there is no such directory.
-        """
-        inner = directory + b"/"
-        for source in self._asked:
-            with suppress(ValueError):
-                for path in self.matches("/" + source):
-                    ends = (path + b"/", resolve(self, path) + b"/")
-                    if b"/" in ends or any(end.startswith(inner) or inner.startswith(end) for end in ends):
-                        return True
-        return False
+        matching = list(self._matching(top, b"", matcher("/".join(parts[first:]))))
+        if top and not matching:
+            raise NeedsBuilder(f"nothing in /{decode(top)} of the workspace matches {source}")
+        return matching
 
     def _matching(self, top: bytes, relative: bytes, matches: object) -> Iterator[bytes]:
         assert callable(matches)
@@ -94,8 +75,8 @@ class Context:
             elif entry.kind == "dir":
                 yield from self._matching(top, path, matches)
 
-    def is_archive(self, entry: Entry) -> bool:
-        """Tell whether ``ADD`` would unpack this file: a tar, compressed or not. zstd is taken at its word.
+    def may_be_archive(self, entry: Entry) -> bool:
+        """Tell whether ``ADD`` may unpack this file: a tar, or anything that is compressed.
 
         Raises:
             WorkspaceChanged: the file is gone.
@@ -103,53 +84,13 @@ class Context:
         if entry.kind != "file" or not entry.size:
             return False
         with self.scan.open(entry) as file:
-            head = file.read(_HEAD)
-        if head.startswith(b"\x28\xb5\x2f\xfd"):
+            head = file.read(_BLOCK)
+        if head.startswith(_COMPRESSED):
             return True
         import tarfile
 
-        block = _uncompressed(head)
-        if len(block) < _BLOCK or not block[:_BLOCK].strip(b"\0"):
-            return False
         try:
-            tarfile.TarInfo.frombuf(block[:_BLOCK], "utf-8", "surrogateescape")
+            tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
         except tarfile.HeaderError:
             return False
         return True
-
-
-def _uncompressed(head: bytes) -> bytes:
-    """Return the first block of what *head* is the beginning of."""
-    import bz2
-    import lzma
-    import zlib
-
-    try:
-        if head.startswith(b"\x1f\x8b\x08"):
-            return zlib.decompressobj(31).decompress(head, _BLOCK)
-        if head.startswith(b"BZh"):
-            return bz2.BZ2Decompressor().decompress(head, _BLOCK)
-        if head.startswith(b"\xfd7zXZ\x00"):
-            return lzma.LZMADecompressor().decompress(head, _BLOCK)
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
-        return b""
-    return head
-
-
-def patterns(written: Iterable[str]) -> IgnoreRules:
-    """Return the rules that ``--exclude`` or ``--parents`` give, which a list in a file would write a bit differently.
-
-    Raises:
-        ValueError: a pattern is malformed.
-    """
-    rules = []
-    for text in written:
-        pattern = clean(text.strip()) if text.strip() else ""
-        if not pattern:
-            continue
-        brings_back = pattern.startswith("!")
-        pattern = pattern[brings_back:]
-        if not pattern:
-            raise ValueError("nothing follows the exclamation mark of a pattern")
-        rules.append(Rule(Match(text, "", 0, not brings_back), pattern, compile_pattern(pattern)))
-    return IgnoreRules(tuple(rules))

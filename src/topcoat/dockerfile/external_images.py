@@ -1,64 +1,54 @@
-"""Which images a Dockerfile that a builder carries out builds on."""
+"""Find the images that a Dockerfile builds on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from topcoat.dockerfile.check import check
 from topcoat.dockerfile.expand import expand
-from topcoat.dockerfile.parse import parse
+from topcoat.dockerfile.parse import Dockerfile, Instruction
 from topcoat.dockerfile.scope import global_arguments, native_platform, platform_arguments
-from topcoat.errors import InvalidDockerfile
+from topcoat.errors import NeedsBuilder
 from topcoat.oci.platform import Platform
 
 
-def external_images(text: bytes, args: Mapping[str, str], platform: str = "") -> tuple[str, ...] | None:
-    """Return the images outside the Dockerfile that its stages start from or copy from, each once.
+def external_images(dockerfile: Dockerfile, args: Mapping[str, str], platform: str = "") -> tuple[str, ...] | None:
+    """Return the images that the stages of *dockerfile* start from or copy from, each once.
 
     Args:
-        text: the Dockerfile.
+        dockerfile: as it was parsed.
         args: build arguments.
-        platform: that is built for; empty for this machine's.
+        platform: the image's; empty for this machine's.
 
     Returns:
-        None where that cannot be told: a variable without a value, or a Dockerfile that nobody understands.
+        None where they are known only during the build: a variable without a value, or a mistake.
     """
+    if dockerfile.error:
+        return None
+    target = Platform.parse(platform) if platform else native_platform()
+    images: dict[str, None] = {}
+    stage_names: set[str] = set()
     try:
-        dockerfile = parse(text, "Dockerfile")
-        arguments, stages = check(dockerfile)
-        target = Platform.parse(platform) if platform else native_platform()
-        built_in = platform_arguments(target, stages[-1].name, args)
-        known = global_arguments(arguments, built_in, args, dockerfile.escape)
-        names: set[str] = set()
-        found: dict[str, None] = {}
-        for stage in stages:
-            base = expand(stage.base, known, dockerfile.escape)
+        built_in = platform_arguments(target, dockerfile.stages[-1].name, args)
+        variables = global_arguments(dockerfile.arguments, built_in, args, dockerfile.escape)
+        for stage in dockerfile.stages:
+            base = expand(stage.base, variables, dockerfile.escape)
             if base.unset or not base.text:
                 return None
-            if base.text not in names and base.text != "scratch":
-                found[base.text] = None
-            names.add(stage.name)
-            for instruction in stage.instructions:
-                for source in _sources(instruction.flags):
-                    if "$" in source:
-                        return None
-                    if source.lower() not in names and not source.isdecimal():
-                        found[source] = None
-    except (InvalidDockerfile, ValueError):
+            if base.text not in stage_names and base.text != "scratch":
+                images[base.text] = None
+            stage_names.add(stage.name)
+            for source in [source for instruction in stage.instructions for source in _sources(instruction)]:
+                if "$" in source:
+                    return None
+                if source.lower() not in stage_names and not source.isdecimal():
+                    images[source] = None
+    except (NeedsBuilder, ValueError):
         return None
-    return tuple(found)
+    return tuple(images)
 
 
-def declared_arguments(text: bytes) -> frozenset[str]:
-    """Return the names of all build arguments that a Dockerfile declares; none where nobody understands it."""
-    try:
-        found = parse(text, "Dockerfile").instructions
-    except InvalidDockerfile:
-        return frozenset()
-    return frozenset(word.partition("=")[0] for one in found if one.name == "ARG" for word in one.words)
-
-
-def _sources(flags: tuple[str, ...]) -> list[str]:
+def _sources(instruction: Instruction) -> list[str]:
     """Return what ``--from`` and ``--mount=from=`` name."""
-    words = [word for flag in flags for word in flag.removeprefix("--mount=").removeprefix("--").split(",")]
-    return [source for word in words if (source := word.removeprefix("from=")) != word and source]
+    words = [word for mount in instruction.flags.get("mount", ()) for word in mount.split(",")]
+    mounted = [word.removeprefix("from=") for word in words if word.startswith("from=")]
+    return [source for source in (*instruction.flags.get("from", ()), *mounted) if source]

@@ -1,21 +1,19 @@
-"""The file system that instructions work on: what they put there, over what a base image has."""
+"""The file system that instructions change: a base image, and the entries put over it."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from topcoat.dockerfile.paths import decode, join, not_a_directory
-from topcoat.errors import InvalidImage, WorkspaceNotFound
+from topcoat.errors import InvalidImage
 from topcoat.notices import notice
 from topcoat.pack.tar import Ownership, derived_mtime
 from topcoat.rootfs.nodes import BaseTree, ImageNode
 from topcoat.rootfs.target import resolve_target
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.scan.tree import SourceNode, Tree
+from topcoat.scan.tree import Tree
 
 ROOT = Ownership()
 _SET_GROUP = 0o2000
@@ -24,15 +22,14 @@ FIXED = derived_mtime(Entry(b"", "dir", 0o755, 0, b"", 0)) * 1_000_000_000
 
 
 class Item(NamedTuple):
-    """One path of the image to be: its entry, and the tree and path there that have its content, for a file."""
+    """An entry of the new image; for a file, also the tree and the path in it that hold the content."""
 
     entry: Entry
-    origin: tuple[Tree, str] | None = None
+    source: tuple[Tree, str] | None = None
 
 
 class ImageFilesystem:
-    """What has been put over *base* so far. Paths are bytes, relative to the root; all
-    but `resolve_target`'s are resolved."""
+    """The entries put over *base* so far. Paths are bytes, relative to the root, and resolved."""
 
     def __init__(self, base: BaseTree) -> None:
         self._base = base
@@ -52,33 +49,33 @@ class ImageFilesystem:
         return ImageNode(entry.kind, entry.mode, *(entry.owner or ROOT), link)
 
     def _find_in_base(self, path: bytes) -> ImageNode | None:
-        """Look *path* up in the base, once, and not where there is nothing above it."""
+        """Look *path* up in the base, once, and only where its directory exists."""
         if not path:
             return ImageNode("dir")
         if path not in self._found:
             above = self._find_in_base(path.rpartition(b"/")[0])
-            there = above is not None and above.kind in ("dir", "unknown")
-            self._found[path] = self._base.find(path) if there else None
+            is_dir = above is not None and above.kind in ("dir", "unknown")
+            self._found[path] = self._base.find(path) if is_dir else None
         return self._found[path]
 
     def learn(self, directory: bytes) -> None:
-        """Take note of what is known to be below *directory*, which was found before; nothing is looked up for it."""
+        """Learn the paths below *directory* that the base has read already. *directory* was found before."""
         if directory and directory not in self._learned and self._found.get(directory) is not None:
             self._learned.add(directory)
             for path, node in self._base.below(directory).items():
                 self._known[join(directory, path)] = node
 
     def known(self, path: bytes) -> ImageNode | None:
-        """Return what is known to be at *path*, without looking further; None where nothing is known.
+        """Return what is known to be at *path*, without a look-up; None if unknown.
 
-        Looking up each file of a copied directory would read most of an image, for a collision that hardly ever is.
+        Looking up each file of a copied directory would read most of an image, for a collision that is rare.
         """
         if path in self._items:
             return self.find(path)
         return self._found[path] if path in self._found else self._known.get(path)
 
     def assume(self, path: bytes) -> None:
-        """Say in the end that the base was not read far enough to know what it has at *path*."""
+        """Warn in the end that the base was not read far enough to know what it has at *path*."""
         self._assumed[path] = None
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
@@ -91,20 +88,15 @@ class ImageFilesystem:
                 found[path[len(start) :]] = node
         return found
 
-    def put(self, entry: Entry, origin: tuple[Tree, str] | None = None) -> None:
-        """Put *entry* at its path, in place of what is there."""
+    def put(self, entry: Entry, source: tuple[Tree, str] | None = None) -> None:
+        """Put *entry* at its path. It replaces what the image has there."""
         owner = entry.owner if entry.owner and tuple(entry.owner) != tuple(ROOT) else None
-        self._items[entry.path] = Item(entry._replace(owner=owner), origin)
-
-    def put_text(self, path: bytes, content: bytes, mode: int, owner: tuple[int, int]) -> None:
-        """Put a file with *content* at *path*."""
-        digest = hashlib.sha256(content).digest()
-        self.put(Entry(path, "file", mode, len(content), digest, FIXED, owner), (_Text(content), ""))
+        self._items[entry.path] = Item(entry._replace(owner=owner), source)
 
     def make_directories(self, path: bytes, mode: int = 0o755, owner: tuple[int, int] | None = None) -> bytes:
-        """Make the directory *path* and those above it, as far as they are missing; return where it really is.
+        """Make the missing ones of the directory *path* and those above it; return the resolved path.
 
-        What is made in a directory with the set-group-id bit has that bit too and, without an *owner*, its group.
+        A directory made below one with the set-group-id bit has that bit too and, without an *owner*, its group.
 
         Raises:
             ValueError: something on the way is no directory.
@@ -126,19 +118,20 @@ class ImageFilesystem:
         return landing.target
 
     def scan(self, *, preserve_mtimes: bool) -> Scan:
-        """Return what was put there, with the directories above it as the base has them, as a snapshot of the root."""
+        """Return the entries as a snapshot of the root, with the directories above them as the base has them."""
         items = dict(self._items)
         for path in self._items:
             above = path.rpartition(b"/")[0]
             while above and above not in items:
                 items[above] = Item(self._repeated(above))
                 above = above.rpartition(b"/")[0]
-        origins = {path: item.origin for path, item in items.items() if item.origin}
+        sources = {path: item.source for path, item in items.items() if item.source}
         if self._assumed:
             names = ", ".join([f"/{decode(path)}" for path in self._assumed])
-            what = "directories are taken for root's, 0755, and files for new"
+            what = "assuming directories of root with mode 0755, and new files"
             notice(f"the base image was not read as far as {names} (base_scan_limit): {what}")
-        return Scan(Snapshot([item.entry for item in items.values()], preserve_mtimes=preserve_mtimes), origins)
+        entries = [item.entry for item in items.values()]
+        return Scan(Snapshot(entries, preserve_mtimes=preserve_mtimes), sources)
 
     def _repeated(self, path: bytes) -> Entry:
         node = self._find_in_base(path)
@@ -147,25 +140,3 @@ class ImageFilesystem:
             node = ImageNode("dir")
         owner = (node.uid, node.gid)
         return Entry(path, "dir", node.mode, 0, b"", FIXED, owner if owner != tuple(ROOT) else None)
-
-
-class _Text:
-    """A tree that has one file, whose content is known: the body of a here-document."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def list(self, path: str) -> list[SourceNode]:
-        return []
-
-    def stat(self, path: str) -> SourceNode:
-        raise WorkspaceNotFound(f"there is no {path} in a here-document")
-
-    def read(self, path: str) -> bytes:
-        return self._content
-
-    def open(self, path: str) -> BinaryIO:
-        return io.BytesIO(self._content)
-
-    def readlink(self, path: str, node: SourceNode) -> str:
-        raise WorkspaceNotFound(f"there is no link {path} in a here-document")

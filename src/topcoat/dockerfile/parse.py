@@ -1,33 +1,27 @@
-"""Read a Dockerfile into instructions (Dockerfile reference, *Format* and *Parser directives*), as BuildKit does.
+"""Read a Dockerfile once, as BuildKit does (Dockerfile reference, *Format* and *Parser directives*).
 
-Nothing is expanded or carried out here, and what the words of an instruction mean is not checked.
+Nothing is expanded or carried out here.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from topcoat.dockerfile.expand import SPACE, bare_words, raw_words
-from topcoat.dockerfile.words import read_words, trigger_words
+from topcoat.dockerfile.check import Flags, check_instruction, suggest
+from topcoat.dockerfile.words import SPACE, quoted_words, read_words
 from topcoat.errors import InvalidDockerfile
 
 _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z", re.DOTALL)
-_HERE = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z")
+_HERE = re.compile(r"\d*<<(-?)([^<]+)")
 _DIRECTIVES = ("check", "escape", "syntax")
-_LONGEST_LINE = 64 * 1024 - 1
+_MAX_LINE = 64 * 1024 - 1
+_MAX_SHOWN = 60
 
 _WITH_HERE_DOCUMENTS = ("ADD", "COPY", "RUN")
-
-
-class HereDocument(NamedTuple):
-    """The body of a here-document, and whether its variables are expanded."""
-
-    name: str
-    content: str
-    expands: bool
+_BEGINNING = "begin with the two lines ARG IMAGE and FROM $IMAGE"
 
 
 class Instruction(NamedTuple):
@@ -35,144 +29,175 @@ class Instruction(NamedTuple):
 
     Attributes:
         name: in upper case.
-        flags: as they are written, with their dashes, without quotes.
+        flags: their values, by their names.
         words: the rest: one word where the instruction takes a text, name and value in turn for ``ENV`` and ``LABEL``.
-        exec_form: the words were written as a JSON array.
-        documents: bodies of its here-documents.
+        is_exec_form: the words were written as a JSON array.
+        has_here_document: lines that follow it are the body of a here-document.
         line: the first of its lines, from 1.
         text: all of it, continued lines joined, without here-documents.
     """
 
     name: str
-    flags: tuple[str, ...]
+    flags: Flags
     words: tuple[str, ...]
-    exec_form: bool
-    documents: tuple[HereDocument, ...]
+    is_exec_form: bool
+    has_here_document: bool
     line: int
     text: str
 
-    @property
-    def trigger(self) -> str:
-        """Of ``ONBUILD``: the instruction behind it, with its here-documents."""
-        text = re.sub(r"^\s*ONBUILD\s*", "", self.text, flags=re.IGNORECASE)
-        return "\n".join([text, *(document.content + document.name for document in self.documents)])
+    def __str__(self) -> str:
+        """Return the text, shortened for messages."""
+        text = " ".join(self.text.split())
+        return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
-class Dockerfile(NamedTuple):
+class Stage(NamedTuple):
+    """A part of a Dockerfile that begins with ``FROM``.
+
+    Attributes:
+        base: the image or stage it starts from, as it is written.
+        platform: likewise; empty where no platform is named.
+        name: in lower case; empty where it has none.
+        start: the ``FROM``.
+        instructions: those after it.
+    """
+
+    base: str
+    platform: str
+    name: str
+    start: Instruction
+    instructions: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True)
+class Dockerfile:
     """A Dockerfile that was read.
 
     Attributes:
         name: for messages.
-        instructions: in their order.
+        text: as it was read.
+        arguments: the ``ARG`` instructions ahead of the first stage.
+        stages: in their order.
+        declared_args: names of all build arguments that it declares.
         escape: the escape character.
+        syntax: the frontend that it names for itself; empty where it names none.
+        error: the first mistake. It is kept and not raised: the frontend of another syntax may accept the file.
     """
 
     name: str
-    instructions: tuple[Instruction, ...]
+    text: bytes
+    arguments: tuple[Instruction, ...]
+    stages: tuple[Stage, ...]
+    declared_args: frozenset[str]
     escape: str
+    syntax: str
+    error: InvalidDockerfile | None
+
+    def wrong(self, instruction: Instruction, message: str, hint: str | None = None) -> InvalidDockerfile:
+        """Return the error for a mistake in *instruction*, with file and line."""
+        return _wrong(self.name, instruction.line, message, hint)
 
 
-BEGINNING = "begin with the two lines ARG IMAGE and FROM $IMAGE"
-"""The hint for a Dockerfile that has no stage where it needs one."""
-
-
-def wrong(name: str, line: int, what: str, hint: str | None = None) -> InvalidDockerfile:
-    """Return the error for *what* is wrong in a line of the Dockerfile called *name*."""
-    return InvalidDockerfile(f"{name}:{line}: {what}", hint=hint or f"correct line {line} of {name}")
-
-
-def parse(text: bytes, name: str) -> Dockerfile:
-    """Read the Dockerfile *text*; *name* is for messages.
-
-    Raises:
-        InvalidDockerfile: with file and line.
-    """
+def parse_dockerfile(text: bytes, name: str) -> Dockerfile:
+    """Read the Dockerfile *text*; *name* is for messages."""
     decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    return _Parser(decoded, name).parse()
+    parser = _Parser(decoded, name)
+    instructions = parser.parse()
+    arguments, stages = [], []
+    for number, instruction in enumerate(instructions):
+        if instruction.name == "FROM":
+            words = instruction.words
+            platform = "".join(instruction.flags.get("platform", ()))
+            following = _until_from(instructions[number + 1 :])
+            stages.append(Stage(words[0], platform, words[2].lower() if words[2:] else "", instruction, following))
+        elif not stages and instruction.name == "ARG":
+            arguments.append(instruction)
+        elif not stages:
+            parser.note(_wrong(name, instruction.line, "no build stage in current context", _BEGINNING))
+    if not stages:
+        hint = "add a line FROM $IMAGE, behind ARG IMAGE"
+        parser.note(InvalidDockerfile(f"{name} has no FROM", hint=hint))
+    declared = {word.partition("=")[0] for one in instructions if one.name == "ARG" for word in one.words}
+    return Dockerfile(
+        name,
+        text,
+        tuple(arguments),
+        tuple(stages),
+        frozenset(declared),
+        parser.directives.get("escape", "\\"),
+        parser.directives.get("syntax", "").partition(" ")[0],
+        parser.error,
+    )
 
 
-def here_document(word: str) -> tuple[str, bool, bool] | None:
-    """Return name, expansion and removal of tabs of the here-document that *word* announces, None for another word."""
-    found = _HERE.match(word)
-    if not found or not found[3]:
-        return None
-    try:
-        bare, raw = bare_words(found[3]), raw_words(found[3])
-    except ValueError:
-        return None
-    if len(bare) != 1 or len(raw) != 1:
-        return None
-    quoted = [sum(map(one.count, "'\"")) for one in (bare[0], raw[0])]
-    return bare[0], quoted[0] == quoted[1], bool(found[2])
+def _until_from(instructions: list[Instruction]) -> tuple[Instruction, ...]:
+    end = next((number for number, one in enumerate(instructions) if one.name == "FROM"), None)
+    return tuple(instructions[:end])
 
 
-def find_syntax(text: bytes) -> str:
-    """Return the frontend that a Dockerfile names for itself, without arguments; empty where it names none.
-
-    Behind a ``#!`` line or not, it is a directive, in the style of C too, or a key of a file that is JSON.
-    """
-    decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    if decoded.startswith("#!"):
-        decoded = decoded.partition("\n")[2]
-    for mark in ("#", "//"):
-        for line in decoded.split("\n"):
-            found = _DIRECTIVE.match(line[len(mark) :].lstrip(SPACE)) if line.startswith(mark) else None
-            if not found or found[1].lower() not in _DIRECTIVES:
-                break
-            if found[1].lower() == "syntax":
-                return found[2].partition(" ")[0]
-    try:
-        document = json.loads(decoded)
-    except (ValueError, RecursionError):
-        return ""
-    named = document.get("syntax") if isinstance(document, dict) else None
-    return named if isinstance(named, str) else ""
+def _wrong(name: str, line: int, message: str, hint: str | None = None) -> InvalidDockerfile:
+    return InvalidDockerfile(f"{name}:{line}: {message}", hint=hint or f"correct line {line} of {name}")
 
 
 class _Parser:
+    """Lines become instructions; the first mistake is kept in ``error``."""
+
     def __init__(self, text: str, name: str) -> None:
-        # Only a newline ends a line, and a form feed, say, does not.
+        # Only a newline ends a line, and a form feed, for example, does not.
         lines = text.split("\n")
         self._lines = [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
         self._name = name
         self._at = 0
         self._escape = "\\"
         self._in_directives = True
-        self._directives: set[str] = set()
         self._continued = _continuation("\\")
+        self.directives: dict[str, str] = {}
+        self.error: InvalidDockerfile | None = None
 
-    def parse(self) -> Dockerfile:
-        instructions = tuple(self._instructions())
+    def parse(self) -> list[Instruction]:
+        """Return the instructions that are well-formed."""
+        instructions: list[Instruction] = []
+        try:
+            for text, line in self._logical_lines():
+                instruction = self._instruction(text, line)
+                instructions += [instruction] if instruction else []
+        except InvalidDockerfile as error:
+            self.note(error)
         if not instructions:
-            raise wrong(self._name, max(self._at, 1), "there are no instructions", BEGINNING)
-        return Dockerfile(self._name, instructions, self._escape)
+            self.note(_wrong(self._name, max(self._at, 1), "there are no instructions", _BEGINNING))
+        return instructions
 
-    def _fail(self, what: str, line: int) -> InvalidDockerfile:
-        return wrong(self._name, line, what)
+    def note(self, error: InvalidDockerfile) -> None:
+        """Keep *error* if it is the first one."""
+        self.error = self.error or error
+
+    def _fail(self, message: str, line: int) -> InvalidDockerfile:
+        return _wrong(self._name, line, message)
 
     def _next_line(self) -> str:
         line = self._lines[self._at]
         self._at += 1
-        if len(line.encode("utf-8", "surrogateescape")) > _LONGEST_LINE:
-            raise self._fail(f"the line is longer than {_LONGEST_LINE} bytes", self._at)
+        if len(line.encode("utf-8", "surrogateescape")) > _MAX_LINE:
+            raise self._fail(f"the line is longer than {_MAX_LINE} bytes", self._at)
         return line
 
-    def _instructions(self) -> Iterator[Instruction]:
+    def _logical_lines(self) -> Iterator[tuple[str, int]]:
+        """Yield the text of each instruction, and the number of its first line."""
         while self._at < len(self._lines):
             line = self._clean(self._next_line().lstrip(SPACE))
             start = self._at
-            line, more = self._split(line)
-            if not more and not line:
+            line, continues = self._split(line)
+            if not continues and not line:
                 continue
-            while more and self._at < len(self._lines):
+            while continues and self._at < len(self._lines):
                 following = self._next_line()
                 stripped = following.lstrip(SPACE)
                 following = self._clean(following)
                 # A comment or an empty line inside a continued instruction does not end it.
                 if stripped and not stripped.startswith("#"):
-                    following, more = self._split(following)
+                    following, continues = self._split(following)
                     line += following
-            yield self._instruction(line, start)
+            yield line, start
 
     def _clean(self, line: str) -> str:
         """Take note of a directive; return nothing for a comment, else the line without its end."""
@@ -183,58 +208,54 @@ class _Parser:
     def _note_directive(self, line: str) -> None:
         if not self._in_directives:
             return
-        found = _DIRECTIVE.match(line[1:].lstrip(SPACE)) if line.startswith("#") else None
-        key = found[1].lower() if found else ""
-        if not found or key not in _DIRECTIVES:
+        match = _DIRECTIVE.match(line[1:].lstrip(SPACE)) if line.startswith("#") else None
+        key = match[1].lower() if match else ""
+        if not match or key not in _DIRECTIVES:
             self._in_directives = False
             return
-        if key in self._directives:
+        if key in self.directives:
             raise self._fail(f"only one {key} parser directive can be used", self._at)
-        self._directives.add(key)
         if key == "escape":
-            if found[2] not in ("\\", "`"):
-                raise self._fail(f"invalid escape token {found[2]!r}: it is ` or \\", self._at)
-            self._escape = found[2]
-            self._continued = _continuation(found[2])
+            if match[2] not in ("\\", "`"):
+                raise self._fail(f"invalid escape token {match[2]!r}: choose ` or \\", self._at)
+            self._escape = match[2]
+            self._continued = _continuation(match[2])
+        self.directives[key] = match[2]
 
     def _split(self, line: str) -> tuple[str, bool]:
-        """Return *line* without the character that continues it, and whether there was one."""
-        found = self._continued.search(line)
-        return (line[: found.start()], True) if found else (line, False)
+        """Return *line* without the character that continues it, and whether it had one."""
+        match = self._continued.search(line)
+        return (line[: match.start()], True) if match else (line, False)
 
-    def _instruction(self, text: str, line: int) -> Instruction:
+    def _instruction(self, text: str, line: int) -> Instruction | None:
         try:
-            found = inner = read_words(text, self._escape)
-            if found.name == "ONBUILD" and found.words:
-                inner = trigger_words(text, self._escape)
+            words = inner = read_words(text, self._escape)
+            if words.name == "ONBUILD" and words.words:
+                inner = read_words(words.words[0], self._escape)
         except ValueError as error:
             raise self._fail(str(error), line) from None
-        documents: tuple[HereDocument, ...] = ()
-        if inner.name in _WITH_HERE_DOCUMENTS and not inner.exec_form and "<<" in text:
-            documents = tuple(self._documents(text, line))
-        return Instruction(*found, documents, line, text)
-
-    def _documents(self, text: str, line: int) -> Iterator[HereDocument]:
+        here = inner.name in _WITH_HERE_DOCUMENTS and not inner.is_exec_form and self._skip_here_documents(text, line)
         try:
-            words = raw_words(text)
-        except ValueError:
-            return
-        for word in words:
-            announced = here_document(word)
-            if announced is None:
-                continue
-            name, expands, tabs = announced
-            body: list[str] = []
+            flags = check_instruction(words)
+        except ValueError as error:
+            self.note(_wrong(self._name, line, str(error), suggest(words)))
+            return None
+        return Instruction(words.name, flags, words.words, words.is_exec_form, here, line, text)
+
+    def _skip_here_documents(self, text: str, line: int) -> bool:
+        """Skip the bodies of the here-documents of an instruction; tell whether there are any."""
+        # Spaces between << and the name do not end the word.
+        words = quoted_words(re.sub(r"<<[\t\r ]+", "<<", text), self._escape) if "<<" in text else ()
+        announced = [match for word in words if (match := _HERE.fullmatch(word))]
+        for match in announced:
+            name = re.sub(r"\\(.)|['\"]", r"\1", match[2])
             while True:
                 if self._at >= len(self._lines):
                     raise self._fail(f"unterminated heredoc: no line is {name}", line)
-                following = self._next_line()
-                ending = following.rstrip("\r\n")
-                if (ending.lstrip("\t") if tabs else ending) == name:
+                ending = self._next_line().rstrip("\r\n")
+                if (ending.lstrip("\t") if match[1] else ending) == name:
                     break
-                body.append(following)
-            content = "".join(body)
-            yield HereDocument(name, re.sub(r"^\t+", "", content, flags=re.MULTILINE) if tabs else content, expands)
+        return bool(announced)
 
 
 def _continuation(escape: str) -> re.Pattern[str]:

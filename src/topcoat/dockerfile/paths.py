@@ -5,20 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from topcoat.errors import InvalidImage
+from topcoat.errors import InvalidImage, NeedsBuilder
 from topcoat.rootfs.nodes import BaseTree
 from topcoat.rootfs.target import resolve_target
 from topcoat.scan.ignore import clean
 
 # As many as BuildKit follows.
-_MOST_LINKS = 255
-_LITERAL = r"[^\\\]\-]|\\."
-_ELEMENT = re.compile(
-    rf"(?P<star>\*)|(?P<one>\?)|\[(?P<not>\^|(?!\^))(?P<class>(?:(?:{_LITERAL})(?:-(?:{_LITERAL}))?)+)\]"
-    r"|\\(?P<escaped>.)|(?P<char>[^\[\\])",
-    re.DOTALL,
-)
-_RANGE = re.compile(rf"({_LITERAL})(?:-({_LITERAL}))?", re.DOTALL)
+_MAX_LINKS = 255
 
 
 def encode(text: str) -> bytes:
@@ -47,7 +40,7 @@ def resolve(tree: BaseTree, path: bytes) -> bytes:
     Raises:
         ValueError: something on the way is no directory, or links go round in a circle.
     """
-    for _ in range(_MOST_LINKS):
+    for _ in range(_MAX_LINKS):
         above, _, name = path.rpartition(b"/")
         if name in (b"", b".", b".."):
             return land_in(tree, path)
@@ -84,35 +77,16 @@ def has_wildcards(path: str) -> bool:
 
 
 def matcher(pattern: str) -> Callable[[str], object]:
-    r"""Return what tells whether a path matches *pattern*, by Go's ``filepath.Match``: ``* ? [a-z] [^a-z] \c``.
-
-    ``*`` and ``?`` stay within a path's component, a class does not.
+    r"""Return a function that matches a path with *pattern*, as Go's ``filepath.Match`` does: ``* ? \c``.
 
     Raises:
-        ValueError: the pattern is malformed.
+        ValueError: the pattern ends with a backslash.
+        NeedsBuilder: it has a class, ``[a-z]``.
     """
-    parts: list[str] = []
-    at = 0
-    while at < len(pattern):
-        found = _ELEMENT.match(pattern, at)
-        if not found:
-            raise ValueError(f"{pattern}: syntax error in pattern")
-        at = found.end()
-        if found["star"]:
-            parts.append("[^/]*")
-        elif found["one"]:
-            parts.append("[^/]")
-        elif found["class"]:
-            parts.append(_class(found["class"], negated=bool(found["not"])))
-        else:
-            parts.append(re.escape(found["escaped"] or found["char"]))
-    return re.compile("".join(parts), re.DOTALL).fullmatch
-
-
-def _class(members: str, *, negated: bool) -> str:
-    ranges = [(low[-1], high[-1:] or low[-1]) for low, high in _RANGE.findall(members)]
-    # A range that runs backwards holds nothing.
-    held = "".join([f"{re.escape(low)}-{re.escape(high)}" for low, high in ranges if low <= high])
-    if not held:
-        return "." if negated else "(?!)"
-    return f"[{'^' if negated else ''}{held}]"
+    tokens = re.findall(r"\\.|[^\\]", pattern, re.DOTALL)
+    if "".join(tokens) != pattern:
+        raise ValueError(f"{pattern}: syntax error in pattern")
+    if "[" in tokens:
+        raise NeedsBuilder(f"the wildcard {pattern} has a class of characters")
+    wildcards = {"*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join([wildcards.get(token) or re.escape(token[-1]) for token in tokens]), re.DOTALL).fullmatch

@@ -1,4 +1,4 @@
-"""Build arguments: those that are there by themselves, those ahead of the first stage, those inside one."""
+"""Build arguments: built-in ones, those ahead of the first stage, those inside one."""
 
 from __future__ import annotations
 
@@ -13,61 +13,59 @@ _NOT_VARIABLES = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 
 
 def native_platform() -> Platform:
-    """Return what containers on this machine run on."""
+    """Return the platform of containers on this machine."""
     import platform as host_platform
 
     return Platform.parse(f"linux/{host_platform.machine() or 'amd64'}")
 
 
-def platform_arguments(target: Platform, stage: str, given: Mapping[str, str]) -> dict[str, str]:
+def platform_arguments(target: Platform, stage: str, args: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments that every Dockerfile has: the platforms of builder and image, and the stage's name."""
-    native = native_platform()
-    found = {}
-    for name, platform in (("BUILD", native), ("TARGET", target)):
-        found[f"{name}PLATFORM"] = str(platform)
-        found[f"{name}OS"] = platform.os
-        found[f"{name}OSVERSION"] = ""
-        found[f"{name}ARCH"] = platform.architecture
-        found[f"{name}VARIANT"] = platform.variant
-    found["TARGETSTAGE"] = stage or "default"
-    return {name: given.get(name, value) for name, value in found.items()}
+    built_in = {}
+    for name, platform in (("BUILD", native_platform()), ("TARGET", target)):
+        built_in[f"{name}PLATFORM"] = str(platform)
+        built_in[f"{name}OS"] = platform.os
+        built_in[f"{name}OSVERSION"] = ""
+        built_in[f"{name}ARCH"] = platform.architecture
+        built_in[f"{name}VARIANT"] = platform.variant
+    built_in["TARGETSTAGE"] = stage or "default"
+    return {name: args.get(name, value) for name, value in built_in.items()}
 
 
 def global_arguments(
-    instructions: Iterable[Instruction], built_in: Mapping[str, str], given: Mapping[str, str], escape: str
+    instructions: Iterable[Instruction], built_in: Mapping[str, str], args: Mapping[str, str], escape: str
 ) -> dict[str, str]:
     """Return the arguments for ``FROM``: *built_in* ones, and those that *instructions* ahead of it declare.
 
     Raises:
         ValueError: a default that cannot be expanded.
     """
-    known = dict(built_in)
-    for instruction in instructions:
-        for word in instruction.words:
-            name, has_default, default = word.partition("=")
-            if name in given:
-                known[name] = given[name]
-            elif has_default:
-                known[name] = expand(default, known, escape).text
-    return known
+    scope = dict(built_in)
+    for word in [word for instruction in instructions for word in instruction.words]:
+        name, has_default, default = word.partition("=")
+        if name in args:
+            scope[name] = args[name]
+        elif has_default:
+            scope[name] = expand(default, scope, escape).text
+    return scope
 
 
 def declare(
     instruction: Instruction,
     scope: dict[str, str],
-    outside: Mapping[str, str],
-    given: Mapping[str, str],
+    global_args: Mapping[str, str],
+    args: Mapping[str, str],
     escape: str,
 ) -> None:
-    """Add to *scope* what an ``ARG`` inside a stage declares: as *given*, else its default, else as *outside*.
+    """Add to *scope* what an ``ARG`` inside a stage declares: its value in *args*, its default, or its global value.
 
     Raises:
         ValueError: a default that cannot be expanded.
     """
     for word in instruction.words:
         name, has_default, default = word.partition("=")
-        value = given.get(name)
+        value = args.get(name)
         if value is None:
-            value = expand(default, scope, escape).text if has_default else outside.get(name)
+            value = expand(default, scope, escape).text if has_default else global_args.get(name)
         if value is not None and name not in _NOT_VARIABLES:
             scope[name] = value

@@ -1,60 +1,17 @@
-"""What instructions make of an image's settings: the ``config`` object, key by key as BuildKit writes it."""
+"""Change an image's settings: the ``config`` object, key by key as BuildKit writes it."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from topcoat.dockerfile.check import Flags
-from topcoat.dockerfile.health import health_check
 from topcoat.dockerfile.parse import Instruction
+from topcoat.errors import NeedsBuilder
 from topcoat.oci.config import ImageConfig
 from topcoat.scan.ignore import clean
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_SHELL = ["/bin/sh", "-c"]
-
-# As they are called on Linux, without SIG (signal(7)).
-_SIGNALS = frozenset(
-    (
-        "ABRT",
-        "ALRM",
-        "BUS",
-        "CHLD",
-        "CLD",
-        "CONT",
-        "FPE",
-        "HUP",
-        "ILL",
-        "INT",
-        "IO",
-        "IOT",
-        "KILL",
-        "PIPE",
-        "POLL",
-        "PROF",
-        "PWR",
-        "QUIT",
-        "SEGV",
-        "STKFLT",
-        "STOP",
-        "SYS",
-        "TERM",
-        "TRAP",
-        "TSTP",
-        "TTIN",
-        "TTOU",
-        "URG",
-        "USR1",
-        "USR2",
-        "VTALRM",
-        "WINCH",
-        "XCPU",
-        "XFSZ",
-        "RTMIN",
-        "RTMAX",
-    )
-) | {*(f"RTMIN+{number}" for number in range(1, 16)), *(f"RTMAX-{number}" for number in range(1, 15))}
+_MAX_PORT = 65_535
 
 
 class Settings:
@@ -62,7 +19,7 @@ class Settings:
 
     Attributes:
         scope: variables that the instructions see: those of the image, and build arguments.
-        author: what ``MAINTAINER`` says; None where nothing does.
+        author: that ``MAINTAINER`` names; None without one.
     """
 
     def __init__(self, config: ImageConfig) -> None:
@@ -71,7 +28,6 @@ class Settings:
         self.author: str | None = None
         self.scope: dict[str, str] = {}
         self._has_command = False
-        self.triggers = tuple(str(trigger) for trigger in self._now.pop("OnBuild", None) or ())
         for pair in self._now.get("Env") or ():
             name, _, value = str(pair).partition("=")
             self.scope[name] = value
@@ -79,11 +35,6 @@ class Settings:
             self.set_variable("PATH", DEFAULT_PATH)
         if self._now.get("WorkingDir"):
             self.change_directory(str(self._now["WorkingDir"]))
-
-    def next_stage(self) -> None:
-        """Begin a stage that starts from this one: its triggers are due, and its ``CMD`` counts as inherited."""
-        self.triggers = tuple(self._now.pop("OnBuild", None) or ())
-        self._has_command = False
 
     @property
     def working_dir(self) -> str:
@@ -96,7 +47,7 @@ class Settings:
         return str(self._now.get("User") or "")
 
     def changes(self) -> dict[str, Any]:
-        """Return the keys that are not as they were, with None for one that is gone or empty."""
+        """Return the keys that have changed, with None for one that is removed or empty."""
         pairs = {
             key: (self._before.get(key) or None, self._now.get(key) or None) for key in {**self._before, **self._now}
         }
@@ -115,11 +66,12 @@ class Settings:
             path = clean(f"/{self.working_dir.strip('/')}/{path}")
         self._now["WorkingDir"] = path
 
-    def apply(self, instruction: Instruction, words: tuple[str, ...], flags: Flags) -> None:
+    def apply(self, instruction: Instruction, words: tuple[str, ...]) -> None:
         """Carry out an instruction that changes settings alone; *words* are its words, variables filled in.
 
         Raises:
-            ValueError: it asks for something that there is not.
+            ValueError: an invalid value.
+            NeedsBuilder: a range of ports, or a port of the host.
         """
         name = instruction.name
         pairs = list(zip(words[::2], words[1::2], strict=False))
@@ -137,28 +89,19 @@ class Settings:
             if not self._has_command:
                 self._now["Cmd"] = None
         elif name == "EXPOSE":
-            ports = dict.fromkeys([port for word in words for port in _ports(word)])
-            self._now["ExposedPorts"] = {**(self._now.get("ExposedPorts") or {}), **{port: {} for port in ports}}
-        elif name == "HEALTHCHECK":
-            self._now["Healthcheck"] = health_check(instruction, flags)
+            self._now["ExposedPorts"] = {**(self._now.get("ExposedPorts") or {}), **{_port(word): {} for word in words}}
         elif name == "MAINTAINER":
             self.author = words[0]
-        elif name == "ONBUILD":
-            self._now["OnBuild"] = [*(self._now.get("OnBuild") or ()), instruction.trigger]
-        elif name == "SHELL":
-            self._now["Shell"] = list(words)
-        elif name == "STOPSIGNAL":
-            self._now["StopSignal"] = _signal(words[0])
         elif name == "USER":
             self._now["User"] = words[0]
         elif name == "VOLUME":
             self._now["Volumes"] = {**(self._now.get("Volumes") or {}), **{_volume(word): {} for word in words}}
         else:
-            raise ValueError(f"{name} is not about settings")
+            raise ValueError(f"{name} changes no settings")
 
     def _command(self, instruction: Instruction) -> list[str]:
         words = list(instruction.words)
-        return words if instruction.exec_form else [*(self._now.get("Shell") or _DEFAULT_SHELL), " ".join(words)]
+        return words if instruction.is_exec_form else [*(self._now.get("Shell") or _DEFAULT_SHELL), " ".join(words)]
 
 
 def _volume(word: str) -> str:
@@ -167,44 +110,18 @@ def _volume(word: str) -> str:
     return word
 
 
-def _signal(text: str) -> str:
-    known = int(text) > 0 if text.isdecimal() else text.upper().removeprefix("SIG") in _SIGNALS
-    if not known:
-        raise ValueError(f"invalid signal: {text}")
-    return text
+def _port(text: str) -> str:
+    """Read ``port[/protocol]``.
 
-
-def _ports(spec: str) -> list[str]:
-    """Read ``[[ip:]host:]port[-port][/protocol]``: only the container's side counts."""
-    *host, container = spec.split(":")
-    port, _, protocol = container.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise ValueError(f"invalid port {spec!r}: invalid protocol {protocol}")
-    first, last = _port_range(spec, port)
-    if len(host) > 1:
-        _check_address(":".join(host[:-1]))
-    if host and host[-1]:
-        start, end = _port_range(spec, host[-1])
-        if first != last and end - start != last - first:
-            raise ValueError(f"invalid ranges specified for container and host ports: {port} and {host[-1]}")
-    return [f"{number}/{protocol}" for number in range(first, last + 1)]
-
-
-def _port_range(spec: str, text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if first > last or last > 65535:
-        raise ValueError(f"invalid port: {spec!r}")
-    return first, last
-
-
-def _check_address(text: str) -> None:
-    import ipaddress
-
-    if not text:
-        return
-    try:
-        ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
-    except ValueError:
-        raise ValueError(f"invalid IP address: {text}") from None
+    Raises:
+        ValueError: the port or the protocol is invalid.
+        NeedsBuilder: a range, or a port of the host.
+    """
+    if "-" in text or ":" in text:
+        raise NeedsBuilder(f"EXPOSE of a range or a port of the host: {text}")
+    port, _, protocol = text.lower().partition("/")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT):
+        raise ValueError(f"invalid port {text!r}")
+    if protocol not in ("", "tcp", "udp", "sctp"):
+        raise ValueError(f"invalid protocol of port {text!r}: choose tcp, udp or sctp")
+    return f"{int(port)}/{protocol or 'tcp'}"

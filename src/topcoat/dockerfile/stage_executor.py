@@ -1,67 +1,98 @@
-"""Instructions carried out one after the other, on one image."""
+"""Carry out the instructions of a stage, one after the other, on one image."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from topcoat.dockerfile.check import Flags
 from topcoat.dockerfile.context import Context
-from topcoat.dockerfile.copying import CopyOptions, Destination, copy, copy_text
+from topcoat.dockerfile.copying import CopyOptions, Destination, copy
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.image_filesystem import ImageFilesystem
-from topcoat.dockerfile.parse import Instruction, here_document
+from topcoat.dockerfile.parse import Instruction
 from topcoat.dockerfile.paths import inside, resolve
 from topcoat.dockerfile.scope import declare
 from topcoat.dockerfile.settings import Settings
 from topcoat.errors import NeedsBuilder
 
-_ELSEWHERE = re.compile(r"(?:https?|git|ssh)://|[\w.-]+@[\w.-]+:")
-_EXPANDED = ("ADD", "COPY", "ENV", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
+# A URL, a git repository or a host's path of ssh.
+_REMOTE = re.compile(r"(?:https?|git|ssh)://|[\w.-]+@[\w.-]+:")
+_EXPANDED = ("ENV", "LABEL", "USER", "VOLUME")
+_FOR_A_BUILDER = {
+    "HEALTHCHECK": "is for services",
+    "ONBUILD": "is for images that others build on",
+    "RUN": "runs a command in the image",
+    "SHELL": "is for commands that run in the image",
+    "STOPSIGNAL": "is for services",
+}
+_FLAGS_FOR_A_BUILDER = {
+    "checksum": "is for files that are fetched",
+    "exclude": "leaves files out by patterns",
+    "from": "copies from another image",
+    "link": "makes a layer of its own",
+    "parents": "keeps the directories of its sources",
+    "unpack": "unpacks archives",
+}
+
+
+def check_supported(instruction: Instruction) -> None:
+    """Check that *instruction* needs no builder, as far as that can be told before anything is looked up.
+
+    Raises:
+        NeedsBuilder: it does.
+    """
+    name = instruction.name
+    if name in _FOR_A_BUILDER:
+        raise NeedsBuilder(f"{name} {_FOR_A_BUILDER[name]}")
+    if instruction.has_here_document:
+        raise NeedsBuilder(f"{name} takes a file from a here-document")
+    for flag in instruction.flags:
+        if flag in _FLAGS_FOR_A_BUILDER:
+            raise NeedsBuilder(f"{name} --{flag} {_FLAGS_FOR_A_BUILDER[flag]}")
 
 
 class StageExecutor:
-    """The image while instructions are carried out."""
+    """An image that instructions change."""
 
     def __init__(
         self,
         escape: str,
         context: Context,
-        overlay: ImageFilesystem,
+        filesystem: ImageFilesystem,
         settings: Settings,
-        outside: Mapping[str, str],
-        given: Mapping[str, str],
+        *,
+        global_args: Mapping[str, str],
+        args: Mapping[str, str],
     ) -> None:
         self._escape = escape
         self._context = context
-        self._overlay = overlay
+        self._filesystem = filesystem
         self._settings = settings
-        self._outside = outside
-        self._given = given
-        # Directories where wildcards matched nothing; what becomes of that depends on the other instructions.
-        self.unmatched: list[tuple[Instruction, bytes]] = []
+        self._global_args = global_args
+        self._args = args
 
-    def carry_out(self, instruction: Instruction, flags: Flags) -> None:
+    def carry_out(self, instruction: Instruction) -> None:
         """Carry out one instruction.
 
         Raises:
-            ValueError: it asks for what is not there.
+            ValueError: an invalid value, or a source that does not exist.
             NeedsBuilder: only a builder can do it.
         """
         name, words = instruction.name, instruction.words
         if name == "ARG":
-            declare(instruction, self._settings.scope, self._outside, self._given, self._escape)
+            declare(instruction, self._settings.scope, self._global_args, self._args, self._escape)
         elif name in ("ADD", "COPY"):
-            self._copy(instruction, flags)
+            self._copy(instruction)
         elif name == "WORKDIR":
             self._change_directory(self._expand(words[0]))
         elif name == "EXPOSE":
-            found = [expand(word, self._settings.scope, self._escape).words for word in sorted(words)]
-            self._settings.apply(instruction, tuple([word for words in found for word in words]), flags)
+            # A variable may hold several ports.
+            ports = " ".join([self._expand(word) for word in sorted(words)])
+            self._settings.apply(instruction, tuple(ports.split()))
         elif name in _EXPANDED:
-            self._settings.apply(instruction, tuple([self._expand(word) for word in words]), flags)
+            self._settings.apply(instruction, tuple([self._expand(word) for word in words]))
         else:
-            self._settings.apply(instruction, words, flags)
+            self._settings.apply(instruction, words)
 
     def _expand(self, word: str) -> str:
         return expand(word, self._settings.scope, self._escape).text
@@ -72,57 +103,55 @@ class StageExecutor:
         try:
             owner = _owner(user) if user else None
         except NeedsBuilder:
-            node = self._overlay.find(resolve(self._overlay, directory))
+            node = self._filesystem.find(resolve(self._filesystem, directory))
             if node is None or node.kind == "unknown":
                 raise
             owner = None
-        self._overlay.make_directories(directory, owner=owner)
+        self._filesystem.make_directories(directory, owner=owner)
 
-    def _copy(self, instruction: Instruction, flags: Flags) -> None:
+    def _copy(self, instruction: Instruction) -> None:
+        flags = instruction.flags
         chown, chmod = (self._expand("".join(flags.get(flag, ()))) for flag in ("chown", "chmod"))
-        *sources, last = [word if here_document(word) else self._expand(word) for word in instruction.words]
+        *sources, last = [self._expand(word) for word in instruction.words]
         destination = Destination.parse(last, self._settings.working_dir)
         adds = instruction.name == "ADD"
-        if flags.get("checksum", ("",))[0]:
-            if len(sources) != 1:
-                raise ValueError("checksum can't be specified for multiple sources")
-            if not _ELSEWHERE.match(sources[0]):
-                raise ValueError("checksum requires HTTP(S) or Git sources")
         options = CopyOptions(
             owner=_owner(chown) if chown else None,
-            exclude=flags.get("exclude", ()),
-            unpack=adds and flags.get("unpack") != ("false",),
-            parents=flags.get("parents") == ("true",),
-        ).with_mode(chmod)
-        documents = {document.name: document for document in instruction.documents}
-        announced = [found[0] if (found := here_document(word)) else "" for word in instruction.words[:-1]]
-        paths = [source for source, name in zip(sources, announced, strict=True) if not name]
-        for source in paths:
-            if _ELSEWHERE.match(source):
+            mode=_mode(chmod) if chmod else None,
+            unpack=adds,
+        )
+        for source in sources:
+            if _REMOTE.match(source):
                 if not adds:
                     raise ValueError(f"source can't be a URL for COPY: {source}")
                 raise NeedsBuilder(f"ADD fetches {source}")
-        copy(self._context, self._overlay, paths, destination, options)
-        self.unmatched += [(instruction, directory) for directory in self._context.unmatched]
-        self._context.unmatched.clear()
-        for name in filter(None, announced):
-            document = documents.get(name)
-            content = document.content if document else ""
-            if document and document.expands:
-                content = expand(content, self._settings.scope, quotes=False).text
-            copy_text(self._overlay, name, content, destination, options)
+        copy(self._context, self._filesystem, sources, destination, options)
 
 
 def _owner(text: str) -> tuple[int, int]:
     """Read ``uid[:gid]``; a lone uid stands for both, and ``root`` is 0.
 
     Raises:
-        NeedsBuilder: a name, which only the image's user database can tell.
+        NeedsBuilder: a name: its number is in the image's user database.
     """
     user, _, group = text.partition(":")
     numbers = []
     for name in (user or "0", group or user or "0"):
         if name != "root" and not (name.isascii() and name.isdecimal() and int(name) < 1 << 31):
-            raise NeedsBuilder(f"the user or group {name} has a number that only the image knows")
+            raise NeedsBuilder(f"only the image has the number of the user or group {name}")
         numbers.append(0 if name == "root" else int(name))
     return numbers[0], numbers[1]
+
+
+def _mode(text: str) -> int:
+    """Read an octal mode.
+
+    Raises:
+        ValueError: a number that is not an octal one up to 07777.
+        NeedsBuilder: a symbolic mode.
+    """
+    if not text[:1].isdecimal():
+        raise NeedsBuilder(f"--chmod={text} is not an octal number")
+    if not re.fullmatch("0*[0-7]{1,4}", text):
+        raise ValueError(f"invalid --chmod {text!r}: expected an octal number up to 07777")
+    return int(text, 8)

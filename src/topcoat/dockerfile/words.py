@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from topcoat.dockerfile.expand import SPACE
+# Go's unicode.IsSpace; Python's str.isspace would also take U+001C to U+001F.
+SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 
 _BLANK = re.compile(r"[\t\v\f\r ]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -15,8 +16,8 @@ _COMMANDS = ("CMD", "ENTRYPOINT", "RUN", "SHELL")
 _LISTS = ("ADD", "COPY", "VOLUME")
 _PAIRS = ("ENV", "LABEL")
 _SPLIT = ("EXPOSE", "FROM")
-_WHOLE = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
-INSTRUCTIONS = frozenset(("ARG", "HEALTHCHECK", "ONBUILD", *_COMMANDS, *_LISTS, *_PAIRS, *_SPLIT, *_WHOLE))
+_WHOLE = ("HEALTHCHECK", "MAINTAINER", "ONBUILD", "STOPSIGNAL", "USER", "WORKDIR")
+INSTRUCTIONS = frozenset(("ARG", *_COMMANDS, *_LISTS, *_PAIRS, *_SPLIT, *_WHOLE))
 
 
 class Words(NamedTuple):
@@ -25,27 +26,18 @@ class Words(NamedTuple):
     name: str
     flags: tuple[str, ...]
     words: tuple[str, ...]
-    exec_form: bool
+    is_exec_form: bool
 
 
 def read_words(text: str, escape: str) -> Words:
     """Read one instruction from its joined lines.
 
     Raises:
-        ValueError: it does not have the form that its name asks for.
+        ValueError: malformed.
     """
     name, rest, flags = _arguments(text, escape)
-    words, exec_form = _words(name.upper(), rest, escape)
-    return Words(name.upper(), flags, words, exec_form)
-
-
-def trigger_words(text: str, escape: str) -> Words:
-    """Read the instruction behind an ``ONBUILD``.
-
-    Raises:
-        ValueError: it does not have the form that its name asks for.
-    """
-    return read_words(_arguments(text, escape)[1], escape)
+    words, is_exec_form = _words(name.upper(), rest, escape)
+    return Words(name.upper(), flags, words, is_exec_form)
 
 
 def _arguments(text: str, escape: str) -> tuple[str, str, tuple[str, ...]]:
@@ -95,15 +87,7 @@ def _words(name: str, rest: str, escape: str) -> tuple[tuple[str, ...], bool]:
     if name in _WHOLE:
         return ((rest,) if rest else ()), False
     if name == "ARG":
-        return _quoted_words(rest, escape), False
-    if name == "HEALTHCHECK":
-        kind = re.split(f"[{SPACE}]", rest, maxsplit=1)[0]
-        command = rest[len(kind) :].lstrip(SPACE)
-        words, exec_form = _maybe_json(command, (command,) if command else ())
-        return ((kind, *words) if kind else ()), exec_form
-    if name == "ONBUILD" and rest:
-        inner = read_words(rest, escape)
-        return (inner.name, *inner.words), inner.exec_form
+        return quoted_words(rest, escape), False
     return (), False
 
 
@@ -112,16 +96,16 @@ def _split_at_blanks(rest: str) -> tuple[str, ...]:
 
 
 def _maybe_json(rest: str, otherwise: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """Return the strings of a JSON array, or *otherwise* where *rest* is none."""
+    """Return the strings of a JSON array, or *otherwise* where *rest* is not one."""
     if not rest.lstrip(SPACE).startswith("["):
         return otherwise, False
     try:
-        found: list[Any] = json.loads(rest.strip(SPACE), parse_constant=_no_constant)
+        array: list[Any] = json.loads(rest.strip(SPACE), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return otherwise, False
-    if not all(isinstance(one, str) for one in found):
+    if not all(isinstance(word, str) for word in array):
         raise ValueError("when using JSON array syntax, arrays must be comprised of strings only")
-    return tuple([_SURROGATES.sub("\ufffd", one) for one in found]), True
+    return tuple([_SURROGATES.sub("\ufffd", word) for word in array]), True
 
 
 def _no_constant(name: str) -> None:
@@ -129,7 +113,7 @@ def _no_constant(name: str) -> None:
 
 
 def _pairs(name: str, rest: str, escape: str) -> tuple[str, ...]:
-    words = _quoted_words(rest, escape)
+    words = quoted_words(rest, escape)
     if not words:
         return ()
     if "=" not in words[0]:
@@ -146,7 +130,7 @@ def _pairs(name: str, rest: str, escape: str) -> tuple[str, ...]:
     return tuple(pairs)
 
 
-def _quoted_words(rest: str, escape: str) -> tuple[str, ...]:
+def quoted_words(rest: str, escape: str) -> tuple[str, ...]:
     """Split *rest* at spaces that no quote protects; quotes and escapes stay as they are."""
     words: list[str] = []
     word, quote = "", ""

@@ -1,24 +1,65 @@
-"""The run options of image workspaces, and what they mean."""
+"""The run options of image workspaces, parsed into typed values with their limits."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from topcoat.errors import InvalidRunConfigException
-from topcoat.images.build import ImageOptions
+from topcoat.bases.base import ALL_PLATFORMS
+from topcoat.errors import InvalidRunConfigException, UsageError
 from topcoat.oci.compression import Compression
+from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
+from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import Modes, Mtimes
 from topcoat.specs.cfg import one_of
 
 if TYPE_CHECKING:
     from topcoat.specs import CfgVal, runopts
 
+# The highest id of POSIX's 32 bits stands for "no id" in chown(2).
+_MAX_ID = 2**32 - 2
+
+
+class ImageOptions(NamedTuple):
+    """What a user can decide about an image; `image_options` makes them from run options.
+
+    Attributes:
+        repository: to push to; None for the container engine.
+        platform: ``os/architecture[/variant]``, ``all``, or empty for the default one.
+        workspace_dir: absolute, normalised directory for the code; empty for the base's WORKDIR.
+        owner: of the code; None for root.
+        modes: ``portable`` or ``exact``.
+        mtimes: ``content`` or ``preserve``.
+        pythonpath: put the code before installed packages.
+        hot: carry small edits in one layer on top.
+        compression: of code layers in a registry.
+        base_scan_limit: how many MB of the base's layers may be read to look up the code's directory; 0 reads nothing.
+        build_args: for ``Dockerfile.torchx``.
+        rebuild: build again what a builder has built before.
+        quiet: print no build output.
+    """
+
+    repository: Reference | None = None
+    platform: str = ""
+    workspace_dir: str = ""
+    owner: Ownership | None = None
+    modes: Modes = "portable"
+    mtimes: Mtimes = "content"
+    pythonpath: bool = True
+    hot: bool = True
+    compression: Compression = "gzip"
+    base_scan_limit: int = 256
+    build_args: Mapping[str, str] = MappingProxyType({})
+    rebuild: bool = False
+    quiet: bool = False
+
 
 def image_opts() -> runopts:
-    """Return the run options that decide about a patched image."""
-    # Most builds are given none of them, and need neither this nor the dataclasses that it brings.
+    """Return the run options of image workspaces."""
+    # Most builds are given none of them, and need neither this import nor the dataclasses that it brings.
     from topcoat.specs import runopts
 
     opts = runopts()
@@ -28,13 +69,13 @@ def image_opts() -> runopts:
         default=None,
         help="repository to push the patched image to, such as registry.example.com/team/app",
     )
-    opts.add("quiet", type_=bool, default=False, help="say nothing while images are built and pushed")
+    opts.add("quiet", type_=bool, default=False, help="print no output while images are built and pushed")
     opts.add(
         "platform",
         type_=str,
         default=None,
-        help="platform of the base image, such as linux/arm64; all: an image for each platform of the base (but "
-        "Windows), under one tag, in a registry; a base for one platform gives a plain image, as without this option",
+        help="platform of the base image, such as linux/arm64; all: every platform of the base except Windows, under "
+        "one tag, in a registry (a base for one platform gives a plain image)",
     )
     opts.add(
         "workspace_dir", type_=str, default=None, help="absolute directory for the code (default: the image's WORKDIR)"
@@ -50,7 +91,7 @@ def image_opts() -> runopts:
         "mtime",
         type_=str,
         default="content",
-        help="content: dates that follow from a file's content; preserve: the files' own dates",
+        help="content: dates derived from each file's content; preserve: the files' own dates",
     )
     opts.add("pythonpath", type_=bool, default=True, help="put the code, and its src/, before installed packages")
     opts.add("hot", type_=bool, default=True, help="carry small edits in one layer on top")
@@ -64,78 +105,115 @@ def image_opts() -> runopts:
         "base_scan_limit",
         type_=int,
         default=256,
-        help="MB of the base to read, once, for what is where the code goes (its directories, links); 0: do not look",
+        help="MB of the base to read, once, to look up the directory that the code goes to; 0: read nothing",
     )
     opts.add(
         "build_args", type_=dict[str, str], default=None, help="build arguments for Dockerfile.torchx, as k:v,k2:v2"
     )
-    opts.add("rebuild", type_=bool, default=False, help="have a builder build anew what it built already")
+    opts.add("rebuild", type_=bool, default=False, help="have a builder build again what it has built before")
     return opts
 
 
-def build_args(cfg: Mapping[str, CfgVal]) -> dict[str, str]:
-    """Return the build arguments that *cfg* gives.
-
-    Raises:
-        InvalidRunConfigException: not a mapping of strings.
-    """
-    value = cfg.get("build_args") or {}
-    if not isinstance(value, dict):
-        raise InvalidRunConfigException(f"build_args is {value!r}", hint="-cfg build_args=NAME:VALUE,NAME2:VALUE2")
-    return {str(key): str(text) for key, text in value.items()}
-
-
 def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
-    """Read the options out of *cfg*; what is absent has its default.
+    """Parse the options in *cfg*; absent ones have their defaults.
 
     Raises:
-        InvalidRunConfigException: a value that an option does not take.
+        InvalidRunConfigException: an invalid value.
+        InvalidReference: ``image_repo`` is not a repository.
     """
     return ImageOptions(
-        platform=_text(cfg, "platform"),
-        workspace_dir=_text(cfg, "workspace_dir"),
-        chown=_text(cfg, "chown"),
+        repository=_repository(_text(cfg, "image_repo")),
+        platform=_platform(_text(cfg, "platform")),
+        workspace_dir=_workspace_dir(_text(cfg, "workspace_dir")),
+        owner=_owner(_text(cfg, "chown")),
         modes=cast(Modes, one_of(cfg, "modes", ("portable", "exact"))),
         mtimes=cast(Mtimes, one_of(cfg, "mtime", ("content", "preserve"))),
-        pythonpath=_flag(cfg, "pythonpath"),
-        hot=_flag(cfg, "hot"),
+        pythonpath=_flag(cfg, "pythonpath", default=True),
+        hot=_flag(cfg, "hot", default=True),
         compression=cast(Compression, one_of(cfg, "compression", ("gzip", "zstd"))),
-        base_scan_limit=_megabytes(cfg, "base_scan_limit"),
+        base_scan_limit=_megabytes(cfg.get("base_scan_limit")),
+        build_args=_build_args(cfg.get("build_args") or {}),
+        rebuild=_flag(cfg, "rebuild", default=False),
+        quiet=_flag(cfg, "quiet", default=False),
     )
-
-
-def image_repository(cfg: Mapping[str, CfgVal]) -> Reference | None:
-    """Return the repository that ``image_repo`` names, None where it is not set.
-
-    Raises:
-        InvalidRunConfigException: it carries a tag or a digest; the tag is topcoat's to give.
-        InvalidReference: it is not a repository.
-    """
-    text = _text(cfg, "image_repo")
-    if not text:
-        return None
-    reference = Reference.parse(text)
-    if reference.digest or text.endswith(f":{reference.tag}"):
-        raise InvalidRunConfigException(
-            f"image_repo is {text!r}: it names a repository, and the tag is made from the content",
-            hint=f"image_repo={reference.name}",
-        )
-    return reference
 
 
 def _text(cfg: Mapping[str, CfgVal], key: str) -> str:
     return str(cfg.get(key) or "")
 
 
-def _megabytes(cfg: Mapping[str, CfgVal], key: str) -> int:
+def _flag(cfg: Mapping[str, CfgVal], key: str, *, default: bool) -> bool:
     value = cfg.get(key)
+    return default if value is None else bool(value)
+
+
+def _repository(text: str) -> Reference | None:
+    if not text:
+        return None
+    reference = Reference.parse(text)
+    if reference.digest or text.endswith(f":{reference.tag}"):
+        raise InvalidRunConfigException(
+            f"invalid image_repo {text!r}: expected a repository without tag or digest; topcoat makes the tag from the "
+            "content",
+            "image_repo",
+            hint=f"image_repo={reference.name}",
+        )
+    return reference
+
+
+def _platform(text: str) -> str:
+    if text in ("", ALL_PLATFORMS):
+        return text
+    try:
+        return str(Platform.parse(text))
+    except UsageError as error:
+        raise InvalidRunConfigException(error.message, "platform", hint=error.hint) from None
+
+
+def _workspace_dir(text: str) -> str:
+    if not text:
+        return ""
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise InvalidRunConfigException(
+            f"invalid workspace_dir {text!r}: expected an absolute directory of the image",
+            "workspace_dir",
+            hint="for example -cfg workspace_dir=/app",
+        )
+    return posixpath.normpath("/" + text.strip("/"))
+
+
+def _owner(text: str) -> Ownership | None:
+    """Parse ``uid[:gid]``; the gid defaults to the uid, as in ``COPY --chown``."""
+    if not text:
+        return None
+    uid, colon, gid = text.partition(":")
+    numbers = [uid, gid] if colon else [uid, uid]
+    if not all(number.isascii() and number.isdecimal() and int(number) <= _MAX_ID for number in numbers):
+        raise InvalidRunConfigException(
+            f"invalid chown {text!r}: expected uid[:gid], each a number from 0 to {_MAX_ID}",
+            "chown",
+            hint="for example -cfg chown=1000:1000",
+        )
+    return Ownership(*map(int, numbers))
+
+
+def _megabytes(value: CfgVal) -> int:
     if value is None:
         return ImageOptions().base_scan_limit
-    if not isinstance(value, int) or value < 0:
-        raise InvalidRunConfigException(f"{key} is {value!r}, and not a number of MB", hint=f"-cfg {key}=256")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidRunConfigException(
+            f"invalid base_scan_limit {value!r}: expected an integer number of MB >= 0",
+            "base_scan_limit",
+            hint="-cfg base_scan_limit=256",
+        )
     return value
 
 
-def _flag(cfg: Mapping[str, CfgVal], key: str) -> bool:
-    value = cfg.get(key)
-    return True if value is None else bool(value)
+def _build_args(value: CfgVal) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise InvalidRunConfigException(
+            f"invalid build_args {value!r}: expected names and values",
+            "build_args",
+            hint="-cfg build_args=NAME:VALUE,NAME2:VALUE2",
+        )
+    return {str(name): str(text) for name, text in value.items()}

@@ -9,9 +9,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, overload
 
-from topcoat.errors import UnknownApp, UsageError, WorkspaceChanged
+from topcoat.errors import UnknownApp, UsageError
+from topcoat.notices import notices_once
 from topcoat.runner.dry_run import Submission, dry_run
 from topcoat.runner.prebuild import prebuild
+from topcoat.scan.retry import retry_if_changed
 from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
 from topcoat.schedulers.api import ListAppResponse, Scheduler, Stream
 from topcoat.specs import (
@@ -27,10 +29,10 @@ from topcoat.specs import (
     parse_app_handle,
     runopts,
 )
+from topcoat.workspace.plan import apply_images
 
 SESSION = "topcoat"
 _PARAMS = "torchx_"
-_ATTEMPTS = 3
 
 
 class Runner:
@@ -159,16 +161,13 @@ class Runner:
             InvalidApp: the application cannot run anywhere as declared.
             WorkspaceChanged: files kept changing.
         """
-        for attempt in range(_ATTEMPTS):
+
+        def attempt() -> AppHandle | AppDryRunInfo[Any]:
             info = self.dryrun(app, scheduler, cfg, workspace, parent_run_id)
-            if dryrun:
-                return info
-            try:
-                return self.schedule(info)
-            except WorkspaceChanged:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+            return info if dryrun else self.schedule(info)
+
+        with notices_once():
+            return retry_if_changed(attempt)
 
     def dryrun(
         self,
@@ -192,13 +191,14 @@ class Runner:
         Raises:
             WorkspaceChanged: files are no longer what the dry run saw.
         """
-        scheduler, app = dryrun_info._scheduler, dryrun_info.app
+        scheduler, app = dryrun_info.scheduler, dryrun_info.app
         if scheduler is None or app is None:
-            raise UsageError("this was not made by Runner.dryrun, so nobody knows which scheduler it is for")
+            raise UsageError("the dry-run info was not created by Runner.dryrun: no scheduler recorded")
         sched = self._scheduler(scheduler)
-        if dryrun_info._workspace_plan is not None:
-            dryrun_info._workspace_plan.carry_out()
-            dryrun_info._workspace_plan = None
+        delivered = dryrun_info.deliver()
+        if delivered:
+            apply_images(app.roles, delivered)
+            sched.update_request(dryrun_info, delivered)
         handle = make_app_handle(scheduler, self._name, sched.schedule(dryrun_info))
         self._apps[handle] = app
         return handle
@@ -227,6 +227,10 @@ class Runner:
     def scheduler_backends(self) -> list[str]:
         """Return the names of all schedulers."""
         return [*self._factories]
+
+    def scheduler_uses_workspace(self, scheduler: str) -> bool:
+        """Tell whether a scheduler can deliver workspaces."""
+        return self._scheduler(scheduler).uses_workspace
 
     def scheduler_run_opts(self, scheduler: str) -> runopts:
         """Return the run options of a scheduler."""

@@ -46,17 +46,7 @@ def dry_run(scheduler: Scheduler[Any], app: AppDef, asked: Submission) -> AppDry
         role.env["TORCHX_JOB_ID"] = make_app_handle(asked.scheduler, asked.session, macros.app_id)
         if parent:
             role.env[PARENT_RUN_ID] = parent
-    cfg = scheduler.complete_cfg(app, scheduler.run_opts().resolve(asked.cfg))
-    typed = scheduler._resolve_cfg(cfg)
-    scheduler._pre_build_validate(app, asked.scheduler, typed)
-    plan = scheduler.plan_workspaces(app.roles, cfg)
-    if plan is None and any(role.workspace for role in app.roles):
-        scheduler.build_workspaces(app.roles, cfg)
-    scheduler._validate(app, asked.scheduler, typed)
-    info: AppDryRunInfo[Any] = scheduler.submit_dryrun(app, cfg)
-    info._scheduler = asked.scheduler
-    info._workspace_plan = plan
-    return info
+    return scheduler.plan(app, asked.cfg, asked.scheduler)
 
 
 def check_app(app: AppDef) -> None:

@@ -18,7 +18,8 @@ def prebuild(
     """Build the workspaces of an application or role; see ``Runner.build_workspace``."""
     given = app_or_role.roles if isinstance(app_or_role, AppDef) else [app_or_role]
     built = copy.deepcopy(given)
-    options = scheduler.complete_cfg(AppDef(app_or_role.name, built), scheduler.run_opts().resolve(cfg))
+    app = AppDef(app_or_role.name, built)
+    options = scheduler.complete_cfg(app, scheduler.run_opts().resolve(cfg), scheduler.new_app_id(app))
     scheduler.build_workspaces(built, options)
     if isinstance(app_or_role, Role):
         return built[0].image if app_or_role.workspace else None

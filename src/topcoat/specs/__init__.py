@@ -1,4 +1,4 @@
-"""What the user declares: applications, roles, resources, workspaces, run options.
+"""Declarations: applications, roles, resources, workspaces, run options.
 
 Names, fields, defaults and parsing rules are TorchX's (``torchx.specs``).
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from topcoat.errors import InvalidRunConfigException
     from topcoat.errors import UnknownApp as UnknownAppException
     from topcoat.errors import UnknownScheduler as UnknownSchedulerException
-    from topcoat.specs.app import AppDef, AppDryRunInfo
+    from topcoat.specs.app import AppDef, AppDryRunInfo, RetryPolicy, Role
     from topcoat.specs.builders import materialize_appdef
     from topcoat.specs.cfg import CfgVal, get_type_name
     from topcoat.specs.handle import AppHandle, ParsedAppHandle, make_app_handle, parse_app_handle
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from topcoat.specs.mounts import BindMount, DeviceMount, MountType, VolumeMount, parse_mounts
     from topcoat.specs.resource_names import get_named_resources, named_resources, resource
     from topcoat.specs.resources import NULL_RESOURCE, Resource
-    from topcoat.specs.role import RetryPolicy, Role
     from topcoat.specs.run_options import runopt, runopts
     from topcoat.specs.sentinels import ALL, MISSING, NONE, UNKNOWN
     from topcoat.specs.status import (
@@ -84,9 +83,9 @@ __all__ = [
     "runopts",
 ]
 
-# Every command imports this package, and most need little of it: what it exports is loaded when it is asked for.
+# Every command imports this package and most need little of it, so a module is imported when one of its names is used.
 _MODULES = {
-    "app": "AppDef AppDryRunInfo",
+    "app": "AppDef AppDryRunInfo RetryPolicy Role",
     "builders": "materialize_appdef",
     "cfg": "CfgVal get_type_name",
     "handle": "AppHandle ParsedAppHandle make_app_handle parse_app_handle",
@@ -94,15 +93,14 @@ _MODULES = {
     "mounts": "BindMount DeviceMount MountType VolumeMount parse_mounts",
     "resource_names": "get_named_resources named_resources resource",
     "resources": "NULL_RESOURCE Resource",
-    "role": "RetryPolicy Role",
     "run_options": "runopt runopts",
     "sentinels": "ALL MISSING NONE UNKNOWN",
     "status": "AppState AppStatus AppStatusError ReplicaState ReplicaStatus RoleStatus is_started is_terminal",
     "substitution": "check_macros macros",
     "workspace": "ProjectSpec Workspace",
 }
-_HOMES = {name: (f"topcoat.specs.{module}", name) for module, names in _MODULES.items() for name in names.split()}
-_HOMES |= {
+_EXPORTS = {name: (f"topcoat.specs.{module}", name) for module, names in _MODULES.items() for name in names.split()}
+_EXPORTS |= {
     "InvalidRunConfigException": ("topcoat.errors", "InvalidRunConfigException"),
     "MalformedAppHandleException": ("topcoat.errors", "InvalidHandle"),
     "UnknownAppException": ("topcoat.errors", "UnknownApp"),
@@ -111,9 +109,9 @@ _HOMES |= {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
+    module, attribute = _EXPORTS[name]
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value

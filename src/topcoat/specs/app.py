@@ -1,16 +1,89 @@
-"""An application, and what a dry run of one gives back."""
+"""Applications, their roles, and the result of a dry run: they refer to each other, so they share a module."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from topcoat.specs.cfg import CfgVal
-from topcoat.specs.role import Role
+from topcoat.specs.mounts import BindMount, DeviceMount, VolumeMount
+from topcoat.specs.resources import NULL_RESOURCE, Resource
+from topcoat.specs.sentinels import MISSING
+from topcoat.specs.workspace import Workspace
+
+if TYPE_CHECKING:
+    from topcoat.specs.cfg import CfgVal
+from topcoat.specs.delivery import Delivered, WorkspacePlan
 
 T = TypeVar("T")
+
+
+class RetryPolicy(str, Enum):
+    """Select what the scheduler restarts when a replica fails, is preempted or loses its host.
+
+    REPLICA: only that replica. APPLICATION: the whole application; every scheduler supports it. ROLE: all
+    replicas of its role.
+    """
+
+    REPLICA = "REPLICA"
+    APPLICATION = "APPLICATION"
+    ROLE = "ROLE"
+
+
+@dataclass
+class Role:
+    """Declare replicas that run the same command in the same image (TorchX's names, order and defaults).
+
+    Args:
+        name: unique within the application.
+        image: the container image, or the directory, that the command runs in; the scheduler interprets it.
+            A workspace build replaces it in place.
+        min_replicas: minimum number of replicas of an elastic job.
+        entrypoint: the program.
+        args: its arguments; macros are substituted.
+        env: environment variables; macros are substituted in the values.
+        num_replicas: number of replicas to start.
+        max_retries: maximum number of restarts.
+        retry_policy: what to restart.
+        resource: resources of one replica.
+        port_map: port name to port number.
+        metadata: for the scheduler, with keys like ``kubernetes`` or ``kubernetes/...``; macros are substituted.
+        mounts: host paths, volumes and devices to mount in the container.
+        workspace: local code to lay over the image.
+        overrides: TorchX-internal and deprecated: field name to value, or to a function that returns the value;
+            applied once, when the role is created.
+    """
+
+    name: str
+    image: str
+    min_replicas: int | None = None
+    entrypoint: str = MISSING
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    num_replicas: int = 1
+    max_retries: int = 0
+    retry_policy: RetryPolicy = RetryPolicy.APPLICATION
+    resource: Resource = field(default_factory=lambda: NULL_RESOURCE)
+    port_map: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    mounts: list[BindMount | VolumeMount | DeviceMount] = field(default_factory=list)
+    workspace: Workspace | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        overrides, self.overrides = self.overrides, {}
+        for name, value in overrides.items():
+            setattr(self, name, value() if callable(value) else value)
+
+    def pre_proc(self, scheduler: str, dryrun_info: AppDryRunInfo[Any]) -> AppDryRunInfo[Any]:
+        """Return *dryrun_info*, with the changes that this role needs; the default makes none.
+
+        *scheduler* names the scheduler that created the request. Its ``submit_dryrun`` calls this for each role in
+        order.
+        """
+        return dryrun_info
 
 
 @dataclass
@@ -18,8 +91,8 @@ class AppDef:
     """Declare an application: roles that are submitted together.
 
     Args:
-        name: its name, from which the scheduler makes a unique id.
-        roles: what it is made of, in order; the first one's first replica is rank 0.
+        name: the scheduler derives a unique application id from it.
+        roles: in order; the first replica of the first role is rank 0.
         metadata: for the scheduler.
     """
 
@@ -29,14 +102,14 @@ class AppDef:
 
 
 class AppDryRunInfo(Generic[T]):
-    """Hold the request that a scheduler would submit; ``print`` shows it.
+    """Hold the request that a scheduler would submit; printing it shows the request.
 
-    Made by ``Scheduler._submit_dryrun``; ``Scheduler.submit_dryrun`` and ``Runner.dryrun`` then note in
-    ``_app``, ``_cfg`` and ``_scheduler`` what it was made from (TorchX's attributes, which schedulers read).
+    ``Scheduler._submit_dryrun`` creates it; ``Scheduler.submit_dryrun`` and ``Runner.dryrun`` then fill it in. The
+    attributes ``_app``, ``_cfg`` and ``_scheduler`` are TorchX's: its schedulers read them.
 
     Args:
-        request: the scheduler's own request.
-        fmt: turns the request into text.
+        request: the request, in the scheduler's own type.
+        fmt: formats the request as text.
     """
 
     def __init__(self, request: T, fmt: Callable[[T], str]) -> None:
@@ -45,12 +118,26 @@ class AppDryRunInfo(Generic[T]):
         self._app: AppDef | None = None
         self._cfg: Mapping[str, CfgVal] = {}
         self._scheduler: str | None = None
-        # What ``Runner.schedule`` carries out first (``topcoat.workspace.api.WorkspacePlan``).
-        self._workspace_plan: Any = None
+        self._workspace_plan: WorkspacePlan | None = None
+        self._app_id = ""
+        self._delivered: Mapping[str, Delivered] | None = None
+
+    def fill_in(
+        self,
+        *,
+        app: AppDef,
+        cfg: Mapping[str, CfgVal],
+        scheduler: str | None = None,
+        app_id: str = "",
+        workspace_plan: WorkspacePlan | None = None,
+    ) -> None:
+        """Set what the request was made from."""
+        self._app, self._cfg, self._scheduler = app, cfg, scheduler
+        self._app_id, self._workspace_plan = app_id, workspace_plan
 
     @property
     def app(self) -> AppDef | None:
-        """The application, ``None`` before the scheduler or runner noted it."""
+        """The application, or ``None`` if the scheduler has not set it."""
         return self._app
 
     @property
@@ -60,8 +147,27 @@ class AppDryRunInfo(Generic[T]):
 
     @property
     def scheduler(self) -> str | None:
-        """The scheduler's name, ``None`` before the scheduler or runner noted it."""
+        """The scheduler's name, or ``None`` if the runner has not set it."""
         return self._scheduler
+
+    @property
+    def app_id(self) -> str:
+        """The application's id; empty if the backend chooses it when the application is submitted."""
+        return self._app_id
+
+    @property
+    def workspace_plan(self) -> WorkspacePlan | None:
+        """What has to be delivered before the request is submitted; ``None`` if nothing has to be."""
+        return self._workspace_plan
+
+    def deliver(self) -> Mapping[str, Delivered]:
+        """Carry out the workspace plan, the first time; return what each role got, by role name.
+
+        Raise ``WorkspaceChanged`` if the files are no longer what was planned; it can then be called again.
+        """
+        if self._delivered is None:
+            self._delivered = self._workspace_plan.carry_out() if self._workspace_plan else {}
+        return self._delivered
 
     def __repr__(self) -> str:
         return self._fmt(self.request)

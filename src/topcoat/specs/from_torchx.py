@@ -1,4 +1,4 @@
-"""Accept the application of an installed TorchX, whose classes are not ours but have the same fields."""
+"""Convert an ``AppDef`` of an installed TorchX, whose classes have the same fields as ours."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import dataclasses
 from typing import Any
 
 from topcoat.errors import InvalidComponent
-from topcoat.specs.app import AppDef
+from topcoat.specs.app import AppDef, RetryPolicy, Role
 from topcoat.specs.mounts import BindMount, DeviceMount, VolumeMount
 from topcoat.specs.resources import Resource
-from topcoat.specs.role import RetryPolicy, Role
 from topcoat.specs.workspace import Workspace
 
 _OURS = {cls.__name__: cls for cls in (AppDef, Role, Resource, BindMount, VolumeMount, DeviceMount, Workspace)}
 
 
 def as_appdef(value: object) -> AppDef | None:
-    """Return *value* if it is an ``AppDef``, a converted copy if it is TorchX's, else ``None``."""
-    if isinstance(value, AppDef):
-        return value
+    """Return *value* if it is an ``AppDef``, a converted copy if it is TorchX's ``AppDef``, else ``None``."""
     if type(value).__module__.partition(".")[0] == "torchx" and type(value).__name__ == "AppDef":
-        converted = _convert(value)
-        return converted if isinstance(converted, AppDef) else None
-    return None
+        value = _convert(value)
+    return value if isinstance(value, AppDef) else None
 
 
 def _convert(value: Any) -> Any:
@@ -32,7 +28,7 @@ def _convert(value: Any) -> Any:
         return {key: _convert(item) for key, item in value.items()}
     if type(value).__name__ == "RetryPolicy":
         return _retry_policy(value)
-    # A role's own subclass is converted as the class of TorchX that it is derived from.
+    # An instance of a user's subclass is converted as its TorchX base class.
     ours = next((_OURS[cls.__name__] for cls in type(value).__mro__ if cls.__name__ in _OURS), None)
     if ours is None or not dataclasses.is_dataclass(value):
         return value
@@ -46,4 +42,4 @@ def _retry_policy(value: Any) -> RetryPolicy:
         return RetryPolicy(value.value)
     except ValueError:
         names = ", ".join(policy.value for policy in RetryPolicy)
-        raise InvalidComponent(f"the retry policy {value.value} is not one of {names}") from None
+        raise InvalidComponent(f"invalid retry policy {value.value!r}: choose {names}") from None

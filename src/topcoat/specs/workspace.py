@@ -1,7 +1,8 @@
-"""A workspace as the user declares it: local directories, and where each lands. No file is read here."""
+"""The declaration of a workspace: local directories, and the target directory of each. No file is read here."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,11 @@ __all__ = ["ProjectSpec", "Workspace"]
 class Workspace(Projects):
     """Map local directories, or single files, to directories under the job's remote root.
 
-    Equal content is equal and has an equal hash, so a workspace can be a key of a build cache.
+    Two workspaces with equal projects are equal and have the same hash, so a build cache can use them as keys.
 
     Args:
         projects: local path (``~`` allowed) or fsspec URL, to target directory; ``""`` is the root itself.
-            Where two projects have the same file, the later one wins.
+            If two projects have the same file, the later one wins.
 
     Raise ``InvalidWorkspace`` for a target that is absolute or leaves the root, and for an empty source.
     """
@@ -35,29 +36,25 @@ class Workspace(Projects):
         return hash(frozenset(self.projects.items()))
 
     def merge_into(self, outdir: str | pathlib.Path) -> None:
-        """Copy each project to its target under *outdir*, without what its own ignore files leave out.
+        """Copy each project to its target under *outdir*, except for files that its own ignore files exclude.
 
         Raise ``WorkspaceNotFound`` if a source does not exist.
         """
-        # The one step from here to a later row of the import order: Workspace is TorchX's, and so is this
-        # method.
-        from topcoat.workspace.merge import merge
-
-        merge(self, outdir)
+        # Loaded by name: TorchX puts this method here, but copying needs the scan, which imports this package.
+        importlib.import_module("topcoat.workspace.merge").merge(self, outdir)
 
     @staticmethod
     def from_str(workspace: str | None) -> Workspace:
-        """Parse what ``--workspace`` and configuration files hold.
+        """Parse the value of ``--workspace`` or of a configuration file.
 
-        Nothing, a path or URL, or a YAML mapping of sources to targets in block or flow style, where an empty
+        It is empty, a path or URL, or a YAML mapping of sources to targets in block or flow style, where an empty
         target is the root::
 
             ~/code/app
             ~/code/app: app
             {~/code/app: app, ~/code/lib: }
 
-        A path stays the path it is, whatever else YAML would take it for (``123``, ``yes``, ``@x``, ``a
-        #b``), and so does an existing path with a colon and a space in it. Raise ``InvalidWorkspace`` for
-        what is neither.
+        Text that YAML would read as another type (``123``, ``yes``, ``@x``, ``a #b``) is a path, and so is an existing
+        path with a colon and a space in it. Raise ``InvalidWorkspace`` for anything else.
         """
         return Workspace(parse_projects(workspace))

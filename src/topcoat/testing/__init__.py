@@ -1,1 +1,1 @@
-"""Fakes for tests, of ours and of those who extend topcoat. They run in memory and on loopback."""
+"""Fakes for our tests and for those of custom mixins and schedulers: in memory and on loopback."""

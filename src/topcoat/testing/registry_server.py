@@ -1,4 +1,4 @@
-"""The HTTP side of the registry in memory: connections, faults, logins. What it stores is in ``registry_routes``."""
+"""The HTTP side of the registry in memory: connections, faults and authentication."""
 
 from __future__ import annotations
 
@@ -12,35 +12,33 @@ import uuid
 from collections.abc import Mapping
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from topcoat.testing.registry import Token
-from topcoat.testing.registry_routes import Answer, Call, answer, error
-
-if TYPE_CHECKING:
-    from topcoat.testing.registry import FakeRegistry, Fault
+from topcoat.testing.registry_messages import Request, Response, error
+from topcoat.testing.registry_routes import respond
+from topcoat.testing.registry_state import Fault, RecordedRequest, RegistryState, Token
 
 
 class Server(ThreadingHTTPServer):
-    """One listening socket of a fake registry; *storage* makes it the host that blobs are redirected to."""
+    """A listening socket of a fake registry; *storage* selects the storage host."""
 
     daemon_threads = True
 
-    def __init__(self, registry: FakeRegistry, *, storage: bool, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, registry: RegistryState, *, storage: bool, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.registry = registry
         self.storage = storage
         self.host = f"127.0.0.1:{self.server_address[1]}"
         self._open: set[socket.socket] = set()
         if tls:
-            # The handshake belongs to the connection's thread: a client that fails it must not stop the others.
+            # The handshake runs in the connection's thread, so that a failing client does not block the others.
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and cut what is still connected."""
+        """Stop listening and cut the open connections."""
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -48,21 +46,21 @@ class Server(ThreadingHTTPServer):
             _cut(connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection and give it a thread."""
+        """Record the connection and handle it in a thread."""
         self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection and close it."""
+        """Remove the connection and close it."""
         self._open.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that hang up in the middle are what this is for."""
+        """Ignore it: the tests let clients hang up."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection."""
+    """Handle the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -70,78 +68,79 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing: requests are recorded."""
+        """Do not log: requests are recorded."""
 
     def do_GET(self) -> None:
-        """Answer any method."""
+        """Respond to a request of any method."""
         registry, parts = self.server.registry, urlsplit(self.path)
         self._sent = 0
         fault = registry.take_fault(self.command, self.path)
         if fault is not None and fault.after is None:
-            return self._go_wrong(fault)
+            return self._inject(fault)
         length, limit = int(self.headers.get("Content-Length") or 0), registry.put_limit
         if limit is not None and length > limit:
-            # As proxies do: the answer first, then what is still coming is read, so that the answer is not lost.
-            too_large = error(413, "SIZE_INVALID", "request entity too large")
-            self._write(too_large._replace(headers={**too_large.headers, "Connection": "close"}))
+            # As proxies do: respond first, then read the rest of the body, so that the client gets the response.
+            self._write(_with_header(error(413, "SIZE_INVALID", "request entity too large"), "Connection", "close"))
             self.wfile.flush()
             self._read(length)
             return None
         body = self._read(length)
-        reply = self._reply(parts.path, dict(parse_qsl(parts.query)), body)
-        if reply.status >= 400 and "html-errors" in registry.quirks:
-            headers = {**reply.headers, "Content-Type": "text/html"}
-            reply = Answer(reply.status, f"<html><h1>{reply.status}</h1></html>".encode(), headers)
-        return self._write(reply, after=fault.after if fault else None)
+        response = self._response(parts.path, dict(parse_qsl(parts.query)), body)
+        if response.status >= 400 and "html-errors" in registry.quirks:
+            headers = {**response.headers, "Content-Type": "text/html"}
+            response = Response(response.status, f"<html><h1>{response.status}</h1></html>".encode(), headers)
+        return self._write(response, after=fault.after if fault else None)
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
-    def _reply(self, path: str, query: Mapping[str, str], body: bytes) -> Answer:
+    def _response(self, path: str, query: Mapping[str, str], body: bytes) -> Response:
         registry = self.server.registry
         if path == "/token":
             return self._token(body)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if registry.limits(self.command):
-            return self._too_many()
-        known, storage = self._is_known(), self.server.storage
-        call = Call(registry, self.command, self.path, query, headers, body, storage, known, self._may)
-        hidden = "unauthorized-for-missing" in registry.quirks and call.repository not in registry.repositories
+        if registry.take_rate_limit(self.command):
+            return self._too_many_requests()
+        is_user, storage = self._sent_by_user(), self.server.storage
+        request = Request(registry, self.command, self.path, query, headers, body, storage, is_user, self._is_allowed)
+        actions = {request.action}
+        if "unauthorized-for-missing" in registry.quirks and request.repository not in registry.repositories:
+            actions.add("push")
         if storage:
             if "Authorization" in self.headers:
                 return error(400, "UNSUPPORTED", "only one way to authenticate is allowed")
-        elif not self._may(call.repository, call.action) or (hidden and not self._may(call.repository, "push")):
-            return self._challenge(call)
+        elif not all(self._is_allowed(request.repository, action) for action in actions):
+            return self._challenge(request)
         elif registry.auth == "bearer":
-            registry.tokens[self._token_sent()].uses.append(self.path)
-        # What is written to the client waits for the client, which may wait for another answer: not under the lock.
+            registry.tokens[self._authorization()[1]].uses.append(self.path)
+        # The response is written after the lock is released: the client may read it only after another response.
         with registry.lock:
-            return answer(call)
+            return respond(request)
 
-    def _may(self, repository: str, action: str) -> bool:
+    def _is_allowed(self, repository: str, action: str) -> bool:
         registry = self.server.registry
-        scheme, _, value = (self.headers.get("Authorization") or "").partition(" ")
+        scheme, value = self._authorization()
         if registry.auth == "none":
             return True
         if registry.auth == "basic":
             return scheme == "Basic" and self._is_user(value)
         token = registry.tokens.get(value)
-        if scheme != "Bearer" or token is None or time.monotonic() >= token.until:
+        if scheme != "Bearer" or token is None or time.monotonic() >= token.expires_at:
             return False
         used_up = registry.token_uses is not None and len(token.uses) >= registry.token_uses
         return not used_up and (not repository or (repository, action) in token.scopes)
 
-    def _token_sent(self) -> str:
-        return (self.headers.get("Authorization") or "").partition(" ")[2]
+    def _authorization(self) -> tuple[str, str]:
+        scheme, _, value = (self.headers.get("Authorization") or "").partition(" ")
+        return scheme, value
 
-    def _is_known(self) -> bool:
-        token = self.server.registry.tokens.get(self._token_sent())
-        return token.known if token else "Authorization" in self.headers
+    def _sent_by_user(self) -> bool:
+        token = self.server.registry.tokens.get(self._authorization()[1])
+        return token.is_user if token else "Authorization" in self.headers
 
-    def _too_many(self) -> Answer:
+    def _too_many_requests(self) -> Response:
         dated = "rate-limit-date" in self.server.registry.quirks
         wait = formatdate(time.time() + 5, usegmt=True) if dated else "0"
-        refused = error(429, "TOOMANYREQUESTS", "rate exceeded")
-        return refused._replace(headers={**refused.headers, "Retry-After": wait})
+        return _with_header(error(429, "TOOMANYREQUESTS", "rate exceeded"), "Retry-After", wait)
 
     def _is_user(self, value: str, *, token: bool = False) -> bool:
         registry = self.server.registry
@@ -150,22 +149,21 @@ class Handler(BaseHTTPRequestHandler):
             return True
         return (username, password) == (registry.username, registry.password)
 
-    def _challenge(self, call: Call) -> Answer:
+    def _challenge(self, request: Request) -> Response:
         registry = self.server.registry
         challenge = 'Basic realm="fake registry"'
         if registry.auth == "bearer":
             host = registry.storage_host if "token-elsewhere" in registry.quirks else registry.host
             challenge = f'Bearer realm="{registry.scheme}://{host}/token",service="fake"'
-            if call.repository:
-                actions = "pull" if call.action == "pull" else "pull,push"
-                challenge += f',scope="repository:{call.repository}:{actions}"'
+            if request.repository:
+                actions = "pull" if request.action == "pull" else "pull,push"
+                challenge += f',scope="repository:{request.repository}:{actions}"'
             if "two-challenges" in registry.quirks:
                 challenge = f'Basic realm="fake registry", {challenge}'
-        refused = error(401, "UNAUTHORIZED", "authentication required")
-        return refused._replace(headers={**refused.headers, "WWW-Authenticate": challenge})
+        return _with_header(error(401, "UNAUTHORIZED", "authentication required"), "WWW-Authenticate", challenge)
 
-    def _token(self, body: bytes) -> Answer:
-        """Answer as a token service: GET with Basic credentials or none, or OAuth 2 with a refresh token."""
+    def _token(self, body: bytes) -> Response:
+        """Respond as a token service: to GET with or without Basic credentials, and to OAuth 2 with a refresh token."""
         registry = self.server.registry
         scopes = parse_qs(urlsplit(self.path).query).get("scope", [])
         if self.command == "POST":
@@ -173,28 +171,27 @@ class Handler(BaseHTTPRequestHandler):
                 return error(404, "UNSUPPORTED", "page not found")
             form = dict(parse_qsl(body.decode()))
             scopes = form.get("scope", "").split()
-            known = form.get("refresh_token") == registry.identity_token
+            is_user = form.get("refresh_token") == registry.identity_token
         else:
-            known = self._is_user((self.headers.get("Authorization") or "").partition(" ")[2], token=True)
-        if not known and (self.command == "POST" or "Authorization" in self.headers):
+            is_user = self._is_user(self._authorization()[1], token=True)
+        if not is_user and (self.command == "POST" or "Authorization" in self.headers):
             return error(401, "UNAUTHORIZED", "incorrect username or password")
         granted: set[tuple[str, str]] = set()
         for scope in scopes[:1] if "first-scope-only" in registry.quirks else scopes:
             name, _, actions = scope.removeprefix("repository:").rpartition(":")
-            granted |= {
-                (name, action) for action in actions.split(",") if known or (registry.public and action == "pull")
-            }
+            allowed = [a for a in actions.split(",") if is_user or (registry.public and a == "pull")]
+            granted |= {(name, action) for action in allowed}
         token, seconds = uuid.uuid4().hex, registry.token_seconds
-        registry.tokens[token] = Token(frozenset(granted), time.monotonic() + seconds, known, [])
-        said: dict[str, object] = {"token": token, "expires_in": seconds}
+        registry.tokens[token] = Token(frozenset(granted), time.monotonic() + seconds, is_user, [])
+        document: dict[str, object] = {"token": token, "expires_in": seconds}
         if "access-token" in registry.quirks:
-            said = {"access_token": token}
-        return Answer(200, json.dumps(said).encode())
+            document = {"access_token": token}
+        return Response(200, json.dumps(document).encode())
 
-    def _go_wrong(self, fault: Fault) -> None:
+    def _inject(self, fault: Fault) -> None:
         self._read(int(self.headers.get("Content-Length") or 0))
         if fault.status:
-            return self._write(Answer(fault.status, fault.body, fault.headers))
+            return self._write(Response(fault.status, fault.body, fault.headers))
         self._record(0)
         return self._hang_up()
 
@@ -203,16 +200,16 @@ class Handler(BaseHTTPRequestHandler):
         self._sent += len(data)
         return data
 
-    def _write(self, reply: Answer, *, after: int | None = None) -> None:
-        self._record(reply.status)
-        self.send_response(reply.status)
+    def _write(self, response: Response, *, after: int | None = None) -> None:
+        self._record(response.status)
+        self.send_response(response.status)
         if self.command != "HEAD" or "no-length-header" not in self.server.registry.quirks:
-            self.send_header("Content-Length", str(len(reply.body)))
-        for name, value in reply.headers.items():
+            self.send_header("Content-Length", str(len(response.body)))
+        for name, value in response.headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[:after])
+            self.wfile.write(response.body[:after])
         if after is not None:
             self._hang_up()
 
@@ -223,7 +220,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _record(self, status: int) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.registry.record(self.command, self.path, status, self._sent, headers, self.server.host)
+        request = RecordedRequest(self.command, self.path, status, self._sent, headers, self.server.host)
+        self.server.registry.record(request)
+
+
+def _with_header(response: Response, name: str, value: str) -> Response:
+    return response._replace(headers={**response.headers, name: value})
 
 
 def _cut(connection: socket.socket) -> None:

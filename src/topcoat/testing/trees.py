@@ -1,7 +1,7 @@
-"""Directory trees as values: build one from a mapping, read one back, say how two differ.
+"""Directory trees as values: build a tree from a mapping, read it back, compare two trees.
 
-A tree is a mapping from names to what is there. Text or bytes are a file, a mapping is a directory (an empty one, for
-an empty directory), and `File`, `Directory` and `Link` say more than that::
+A tree maps names to members. A string or bytes is a file, a mapping is a directory. `File`, `Directory` and `Link` add
+modes, times and links::
 
     build_tree(tmp_path, {
         "train.py": "print(1)\\n",
@@ -10,7 +10,7 @@ an empty directory), and `File`, `Directory` and `Link` say more than that::
         b"not utf-8 \\xff": b"",
     })
 
-A name may be a path; the directories above it need not be named.
+A name may be a path; its parent directories are created.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AnyPath: TypeAlias = Union[str, bytes, "os.PathLike[str]"]
 
 @dataclass(frozen=True)
 class File:
-    """A regular file; *mtime* is in nanoseconds since the epoch, None to leave it to the clock."""
+    """A regular file; *mtime* is in nanoseconds since the epoch, None for the current time."""
 
     content: str | bytes = b""
     mode: int = 0o644
@@ -42,7 +42,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory and its members; *mtime* as for a file."""
+    """A directory and its members; *mtime* is as for `File`."""
 
     members: Mapping[str | bytes, Member] = field(default_factory=dict)
     mode: int = 0o755
@@ -55,9 +55,9 @@ FlatTree: TypeAlias = "dict[bytes, File | Link | Directory]"
 
 
 def build_tree(root: AnyPath, tree: Tree) -> None:
-    """Make the directory *root*, if it is not there, and everything in *tree* below it.
+    """Create the members of *tree* in the directory *root*, which is created if missing.
 
-    What is there already is overwritten; what *tree* does not name stays. Modes do not depend on the umask.
+    Existing files and links are overwritten; other members of *root* stay. Modes do not depend on the umask.
     """
     top = os.fsencode(root)
     os.makedirs(top, exist_ok=True)
@@ -77,14 +77,14 @@ def build_tree(root: AnyPath, tree: Tree) -> None:
                 file.write(_bytes(item.content))
             os.chmod(path, item.mode)
             _set_mtime(path, item.mtime)
-    # Deepest first: filling a directory changes its time, and its mode may forbid filling it.
+    # Last, and children first: creating a member changes the directory's time, and its mode may forbid it.
     for path, directory in reversed(directories):
         os.chmod(path, directory.mode)
         _set_mtime(path, directory.mtime)
 
 
 def flatten(tree: Tree) -> FlatTree:
-    """Return everything in *tree* by its path, parents first, the directories above each included."""
+    """Return the members of *tree* by path, including all parent directories, sorted by path."""
     found: FlatTree = {}
     for path, item in _walk(b"", tree):
         for position, byte in enumerate(path):
@@ -95,56 +95,53 @@ def flatten(tree: Tree) -> FlatTree:
 
 
 def read_tree(root: AnyPath) -> FlatTree:
-    """Return everything below *root* by its path, with content, modes and times; links are not followed.
+    """Return the members of *root* by path, with content, modes and times; links are not followed.
 
-    Raises:
-        ValueError: there is something else than files, directories and links.
+    Raise ``ValueError`` for anything but files, directories and links.
     """
-    found: FlatTree = {}
+    members: FlatTree = {}
     pending = [b""]
     top = os.fsencode(root)
     while pending:
-        below = pending.pop()
-        with os.scandir(os.path.join(top, below)) as listed:
-            members = list(listed)
-        for member in members:
-            path = os.path.join(below, member.name)
-            st = member.stat(follow_symlinks=False)
+        directory = pending.pop()
+        for entry in list(os.scandir(os.path.join(top, directory))):
+            path = os.path.join(directory, entry.name)
+            st = entry.stat(follow_symlinks=False)
             mode, mtime = stat.S_IMODE(st.st_mode), st.st_mtime_ns
-            if member.is_symlink():
-                found[path] = Link(os.readlink(member.path))
-            elif member.is_dir():
-                found[path] = Directory({}, mode, mtime)
+            if entry.is_symlink():
+                members[path] = Link(os.readlink(entry.path))
+            elif entry.is_dir():
+                members[path] = Directory({}, mode, mtime)
                 pending.append(path)
-            elif member.is_file():
-                with open(member.path, "rb") as file:
-                    found[path] = File(file.read(), mode, mtime)
+            elif entry.is_file():
+                with open(entry.path, "rb") as file:
+                    members[path] = File(file.read(), mode, mtime)
             else:
-                raise ValueError(f"{os.fsdecode(member.path)} is neither file, directory nor link")
-    return dict(sorted(found.items()))
+                raise ValueError(f"{os.fsdecode(entry.path)} is neither file, directory nor link")
+    return dict(sorted(members.items()))
 
 
 def assert_same_tree(
     actual: AnyPath | Tree, expected: AnyPath | Tree, *, modes: bool = True, mtimes: bool = False
 ) -> None:
-    """Fail with a line for each difference between two trees, each the path of one or a mapping.
+    """Compare two trees, each given as a path or a mapping.
 
     Args:
-        actual: what there is.
-        expected: what there should be.
+        actual: the tree under test.
+        expected: the expected tree.
         modes: compare the permission bits of files and directories.
-        mtimes: compare modification times, in whole seconds; those that a mapping leaves open are not.
+        mtimes: compare modification times, in whole seconds, except for members whose *mtime* is None.
 
-    Raises:
-        AssertionError: they differ.
+    Raise ``AssertionError``, with a line for each difference, if they differ.
     """
-    there, wanted = _load(actual), _load(expected)
-    wrong = [f"missing: {_show(path)}" for path in wanted.keys() - there.keys()]
-    wrong += [f"unexpected: {_show(path)}" for path in there.keys() - wanted.keys()]
-    for path in there.keys() & wanted.keys():
-        wrong += _differences(path, there[path], wanted[path], modes=modes, mtimes=mtimes)
-    if wrong:
-        raise AssertionError("the trees differ:\n  " + "\n  ".join(sorted(wrong)))
+    actual_members, expected_members = _load(actual), _load(expected)
+    differences = [f"missing: {_show(path)}" for path in expected_members.keys() - actual_members.keys()]
+    differences += [f"unexpected: {_show(path)}" for path in actual_members.keys() - expected_members.keys()]
+    for path in actual_members.keys() & expected_members.keys():
+        pair = actual_members[path], expected_members[path]
+        differences += [f"{_show(path)} {text}" for text in _differences(*pair, modes=modes, mtimes=mtimes)]
+    if differences:
+        raise AssertionError("the trees differ:\n  " + "\n  ".join(sorted(differences)))
 
 
 def _walk(prefix: bytes, tree: Tree) -> Iterator[tuple[bytes, File | Link | Directory]]:
@@ -169,26 +166,23 @@ def _load(tree: AnyPath | Tree) -> FlatTree:
 
 
 def _differences(
-    path: bytes, there: File | Link | Directory, wanted: File | Link | Directory, *, modes: bool, mtimes: bool
+    actual: File | Link | Directory, expected: File | Link | Directory, *, modes: bool, mtimes: bool
 ) -> Iterator[str]:
-    name = _show(path)
-    if type(there) is not type(wanted):
-        yield f"{name} is a {_kind(there)}, not a {_kind(wanted)}"
+    if isinstance(actual, Link) and isinstance(expected, Link):
+        if actual.target != expected.target:
+            yield f"links to {actual.target!r}, not to {expected.target!r}"
         return
-    if isinstance(there, Link) and isinstance(wanted, Link):
-        if there.target != wanted.target:
-            yield f"{name} links to {there.target!r}, not to {wanted.target!r}"
+    if type(actual) is not type(expected) or isinstance(actual, Link) or isinstance(expected, Link):
+        yield f"is a {_kind(actual)}, not a {_kind(expected)}"
         return
-    assert not isinstance(there, Link)
-    assert not isinstance(wanted, Link)
-    if isinstance(there, File) and isinstance(wanted, File) and there.content != wanted.content:
-        yield f"{name} holds {there.content[:60]!r} ({len(there.content)}), not {wanted.content[:60]!r}"
-    if modes and there.mode != wanted.mode:
-        yield f"{name} has mode {there.mode:o}, not {wanted.mode:o}"
-    if mtimes and there.mtime is not None and wanted.mtime is not None:
-        seconds = there.mtime // 1_000_000_000, wanted.mtime // 1_000_000_000
-        if seconds[0] != seconds[1]:
-            yield f"{name} has mtime {seconds[0]}, not {seconds[1]}"
+    if isinstance(actual, File) and isinstance(expected, File) and actual.content != expected.content:
+        yield f"holds {actual.content[:60]!r} ({len(actual.content)}), not {expected.content[:60]!r}"
+    if modes and actual.mode != expected.mode:
+        yield f"has mode {actual.mode:o}, not {expected.mode:o}"
+    if mtimes and actual.mtime is not None and expected.mtime is not None:
+        seconds, expected_seconds = actual.mtime // 1_000_000_000, expected.mtime // 1_000_000_000
+        if seconds != expected_seconds:
+            yield f"has mtime {seconds}, not {expected_seconds}"
 
 
 def _kind(item: File | Link | Directory) -> str:

@@ -4,45 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from topcoat.errors import InvalidRunConfigException
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
+from topcoat.specs.delivery import Delivered, WorkspacePlan
+from topcoat.workspace.hooks import RunsFrom, WorkspaceHooks
+from topcoat.workspace.plan import RoleDelivery, RolePlans, plan_roles, set_image
 from topcoat.workspace.walk import TORCHX_IGNORE, walk_workspace
 
 __all__ = [
     "TORCHX_IGNORE",
+    "Delivered",
     "MultiWorkspaceMixin",
+    "RoleDelivery",
+    "RolePlans",
+    "RunsFrom",
+    "WorkspaceHooks",
     "WorkspaceMixin",
     "WorkspacePlan",
     "pin_workspace_images",
-    "set_image",
+    "plan_roles",
     "walk_workspace",
 ]
 
 T = TypeVar("T")
 
 
-class WorkspacePlan(Protocol):
-    """What has to be done for the workspaces of an application to be where their jobs run."""
+class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
+    """Deliver a role's workspace to where its job runs, and change the role to use it.
 
-    def carry_out(self) -> None:
-        """Build, push, copy or load.
-
-        Raises:
-            WorkspaceChanged: the files are no longer what was planned.
-        """
-
-    def lines(self) -> list[str]:
-        """Describe the plan, a line for each build."""
-
-
-class WorkspaceMixin(ABC, Generic[T]):
-    """Build a role's workspace into something that its job can run, and make the role say so.
-
-    Mix it into a scheduler, before ``Scheduler`` in the list of bases. A subclass implements
-    `caching_build_workspace_and_update_role`. *T* is what `dryrun_push_images` returns and `push_images` takes; None
-    where nothing is pushed.
+    Mix it into a scheduler, before or after ``Scheduler`` in the list of bases. A subclass implements
+    `caching_build_workspace_and_update_role`, or `plan_workspaces` (see `topcoat.workspace.plan.plan_roles`), or both.
+    *T* is what `dryrun_push_images` returns and `push_images` takes; None if nothing is pushed.
     """
 
     uses_workspace: ClassVar[bool] = True
@@ -67,10 +61,10 @@ class WorkspaceMixin(ABC, Generic[T]):
     def caching_build_workspace_and_update_role(
         self, role: Role, cfg: Mapping[str, CfgVal], build_cache: dict[object, object]
     ) -> None:
-        """Build the role's workspace and update the role; what *build_cache* holds need not be built again.
+        """Build the role's workspace and update the role; *build_cache* is for results that other roles can use.
 
-        Subclasses implement this one. The default passes the workspace to the deprecated
-        `build_workspace_and_update_role`: as it is where it is one directory, else merged into a temporary one.
+        The default passes the workspace to the deprecated `build_workspace_and_update_role`: a single directory as it
+        is, several projects merged into a temporary one.
         """
         if not role.workspace:
             return
@@ -99,17 +93,14 @@ class WorkspaceMixin(ABC, Generic[T]):
         raise NotImplementedError(f"{type(self).__name__} pushes no images")
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
-        """Update the roles as if their workspaces had been built, and return what is left to do.
-
-        None, the default, means that this mixin cannot tell before it has built: the caller then builds.
-        """
+        """Plan the workspaces of *roles* and change the roles; None, the default, means that it has to build first."""
         return None
 
     def _new_build_cache(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> dict[object, object]:
         return {}
 
     def _hooks_are_those_of(self, owner: type[WorkspaceMixin[Any]]) -> bool:
-        """Tell whether no subclass of the built-in mixin *owner* has put its own way of building in place."""
+        """Tell whether no subclass of the built-in mixin *owner* overrides a build hook."""
         return all(
             getattr(type(self), hook) is getattr(owner, hook)
             for hook in (
@@ -153,7 +144,8 @@ class MultiWorkspaceMixin(WorkspaceMixin[tuple[str, Any]]):
         name = str(cfg.get(self.WORKSPACE_TYPE_OPT) or next(iter(builders)))
         if name not in builders:
             raise InvalidRunConfigException(
-                f"{self.WORKSPACE_TYPE_OPT} is {name!r}, which this scheduler does not have",
+                f"invalid {self.WORKSPACE_TYPE_OPT} {name!r}",
+                self.WORKSPACE_TYPE_OPT,
                 hint=f"choose one of {', '.join(builders)}",
             )
         return name, builders[name]
@@ -209,8 +201,3 @@ def pin_workspace_images(app: AppDef, images: Mapping[tuple[str, Workspace], str
         if role.workspace and (role.image, role.workspace) in images:
             set_image(role, images[role.image, role.workspace])
             role.workspace = None
-
-
-def set_image(role: Role, image: str) -> None:
-    """Make *role* run *image*: the one place where a role's image changes."""
-    role.image = image

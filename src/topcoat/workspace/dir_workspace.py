@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
-from topcoat.destinations.push_records import context_of, until_settled
+from topcoat.destinations.push_records import workspace_key
+from topcoat.notices import notices_once
+from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import Modes, Scan, ScanOptions, scan
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
-from topcoat.workspace.api import WorkspaceMixin, set_image
+from topcoat.specs.delivery import Delivered
+from topcoat.workspace.api import WorkspaceMixin
+from topcoat.workspace.hooks import RunsFrom
+from topcoat.workspace.plan import RolePlans, apply_to_role, plan_roles, set_image
 
 
 class DirWorkspaceMixin(WorkspaceMixin[None]):
@@ -20,6 +25,8 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
     Without ``job_dir`` nothing is done. Roles with the same workspace share the directory; roles with different ones
     get a directory below it that bears the role's name. ``.torchxignore`` decides what is left out.
     """
+
+    runs_from: ClassVar[RunsFrom | None] = RunsFrom.DIRECTORY
 
     def workspace_opts(self) -> runopts:
         """Return the run options of directory workspaces."""
@@ -52,43 +59,47 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
         if self._calls_deprecated_hook_of_subclass(DirWorkspaceMixin):
             super().caching_build_workspace_and_update_role(role, cfg, build_cache)
             return
-        job_dir = cfg.get("job_dir")
-        if not job_dir:
+        options = _DirOptions.parse(cfg)
+        if not options.job_dir:
             return
-        directory = str(build_cache.get((DirWorkspaceMixin, role.name), job_dir))
+        directory = str(build_cache.get((DirWorkspaceMixin, role.name), options.job_dir))
         key = (DirWorkspaceMixin, directory, role.workspace)
         if key not in build_cache:
-            build_cache[key] = _copied(role.workspace, directory, cfg)
-        _update(role, cast(DirPlan, build_cache[key]), cfg)
+            build_cache[key] = _copy(role.workspace, directory, options)
+        apply_to_role(role, cast(Delivered, build_cache[key]))
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Copy the directory *workspace* into ``job_dir`` and make that the role's image."""
-        job_dir = cfg.get("job_dir")
-        if job_dir:
-            _update(role, _copied(Workspace({workspace: ""}), str(job_dir), cfg), cfg)
+        options = _DirOptions.parse(cfg)
+        if options.job_dir:
+            apply_to_role(role, _copy(Workspace({workspace: ""}), options.job_dir, options))
 
-    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> DirPlans | None:
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> RolePlans | None:
         """Name the directories that the roles will run in; nothing is copied."""
         if not self._hooks_are_those_of(DirWorkspaceMixin):
             return None
-        plans: dict[str, DirPlan] = {}
-        for role, directory in _directories(roles, cfg):
+        options = _DirOptions.parse(cfg)
+        directories = _directories(roles, options.job_dir)
+        plans: dict[str, DirDelivery] = {}
+
+        def plan_role(role: Role) -> DirDelivery:
             assert role.workspace
+            directory = directories[role.name]
             if directory not in plans:
-                plans[directory] = _plan(role.workspace, directory, cfg)
-            _update(role, plans[directory], cfg)
-        return DirPlans(list(plans.values()))
+                plans[directory] = _plan(role.workspace, directory, options)
+            return plans[directory]
+
+        return plan_roles([role for role in roles if role.name in directories], plan_role)
 
     def _new_build_cache(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> dict[object, object]:
-        return {(DirWorkspaceMixin, role.name): directory for role, directory in _directories(roles, cfg)}
+        directories = _directories(roles, _DirOptions.parse(cfg).job_dir)
+        return {(DirWorkspaceMixin, name): directory for name, directory in directories.items()}
 
 
 class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
     """Copy the workspace into a fresh temporary directory, and make that the role's image."""
 
-    def workspace_opts(self) -> runopts:
-        """Return no run options: there is nothing to choose."""
-        return runopts()
+    runs_from: ClassVar[RunsFrom | None] = RunsFrom.DIRECTORY
 
     def caching_build_workspace_and_update_role(
         self, role: Role, cfg: Mapping[str, CfgVal], build_cache: dict[object, object]
@@ -101,91 +112,93 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
             return
         key = (TmpDirWorkspaceMixin, role.workspace)
         if key not in build_cache:
-            build_cache[key] = self._copy(role.workspace, cfg)
+            build_cache[key] = self._copy_to_temporary(role.workspace, cfg)
         set_image(role, str(build_cache[key]))
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Copy the directory *workspace*."""
-        set_image(role, self._copy(Workspace({workspace: ""}), cfg))
+        set_image(role, self._copy_to_temporary(Workspace({workspace: ""}), cfg))
 
-    def _copy(self, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:
+    def _copy_to_temporary(self, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:
         import tempfile
 
         parent = tempfile.mkdtemp(prefix="topcoat-")
         try:
-            return _copied(workspace, os.path.join(parent, "workspace"), cfg).destination.path
+            return _copy(workspace, os.path.join(parent, "workspace"), _DirOptions.parse(cfg)).image
         except BaseException:
             os.rmdir(parent)
             raise
 
 
-class DirPlan(NamedTuple):
-    """One directory that is planned."""
+class DirDelivery(NamedTuple):
+    """The delivery of one workspace into a directory.
+
+    Attributes:
+        scan: the snapshot.
+        destination: the directory.
+        workspace_key: names the workspace.
+        pythonpath: whether the code goes before installed packages.
+    """
 
     scan: Scan
     destination: DirectoryDestination
-    context: str
+    workspace_key: str
+    pythonpath: bool
 
-    def carry_out(self) -> None:
-        """Fill the directory, unless it holds this snapshot already."""
-        self.destination.deliver(self.scan, self.context)
+    @property
+    def expected(self) -> Delivered:
+        """The directory as the role's image, and the variables that name it."""
+        path = self.destination.path
+        has_src = self.scan.snapshot.has_directory(b"src")
+        paths = (path, *([f"{path}/src"] if has_src else [])) if self.pythonpath else ()
+        return Delivered(path, {"WORKSPACE_DIR": path}, paths)
 
+    def carry_out(self) -> Delivered:
+        """Fill the directory, unless it has this snapshot already."""
+        self.destination.deliver(self.scan, self.workspace_key)
+        return self.expected
 
-class DirPlans:
-    """The directories that an application needs."""
-
-    def __init__(self, plans: list[DirPlan]) -> None:
-        self._plans = plans
-
-    def carry_out(self) -> None:
-        """Fill every directory."""
-        for plan in self._plans:
-            plan.carry_out()
-
-    def lines(self) -> list[str]:
-        """Describe the plan, a line for each directory."""
-        return [
-            f"{plan.destination.path}: {len(snapshot)} entries, {snapshot.size} bytes of {plan.context}"
-            for plan in self._plans
-            for snapshot in [plan.scan.snapshot]
-        ]
+    def describe(self) -> str:
+        """Return the plan as one line of text."""
+        snapshot = self.scan.snapshot
+        return f"{self.destination.path}: {len(snapshot)} entries, {snapshot.size} bytes of {self.workspace_key}"
 
 
-def _plan(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> DirPlan:
-    link = one_of(cfg, "link", ("copy", "hard"))
-    modes = one_of(cfg, "modes", ("portable", "exact"))
-    destination = DirectoryDestination(directory, link=cast(LinkPolicy, link))
-    scanned = scan(workspace, ScanOptions(modes=cast(Modes, modes)))
-    scanned = without_job_dirs(scanned, workspace, str(cfg.get("job_dir") or directory))
+class _DirOptions(NamedTuple):
+    """The run options of directory workspaces, parsed."""
+
+    job_dir: str
+    link: LinkPolicy
+    modes: Modes
+    pythonpath: bool
+
+    @classmethod
+    def parse(cls, cfg: Mapping[str, CfgVal]) -> _DirOptions:
+        return cls(
+            str(cfg.get("job_dir") or ""),
+            cast(LinkPolicy, one_of(cfg, "link", ("copy", "hard"))),
+            cast(Modes, one_of(cfg, "modes", ("portable", "exact"))),
+            cfg.get("pythonpath") is not False,
+        )
+
+
+def _plan(workspace: Workspace, directory: str, options: _DirOptions) -> DirDelivery:
+    destination = DirectoryDestination(directory, link=options.link)
+    scanned = scan(workspace, ScanOptions(modes=options.modes))
+    scanned = without_job_dirs(scanned, workspace, options.job_dir or directory)
     destination.check(scanned.snapshot.digest)
-    return DirPlan(scanned, destination, context_of(workspace))
+    return DirDelivery(scanned, destination, workspace_key(workspace), options.pythonpath)
 
 
-def _copied(workspace: Workspace, directory: str, cfg: Mapping[str, CfgVal]) -> DirPlan:
+def _copy(workspace: Workspace, directory: str, options: _DirOptions) -> Delivered:
     """Plan a directory and fill it at once."""
-
-    def attempt() -> DirPlan:
-        plan = _plan(workspace, directory, cfg)
-        plan.carry_out()
-        return plan
-
-    return until_settled(attempt)
+    with notices_once():
+        return retry_if_changed(lambda: _plan(workspace, directory, options).carry_out())
 
 
-def _update(role: Role, plan: DirPlan, cfg: Mapping[str, CfgVal]) -> None:
-    directory = plan.destination.path
-    set_image(role, directory)
-    role.env.setdefault("WORKSPACE_DIR", directory)
-    if cfg.get("pythonpath") is not False:
-        has_src = plan.scan.snapshot.has_directory(b"src")
-        paths = [directory, *([f"{directory}/src"] if has_src else []), role.env.get("PYTHONPATH", "")]
-        role.env["PYTHONPATH"] = ":".join(filter(None, paths))
-
-
-def _directories(roles: list[Role], cfg: Mapping[str, CfgVal]) -> list[tuple[Role, str]]:
-    """Return the roles that have a workspace, each with its directory; none without ``job_dir``."""
-    job_dir = str(cfg.get("job_dir") or "")
-    having = [role for role in roles if role.workspace] if job_dir else []
-    if len({role.workspace for role in having}) <= 1:
-        return [(role, job_dir) for role in having]
-    return [(role, os.path.join(job_dir, role.name)) for role in having]
+def _directories(roles: list[Role], job_dir: str) -> dict[str, str]:
+    """Return the directory of each role that has a workspace, by role name; empty without *job_dir*."""
+    with_workspace = [role for role in roles if role.workspace] if job_dir else []
+    if len({role.workspace for role in with_workspace}) <= 1:
+        return {role.name: job_dir for role in with_workspace}
+    return {role.name: os.path.join(job_dir, role.name) for role in with_workspace}

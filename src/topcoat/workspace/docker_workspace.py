@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from topcoat.bases.base import ALL_PLATFORMS
-from topcoat.builders.builder import Builder, find_builder
-from topcoat.destinations.docker import DockerDestination, push_image
-from topcoat.destinations.push_records import context_of, until_settled
-from topcoat.destinations.registry import RegistryDestination
-from topcoat.errors import InvalidRunConfigException, NeedsBuilder
-from topcoat.images.build import plan_image
-from topcoat.images.options import build_args, image_options, image_opts, image_repository
-from topcoat.images.plans import (
-    TORCHX_DOCKERFILE,
-    DockerfilePlan,
-    ImagePlan,
-    ImagePlans,
-    PatchPlan,
-    find_dockerfile,
-    plan_dockerfile,
-)
-from topcoat.notices import notice
+from topcoat.errors import InvalidRunConfigException
+from topcoat.images.options import image_options, image_opts
+from topcoat.images.tag import VERSION_LABEL
+from topcoat.notices import notice, notices_once
 from topcoat.oci.reference import Reference
-from topcoat.registry.clients import Clients
-from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
-from topcoat.scan.sources import ScanRoot, find_scan_roots
+from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, ImagePlan, plan_image
+from topcoat.pipeline.plans import BuiltImage
+from topcoat.scan.retry import retry_if_changed
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
-from topcoat.workspace.api import WorkspaceMixin, set_image
+from topcoat.specs.delivery import Delivered
+from topcoat.workspace.api import WorkspaceMixin
+from topcoat.workspace.hooks import RunsFrom
+from topcoat.workspace.plan import RolePlans, plan_roles, set_image
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -38,47 +25,55 @@ if TYPE_CHECKING:
 __all__ = ["TORCHX_DOCKERFILE", "DockerWorkspaceMixin"]
 
 
+class ImageDelivery(NamedTuple):
+    """The delivery of a workspace as an image."""
+
+    plan: ImagePlan
+
+    @property
+    def expected(self) -> Delivered:
+        """The image by its tag."""
+        return Delivered(self.plan.image)
+
+    def carry_out(self) -> Delivered:
+        """Deliver the image; return it by its tag and digest, or by its id in the engine."""
+        return Delivered(self.plan.carry_out().reference)
+
+    def describe(self) -> str:
+        """Return the plan as one line of text."""
+        return self.plan.describe()
+
+
 class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     """Lay the workspace over the role's image, as ``COPY . .`` would, without building.
 
     With the run option ``image_repo`` the image goes to that repository and no container engine is used; without it,
-    or where jobs run on this machine's engine, it is loaded there. ``.dockerignore`` and ``.torchxignore`` decide what
-    is left out.
+    or if jobs run on this machine's engine, it is loaded there. ``.dockerignore`` and ``.torchxignore`` decide what is
+    left out.
 
-    In a workspace with a ``Dockerfile.torchx``, that file says what the image is, with the build arguments ``IMAGE``
-    (the role's image), ``WORKSPACE`` (the workspace's path) and those of ``build_args``. It is carried out in the same
-    way where it runs nothing; else a builder has to do it.
+    A ``Dockerfile.torchx`` in the workspace decides what the image is, with the build arguments ``IMAGE`` (the role's
+    image), ``WORKSPACE`` (the workspace's path) and those of ``build_args``. If no line of it needs a builder, the
+    image is made in the same way.
 
     Log in with ``docker login`` for repositories that ask for it.
     """
 
-    LABEL_VERSION: ClassVar[str] = "dev.topcoat.version"
-
-    # Jobs run on this machine's container engine: a repository would only be a detour.
-    _runs_on_engine: ClassVar[bool] = False
+    LABEL_VERSION: ClassVar[str] = VERSION_LABEL
 
     def __init__(self, *args: object, docker_client: DockerClient | None = None, **kwargs: object) -> None:
-        """Pass *docker_client* to use an engine other than the one the docker command line would use."""
+        """Pass *docker_client* to use an engine other than the one of the docker command line."""
         super().__init__(*args, **kwargs)
-        self.__docker_client = docker_client
-        self._client_was_given = docker_client is not None
-        self._clients: Clients | None = None
-        self._prepared: dict[str, PatchPlan] = {}
-        self._built: dict[str, DockerfilePlan] = {}
+        self._connections = Connections(docker_client)
+        self._built: dict[str, BuiltImage] = {}
         self._planned_for_engine: set[str] = set()
 
     @property
     def _docker_client(self) -> DockerClient:
-        if self.__docker_client is None:
-            from topcoat.engines.engine import connect
+        return self._connections.engine_client()
 
-            self.__docker_client = connect()
-        return self.__docker_client
-
-    def _close_docker_client(self) -> None:
-        """Close the connection to the engine, unless the client was given."""
-        if self.__docker_client is not None and not self._client_was_given:
-            self.__docker_client.close()
+    def close_connections(self) -> None:
+        """Close the connection to the engine, unless the caller passed it in."""
+        self._connections.close()
 
     def workspace_opts(self) -> runopts:
         """Return the run options of image workspaces."""
@@ -89,24 +84,26 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     ) -> None:
         """Build the patched image and make it the role's: by its id.
 
-        Roles with the same image and workspace share one build.
+        Roles with the same image, workspace and platform share one build.
         """
         if not role.workspace:
             return
         if self._calls_deprecated_hook_of_subclass(DockerWorkspaceMixin):
             super().caching_build_workspace_and_update_role(role, cfg, build_cache)
             return
-        key = (DockerWorkspaceMixin, role.image, role.workspace)
+        options = self._role_options(self._options(cfg), role, cfg)
+        key = (DockerWorkspaceMixin, role.image, role.workspace, options.platform)
         if key not in build_cache:
-            build_cache[key] = self._build(role.image, role.workspace, cfg)
+            build_cache[key] = self._build(role.image, role.workspace, options)
         set_image(role, str(build_cache[key]))
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Build the patched image from the directory *workspace* and make it the role's: by its id."""
-        set_image(role, self._build(role.image, Workspace({workspace: ""}), cfg))
+        options = self._role_options(self._options(cfg), role, cfg)
+        set_image(role, self._build(role.image, Workspace({workspace: ""}), options))
 
     def dryrun_push_images(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> dict[str, tuple[str, str]]:
-        """Name the images of *app* that are known by their id after where they will be pushed.
+        """Give the images of *app* that are known by their ids the names that they will be pushed to.
 
         Returns:
             ``{id: (repository, tag)}``, for `push_images`. Images with names stay as they are.
@@ -117,12 +114,14 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         images: dict[str, tuple[str, str]] = {}
         for role in app.roles:
             if role.image in self._planned_for_engine:
-                _required(None, role)
+                raise _missing_repository(role)
             if not role.image.startswith("sha256:"):
                 continue
-            repository = _required(image_repository(cfg), role)
-            prepared = self._prepared.get(role.image)
-            tag = prepared.build.tag if prepared else role.image.removeprefix("sha256:")
+            repository = image_options(cfg).repository
+            if repository is None:
+                raise _missing_repository(role)
+            built = self._built.get(role.image)
+            tag = built.tag if built else role.image.removeprefix("sha256:")
             images[role.image] = (repository.name, tag)
             set_image(role, str(repository.with_tag(tag)))
         return images
@@ -135,124 +134,75 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             DaemonError: the engine cannot push an image that was not built here.
         """
         for image, (repository, tag) in images_to_push.items():
-            prepared = self._prepared.get(image)
-            if image in self._built:
-                self._built[image].push(image, Reference.parse(repository).with_tag(tag))
-            elif prepared is None:
-                push_image(self._docker_client, image, repository, tag)
+            built = self._built.get(image)
+            if built is not None and built.push is not None:
+                built.push(Reference.parse(repository).with_tag(tag))
             else:
-                destination = self._registry(Reference.parse(repository))
-                destination.deliver(prepared.build._replace(tag=tag), prepared.context)
-                # What is pushed need not be kept; pushed once more, it is found there.
-                self._prepared[image] = prepared._replace(build=prepared.build.without_spool())
+                from topcoat.destinations.engine import push_image
 
-    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> ImagePlans | None:
+                push_image(self._docker_client, image, repository, tag)
+
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> RolePlans | None:
         """Name the images that the roles will run; nothing is packed, built, loaded or pushed."""
         if not self._hooks_are_those_of(DockerWorkspaceMixin):
             return None
-        plans: dict[tuple[str, Workspace], ImagePlan] = {}
-        for role in roles:
-            if not role.workspace:
-                continue
-            key = (role.image, role.workspace)
-            if key not in plans:
-                plans[key] = self._plan(role.image, role.workspace, cfg)
-            set_image(role, plans[key].image)
-        if image_repository(cfg) is None:
-            self._planned_for_engine.update(plan.image for plan in plans.values())
-        return ImagePlans(list(plans.values()))
+        if not any(role.workspace for role in roles):
+            return RolePlans({})
+        options = self._options(cfg)
+        deliveries: dict[tuple[str, Workspace, str], ImageDelivery] = {}
 
-    def _plan(
-        self,
-        image: str,
-        workspace: Workspace,
-        cfg: Mapping[str, CfgVal],
-        projects: Sequence[ScanRoot] | None = None,
-    ) -> PatchPlan | DockerfilePlan:
+        def plan_role(role: Role) -> ImageDelivery:
+            assert role.workspace
+            role_options = self._role_options(options, role, cfg)
+            key = (role.image, role.workspace, role_options.platform)
+            if key not in deliveries:
+                plan = plan_image(role.workspace, role.image, role_options, connections=self._connections)
+                deliveries[key] = ImageDelivery(plan)
+            return deliveries[key]
+
+        plans = plan_roles(roles, plan_role)
+        if options.repository is None:
+            self._planned_for_engine.update(delivered.image for delivered in plans.expected().values())
+        return plans
+
+    def _options(self, cfg: Mapping[str, CfgVal]) -> ImageOptions:
+        """Parse the run options, for what the jobs of this scheduler run from."""
         options = image_options(cfg)
-        repository = image_repository(cfg)
-        if repository is not None and self._runs_on_engine:
-            notice(f"image_repo={repository.name} is not used: jobs run on this machine's container engine")
-            repository = None
-        projects = find_scan_roots(workspace) if projects is None else projects
-        dockerfile = find_dockerfile(projects)
-        plan: PatchPlan | DockerfilePlan
-        if dockerfile is None:
-            destination = self._engine() if repository is None else self._registry(repository)
-            build = plan_image(workspace, image, destination, options, projects=projects)
-            scanned, plan = build.scan, PatchPlan(build, destination, context_of(workspace))
-        else:
-            if options.platform == ALL_PLATFORMS:
-                raise InvalidRunConfigException(
-                    f"platform=all and {TORCHX_DOCKERFILE} do not go together: a build is for one platform",
-                    hint="name that platform, or build the base with buildx and lay the code over it",
-                )
-            scan_options = ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes)
-            scanned = scan(workspace, scan_options, projects=projects)
-            plan = plan_dockerfile(
-                scanned,
-                dockerfile,
-                image,
-                workspace,
-                lambda: self._engine() if repository is None else self._registry(repository),
-                lambda reason: self._builder(reason, pushed=repository is not None),
-                clients=self._registries,
-                say=None if cfg.get("quiet") else _to_stderr,
-                build_args=build_args(cfg),
-                options=options,
-                rebuild=bool(cfg.get("rebuild")),
-                repository=repository,
+        if self.runs_from is RunsFrom.ENGINE and options.repository is not None:
+            notice(
+                f"image_repo={options.repository.name} is ignored: jobs run on this machine's container engine, so "
+                "pushing is unnecessary"
             )
-        return plan
+            return options._replace(repository=None)
+        if self.runs_from is RunsFrom.REGISTRY and options.repository is None:
+            name = getattr(self, "backend", type(self).__name__)
+            raise InvalidRunConfigException(
+                f"missing image_repo: the scheduler {name!r} runs {RunsFrom.REGISTRY.value}, and there is no "
+                "repository to push it to",
+                "image_repo",
+                hint="-cfg image_repo=REGISTRY/REPOSITORY",
+            )
+        return options
 
-    def _build(self, image: str, workspace: Workspace, cfg: Mapping[str, CfgVal]) -> str:
+    def _role_options(self, options: ImageOptions, role: Role, cfg: Mapping[str, CfgVal]) -> ImageOptions:
+        platform = options.platform or self.role_platform(role, cfg)
+        return options._replace(platform=platform)
+
+    def _build(self, image: str, workspace: Workspace, options: ImageOptions) -> str:
         """Build at once, into the engine or into a spool that is ready to be pushed; return the image's id."""
 
-        def attempt() -> str:
-            plan = self._plan(image, workspace, cfg)
-            if isinstance(plan, DockerfilePlan):
-                image_id = plan.build()
-                self._built[image_id] = plan
-                return image_id
-            if not isinstance(plan.destination, RegistryDestination):
-                return plan.destination.deliver(plan.build, plan.context).image
-            build, image_id = plan.destination.prepare(plan.build, plan.context)
-            self._prepared[image_id] = plan._replace(build=build)
-            return image_id
+        def attempt() -> BuiltImage:
+            return plan_image(workspace, image, options, connections=self._connections).build()
 
-        return until_settled(attempt)
-
-    def _engine(self) -> DockerDestination:
-        return DockerDestination(self._docker_client, self._registries)
-
-    def _registry(self, repository: Reference) -> RegistryDestination:
-        given = (lambda: nullcontext(self._docker_client)) if self._client_was_given else None
-        return RegistryDestination(repository, self._registries, notify=notice, engine=given)
-
-    def _builder(self, reason: NeedsBuilder, *, pushed: bool) -> Builder:
-        return find_builder(
-            lambda: self._docker_client,
-            self._registries,
-            reason,
-            command_line=not self._client_was_given,
-            pushed=pushed,
-        )
-
-    @property
-    def _registries(self) -> Clients:
-        if self._clients is None:
-            self._clients = Clients()
-        return self._clients
+        with notices_once():
+            built = retry_if_changed(attempt)
+        self._built[built.image_id] = built
+        return built.image_id
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _required(repository: Reference | None, role: Role) -> Reference:
-    if repository is None:
-        raise InvalidRunConfigException(
-            f"the image of role {role.name} has to be pushed, and there is no repository to push it to",
-            hint="-cfg image_repo=REGISTRY/REPOSITORY",
-        )
-    return repository
+def _missing_repository(role: Role) -> InvalidRunConfigException:
+    return InvalidRunConfigException(
+        f"missing image_repo: the image of role {role.name} has to be pushed, and there is no repository to push it to",
+        "image_repo",
+        hint="-cfg image_repo=REGISTRY/REPOSITORY",
+    )

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from topcoat.scan.sources import current_directory
-from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.specs import AppDef, CfgVal, Role, runopts
@@ -33,18 +32,13 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         )
         return opts
 
-    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> Mapping[str, CfgVal]:
-        """Keep the snapshot with the job, unless another place is asked for."""
-        wanted = cfg.get("job_dir")
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
+        """Keep the snapshot with the job, unless another directory is asked for."""
+        job_dir = str(cfg.get("job_dir") or "")
         # The options of an earlier run may be used again, its directory may not.
-        if (wanted and not _is_used(str(wanted))) or not any(role.workspace for role in app.roles):
+        if (job_dir and not _is_used(job_dir)) or not any(role.workspace for role in app.roles):
             return cfg
-        return {**cfg, "job_dir": str(local_jobs.directory(app_id_for(app.name)) / _CODE)}
-
-    def _app_id(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> str:
-        job_dir = Path(str(cfg.get("job_dir") or ""))
-        home = job_dir.parent
-        return home.name if job_dir.name == _CODE and home == local_jobs.directory(home.name) else app_id_for(app.name)
+        return {**cfg, "job_dir": str(local_jobs.directory(app_id) / _CODE)}
 
     def _root(self, role: Role) -> str:
         if role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image)):

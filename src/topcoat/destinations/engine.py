@@ -1,0 +1,216 @@
+"""Load an image into a container engine on this machine, by one archive that holds only what the engine lacks.
+
+The archive is an OCI layout and a ``docker save`` archive at once, and sparse: layers that the engine has are named in
+it and left out. Docker's classic stores, its containerd store and Podman all load it. The engine then decides the
+image's id: the digest of the config in classic stores, of the manifest in the containerd store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from topcoat.bases.base import Base
+from topcoat.bases.engine_bases import foreign_platform
+from topcoat.destinations.archive import SparseArchive
+from topcoat.destinations.base import DeliveryResult
+from topcoat.destinations.code_layers import CodeLayers
+from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
+from topcoat.engines.engine import engine_errors, is_podman
+from topcoat.errors import DaemonError, DaemonUnavailable
+from topcoat.images.image_build import ImageBuild
+from topcoat.notices import notice
+from topcoat.oci.compression import Compression
+from topcoat.oci.reference import Reference
+from topcoat.pack.plan import PlannedLayer
+from topcoat.tasks import TaskScope
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+REPOSITORY = "topcoat"
+# That of Docker 23. The engine's own version tells less: engines are built and named by many.
+_MIN_API_ZSTD = (1, 42)
+
+
+class EngineDestination:
+    """The image store of a Docker-compatible engine."""
+
+    takes_index = False
+
+    def __init__(self, client: DockerClient, repository: str = REPOSITORY) -> None:
+        """Load into the engine of *client*, with the name *repository*."""
+        self._client = client
+        self._repository = repository
+
+    def stored_as(self, wanted: Compression) -> Compression:
+        """Return ``none``: layers do not travel.
+
+        Raises:
+            DaemonError: zstd is wanted, and the engine is a Docker older than 23.
+        """
+        if wanted == "zstd":
+            with engine_errors("asking for the engine's version"):
+                version = self._client.version()
+            if not _loads_zstd(version):
+                raise DaemonError(
+                    f"the container engine is Docker {version.get('Version')}, and zstd layers need Docker 23",
+                    hint="-cfg compression=gzip, or a newer engine",
+                )
+        return "none"
+
+    def image_name(self, tag: str) -> str:
+        """Return the local name of the image with *tag*."""
+        return f"{self._repository}:{tag}"
+
+    def image_id(self, name: str) -> str | None:
+        """Return the id of the engine's image *name*, None if there is none."""
+        image = self._inspect(name)
+        return str(image["Id"]) if image else None
+
+    def begin(self, build: ImageBuild, workspace_key: str, tasks: TaskScope) -> EngineDelivery:
+        """Return the delivery; there are no requests to begin with."""
+        return EngineDelivery(self, build, workspace_key)
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        from docker.errors import ImageNotFound
+
+        with engine_errors(f"looking up {name}"):
+            try:
+                image: dict[str, Any] = self._client.api.inspect_image(name)  # type: ignore[no-untyped-call]
+            except ImageNotFound:
+                return None
+            return image
+
+
+class EngineDelivery:
+    """One load into an engine."""
+
+    def __init__(self, destination: EngineDestination, build: ImageBuild, workspace_key: str) -> None:
+        self._destination, self._client, self._build = destination, destination._client, build
+        (self._image,) = build.images
+        self._name = destination.image_name(build.tag)
+        address, repository = str(self._client.api.base_url), destination._repository
+        # One workspace over two bases makes two images, and each is compared with its own last version.
+        self._record_key = (address, repository, build.base_name, workspace_key)
+
+    def __enter__(self) -> EngineDelivery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def finish(self) -> DeliveryResult:
+        """Load the image, unless its tag exists.
+
+        Raises:
+            DaemonError: the engine refuses.
+            WorkspaceChanged: a file is no longer what the snapshot says.
+        """
+        existing = self._destination.image_id(self._name)
+        if existing is not None:
+            return DeliveryResult(existing)
+        base, code_layers = self._image.base, CodeLayers(self._build.scan)
+        if not base.engine_id:
+            self._pull(base)
+        planned, stacked = self._plan(code_layers)
+        archive = SparseArchive(self._image, code_layers, planned, stacked, self._name)
+        try:
+            loaded = self._load(archive)
+        except DaemonError as refused:
+            return self._commit(code_layers, refused)
+        keys = tuple(layer.key for layer in planned if not layer.hot)
+        write_push_record(PushRecord(self._build.tag, keys, tuple(loaded["RootFS"]["Layers"])), *self._record_key)
+        return DeliveryResult(str(loaded["Id"]), sent=archive.sent, layers=archive.packed)
+
+    def _load(self, archive: SparseArchive) -> dict[str, Any]:
+        with engine_errors(f"loading {self._name}"):
+            for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
+                if line.get("error"):
+                    raise DaemonError(f"the container engine cannot load {self._name}: {line['error']}")
+        loaded = self._destination._inspect(self._name)
+        if loaded is None:
+            raise DaemonError(f"the container engine loaded {self._name} and does not have it")
+        return loaded
+
+    def _commit(self, code_layers: CodeLayers, refused: DaemonError) -> DeliveryResult:
+        """Make the image inside the engine, which has *refused* to load it."""
+        from topcoat.destinations.commit import commit_image
+
+        base = self._image.base
+        planned = code_layers.plan(self._image.pack, len(base.config.diff_ids))
+        try:
+            platform = foreign_platform(self._client, base)
+            sent = commit_image(self._client, self._build, code_layers, planned, self._name, platform)
+            image_id = self._destination.image_id(self._name)
+            if image_id is None:
+                raise DaemonError(f"the container engine committed {self._name} and does not have it")
+        except DaemonError as error:
+            if isinstance(error, DaemonUnavailable) and isinstance(refused, DaemonUnavailable):
+                raise refused from error
+            raise DaemonError(
+                f"{refused}; and copying the code into a container fails too: {error}",
+                hint="push the image instead, with -cfg image_repo=REGISTRY/REPOSITORY",
+            ) from error
+        notice(f"{self._name} was committed from a container: {refused}")
+        return DeliveryResult(image_id, sent=sent, layers=len(planned))
+
+    def _plan(self, code_layers: CodeLayers) -> tuple[list[PlannedLayer], int]:
+        """Return the layers, and how many of them the engine has on top of the base already.
+
+        An engine identifies a layer by all layers below it, so layers count only as far as the order is the same.
+        """
+        base_ids, pack = self._image.base.config.diff_ids, self._image.pack
+        last = last_push_record(*self._record_key)
+        previous = self._destination._inspect(self._destination.image_name(last.tag)) if last else None
+        previous_ids = tuple(previous["RootFS"]["Layers"]) if previous else ()
+        if last is None or previous_ids[: len(base_ids)] != base_ids:
+            return code_layers.plan(pack, len(base_ids)), 0
+        order = {key: position for position, key in enumerate(last.layer_keys)}
+        for anchor in (last.layer_keys if self._build.hot else (), ()):
+            planned = code_layers.plan(pack, len(base_ids), anchor)
+            planned.sort(key=lambda layer: (layer.hot, order.get(layer.key, len(order))))
+            stacked = 0
+            for layer, diff_id in zip(planned, previous_ids[len(base_ids) :], strict=False):
+                if layer.layer is None or layer.layer.diff_id != diff_id:
+                    break
+                stacked += 1
+            # A kept layer cannot be packed again, so the engine has to have it.
+            if not any(layer.kept for layer in planned[stacked:]):
+                break
+        return planned, stacked
+
+    def _pull(self, base: Base) -> None:
+        """Pull the very image that was looked up, and name it as the user did.
+
+        An image for a platform other than the engine's own gets no name: the next user of the name means the engine's.
+        """
+        reference = Reference.parse(base.name)
+        pinned = f"{reference.name}@{base.digest}"
+        with engine_errors(f"pulling {base.name}"):
+            self._client.images.pull(pinned, platform=str(base.config.platform))
+            if reference.tag and not foreign_platform(self._client, base):
+                self._client.api.tag(pinned, reference.name, reference.tag)
+
+
+def _loads_zstd(version: dict[str, Any]) -> bool:
+    """Tell from an engine's version document whether it loads zstd; every Podman with this API does."""
+    numbers = tuple(int(part) for part in str(version.get("ApiVersion") or "").split(".") if part.isdecimal())
+    return is_podman(version) or not numbers or numbers >= _MIN_API_ZSTD
+
+
+def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:
+    """Push an image of the engine, by its id or name, as ``repository:tag``.
+
+    Raises:
+        DaemonError: the engine has no such image, or cannot push it.
+    """
+    name = f"{repository}:{tag}"
+    with engine_errors(f"pushing {name}"):
+        client.api.tag(image, repository, tag, force=True)
+        for line in client.api.push(repository, tag, stream=True, decode=True):
+            if line.get("error"):
+                hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
+                if "content digest" in line["error"]:
+                    # The containerd store does not keep a base's layers as they were pulled for what we loaded.
+                    hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
+                raise DaemonError(f"the container engine cannot push {name}: {line['error']}", hint=hint)

@@ -1,0 +1,78 @@
+"""Plan a patch: a workspace over each platform of a base."""
+
+from __future__ import annotations
+
+import posixpath
+
+from topcoat.bases.base import Base, BaseIndex, BaseSource, images_of
+from topcoat.bases.code_location import MEGABYTE, CodeLocation, check_code_location, locate_code
+from topcoat.images.image_build import ImageBuild, PlatformImage
+from topcoat.images.options import ImageOptions
+from topcoat.images.tag import image_labels, index_tag, patch_tag
+from topcoat.oci.compression import Compression
+from topcoat.oci.patch import Changes
+from topcoat.pack.layer import PackOptions
+from topcoat.pack.tar import Ownership
+from topcoat.scan.scanner import Scan
+
+
+def locate_in_images(source: BaseSource, base: Base | BaseIndex, options: ImageOptions) -> list[CodeLocation]:
+    """Look up the directory for the code in each image of *base*; see `locate_code`."""
+    max_bytes = options.base_scan_limit * MEGABYTE
+    return [
+        locate_code(source, image, _workspace_dir(image, options).strip("/").encode(), options.owner, max_bytes)
+        for image in images_of(base)
+    ]
+
+
+def plan_patch(
+    source: BaseSource,
+    scan: Scan,
+    base: Base | BaseIndex,
+    locations: list[CodeLocation],
+    options: ImageOptions,
+    compression: Compression,
+) -> ImageBuild:
+    """Plan the images that *scan* makes over *base*.
+
+    Args:
+        source: of the base, to look up more of it where the code goes to its root.
+        scan: the workspace.
+        base: an image or an index.
+        locations: of the code in each image of *base*.
+        options: the user's.
+        compression: of the code layers at the destination.
+
+    Raises:
+        PathConflict: a directory of one is something else in the other.
+    """
+    images, tags = [], []
+    for image, location in zip(images_of(base), locations, strict=True):
+        check_code_location(source, image, location, scan.snapshot, options.base_scan_limit * MEGABYTE)
+        planned = _platform_image(scan, image, location, options, compression)
+        images.append(planned)
+        tags.append(patch_tag(scan.snapshot.digest, image, planned.pack, planned.changes))
+    if isinstance(base, BaseIndex):
+        return ImageBuild(scan, index_tag(tags), tuple(images), base.image_index, options.hot)
+    return ImageBuild(scan, tags[0], tuple(images), None, options.hot)
+
+
+def _platform_image(
+    scan: Scan, base: Base, location: CodeLocation, options: ImageOptions, compression: Compression
+) -> PlatformImage:
+    # The directory as the image names it, and where that is with links resolved.
+    directory, resolved = _workspace_dir(base, options), location.target
+    env = {"WORKSPACE_DIR": directory}
+    if options.pythonpath:
+        paths = [directory, *([f"{directory.rstrip('/')}/src"] if scan.snapshot.has_directory(b"src") else [])]
+        env["PYTHONPATH"] = ":".join([*paths, *filter(None, [base.config.env.get("PYTHONPATH")])])
+    preserve_mtimes = options.mtimes == "preserve"
+    owner = options.owner or Ownership()
+    pack = PackOptions(resolved.target, resolved.parents, owner, preserve_mtimes, compression)
+    labels = image_labels(scan.snapshot.digest, base, resolved.target)
+    return PlatformImage(base, pack, Changes(directory, env, labels))
+
+
+def _workspace_dir(base: Base, options: ImageOptions) -> str:
+    # A WORKDIR can be written in several ways; an archive holds each path in one.
+    return options.workspace_dir or posixpath.normpath(base.config.working_dir)
