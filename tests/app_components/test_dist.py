@@ -33,7 +33,7 @@ def torchrun_words(role: Role, tmp_path: Path, **env: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_torchrun_on_one_node_meets_at_a_free_port(tmp_path: Path) -> None:
+def test_torchrun_on_one_node_uses_a_free_rendezvous_port(tmp_path: Path) -> None:
     app, role = make("torchrun", "--script", "dir/main.py", "--", "--lr", "a b")
     assert torchrun_words(role, tmp_path) == [
         *("--rdzv_endpoint", "localhost:0", "--rdzv_backend", "c10d", "--rdzv_id", "app-1"),
@@ -44,7 +44,7 @@ def test_torchrun_on_one_node_meets_at_a_free_port(tmp_path: Path) -> None:
     assert (role.port_map, role.resource) == ({"c10d": 29500}, Resource(2, 0, 1024))
 
 
-def test_torchrun_on_several_nodes_meets_at_the_first_replica(tmp_path: Path) -> None:
+def test_torchrun_on_several_nodes_uses_the_first_replica_for_rendezvous(tmp_path: Path) -> None:
     _, role = make("torchrun", "-j", "2:5x8", "-m", "pkg.train", "--rdzv_port=1234", "--rdzv_conf=timeout=6")
     words = torchrun_words(role, tmp_path, HOST0="node-a")
     assert words[:2] == ["--rdzv_endpoint", "node-a:1234"]
@@ -55,7 +55,7 @@ def test_torchrun_on_several_nodes_meets_at_the_first_replica(tmp_path: Path) ->
     assert (role.name, role.num_replicas, role.min_replicas) == ("train", 5, 2)
 
 
-def test_the_static_backend_is_told_its_rank(tmp_path: Path) -> None:
+def test_the_static_backend_gets_the_node_rank(tmp_path: Path) -> None:
     _, role = make("torchrun", "-j=2x1", "-m=a", "--rdzv_backend=static")
     words = torchrun_words(role, tmp_path)
     assert words[words.index("--node_rank") + 1] == "4"
@@ -75,7 +75,7 @@ def test_the_static_backend_is_told_its_rank(tmp_path: Path) -> None:
         ("spmd", ["-j=2x1"], 2, 1),
     ],
 )
-def test_nodes_and_processes(component: str, words: list[str], nodes: int, processes: int) -> None:
+def test_j_sets_nodes_and_processes(component: str, words: list[str], nodes: int, processes: int) -> None:
     _, role = make(component, *words, "-m=a")
     command = shlex.split(role.args[1])
     assert (role.num_replicas, command[command.index("--nproc_per_node") + 1]) == (nodes, str(processes))
@@ -86,15 +86,15 @@ def test_nodes_and_processes(component: str, words: list[str], nodes: int, proce
     [
         ("torchrun", [], "exactly one of --script and -m"),
         ("torchrun", ["-m=a", "--script=b"], "exactly one of --script and -m"),
-        ("torchrun", ["-m=a", "-j=2y3"], "-j 2y3 is not"),
-        ("torchrun", ["-m=a", "-j=0"], "-j 0 is not"),
-        ("torchrun", ["-m=a", "-j=0x1"], "-j 0x1 is not"),
-        ("torchrun", ["-m=a", "-j=3:2x1"], "-j 3:2x1 is not"),
-        ("torchrun", ["-m=a", "-j=2", "-h=cpu.small"], "cpu.small has no GPUs to count"),
-        ("spmd", ["-m=a", "-j=2", "-h=aws_trn1.32xlarge"], "aws_trn1.32xlarge has no GPUs to count"),
+        ("torchrun", ["-m=a", "-j=2y3"], "invalid -j '2y3'"),
+        ("torchrun", ["-m=a", "-j=0"], "invalid -j '0'"),
+        ("torchrun", ["-m=a", "-j=0x1"], "invalid -j '0x1'"),
+        ("torchrun", ["-m=a", "-j=3:2x1"], "invalid -j '3:2x1'"),
+        ("torchrun", ["-m=a", "-j=2", "-h=cpu.small"], "cpu.small has no GPUs"),
+        ("spmd", ["-m=a", "-j=2", "-h=aws_trn1.32xlarge"], "aws_trn1.32xlarge has no GPUs"),
     ],
 )
-def test_shapes_that_make_no_job_are_errors(component: str, words: list[str], message: str) -> None:
+def test_invalid_arguments_for_program_and_shape_are_errors(component: str, words: list[str], message: str) -> None:
     with pytest.raises(InvalidComponent, match=message):
         make(component, *words)
 
@@ -110,14 +110,14 @@ def test_shapes_that_make_no_job_are_errors(component: str, words: list[str], me
         ("e/r/s", "e", "r/s"),
     ],
 )
-def test_names_are_experiment_and_run(name: str, experiment: str, run: str) -> None:
+def test_a_name_is_split_into_experiment_and_run(name: str, experiment: str, run: str) -> None:
     app, role = make("torchrun", "--script=x/main.py", f"--name={name}")
     assert app.name == run
     assert role.env["TORCHX_TRACKING_EXPERIMENT_NAME"] == experiment
     assert role.env["TORCHX_TRACKING_RUN_NAME"] == run
 
 
-def test_the_rest_goes_to_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_arguments_are_set_on_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLEVEL", "INFO")
     app, role = make(
         "ddp", "-m=a", "--env", "A=1,LOGLEVEL=DEBUG", "--metadata", "k=v", "--debug=True", "--max_retries=3",
@@ -129,7 +129,7 @@ def test_the_rest_goes_to_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
     assert make("ddp", "-m=a")[1].env["LOGLEVEL"] == "INFO"
 
 
-def test_older_names_take_torchx_s_arguments_and_defaults() -> None:
+def test_ddp_and_spmd_have_torchx_arguments_and_defaults() -> None:
     import inspect
 
     torchrun = inspect.signature(dist.torchrun).parameters

@@ -54,6 +54,12 @@ def _clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in sys.modules.keys() - before:
         del sys.modules[name]
+    _clear_caches()
+
+
+def _clear_caches() -> None:
+    finder._entry_points.cache_clear()
+    finder._load_entry.cache_clear()
 
 
 @pytest.fixture
@@ -73,10 +79,10 @@ def installed(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     monkeypatch.setattr(
         "importlib.metadata.entry_points", lambda *, group: entries if group == "topcoat.components" else []
     )
-    monkeypatch.setattr(finder, "_REGISTRY", finder.Registry())
+    _clear_caches()
 
 
-def test_the_built_in_ones_are_torchx_s() -> None:
+def test_torchx_components_are_built_in() -> None:
     names = ["echo", "touch", "sh", "copy", "python", "binary"]
     assert get_components().keys() >= {f"utils.{name}" for name in names} | {
         "dist.torchrun",
@@ -100,24 +106,26 @@ def test_the_built_in_ones_are_torchx_s() -> None:
         ("zzzzzzz", "known: dist.ddp, dist.spmd"),
     ],
 )
-def test_an_unknown_name_is_an_error_with_the_nearest(name: str, hint: str) -> None:
+def test_the_error_for_an_unknown_name_suggests_similar_names(name: str, hint: str) -> None:
     with pytest.raises(UnknownComponent) as caught:
         get_component(name)
     assert name.rpartition(".")[2] in caught.value.message
     assert hint in str(caught.value.hint)
 
 
-def test_torchx_s_exceptions_are_ours() -> None:
+def test_torchx_exception_names_are_aliases() -> None:
     assert ComponentNotFoundException is UnknownComponent
     assert ComponentValidationException is InvalidComponent
 
 
 @pytest.mark.parametrize("name", ["mypkg:train", "mypkg.train", "mypkg.sub.deep:train", "mypkg.sub.deep.train"])
-def test_a_module_s_component_is_found_by_its_import_name(package: str, name: str) -> None:
+def test_a_component_of_a_module_is_found_by_its_import_name(package: str, name: str) -> None:
     assert materialize_appdef(get_component(name).fn, ["--epochs=2"]).name == "train-2"
 
 
-def test_an_installed_package_adds_components_and_hides_nothing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_adds_components_and_keeps_the_others(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed(monkeypatch, mine=package, _x="mypkg.sub", one="mypkg.sub.deep:train", utils="mypkg.sub.deep")
     names = set(get_components())
     assert names >= {"mine.train", "mine.evaluate", "mine.sub.deep.train", "deep.train", "one", "utils.train"}
@@ -137,7 +145,7 @@ def test_an_installed_package_replaces_a_built_in_of_the_same_name(
     assert materialize_appdef(get_component("utils.sh").fn, ["ls"]).name == "sh"
 
 
-def test_only_a_package_that_may_have_the_component_is_loaded(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_packages_that_may_have_the_component_are_loaded(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, mine=package)
     get_component("utils.echo")
     assert package not in sys.modules
@@ -145,11 +153,11 @@ def test_only_a_package_that_may_have_the_component_is_loaded(package: str, monk
     assert package in sys.modules
 
 
-def test_a_package_that_cannot_be_loaded_is_logged_and_left_out(
+def test_a_package_that_cannot_be_loaded_is_logged_and_skipped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     installed(monkeypatch, broken="no_such_package_anywhere")
     with caplog.at_level(logging.WARNING):
         assert "utils.echo" in get_components()
     assert "the entry point broken = no_such_package_anywhere cannot be loaded" in caplog.text
-    assert "left out" in caplog.text
+    assert "skipped" in caplog.text

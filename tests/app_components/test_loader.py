@@ -26,7 +26,7 @@ def _clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("spelling", ["comp.py", "./comp.py", "{}/comp.py"])
-def test_a_file_s_component_is_found(spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_component_of_a_file_is_found(spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "comp.py").write_text(COMPONENT)
     monkeypatch.chdir(tmp_path)
     component = get_component(spelling.format(tmp_path) + ":train")
@@ -34,7 +34,7 @@ def test_a_file_s_component_is_found(spelling: str, tmp_path: Path, monkeypatch:
     assert materialize_appdef(component.fn, ["--name=b"]).name == "b"
 
 
-def test_a_file_may_import_its_neighbours_and_its_package(tmp_path: Path) -> None:
+def test_a_file_can_import_the_files_beside_it_and_its_package(tmp_path: Path) -> None:
     (tmp_path / "neighbour_of_comp.py").write_text("NAME = 'from-neighbour'\n")
     (tmp_path / "comp.py").write_text("from neighbour_of_comp import NAME\n" + COMPONENT.replace("'a'", "NAME"))
     assert materialize_appdef(get_component(f"{tmp_path}/comp.py:train").fn, []).name == "from-neighbour"
@@ -52,7 +52,7 @@ def test_the_same_file_is_loaded_once(tmp_path: Path) -> None:
     assert load_file(f"{tmp_path}/comp.py") is load_file(f"{tmp_path}/../{tmp_path.name}/comp.py")
 
 
-def test_a_file_does_not_take_the_place_of_a_module_of_its_name(tmp_path: Path) -> None:
+def test_a_file_does_not_replace_a_module_of_the_same_name(tmp_path: Path) -> None:
     import json
 
     (tmp_path / "json.py").write_text(COMPONENT)
@@ -68,7 +68,7 @@ def test_a_file_does_not_take_the_place_of_a_module_of_its_name(tmp_path: Path) 
     assert sys.modules["tests"] is tests
 
 
-def test_a_class_of_a_file_knows_its_module(tmp_path: Path) -> None:
+def test_a_class_of_a_file_can_be_found_through_its_module(tmp_path: Path) -> None:
     text = "import dataclasses, typing\n@dataclasses.dataclass\nclass Made:\n    x: 'typing.Optional[int]' = None\n"
     (tmp_path / "comp.py").write_text("from __future__ import annotations\n" + text)
     made = load_file(f"{tmp_path}/comp.py").Made
@@ -94,12 +94,12 @@ def test_a_file_without_the_component_is_an_error(
         get_component(f"{tmp_path}/comp.py:{function}")
 
 
-def test_no_such_file_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_or_module_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownComponent, match=r"cannot read the component file .*/none\.py: No such file"):
         get_component(f"{tmp_path}/none.py:train")
     with pytest.raises(UnknownComponent, match="Is a directory"):
         get_component(f"{tmp_path}/:train")
-    with pytest.raises(UnknownComponent, match="there is no module 'no_such_package'"):
+    with pytest.raises(UnknownComponent, match="no module named 'no_such_package'"):
         get_component("no_such_package:train")
 
 
@@ -120,7 +120,7 @@ def train(script: str, image: str = torchx.IMAGE, env: Optional[Dict[str, str]] 
 
 
 @pytest.mark.parametrize("indirect", [False, True])
-def test_a_file_that_imports_torchx_finds_topcoat(tmp_path: Path, indirect: bool) -> None:
+def test_a_file_that_imports_torchx_gets_topcoat(tmp_path: Path, indirect: bool) -> None:
     (tmp_path / "comp.py").write_text(TORCHX_COMPONENT)
     if indirect:
         (tmp_path / "front.py").write_text("from comp import train\n")

@@ -28,7 +28,7 @@ def only_role(app: AppDef) -> Role:
 
 
 def run(role: Role, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run *role* as a local scheduler does, macros filled in."""
+    """Run *role* as a local scheduler does, macros substituted."""
     role = macros.Values(str(cwd), "app-1", "0", "HOST0").apply(role)
     program_ = sys.executable if role.entrypoint.startswith("python") else role.entrypoint
     return subprocess.run([program_, *role.args], cwd=cwd, capture_output=True, text=True, check=False)
@@ -41,7 +41,7 @@ def test_echo_prints_its_message(tmp_path: Path) -> None:
     assert only_role(utils.echo()).args == ["hello world"]
 
 
-def test_touch_makes_a_file_and_keeps_what_is_in_it(tmp_path: Path) -> None:
+def test_touch_creates_a_file_and_keeps_existing_content(tmp_path: Path) -> None:
     role = only_role(make("utils.touch", "--file", "a b.txt"))
     assert run(role, tmp_path).returncode == 0
     (tmp_path / "a b.txt").write_text("kept")
@@ -58,7 +58,7 @@ def test_touch_takes_urls(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_copy_copies_a_file_and_makes_directories(tmp_path: Path, scheme: str) -> None:
+def test_copy_copies_a_file_and_creates_directories(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "a").write_bytes(b"\0data")
     role = only_role(make("utils.copy", f"--src={scheme}{tmp_path}/a", f"--dst={scheme}{tmp_path}/new/dir/b"))
     done = run(role, tmp_path)
@@ -66,7 +66,7 @@ def test_copy_copies_a_file_and_makes_directories(tmp_path: Path, scheme: str) -
     assert (tmp_path / "new/dir/b").read_bytes() == b"\0data"
 
 
-def test_copy_to_a_url_without_fsspec_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_error_of_copy_without_fsspec_names_fsspec(tmp_path: Path) -> None:
     (tmp_path / "fsspec.py").write_text("raise ImportError")
     done = run(only_role(make("utils.copy", "--src=a", "--dst=memory://b")), tmp_path)
     assert (done.returncode, done.stderr.strip()) == (
@@ -75,21 +75,21 @@ def test_copy_to_a_url_without_fsspec_says_what_is_missing(tmp_path: Path) -> No
     )
 
 
-def test_programs_have_nothing_that_a_macro_would_change() -> None:
+def test_programs_contain_no_macros() -> None:
     for name in ("touch", "copy"):
         assert macros.Values("a", "b", "c", "d").substitute(program(name)) == program(name)
 
 
-def test_sh_passes_words_as_they_are(tmp_path: Path) -> None:
+def test_sh_passes_words_unchanged(tmp_path: Path) -> None:
     words = ["printf", "%s|", "two words", "it's", "$HOME", "a;b", "*"]
     assert run(only_role(make("utils.sh", *words)), tmp_path).stdout == "two words|it's|$HOME|a;b|*|"
 
 
-def test_sh_fills_in_macros(tmp_path: Path) -> None:
+def test_sh_substitutes_macros(tmp_path: Path) -> None:
     assert run(only_role(make("utils.sh", "echo", macros.app_id)), tmp_path).stdout == "app-1\n"
 
 
-def test_sh_takes_torchx_s_flags() -> None:
+def test_sh_has_torchx_flags() -> None:
     words = ["--image=i", "--num_replicas=2", "--cpu=3", "--gpu=1", "--memMB=5", "--env", "A=1,B=2"]
     words += ["--max_retries=4", "--mounts", "type=bind,src=/a,dst=/b", "ls"]
     role = only_role(make("utils.sh", *words))
@@ -98,7 +98,7 @@ def test_sh_takes_torchx_s_flags() -> None:
     assert only_role(make("utils.sh", "--h=gpu.small", "ls")).resource == resource(h="gpu.small")
 
 
-def test_an_entrypoint_of_one_s_own_gets_the_words_unquoted(tmp_path: Path) -> None:
+def test_another_entrypoint_gets_the_words_unquoted(tmp_path: Path) -> None:
     role = only_role(make("utils.sh", "--entrypoint=bash", "--", "-c", "echo $((1 + 1))"))
     assert run(role, tmp_path).stdout == "2\n"
 
@@ -138,13 +138,13 @@ def test_binary_runs_a_program(tmp_path: Path) -> None:
     "words", [["utils.echo"], ["utils.touch", "--file=f"], ["utils.sh", "ls"], ["utils.python", "-c=1"],
               ["utils.copy", "--src=a", "--dst=b"], ["utils.binary", "--entrypoint=ls"], ["dist.ddp", "-m=a"]]
 )  # fmt: skip
-def test_the_image_is_empty_unless_the_environment_names_one(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_is_the_environment_variable_or_empty(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert only_role(make(*words)).image == ""
     monkeypatch.setenv("TOPCOAT_IMAGE", "repo/base:1")
     assert only_role(make(*words)).image == "repo/base:1"
 
 
-def test_callers_values_are_not_changed() -> None:
+def test_the_caller_s_arguments_are_not_modified() -> None:
     env = {"A": "1"}
     only_role(utils.sh("ls", env=env)).env["B"] = "2"
     assert env == {"A": "1"}

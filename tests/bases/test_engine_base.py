@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from topcoat.images.build import plan_image
 
 from tests.components.daemons import Docker
 from tests.components.images import Image
@@ -25,7 +26,6 @@ from topcoat.bases.engine_base import open_engine
 from topcoat.destinations import base_layers
 from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform
-from topcoat.images.build import plan_image
 from topcoat.oci.digest import sha256_digest
 from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST
 from topcoat.pack.layer import _MAX_IN_MEMORY

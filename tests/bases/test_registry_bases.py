@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from topcoat.bases.lookup import BaseLookup
+
 from topcoat.errors import ImageNotFound, InvalidImage, InvalidReference, NoSuchPlatform, RegistryUnavailable
 from topcoat.registry.clients import Clients
 from topcoat.testing.registry import FakeRegistry

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from topcoat.images.build import ImageOptions, plan_image
 
 from tests.support import workspaces
 from tests.support.pushing import destination
 from topcoat.destinations.base import ImageBuild
 from topcoat.errors import WorkspaceChanged
-from topcoat.images.build import ImageOptions, plan_image
 from topcoat.oci.patch import CodeLayer
 from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer, Packed

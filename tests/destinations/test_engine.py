@@ -10,6 +10,8 @@ from typing import Any
 
 import docker
 import pytest
+from topcoat.destinations.docker import DockerDestination, push_image
+from topcoat.images.build import ImageOptions, build_image, plan_image
 
 from tests.components.daemons import Docker
 from tests.components.images import Image
@@ -18,10 +20,8 @@ from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.inside import expected, look
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.destinations.push_records import context_of
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform, WorkspaceChanged
-from topcoat.images.build import ImageOptions, build_image, plan_image
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace

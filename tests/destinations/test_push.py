@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from topcoat.images.build import build_image, plan_image
 
 from tests.support import workspaces
 from tests.support.images import fetch, stacked
@@ -15,7 +16,6 @@ from tests.support.pushing import destination, push
 from topcoat.destinations import base_layers
 from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import RegistryError, WorkspaceChanged
-from topcoat.images.build import build_image, plan_image
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.reference import Reference
 from topcoat.pack import layer

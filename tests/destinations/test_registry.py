@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from topcoat.images.build import ImageOptions, parse_chown, plan_image
 
 from tests.components.images import Image, Pushed
 from tests.components.recorder import Recording
@@ -31,7 +32,6 @@ from topcoat.errors import (
     StateError,
     TopcoatError,
 )
-from topcoat.images.build import ImageOptions, parse_chown, plan_image
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.registry.client import RegistryClient
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan

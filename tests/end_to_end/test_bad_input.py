@@ -67,7 +67,7 @@ COMMAND_LINE = [
     ),
     pytest.param(
         ["-s", "local_docker", "-cfg", "privileged", "--", "true"],
-        "run options begin with key=value, not 'privileged'",
+        "invalid run options 'privileged': expected key=value",
         "write key=value,key2=value2",
         id="an option without a value",
     ),
@@ -77,7 +77,7 @@ COMMAND_LINE = [
         "did you mean local_docker",
         id="an unknown scheduler",
     ),
-    pytest.param(["utils.ech"], "there is no component 'utils.ech'", "did you mean utils.echo", id="a component"),
+    pytest.param(["utils.ech"], "unknown component 'utils.ech'", "did you mean utils.echo", id="a component"),
     pytest.param(
         ["jobs.py:raise"], "jobs.py has no function 'raise'", "did you mean raises?", id="a function of a file"
     ),
@@ -90,7 +90,7 @@ COMMAND_LINE = [
     ),
     pytest.param(
         ["utils.echo", "--num_replicas", "two"],
-        "must be a int: 'two' is not a whole number",
+        "must be a int: 'two' is not an integer",
         "",
         id="a parameter of the wrong type",
     ),
@@ -103,43 +103,43 @@ COMMAND_LINE = [
     pytest.param(["jobs.py:returns_none"], "NoneType", "", id="a component that returns nothing"),
     pytest.param(
         ["-s", "local_cwd", "jobs.py:misplaced"],
-        "the macro ${app_id} in the image of role 'r' would not be filled in: 'app:${app_id}'",
+        "the macro ${app_id} in the image of role 'r' is not substituted: 'app:${app_id}'",
         "macros work in args, in the values of env and in metadata",
         id="a macro in the image",
     ),
     pytest.param(
         ["--env", "${replica_id}=x", "--", "true"],
-        "the macro ${replica_id} in the env names of role 'true' would not be filled in",
+        "the macro ${replica_id} in the env names of role 'true' is not substituted",
         "macros work in",
         id="a macro in a variable's name",
     ),
     pytest.param(
         ["--workspace", "[code, code2]", "--", "true"],
-        "the workspace '[code, code2]' is a list; map each path to a directory",
+        "invalid workspace '[code, code2]': expected a path or a mapping, not a list",
         "quote a path",
         id="a workspace that is a list",
     ),
     pytest.param(
         ["--workspace", "code: a: b", "--", "true"],
-        "the workspace 'code: a: b' is neither a path nor a mapping",
+        "invalid workspace 'code: a: b': neither a path nor a YAML mapping",
         "quote a path",
         id="a workspace that is neither",
     ),
     pytest.param(
         ["--workspace", "{code: {a: b}}", "--", "true"],
-        "the workspace '{code: {a: b}}' has a mapping where a path belongs",
+        "invalid workspace '{code: {a: b}}': expected a path, not a mapping",
         "quote a path",
         id="a mapping in a mapping",
     ),
     pytest.param(
         ["--workspace", "{code: /abs}", "--", "true"],
-        "the target '/abs' of 'code' leaves the workspace's root",
+        "invalid target '/abs' of 'code': it leaves the workspace's root",
         "workspace_dir",
         id="an absolute target",
     ),
     pytest.param(
         ["--workspace", "{code: ../up}", "--", "true"],
-        "the target '../up' of 'code' leaves the workspace's root",
+        "invalid target '../up' of 'code': it leaves the workspace's root",
         "without '..'",
         id="a target that climbs",
     ),
@@ -220,7 +220,7 @@ def test_a_missing_required_option_is_named_before_anything_is_built(directory: 
             r"--lr of the component raises \(.*jobs\.py:3\) must be a float",
         ),
         ("jobs.py:nothing", [], UnknownComponent, "has no function 'nothing'"),
-        ("dist.dpd", [], UnknownComponent, "there is no component 'dist.dpd'"),
+        ("dist.dpd", [], UnknownComponent, "unknown component 'dist.dpd'"),
         ("jobs.py:misplaced", [], InvalidApp, "the macro .* in the image of role 'r'"),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_macro_that_nothing_fills_in_is_an_error(place: dict[str, Any], where:
     wrong = role("r", "x:1")
     for name, value in place.items():
         setattr(wrong, name, value)
-    with get_runner("s") as run, pytest.raises(InvalidApp, match=f"in the {where} of role 'r' would not be filled in"):
+    with get_runner("s") as run, pytest.raises(InvalidApp, match=f"in the {where} of role 'r' is not substituted"):
         run.dryrun(AppDef("a", [wrong]), "local_cwd")
 
 

@@ -41,13 +41,13 @@ def test_a_layer_is_what_was_stored(stored: bytes, kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"a", b"abc"])
-def test_what_is_too_short_to_be_compressed(data: bytes) -> None:
+def test_data_too_short_to_be_compressed_is_read_as_it_is(data: bytes) -> None:
     assert compression_of(data) == "none"
     assert decompressed(io.BytesIO(data)).read() == data
 
 
 @given(st.binary(max_size=5000), st.lists(st.integers(1, 700), min_size=1, max_size=30))
-def test_our_zstd_does_not_depend_on_how_the_data_comes_and_is_read_back(data: bytes, sizes: list[int]) -> None:
+def test_zstd_output_does_not_depend_on_block_sizes_and_is_read_back(data: bytes, sizes: list[int]) -> None:
     whole, parted = (find_compressor("zstd").start() for _ in range(2))
     stored = whole.compress(data) + whole.flush()
     parts, position = [], 0
@@ -68,13 +68,13 @@ def test_our_zstd_does_not_depend_on_how_the_data_comes_and_is_read_back(data: b
         _zstd(DATA) + b"not a frame",
     ],
 )
-def test_damage_is_an_error(stored: bytes) -> None:
+def test_damaged_data_is_an_error(stored: bytes) -> None:
     with pytest.raises(OSError):
         decompressed(io.BytesIO(stored)).read()
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, _zstd])
-def test_memory_stays_small_before_a_bomb(compress: object) -> None:
+def test_memory_stays_small_for_a_decompression_bomb(compress: object) -> None:
     bomb = io.BytesIO(compress(bytes(64 << 20)))  # type: ignore[operator]
     tracemalloc.start()
     try:
@@ -88,7 +88,7 @@ def test_memory_stays_small_before_a_bomb(compress: object) -> None:
     assert peak < 8 << 20
 
 
-def test_without_the_package_zstd_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_zstandard_package_zstd_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = _zstd(DATA)
     monkeypatch.setitem(sys.modules, "zstandard", None)
     for call in (lambda: find_compressor("zstd"), lambda: decompressed(io.BytesIO(stored))):

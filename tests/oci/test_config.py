@@ -39,7 +39,7 @@ def changed(**settings: object) -> ImageConfig:
     return config({**REGISTRY, "config": {**REGISTRY["config"], **settings}})
 
 
-def test_what_an_image_runs_is_read() -> None:
+def test_the_settings_of_an_image_are_read() -> None:
     found = config(REGISTRY)
     assert found.platform == Platform("linux", "arm64", "v8")
     assert found.diff_ids == tuple(IDS)
@@ -50,7 +50,7 @@ def test_what_an_image_runs_is_read() -> None:
 
 
 @pytest.mark.parametrize("document", [{"rootfs": {"diff_ids": []}}, {"rootfs": {"diff_ids": []}, "config": None}])
-def test_what_is_missing_has_a_plain_value(document: object) -> None:
+def test_missing_settings_are_empty(document: object) -> None:
     found = config(document)
     assert (found.diff_ids, found.settings, found.env, found.working_dir) == ((), {}, {}, "/")
     assert str(found.platform) == "unknown/unknown"
@@ -64,7 +64,7 @@ def test_the_working_directory_is_absolute(value: object, expected: str) -> None
     assert changed(WorkingDir=value).working_dir == expected
 
 
-def test_nulls_are_no_settings() -> None:
+def test_null_settings_are_empty() -> None:
     found = changed(Env=None, Labels=None, Entrypoint=None)
     assert found.env == {}
 
@@ -82,7 +82,7 @@ def test_nulls_are_no_settings() -> None:
         (b'{"rootfs": {"diff_ids": [1]}}', r"has no rootfs\.diff_ids"),
     ],
 )
-def test_what_is_no_config_is_refused(data: bytes, message: str) -> None:
+def test_an_invalid_config_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(InvalidImage, match=message):
         ImageConfig.parse(data)
 
@@ -138,10 +138,10 @@ def test_an_image_has_one_identity_in_a_registry_and_in_an_engine() -> None:
         config({**REGISTRY, "rootfs": {"type": "layers", "diff_ids": IDS[:1]}}),
     ],
 )
-def test_whatever_runs_otherwise_has_another_identity(other: ImageConfig) -> None:
+def test_another_platform_layer_or_setting_is_another_identity(other: ImageConfig) -> None:
     assert other.identity != config(REGISTRY).identity
 
 
-def test_an_identity_is_a_digest_that_stays() -> None:
+def test_an_identity_never_changes() -> None:
     assert config(REGISTRY).identity == config(REGISTRY).identity
     assert config(REGISTRY).identity.startswith("sha256:")

@@ -18,22 +18,22 @@ def test_every_key_survives_reading_and_writing(extra):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"digest": "sha256:abc"}, "with the digest 'sha256:abc'"),
-        ({"digest": None}, "with the digest None"),
-        ({"size": -1}, "has the size -1"),
-        ({"size": True}, "has the size True"),
-        ({"size": "3"}, "has the size '3'"),
+        ({"digest": "sha256:abc"}, "with an invalid digest: 'sha256:abc'"),
+        ({"digest": None}, "with an invalid digest: None"),
+        ({"size": -1}, "with an invalid size: -1"),
+        ({"size": True}, "with an invalid size: True"),
+        ({"size": "3"}, "with an invalid size: '3'"),
         ({"mediaType": ""}, "without a media type"),
         ({"mediaType": None}, "without a media type"),
     ],
 )
-def test_a_value_that_cannot_be_right_is_named(change, why):
+def test_an_invalid_value_is_named(change, why):
     with pytest.raises(InvalidImage, match=why):
         Descriptor.from_json({**_GOOD, **change})
 
 
 def test_a_descriptor_that_is_not_an_object_is_refused():
-    with pytest.raises(InvalidImage, match="must be a JSON object"):
+    with pytest.raises(InvalidImage, match="expected a JSON object"):
         Descriptor.from_json([_GOOD])
 
 

@@ -16,7 +16,7 @@ _JSON = st.recursive(
 )
 
 
-def test_the_digest_of_nothing_is_the_well_known_one():
+def test_the_digest_of_no_bytes_is_the_well_known_one():
     assert sha256_digest(b"") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -32,14 +32,14 @@ def test_registered_algorithms_are_checked(algorithm):
     "text",
     ["", "latest", "sha256:", "sha256:" + "a" * 63, "sha256:" + "A" * 64, "md5:" + "a" * 32, "sha512:" + "a" * 64],
 )
-def test_what_is_not_a_digest_is_refused(text):
+def test_an_invalid_digest_is_refused(text):
     assert not is_digest(text)
-    with pytest.raises(InvalidImage, match="is not a digest"):
+    with pytest.raises(InvalidImage, match="invalid digest"):
         hasher(text)
 
 
 @given(_JSON)
-def test_canonical_json_says_the_same_and_does_not_depend_on_the_order_of_keys(value):
+def test_canonical_json_has_the_same_value_and_does_not_depend_on_the_order_of_keys(value):
     data = canonical_json(value)
     assert json.loads(data) == value
     assert canonical_json(json.loads(data, object_pairs_hook=lambda pairs: dict(reversed(pairs)))) == data

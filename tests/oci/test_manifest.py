@@ -57,28 +57,28 @@ def test_what_is_built_is_read_back(annotations, count):
     assert manifest.is_oci
 
 
-def test_a_docker_manifest_has_no_place_for_annotations():
+def test_a_docker_manifest_cannot_have_annotations():
     config = Descriptor(DOCKER_CONFIG, _CONFIG.digest, 10)
     layer = Descriptor(DOCKER_LAYER_GZIP, _LAYERS[0].digest, 1)
     data = Manifest.build(media_type=DOCKER_MANIFEST, config=config, layers=[layer])
     manifest = parse(data, DOCKER_MANIFEST)
     assert not manifest.is_oci
     assert manifest.layers == (layer,)
-    with pytest.raises(InvalidImage, match="cannot carry annotations"):
+    with pytest.raises(InvalidImage, match="cannot have annotations"):
         Manifest.build(media_type=DOCKER_MANIFEST, config=config, layers=[], annotations={"a": "b"})
 
 
-def test_the_document_says_its_type_and_not_the_header():
+def test_the_type_in_the_document_wins_over_the_header():
     assert parse(_image(mediaType=OCI_MANIFEST), "application/octet-stream").media_type == OCI_MANIFEST
     assert parse(_image(mediaType=OCI_MANIFEST), DOCKER_MANIFEST).media_type == OCI_MANIFEST
 
 
-def test_the_header_says_the_type_where_the_document_does_not():
+def test_without_a_type_in_the_document_the_header_counts():
     assert parse(_image(), f"{DOCKER_MANIFEST}; charset=utf-8").media_type == DOCKER_MANIFEST
     assert parse(_document(manifests=[]), DOCKER_INDEX).media_type == DOCKER_INDEX
 
 
-def test_the_keys_say_the_type_where_nothing_else_does():
+def test_without_any_stated_type_the_keys_count():
     assert parse(_image(), "application/json").media_type == OCI_MANIFEST
     assert parse(_document(manifests=[]), "").media_type == OCI_INDEX
 
@@ -87,7 +87,7 @@ def test_the_keys_say_the_type_where_nothing_else_does():
     ("data", "content_type", "why"),
     [
         (b"<html>log in</html>", "text/html", "got text/html that is not JSON: b'<html>log in"),
-        (b"", "", "got something that is not JSON"),
+        (b"", "", "got a response that is not JSON"),
         (b"\xff\xfe\x00", "", "not JSON"),
         (b"[" * 100_000, "", "not JSON"),
         (b"[]", "", "JSON that is not an object"),
@@ -96,19 +96,19 @@ def test_the_keys_say_the_type_where_nothing_else_does():
         (_image(manifests=[]), OCI_MANIFEST, "both an image and an index"),
         (_document(mediaType="application/vnd.oci.artifact.manifest.v1+json"), "", "type application/vnd.oci.artifact"),
         (b'{"errors":[{"code":"DENIED"}]}', "application/json", "an error: .*DENIED"),
-        (_document(mediaType=OCI_MANIFEST, layers=[]), "", "a descriptor must be a JSON object, not None"),
-        (_document(mediaType=OCI_MANIFEST, config=_CONFIG.to_json(), layers={}), "", "layers must be a list"),
-        (_document(mediaType=OCI_INDEX, manifests=None), "", "manifests must be a list"),
-        (_image(mediaType=OCI_MANIFEST, annotations=[]), "", "annotations must be a JSON object"),
+        (_document(mediaType=OCI_MANIFEST, layers=[]), "", "invalid descriptor None: expected a JSON object"),
+        (_document(mediaType=OCI_MANIFEST, config=_CONFIG.to_json(), layers={}), "", "invalid layers"),
+        (_document(mediaType=OCI_INDEX, manifests=None), "", "invalid manifests"),
+        (_image(mediaType=OCI_MANIFEST, annotations=[]), "", "invalid annotations"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_the_reason(data, content_type, why):
+def test_an_unusable_document_is_refused_with_the_reason(data, content_type, why):
     with pytest.raises(InvalidImage, match=why):
         parse(data, content_type)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
-def test_any_json_is_an_image_or_an_error_of_ours(value):
+def test_any_json_is_an_image_or_an_invalid_image(value):
     document = {"schemaVersion": 2, "layers": value, "config": value}
     with pytest.raises(InvalidImage):
         parse(json.dumps(document).encode())
@@ -147,22 +147,26 @@ def test_attestations_are_not_images():
     assert Index(OCI_INDEX, (marked,)).images == ()
 
 
-def test_a_single_entry_that_does_not_state_its_platform_is_taken_for_what_is_needed():
+def test_a_single_entry_without_a_platform_matches_any():
     assert _selected(_index(None), "linux/s390x") == 0
     assert _selected(_index(None)) == 0
 
 
-def test_a_platform_that_is_not_there_is_answered_with_what_is():
-    with pytest.raises(NoSuchPlatform, match="not there for linux/s390x, only for linux/arm64/v8, linux/amd64") as e:
+def test_a_missing_platform_is_an_error_that_lists_the_others():
+    with pytest.raises(
+        NoSuchPlatform, match="no linux/s390x image; available platforms: linux/arm64/v8, linux/amd64"
+    ) as e:
         _index(_ARM, _AMD).select(Platform.parse("linux/s390x"))
     assert "platform" in e.value.hint
 
 
 def test_several_platforms_without_linux_amd64_need_a_choice():
-    with pytest.raises(NoSuchPlatform, match="several platforms, and not linux/amd64: linux/arm64/v8, windows/amd64"):
+    with pytest.raises(
+        NoSuchPlatform, match="no linux/amd64 image; available platforms: linux/arm64/v8, windows/amd64"
+    ):
         _index(_ARM, {"os": "windows", "architecture": "amd64"}).select()
 
 
-def test_an_index_without_images_says_so():
-    with pytest.raises(NoSuchPlatform, match="no platform at all"):
+def test_an_index_without_images_has_no_platforms():
+    with pytest.raises(NoSuchPlatform, match="available platforms: none"):
         _index().select(Platform("linux", "amd64"))

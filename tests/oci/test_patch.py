@@ -78,7 +78,7 @@ def test_image_id_and_digest_are_those_of_config_and_manifest() -> None:
     assert image.digest == sha256_digest(image.manifest)
 
 
-def test_annotations_stay_where_the_flavour_has_a_place_for_them() -> None:
+def test_annotations_stay_in_oci_manifests() -> None:
     annotations = {"org.example.kept": "yes"}
     assert json.loads(patched(annotations=annotations).manifest)["annotations"] == annotations
     docker = patched(media_type=DOCKER_MANIFEST, annotations=annotations)
@@ -86,7 +86,7 @@ def test_annotations_stay_where_the_flavour_has_a_place_for_them() -> None:
     assert "annotations" not in json.loads(patched().manifest)
 
 
-def test_layers_lie_on_top_and_all_else_of_the_config_stays() -> None:
+def test_layers_are_on_top_and_the_rest_of_the_config_stays() -> None:
     before = copy.deepcopy(REGISTRY)
     found = document(patched())
     assert found["rootfs"]["diff_ids"] == [*REGISTRY["rootfs"]["diff_ids"], *(layer.diff_id for layer in LAYERS)]
@@ -108,7 +108,7 @@ def test_unknown_keys_of_the_root_file_system_stay_too() -> None:
     }
 
 
-def test_settings_are_changed_as_asked() -> None:
+def test_settings_are_changed() -> None:
     settings = document(patched())["config"]
     assert settings["WorkingDir"] == "/work"
     assert settings["Env"] == ["PATH=/usr/bin:/bin", "A=new", "EMPTY=", "EQUALS=a=b", "WORKSPACE_DIR=/work"]
@@ -148,7 +148,7 @@ def test_equal_inputs_give_equal_bytes_whatever_the_order_of_their_keys() -> Non
     assert patch(config(shuffled), manifest(), LAYERS, other) == patched()
 
 
-def test_any_setting_can_be_changed_or_removed_and_labels_come_on_top() -> None:
+def test_any_setting_can_be_changed_or_removed_and_labels_are_added() -> None:
     base = config({**REGISTRY, "config": {"Cmd": ["old"], "User": "me", "Kept": None, "Labels": {"a": "base"}}})
     settings = {"User": "you", "Cmd": None, "Env": ["B=2"], "WorkingDir": None, "Gone": None, "Labels": {"b": "set"}}
     changes = Changes("/ignored", {"A": "ignored"}, {"c": "on top"}, settings, author="Me")

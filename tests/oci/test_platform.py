@@ -16,13 +16,13 @@ from topcoat.oci.platform import Platform
         ("linux/armhf/v6", Platform("linux", "arm", "v6")),
     ],
 )
-def test_platforms_are_read_as_people_write_them(text, platform):
+def test_other_spellings_of_platforms_are_read(text, platform):
     assert Platform.parse(text) == platform
 
 
 @pytest.mark.parametrize("text", ["", "linux", "amd64", "linux/", "/amd64", "linux//v8", "a/b/c/d"])
-def test_what_is_not_a_platform_is_refused_with_an_example(text):
-    with pytest.raises(UsageError, match="is not a platform") as caught:
+def test_an_invalid_platform_is_refused_with_an_example(text):
+    with pytest.raises(UsageError, match="invalid platform") as caught:
         Platform.parse(text)
     assert "linux/amd64" in caught.value.hint
 
@@ -47,7 +47,7 @@ def test_a_platform_is_written_as_it_is_read(text):
         ("linux/amd64", "windows/amd64", False),
     ],
 )
-def test_a_variant_counts_only_where_it_is_asked_for(wanted, offered, fits):
+def test_a_variant_counts_only_if_it_is_wanted(wanted, offered, fits):
     assert Platform.parse(wanted).matches(Platform.parse(offered)) is fits
 
 

@@ -53,35 +53,35 @@ def test_defaults_are_filled_in_as_docker_does(text, reference):
         (" busybox", "white space around it"),
         ("https://ghcr.io/org/app", "no scheme"),
         ("docker://busybox", "no scheme"),
-        ("busybox:", "'' is not a tag"),
-        ("busybox:-x", "'-x' is not a tag"),
-        ("busybox:" + "a" * 129, "is not a tag"),
-        ("busybox@sha256:abc", "'sha256:abc' is not a digest"),
-        ("busybox@", "'' is not a digest"),
-        ("busybox@md5:" + "a" * 32, "is not a digest"),
+        ("busybox:", "invalid tag ''"),
+        ("busybox:-x", "invalid tag '-x'"),
+        ("busybox:" + "a" * 129, "invalid tag"),
+        ("busybox@sha256:abc", "invalid digest 'sha256:abc'"),
+        ("busybox@", "invalid digest ''"),
+        ("busybox@md5:" + "a" * 32, "invalid digest"),
         ("org/App", "must be lower-case"),
         ("Busybox", "must be lower-case"),
         ("org//app", "a component of the repository is empty"),
         ("org/app/", "a component of the repository is empty"),
-        ("org/-app", "'-app' is not"),
-        ("org/a..b", "'a..b' is not"),
-        ("org/a___b", "'a___b' is not"),
-        ("bad_host.io/app", "is not a host name"),
-        ("host:port/app", "is not a host name"),
-        ("host.io:99999/app", "there is no port 99999"),
+        ("org/-app", "invalid component '-app'"),
+        ("org/a..b", "invalid component 'a..b'"),
+        ("org/a___b", "invalid component 'a___b'"),
+        ("bad_host.io/app", "invalid registry 'bad_host.io'"),
+        ("host:port/app", "invalid registry 'host:port'"),
+        ("host.io:99999/app", "invalid port 99999"),
         (_HEX, "an image id, not a name"),
         ("ghcr.io/" + "a/" * 130 + "a", "more than 255"),
-        ("a b", "'a b' is not"),
+        ("a b", "invalid component 'a b'"),
     ],
 )
-def test_what_is_wrong_with_a_name_is_said(text, why):
+def test_an_invalid_name_is_an_error_with_the_reason(text, why):
     with pytest.raises(InvalidReference, match=re.escape(why)) as caught:
         Reference.parse(text)
     assert caught.value.hint
     assert caught.value.exit_code == 2
 
 
-def test_the_hint_is_the_name_put_right():
+def test_the_hint_is_the_corrected_name():
     with pytest.raises(InvalidReference) as caught:
         Reference.parse("https://ghcr.io/org/app")
     assert caught.value.hint == "write ghcr.io/org/app"
@@ -99,7 +99,7 @@ def test_a_reference_is_read_back_from_both_of_its_spellings(made):
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[a-zA-Z0-9.:/@_\[\]-]{0,40}", fullmatch=True))
-def test_any_text_is_a_name_or_an_error_of_ours(text):
+def test_any_text_is_a_name_or_an_invalid_reference(text):
     try:
         reference = Reference.parse(text)
     except InvalidReference:

@@ -141,7 +141,7 @@ def test_an_unknown_option_is_logged_with_its_line(dirs: list[str], caplog: pyte
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("reserved_millicpu = x", "'reserved_millicpu' must be a int: 'x' is not a whole number"),
+        ("reserved_millicpu = x", "'reserved_millicpu' must be a int: 'x' is not an integer"),
         ("validate_spec = maybe", "'validate_spec' must be a bool"),
         ("env = A", "'A' is not a k:v pair"),
         ("queue = #FIXME:(str) where to wait", "queue still has to be filled in: #FIXME"),

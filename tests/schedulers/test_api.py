@@ -10,6 +10,7 @@ from topcoat.errors import InvalidApp, InvalidRunConfigException, TopcoatError, 
 from topcoat.schedulers.api import (
     AppDryRunInfo,
     DescribeAppResponse,
+    Freeable,
     ListAppResponse,
     Scheduler,
     Stream,
@@ -151,11 +152,6 @@ def test_deleting_cancels_unless_the_backend_can_do_more() -> None:
     assert scheduler.calls[-1] == f"cancel {app_id}"
 
 
-def test_by_default_there_are_no_logs_and_it_is_said() -> None:
-    with pytest.raises(UsageError, match="no logs"):
-        FakeScheduler("s").log_iter("x", "w")
-
-
 def test_by_default_a_role_must_say_what_it_needs() -> None:
     class Strict(FakeScheduler):
         _validate = Scheduler._validate
@@ -165,3 +161,27 @@ def test_by_default_a_role_must_say_what_it_needs() -> None:
         Strict("s")._validate(app(), "fake", {})
     assert isinstance(caught.value, TopcoatError)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("log_iter", ("app", "role")),
+        ("copy_from", ("app", "role", 0, "out", "out")),
+        ("copy_to", ("app", "role", 0, "in", "in")),
+        ("execute", ("app", "role", 0, ["ls"])),
+        ("attach", ("app", "role", 0)),
+        ("replica_times", ("app",)),
+        ("free", (Freeable("snapshot", "/x"),)),
+    ],
+)
+def test_what_a_backend_does_not_support_is_refused_with_an_alternative(
+    method: str, arguments: tuple[object, ...]
+) -> None:
+    with pytest.raises(UsageError, match="the scheduler 'fake' cannot ") as caught:
+        getattr(FakeScheduler("s"), method)(*arguments)
+    assert caught.value.hint
+
+
+def test_a_scheduler_has_nothing_to_free_by_default() -> None:
+    assert list(FakeScheduler("s").freeable()) == []

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.errors import UsageError
-from topcoat.schedulers.local.output_pump import TIME, LogFile, times_path
+from topcoat.schedulers.local.output_pump import LogFile
 from topcoat.schedulers.logs import decode, filter_regex, follow, split_lines, split_lines_iterator
+from topcoat.schedulers.time_index import ENTRY, index_path
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_regex_is_searched_in_each_line() -> None:
 
 
 def test_a_malformed_regex_is_an_error_at_once() -> None:
-    with pytest.raises(UsageError, match="not a regular expression"):
+    with pytest.raises(UsageError, match="invalid regular expression"):
         filter_regex("(", ["a"])
 
 
@@ -146,8 +147,8 @@ def timed_log(tmp_path: Path) -> str:
     """A log with a line at each of the seconds 100, 200 and 300."""
     path = str(tmp_path / "x.log")
     Path(path).write_bytes(b"a\nb\nc\n")
-    index = [TIME.pack(100.0, 0), TIME.pack(200.0, 2), TIME.pack(300.0, 4)]
-    Path(times_path(path)).write_bytes(b"".join(index))
+    index = [ENTRY.pack(100.0, 0), ENTRY.pack(200.0, 2), ENTRY.pack(300.0, 4)]
+    Path(index_path(path)).write_bytes(b"".join(index))
     return path
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from topcoat.errors import InvalidComponent, UnknownResource
 from topcoat.specs import AppDef, Role, materialize_appdef, resource
-from topcoat.specs.signature import component_help
 
 
 def train(
@@ -59,16 +58,16 @@ def seen(words: Sequence[str] | dict[str, Any], **more: Any) -> object:
         (["--epochs=3", "--env="], (3, (), "1x1", None, [], False, 0.1)),
     ],
 )
-def test_words_become_arguments(words: list[str], expected: object) -> None:
+def test_words_are_parsed_into_arguments(words: list[str], expected: object) -> None:
     assert seen(words) == expected
 
 
-def test_values_by_name_become_arguments_too() -> None:
+def test_a_mapping_is_converted_into_arguments() -> None:
     given = {"epochs": 3, "files": ["a"], "env": {"A": "1"}, "debug": "yes", "hosts": "a,b", "rate": 1}
     assert seen(given) == (3, ("a",), "1x1", {"A": "1"}, ["a", "b"], True, 1)
 
 
-def test_words_beat_configured_values_which_beat_defaults_as_text() -> None:
+def test_words_override_config_and_config_overrides_defaults() -> None:
     defaults = {"epochs": "1", "j": "1x2", "env": "None", "files": "a 'b c'"}
     assert seen([], cmpnt_defaults=defaults) == (1, ("a", "b c"), "1x2", None, [], False, 0.1)
     config = {"epochs": 2, "j": "1x3"}
@@ -84,7 +83,7 @@ def test_words_beat_configured_values_which_beat_defaults_as_text() -> None:
     assert seen(["x"], cmpnt_defaults=defaults)[1] == ("x",)  # type: ignore[index]
 
 
-def test_a_default_that_is_no_parameter_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_default_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "topcoat.specs"):
         assert seen(["--epochs=1"], cmpnt_defaults={"nope": "1"}) == (1, (), "1x1", None, [], False, 0.1)
     assert "has no parameter --nope, ignored" in caplog.text
@@ -95,7 +94,7 @@ def test_a_default_that_is_no_parameter_is_logged_and_ignored(caplog: pytest.Log
     [
         ([], "needs --epochs", "--help"),
         (["--epochs"], "--epochs of the component train .* needs a value", None),
-        (["--epochs=x"], "--epochs of .* must be a int: 'x' is not a whole number", None),
+        (["--epochs=x"], "--epochs of .* must be a int: 'x' is not an integer", None),
         (["--epochs=1", "--epochs=2"], "is given twice", None),
         (["--epoch=1"], "has no parameter --epoch", "did you mean --epochs"),
         (["-z=1"], "has no parameter -z", "--epochs --name"),
@@ -105,13 +104,13 @@ def test_a_default_that_is_no_parameter_is_logged_and_ignored(caplog: pytest.Log
         ({"epoch": 1}, "has no parameter --epoch", "did you mean --epochs"),
     ],
 )
-def test_arguments_that_do_not_fit_are_errors(words: Any, message: str, hint: str | None) -> None:
+def test_invalid_arguments_are_errors(words: Any, message: str, hint: str | None) -> None:
     with pytest.raises(InvalidComponent, match=message) as caught:
         materialize_appdef(train, words)
     assert hint is None or hint in str(caught.value.hint)
 
 
-def test_words_that_are_no_flags_need_var_args() -> None:
+def test_positional_words_need_var_args() -> None:
     def plain(msg: str = "") -> AppDef:
         return AppDef(msg)
 
@@ -119,14 +118,14 @@ def test_words_that_are_no_flags_need_var_args() -> None:
         materialize_appdef(plain, ["hello"])
 
 
-def test_dashes_do_for_underscores() -> None:
+def test_dashes_in_flags_match_underscores() -> None:
     def plain(num_replicas: int) -> AppDef:
         return AppDef(str(num_replicas))
 
     assert materialize_appdef(plain, ["--num-replicas", "4"]).name == "4"
 
 
-def test_a_component_that_raises_says_what_and_where() -> None:
+def test_the_error_shows_the_exception_of_a_component_and_its_location() -> None:
     def broken() -> AppDef:
         raise ValueError("no such model")
 
@@ -136,7 +135,7 @@ def test_a_component_that_raises_says_what_and_where() -> None:
         materialize_appdef(broken, [])
 
 
-def test_topcoat_s_own_errors_pass_through() -> None:
+def test_topcoat_errors_of_a_component_are_not_wrapped() -> None:
     def unlucky(h: str) -> AppDef:
         return AppDef("a", [Role("r", "i", resource=resource(h=h))])
 
@@ -144,44 +143,9 @@ def test_topcoat_s_own_errors_pass_through() -> None:
         materialize_appdef(unlucky, ["--h", "nope"])
 
 
-def test_anything_but_an_appdef_is_an_error() -> None:
+def test_a_component_must_return_an_appdef() -> None:
     def wrong() -> AppDef:
         return "app"  # type: ignore[return-value]
 
     with pytest.raises(InvalidComponent, match="returned a str, not an AppDef"):
         materialize_appdef(wrong, [])
-
-
-def _no_annotation(x) -> AppDef: ...  # type: ignore[no-untyped-def,empty-body]
-def _keywords(**x: str) -> AppDef: ...  # type: ignore[empty-body]
-def _bad_type(x: set[str]) -> AppDef: ...  # type: ignore[empty-body]
-def _unknown_type(x: Nowhere) -> AppDef: ...  # type: ignore[empty-body,name-defined] # noqa: F821
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (_no_annotation, "'x' of the component _no_annotation .* has no type annotation"),
-        (_keywords, r"takes \*\*x, which no command line can give"),
-        (_bad_type, r"'x' .* cannot be given as text: set\[str\] is not str"),
-        (_unknown_type, "'x' .* cannot be given as text: name 'Nowhere' is not defined"),
-    ],
-)
-def test_a_signature_that_text_cannot_fill_is_an_error(function: Any, message: str) -> None:
-    with pytest.raises(InvalidComponent, match=message):
-        materialize_appdef(function, [])
-
-
-def test_help_comes_from_the_docstring() -> None:
-    assert component_help(train, "my.train").splitlines()[:8] == [
-        "usage: topcoat run [...] my.train [--help] [--PARAMETER VALUE ...] [files ...]",
-        "",
-        "Train a model.",
-        "",
-        "  --epochs int",
-        "        how often (required)",
-        "  --name str",
-        "        (default: 't')",
-    ]
-    assert "  -lr, --rate float\n" in component_help(train, "my.train")
-    assert component_help(train, "my.train").endswith("  files ...\n        what to read\n")

@@ -37,16 +37,16 @@ from topcoat.specs.cfg import cast, is_type, split_items, split_pairs
         ("FOO=1,FOO=1", {"FOO": "1"}),
     ],
 )
-def test_pairs(text: str, pairs: dict[str, str]) -> None:
+def test_pairs_are_split_at_the_last_separator_before_a_key(text: str, pairs: dict[str, str]) -> None:
     assert split_pairs(text) == pairs
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("FOO", "begin with key=value"),
-        ("FOO,BAR=1", "begin with key=value"),
-        ("=1", "begin with key=value"),
+        ("FOO", "expected key=value"),
+        ("FOO,BAR=1", "expected key=value"),
+        ("=1", "expected key=value"),
         ("FOO=", "'FOO' has no value"),
         ("FOO=1,BAR=", "'BAR' has no value"),
         ("FOO=;BAR=1", "'FOO' has no value"),
@@ -56,7 +56,7 @@ def test_pairs(text: str, pairs: dict[str, str]) -> None:
         ("FOO=1,BAR=2,FOO=3", "'FOO' is given twice"),
     ],
 )
-def test_anything_but_pairs_is_an_error_that_names_the_option(text: str, message: str) -> None:
+def test_malformed_pairs_are_errors_that_name_the_option(text: str, message: str) -> None:
     with pytest.raises(InvalidRunConfigException, match=message):
         split_pairs(text)
 
@@ -82,7 +82,7 @@ def _quote(text: str) -> str:
 
 
 @given(st.dictionaries(_keys, st.lists(_plain, min_size=1)), st.sampled_from(",;"), st.sampled_from(",;"))
-def test_plain_lists_come_back_whatever_separates_them(
+def test_parsing_a_list_returns_its_items_for_each_separator(
     options: dict[str, list[str]], between_items: str, between_pairs: str
 ) -> None:
     text = between_pairs.join(f"{key}={between_items.join(items)}" for key, items in options.items())
@@ -91,19 +91,19 @@ def test_plain_lists_come_back_whatever_separates_them(
 
 
 @given(st.dictionaries(_keys, _any_text.filter(lambda text: '\\"' not in text)))
-def test_quoted_values_come_back_whatever_they_hold(options: dict[str, str]) -> None:
+def test_parsing_quoted_values_returns_them_unchanged(options: dict[str, str]) -> None:
     text = ",".join(f"{key}={_quote(value)}" for key, value in options.items())
     assert split_pairs(text) == options
 
 
 @given(st.lists(_any_text.filter(lambda text: '\\"' not in text), min_size=2))
-def test_quoted_items_come_back_whatever_they_hold(items: list[str]) -> None:
+def test_parsing_quoted_items_returns_them_unchanged(items: list[str]) -> None:
     assert split_items(",".join(map(_quote, items))) == items
     assert split_pairs("k=" + ";".join(map(_quote, items)) + ",l=1")["k"] == ";".join(map(_quote, items))
 
 
 @given(st.text(alphabet="ab=,;:'\"\\ \n"))
-def test_no_text_crashes_the_parser(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidRunConfigException):
         assert all(key and "=" not in key for key in split_pairs(text))
     if not set(text) & set("'\""):
@@ -131,7 +131,7 @@ def test_no_text_crashes_the_parser(text: str) -> None:
         ("A:'x,y',\"B:C\":2", dict[str, str], {"A": "x,y", "B:C": "2"}),
     ],
 )
-def test_values_of_each_type(text: str, type_: object, value: CfgVal) -> None:
+def test_text_is_parsed_as_each_type(text: str, type_: object, value: CfgVal) -> None:
     assert cast(text, type_) == value
     assert is_type(cast(text, type_), type_)
 
@@ -141,13 +141,13 @@ def test_values_of_each_type(text: str, type_: object, value: CfgVal) -> None:
     [
         ("maybe", bool, "neither true/1/yes/on nor false/0/no/off"),
         ("", bool, "neither"),
-        ("1.5", int, "'1.5' is not a whole number"),
+        ("1.5", int, "'1.5' is not an integer"),
         ("x", float, "'x' is not a number"),
         ("A:x,y", dict[str, str], "'y' is not a k:v pair"),
         (":x", dict[str, str], "':x' is not a k:v pair"),
     ],
 )
-def test_text_of_another_type_is_a_value_error(text: str, type_: object, message: str) -> None:
+def test_text_of_the_wrong_type_is_a_value_error(text: str, type_: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cast(text, type_)
 
@@ -171,13 +171,13 @@ def test_text_of_another_type_is_a_value_error(text: str, type_: object, message
         ({1: "a"}, dict[str, str], False),
     ],
 )
-def test_types_are_looked_into_and_a_bool_is_no_number(value: object, type_: object, answer: bool) -> None:
+def test_is_type_checks_items_and_a_bool_is_not_a_number(value: object, type_: object, answer: bool) -> None:
     assert is_type(value, type_) is answer
 
 
 @pytest.mark.parametrize("type_", [list[int], set, object, None, str | None, dict[str, int]])
-def test_other_types_are_refused(type_: object) -> None:
-    with pytest.raises(TypeError, match="no run option can be a"):
+def test_unsupported_types_are_type_errors(type_: object) -> None:
+    with pytest.raises(TypeError, match="unsupported type"):
         cast("x", type_)
 
 
@@ -189,5 +189,5 @@ def test_other_types_are_refused(type_: object) -> None:
         (typing.Dict[str, str], "dict[str, str]"),  # noqa: UP006
     ],
 )
-def test_type_names_are_as_one_writes_them(type_: object, name: str) -> None:
+def test_type_names_are_spelled_as_in_python(type_: object, name: str) -> None:
     assert get_type_name(type_) == name

@@ -26,7 +26,7 @@ def test_a_google_docstring_has_a_description_and_parameters() -> None:
     )
 
 
-def test_fields_are_understood_as_well() -> None:
+def test_param_fields_are_read() -> None:
     def function() -> None:
         """Train.
 
@@ -39,13 +39,13 @@ def test_fields_are_understood_as_well() -> None:
     assert parse_docstring(function) == ("Train.", {"first": "one and more", "second": "two"})
 
 
-def test_no_docstring_says_nothing() -> None:
+def test_without_a_docstring_description_and_parameters_are_empty() -> None:
     def function() -> None: ...
 
     assert parse_docstring(function) == ("", {})
 
 
-def test_text_after_the_parameters_belongs_to_none_of_them() -> None:
+def test_text_after_the_parameters_is_not_part_of_a_parameter() -> None:
     def function() -> None:
         """Run.
 

@@ -73,7 +73,7 @@ def torchx() -> Any:
         del sys.modules["torchx.specs.api"]
 
 
-def test_torchx_s_application_becomes_ours(torchx: Any) -> None:
+def test_an_appdef_of_torchx_is_converted(torchx: Any) -> None:
     theirs = torchx.AppDef(
         "app",
         [
@@ -102,13 +102,13 @@ def test_torchx_s_application_becomes_ours(torchx: Any) -> None:
     assert as_appdef(theirs) == AppDef("app", [ours], {"m": "1"})
 
 
-def test_a_retry_policy_that_we_do_not_have_is_an_error(torchx: Any) -> None:
+def test_an_unknown_retry_policy_is_an_error(torchx: Any) -> None:
     app = torchx.AppDef("app", [torchx.Role("r", "i", retry_policy=torchx.RetryPolicy.HOT_SPARE)])
     with pytest.raises(InvalidComponent, match="invalid retry policy 'HOT_SPARE': choose REPLICA, APPLICATION, ROLE"):
         as_appdef(app)
 
 
-def test_our_own_stays_the_same_object_and_anything_else_is_none() -> None:
+def test_our_appdef_is_returned_unchanged_and_other_objects_give_none() -> None:
     app = AppDef("a")
     assert as_appdef(app) is app
     assert as_appdef("app") is None

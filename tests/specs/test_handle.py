@@ -11,7 +11,7 @@ _names = st.text(st.characters(codec="utf-8", exclude_characters="/:", exclude_c
 
 
 @given(_names.filter(bool), _names, _names.filter(bool))
-def test_a_handle_splits_into_what_it_was_made_of(scheduler: str, session: str, app_id: str) -> None:
+def test_parsing_a_handle_returns_its_parts(scheduler: str, session: str, app_id: str) -> None:
     assert tuple(parse_app_handle(make_app_handle(scheduler, session, app_id))) == (
         scheduler,
         session,
@@ -29,7 +29,7 @@ def test_sessions_may_be_empty_and_ids_may_hold_colons() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "app", "local://app", "://s/app", "local://s/", "local:/s/a", "local://s/a b"])
-def test_anything_else_is_an_error_under_both_names(text: str) -> None:
+def test_a_malformed_handle_raises_the_error_of_both_names(text: str) -> None:
     with pytest.raises(InvalidHandle, match="scheduler://session/app_id"):
         parse_app_handle(text)
     assert MalformedAppHandleException is InvalidHandle

@@ -6,74 +6,25 @@ import pytest
 
 from topcoat.errors import UnknownResource
 from topcoat.specs import Resource, get_named_resources, named_resources, resource
-from topcoat.specs import named_resources_aws as aws
 from topcoat.specs.resource_names import NamedResources
 
 
-def test_generic_sizes_are_torchx_s() -> None:
-    assert resource(h="gpu.small") == Resource(cpu=8, gpu=1, memMB=32768)
-    assert resource(h="cpu.nano") == Resource(cpu=1, gpu=0, memMB=512)
-
-
-@pytest.mark.parametrize(
-    ("name", "cpu", "gpu", "memory", "devices"),
-    [
-        ("aws_t3.medium", 2, 0, 4 * 983, {}),
-        ("aws_c5.18xlarge", 72, 0, 142 * 983, {}),
-        ("aws_p3.8xlarge", 32, 4, 244 * 983, {}),
-        ("aws_p5.48xlarge", 192, 8, 2048 * 983, {"vpc.amazonaws.com/efa": 32}),
-        (
-            "aws_trn1.32xlarge",
-            128,
-            0,
-            512 * 983,
-            {"vpc.amazonaws.com/efa": 8, "aws.amazon.com/neurondevice": 16},
-        ),
-    ],
-)
-def test_aws_types_are_torchx_s(name: str, cpu: int, gpu: int, memory: int, devices: dict[str, int]) -> None:
-    found = named_resources[name]
-    assert found == Resource(
-        cpu=cpu,
-        gpu=gpu,
-        memMB=memory,
-        capabilities={"node.kubernetes.io/instance-type": name.removeprefix("aws_")},
-        devices=devices,
-    )
-    assert aws.instance_type_from_resource(found) == name.removeprefix("aws_")
-
-
-def test_every_aws_row_makes_a_resource_with_processors_and_memory() -> None:
-    names = [name for name in named_resources if name.startswith("aws_")]
-    assert len(names) > 1000
-    assert all(named_resources[name].cpu > 0 and named_resources[name].memMB > 0 for name in names)
-
-
-def test_torchx_s_functions_and_mapping_of_aws_types_are_there() -> None:
-    assert aws.aws_m5_2xlarge() == named_resources["aws_m5.2xlarge"]  # type: ignore[operator]
-    assert aws.NAMED_RESOURCES["aws_p6-b200.48xlarge"]() == aws.aws_p6_b200_48xlarge()  # type: ignore[index,operator]
-    with pytest.raises(AttributeError):
-        aws.aws_no_such_type()  # type: ignore[operator]
-    with pytest.raises(UnknownResource, match=r"p9\.large"):
-        aws.instance_resource("p9.large")
-
-
-def test_a_look_up_gives_a_new_object_each_time() -> None:
+def test_each_lookup_returns_a_new_object() -> None:
     named_resources["aws_p5.48xlarge"].capabilities.clear()
     resource(h="NULL").cpu = 3
     assert named_resources["aws_p5.48xlarge"].capabilities
     assert resource(h="NULL").cpu == -1
 
 
-def test_sizes_not_given_have_torchx_s_defaults_and_a_name_wins() -> None:
+def test_a_resource_has_torchx_defaults_and_a_name_overrides_sizes() -> None:
     assert resource() == Resource(cpu=2, gpu=0, memMB=1024)
     assert resource(cpu=4, gpu=1, memMB=5) == Resource(cpu=4, gpu=1, memMB=5)
     assert resource(cpu=4, h="cpu.small") == Resource(cpu=1, gpu=0, memMB=2048)
     assert get_named_resources("cpu.small") == resource(h="cpu.small")
 
 
-def test_an_unknown_name_is_an_error_with_the_nearest_ones() -> None:
-    with pytest.raises(UnknownResource, match=r"there is no named resource 'gpu\.smal'") as caught:
+def test_the_error_for_an_unknown_name_suggests_similar_names() -> None:
+    with pytest.raises(UnknownResource, match=r"unknown named resource 'gpu\.smal'") as caught:
         resource(h="gpu.smal")
     assert "gpu.small" in str(caught.value.hint)
     with pytest.raises(KeyError):
@@ -87,7 +38,7 @@ class _OtherResource:
 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch) -> NamedResources:
-    # The shared mapping looks for packages once: before others stand in for them here.
+    # The shared mapping reads entry points once: here, before they are replaced.
     assert len(named_resources)
 
     def entry_points(*, group: str) -> list[EntryPoint]:
@@ -117,13 +68,13 @@ def _fails() -> Resource:
     raise RuntimeError("no quota")
 
 
-def test_entry_points_add_and_replace_and_hide_nothing(plugged: NamedResources) -> None:
+def test_entry_points_add_and_replace_resources_and_keep_the_others(plugged: NamedResources) -> None:
     assert plugged["gpu.small"] == _ours()
     assert plugged["theirs"] == Resource(cpu=3, gpu=1, memMB=7, capabilities={"c": 1})
     assert plugged["gpu.medium"] == resource(h="gpu.medium")
     assert len(plugged) == len(list(plugged)) == len(named_resources) + 2
 
 
-def test_a_failing_entry_point_says_which_and_why(plugged: NamedResources) -> None:
+def test_the_error_names_a_failing_entry_point_and_its_exception(plugged: NamedResources) -> None:
     with pytest.raises(UnknownResource, match=r"'broken' \(.*:fails\) failed: RuntimeError: no quota"):
         plugged["broken"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from topcoat.specs import NULL_RESOURCE, Resource
 
 
-def test_fields_and_defaults_are_torchx_s() -> None:
+def test_a_resource_has_torchx_fields_and_defaults() -> None:
     assert repr(Resource(cpu=4, gpu=1, memMB=8192)) == (
         "Resource(cpu=4, gpu=1, memMB=8192, capabilities={}, devices={}, tags={})"
     )
@@ -19,7 +19,7 @@ def test_copy_adds_capabilities_and_shares_nothing() -> None:
     assert original == Resource(1, 2, 3, capabilities={"a": 1, "b": 2}, devices={"d": 1}, tags={"t": 1})
 
 
-def test_tags_name_the_resource_and_say_that_it_is_a_slice() -> None:
+def test_tags_hold_the_name_and_whether_it_is_fractional() -> None:
     plain = Resource(1, 0, 1)
     assert plain.get_resource_name() is None
     assert not plain.is_fractional()

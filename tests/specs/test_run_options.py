@@ -44,12 +44,12 @@ def test_resolving_fills_in_defaults_and_keeps_unknown_options(opts: runopts) ->
     }
 
 
-def test_an_explicit_none_beats_the_default(opts: runopts) -> None:
+def test_an_explicit_none_overrides_the_default(opts: runopts) -> None:
     assert opts.resolve({"queue": "q", "cluster_id": None})["cluster_id"] is None
 
 
 @pytest.mark.parametrize("cfg", [{}, {"queue": None}])
-def test_a_missing_required_option_is_named(opts: runopts, cfg: dict[str, CfgVal]) -> None:
+def test_the_error_names_a_missing_required_option(opts: runopts, cfg: dict[str, CfgVal]) -> None:
     with pytest.raises(InvalidRunConfigException, match="'queue' is required: where to wait") as caught:
         opts.resolve(cfg)
     assert caught.value.cfg_key == "queue"
@@ -70,13 +70,13 @@ def test_a_missing_required_option_is_named(opts: runopts, cfg: dict[str, CfgVal
         ("env", {"A": 1}, r"dict\[str, str\]"),
     ],
 )
-def test_a_value_of_another_type_is_named(opts: runopts, key: str, value: CfgVal, type_name: str) -> None:
+def test_the_error_names_a_value_of_the_wrong_type(opts: runopts, key: str, value: CfgVal, type_name: str) -> None:
     with pytest.raises(InvalidRunConfigException, match=f"'{key}' must be a {type_name}, not") as caught:
         opts.resolve({"queue": "q", key: value})
     assert caught.value.cfg_key == key
 
 
-def test_names_answer_to_camel_case_and_come_out_as_declared(opts: runopts) -> None:
+def test_camel_case_names_resolve_to_the_declared_names(opts: runopts) -> None:
     assert opts.get("clusterId") is opts.get("cluster_id")
     resolved = opts.resolve({"queue": "q", "clusterId": 7})
     assert resolved["cluster_id"] == 7
@@ -86,7 +86,7 @@ def test_names_answer_to_camel_case_and_come_out_as_declared(opts: runopts) -> N
         opts.resolve({"queue": "q", "clusterId": 7, "cluster_id": 8})
 
 
-def test_text_becomes_typed_values_without_defaults(opts: runopts) -> None:
+def test_text_is_parsed_into_typed_values_without_defaults(opts: runopts) -> None:
     text = "queue=q,cluster_id=4,priority=1,preemptible=yes,hosts=a;b,env=A:1,B:2"
     assert opts.cfg_from_str(text) == {
         "queue": "q",
@@ -99,13 +99,13 @@ def test_text_becomes_typed_values_without_defaults(opts: runopts) -> None:
     assert opts.cfg_from_str("") == {}
 
 
-def test_an_unknown_option_in_text_is_logged_and_left_out(opts: runopts, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_option_in_text_is_logged_and_skipped(opts: runopts, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "topcoat.specs"):
         assert opts.cfg_from_str("nope=1,queue=q") == {"queue": "q"}
     assert "unknown run option 'nope', ignored" in caplog.text
 
 
-def test_a_command_line_can_refuse_unknown_options(opts: runopts) -> None:
+def test_check_known_raises_for_an_unknown_option(opts: runopts) -> None:
     opts.check_known("queue=q,clusterId=3")
     with pytest.raises(InvalidRunConfigException, match="unknown run option 'quue'") as caught:
         opts.check_known("quue=q")
@@ -115,12 +115,12 @@ def test_a_command_line_can_refuse_unknown_options(opts: runopts) -> None:
     assert caught.value.hint == "known options: cluster_id, env, hosts, preemptible, priority, queue"
 
 
-def test_text_of_the_wrong_type_is_named(opts: runopts) -> None:
-    with pytest.raises(InvalidRunConfigException, match=r"'cluster_id' must be a int: 'x' is not a whole number"):
+def test_the_error_names_an_option_whose_text_has_the_wrong_type(opts: runopts) -> None:
+    with pytest.raises(InvalidRunConfigException, match=r"'cluster_id' must be a int: 'x' is not an integer"):
         opts.cfg_from_str("cluster_id=x")
 
 
-def test_json_becomes_values(opts: runopts) -> None:
+def test_a_json_object_is_parsed_into_values(opts: runopts) -> None:
     text = '{"queue": "q", "hosts": ["a", 1], "env": {"A": 1}, "priority": null, "nope": 1, "clusterId": 2}'
     assert opts.cfg_from_json_repr(text) == {
         "queue": "q",
@@ -130,11 +130,11 @@ def test_json_becomes_values(opts: runopts) -> None:
         "cluster_id": 2,
     }
     for bad in ("{", "[1]"):
-        with pytest.raises(InvalidRunConfigException, match=r"not (JSON|a JSON object)"):
+        with pytest.raises(InvalidRunConfigException, match=r"invalid JSON in|must be a JSON object, not a list"):
             opts.cfg_from_json_repr(bad)
 
 
-def test_merging_makes_a_new_object_and_the_right_side_wins(opts: runopts) -> None:
+def test_merging_returns_a_new_object_and_the_right_side_overrides(opts: runopts) -> None:
     other = runopts()
     other.add("queue", type_=str, default="main", help="another")
     merged = opts | other
@@ -149,24 +149,24 @@ def test_merging_makes_a_new_object_and_the_right_side_wins(opts: runopts) -> No
     ("type_", "default", "required", "message"),
     [
         (str, "x", True, "is required, so it cannot have the default 'x'"),
-        (int, "x", False, "is not a int: 'x'"),
-        (int, True, False, "is not a int: True"),
-        (list[str], [1], False, r"is not a list\[str\]"),
-        (set, None, False, "no run option can be a set"),
+        (int, "x", False, "invalid default 'x' of .*: expected int"),
+        (int, True, False, "invalid default True of .*: expected int"),
+        (list[str], [1], False, r"invalid default \[1\] of .*: expected list\[str\]"),
+        (set, None, False, "unsupported type set"),
     ],
 )
-def test_a_wrong_declaration_is_an_error(type_: object, default: CfgVal, required: bool, message: str) -> None:
+def test_an_invalid_declaration_is_an_error(type_: object, default: CfgVal, required: bool, message: str) -> None:
     with pytest.raises(InvalidRunConfigException, match=message):
         runopts().add("opt", type_=type_, help="", default=default, required=required)
 
 
-def test_errors_are_also_the_classes_that_torchx_raises(opts: runopts) -> None:
+def test_errors_are_also_value_and_type_errors_as_in_torchx(opts: runopts) -> None:
     assert issubclass(InvalidRunConfigException, ValueError)
     assert issubclass(InvalidRunConfigException, TypeError)
     assert InvalidRunConfigException("reason", "key", {"key": "secret"}).message == "reason"
 
 
-def test_text_for_people_has_usage_then_required_then_optional(opts: runopts) -> None:
+def test_printing_shows_usage_then_required_then_optional_options(opts: runopts) -> None:
     assert repr(opts).splitlines()[:8] == [
         "    usage:",
         "        queue=QUEUE,[cluster_id=CLUSTER_ID],[priority=PRIORITY],[preemptible=PREEMPTIBLE],"
@@ -181,6 +181,6 @@ def test_text_for_people_has_usage_then_required_then_optional(opts: runopts) ->
     assert "        hosts=HOSTS (list[str], None)" in repr(opts)
 
 
-def test_values_can_be_checked_alone() -> None:
+def test_is_type_checks_a_single_value() -> None:
     assert runopts.is_type(["a"], list[str])
     assert not runopts.is_type(True, int)

@@ -8,7 +8,7 @@ import pytest
 from topcoat import specs
 
 
-def test_every_exported_name_is_loaded_when_it_is_asked_for() -> None:
+def test_every_exported_name_is_loaded_on_access() -> None:
     for name in specs.__all__:
         assert not isinstance(getattr(specs, name), type(sys)), name
     assert set(specs.__all__) <= set(dir(specs))
@@ -16,7 +16,7 @@ def test_every_exported_name_is_loaded_when_it_is_asked_for() -> None:
         specs.Rolle  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_the_import_is_light() -> None:
+def test_importing_the_package_imports_no_slow_modules() -> None:
     heavy = ["yaml", "logging", "importlib.metadata", "argparse", "json", "difflib", "subprocess", "fsspec"]
     code = (
         "import sys; before = set(sys.modules); import topcoat.specs; "

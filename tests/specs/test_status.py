@@ -22,7 +22,7 @@ def _status(error: str = NONE, state: AppState = AppState.FAILED) -> AppStatus:
     return AppStatus(state, num_restarts=2, msg="", roles=[RoleStatus("a", []), RoleStatus("b", replicas)])
 
 
-def test_states_have_torchx_s_numbers() -> None:
+def test_states_have_torchx_numbers() -> None:
     assert {state.name: state.value for state in AppState} == {
         "UNSUBMITTED": 0,
         "SUBMITTED": 1,
@@ -40,7 +40,7 @@ def test_states_have_torchx_s_numbers() -> None:
     )
 
 
-def test_terminal_and_started_states() -> None:
+def test_three_states_are_terminal_and_four_are_started() -> None:
     terminal = {AppState.SUCCEEDED, AppState.FAILED, AppState.CANCELLED}
     assert {state for state in AppState if is_terminal(state)} == terminal
     assert {state for state in AppState if is_started(state)} == terminal | {AppState.RUNNING}
@@ -48,12 +48,12 @@ def test_terminal_and_started_states() -> None:
     assert not AppStatus(AppState.UNKNOWN).is_terminal()
 
 
-def test_a_replica_s_address_is_its_host_by_default() -> None:
+def test_the_address_of_a_replica_is_its_hostname_by_default() -> None:
     assert ReplicaStatus(0, AppState.RUNNING, "r", "node1").hostaddr == "node1"
     assert ReplicaStatus(0, AppState.RUNNING, "r", "node1", hostaddr="10.0.0.1").hostaddr == "10.0.0.1"
 
 
-def test_anything_but_success_raises_and_says_why() -> None:
+def test_raise_for_status_raises_with_the_reason_unless_succeeded() -> None:
     AppStatus(AppState.SUCCEEDED).raise_for_status()
     status = _status('{"message": {"message": "boom", "extraInfo": {}}}')
     with pytest.raises(AppFailed, match=r"the job did not succeed: FAILED: b\[0\]: boom") as caught:
@@ -64,7 +64,7 @@ def test_anything_but_success_raises_and_says_why() -> None:
         AppStatus(AppState.CANCELLED, msg="stopped by hand").raise_for_status()
 
 
-def test_json_is_plain_data_in_torchx_s_shape() -> None:
+def test_to_json_returns_plain_data_as_torchx_does() -> None:
     data = json.loads(json.dumps(_status().to_json(filter_roles=["b"])))
     assert data.keys() == {"state", "num_restarts", "roles", "msg", "structured_error_msg", "url"}
     assert (data["state"], [role["role"] for role in data["roles"]]) == ("FAILED", ["b"])
@@ -83,17 +83,17 @@ def test_json_is_plain_data_in_torchx_s_shape() -> None:
         ("[1]", ["error_msg: [1]"]),
     ],
 )  # fmt: skip
-def test_text_for_people_shows_whatever_the_error_file_holds(error: str, expected: list[str]) -> None:
+def test_format_shows_the_content_of_the_error_file(error: str, expected: list[str]) -> None:
     text = _status(error).format()
     assert all(part in text for part in expected), text
 
 
-def test_text_for_people_lists_replicas_in_order() -> None:
+def test_format_lists_replicas_by_number() -> None:
     lines = _status().format().splitlines()
     assert lines[:3] == ["AppStatus:", "    State: FAILED", "    Num Restarts: 2"]
     assert lines[4:6] == [" *b[0]:FAILED (no error file)", "  b[1]:SUCCEEDED"]
     assert "b[0]" not in _status().format(filter_roles=["a"])
 
 
-def test_repr_names_the_state() -> None:
+def test_repr_shows_the_state() -> None:
     assert repr(AppStatus(AppState.RUNNING)).startswith("AppStatus(state=RUNNING (3), num_restarts=0")

@@ -10,7 +10,7 @@ from topcoat.specs import BindMount, Role, Workspace, check_macros, macros
 VALUES = macros.Values(img_root="/img", app_id="app-1", replica_id="2", rank0_env="HOST0")
 
 
-def test_values_fill_in_args_env_and_nested_metadata_of_a_copy() -> None:
+def test_macros_in_args_env_and_nested_metadata_are_substituted_in_a_copy() -> None:
     role = Role(
         "trainer",
         "img",
@@ -30,16 +30,16 @@ def test_a_shell_reads_the_variable_that_rank0_env_names() -> None:
     assert VALUES.substitute(f"$${{{macros.rank0_env}:=localhost}}") == "${HOST0:=localhost}"
 
 
-def test_other_dollars_stay() -> None:
+def test_other_dollar_signs_stay() -> None:
     assert VALUES.substitute("$HOME ${PATH} $ 5$") == "$HOME ${PATH} $ 5$"
 
 
 @given(st.text().filter(lambda text: "$" not in text))
-def test_text_without_a_dollar_is_left_alone(text: str) -> None:
+def test_text_without_a_dollar_sign_is_unchanged(text: str) -> None:
     assert VALUES.substitute(text) == text
 
 
-def test_values_are_a_dict_too() -> None:
+def test_to_dict_returns_the_values_by_macro_name() -> None:
     assert VALUES.to_dict() == {
         "img_root": "/img",
         "app_id": "app-1",
@@ -60,10 +60,10 @@ def test_values_are_a_dict_too() -> None:
         (Role("a", "img", workspace=Workspace({f"/d/{macros.app_id}": ""})), "workspace"),
     ],
 )
-def test_a_macro_where_nothing_fills_it_in_is_an_error(role: Role, where: str) -> None:
+def test_a_macro_in_a_field_without_macros_is_an_error(role: Role, where: str) -> None:
     with pytest.raises(InvalidApp, match=rf"the macro \$\{{\w+\}} in the {where} of role"):
         check_macros(role)
 
 
-def test_macros_in_their_places_pass() -> None:
+def test_macros_in_supported_fields_pass() -> None:
     check_macros(Role("a", "img", args=[macros.app_id], env={"A": macros.app_id}, metadata={"k": macros.app_id}))

@@ -1,28 +1,45 @@
-"""Pushes as the command line makes them, each with connections of its own."""
+"""Builds as the command line makes them, each with connections of its own unless a test passes some."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+from docker import DockerClient
 
 from tests.components.images import Pushed
 from tests.components.registries import Registry
+from topcoat.build import Connections, build_image, plan_image
+from topcoat.build.plans import PatchPlan
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.registry import RegistryDestination
-from topcoat.images.build import ImageOptions, build_image
-from topcoat.oci.reference import Reference
-from topcoat.registry.clients import Clients
+from topcoat.images.options import image_options
 from topcoat.specs import Workspace
 
 
-def destination(repository: str) -> RegistryDestination:
-    """Return ``host/name`` as a destination, with nothing connected yet."""
-    return RegistryDestination(Reference.parse(repository), Clients())
-
-
-def push(workspace: Workspace, base: str | Pushed, repository: str, **options: Any) -> DeliveryResult:
-    """Lay *workspace* over *base* and push it to *repository* (``host/name``)."""
+def plan(
+    workspace: Workspace,
+    base: str | Pushed,
+    repository: str = "",
+    *,
+    client: DockerClient | None = None,
+    connections: Connections | None = None,
+    **cfg: Any,
+) -> PatchPlan:
+    """Plan *workspace* over *base* for *repository* (``host/name``), or for the engine of *client*."""
     name = base if isinstance(base, str) else base.reference
-    return build_image(workspace, name, destination(repository), ImageOptions(**options))
+    options = image_options({**cfg, "image_repo": repository})
+    return cast(PatchPlan, plan_image(workspace, name, options, connections=connections or Connections(client)))
+
+
+def push(workspace: Workspace, base: str | Pushed, repository: str, **cfg: Any) -> DeliveryResult:
+    """Lay *workspace* over *base* and push it to *repository* (``host/name``), with these run options."""
+    name = base if isinstance(base, str) else base.reference
+    return build_image(workspace, name, image_options({**cfg, "image_repo": repository}))
+
+
+def load(client: DockerClient | None, workspace: Workspace, base: str | Pushed, **cfg: Any) -> DeliveryResult:
+    """Lay *workspace* over *base* in the engine of *client*, with these run options."""
+    name = base if isinstance(base, str) else base.reference
+    return build_image(workspace, name, image_options(cfg), connections=Connections(client))
 
 
 def fresh(registry: Registry, name: str = "app") -> str:

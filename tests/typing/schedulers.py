@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,9 @@ from topcoat.schedulers import SchedulerFactory, get_default_scheduler_name, get
 from topcoat.schedulers.api import (
     AppDryRunInfo,
     DescribeAppResponse,
+    Freeable,
     ListAppResponse,
+    ReplicaTimes,
     Scheduler,
     Stream,
     StructuredOpts,
@@ -63,6 +65,12 @@ class QueueScheduler(DockerWorkspaceMixin, Scheduler[Opts]):
     def _cancel_existing(self, app_id: str) -> None:
         print(app_id)
 
+    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
+        return [ReplicaTimes("role", 0, datetime(2030, 1, 31), None, None)]
+
+    def freeable(self) -> Sequence[Freeable]:
+        return [Freeable("archive of id", "archives/id", 1024)]
+
     def log_iter(
         self,
         app_id: str,
@@ -96,6 +104,14 @@ assert_type(scheduler.submit(AppDef("a"), Opts(queue="q"), workspace="src"), str
 assert_type(scheduler.exists("id"), bool)
 for line in scheduler.log_iter("id", "role", streams=Stream.STDERR):
     assert_type(line, str)
+for times in scheduler.replica_times("id"):
+    print(times.started, times.ended, times.exit_code)
+for item in scheduler.freeable():
+    scheduler.free(item)
+scheduler.copy_from("id", "role", 0, "/out/model.pt", "model.pt")
+scheduler.copy_to("id", "role", 0, "data.csv", "/tmp/data.csv")
+assert_type(scheduler.execute("id", "role", 0, ["nvidia-smi"], tty=True), int)
+scheduler.attach("id", "role", 0)
 scheduler.cancel("id")
 scheduler.delete("id")
 scheduler.close()

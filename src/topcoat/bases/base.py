@@ -40,11 +40,11 @@ class BaseIndex(NamedTuple):
     """The images of an index, to patch all of them.
 
     Attributes:
-        index: lists these images alone.
-        bases: one for each entry of *index*, in its order.
+        image_index: lists these images alone.
+        bases: one for each entry of *image_index*, in its order.
     """
 
-    index: Index
+    image_index: Index
     bases: tuple[Base, ...]
 
 
@@ -78,7 +78,6 @@ class BaseSource(Protocol):
 def images_of(base: Base | BaseIndex) -> tuple[Base, ...]:
     """Return the base for each platform; one unless *base* is an index."""
     return base.bases if isinstance(base, BaseIndex) else (base,)
-
 
 
 def look_up(source: BaseSource, name: str, platform: str = "") -> Base | BaseIndex:

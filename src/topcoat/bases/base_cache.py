@@ -52,7 +52,7 @@ def put_base(base: Base | BaseIndex, platform: str) -> None:
         ],
     }
     if isinstance(base, BaseIndex):
-        index = base.index
+        index = base.image_index
         data = Index.build(media_type=index.media_type, manifests=index.manifests, annotations=index.annotations)
         record["index"] = data.decode()
     write_atomic(_file(first.name, platform), json.dumps(record).encode())

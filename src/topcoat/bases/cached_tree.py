@@ -64,10 +64,11 @@ class CachedTree:
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         """Return what was known to be below *directory* when it was first asked for."""
         file = self._file.with_name(f"{self._file.name}-{hashlib.sha256(directory).hexdigest()[:16]}")
-        nodes = _read_below(file)
-        if nodes is None:
-            nodes = self._tree().below(directory)
-            _write_below(file, nodes)
+        cached = _read_below(file)
+        if cached is not None:
+            return cached
+        nodes = self._tree().below(directory)
+        _write_below(file, nodes)
         return nodes
 
     def _tree(self) -> BaseTree:

@@ -83,9 +83,7 @@ def check_code_location(
         check_collisions(snapshot, directory, below)
 
 
-def _look_up_root(
-    source: BaseSource, base: Base, names: list[bytes], max_bytes: int
-) -> Mapping[bytes, ImageNode]:
+def _look_up_root(source: BaseSource, base: Base, names: list[bytes], max_bytes: int) -> Mapping[bytes, ImageNode]:
     with cached_tree(source, base, None) as tree:
         # An engine is asked for a few paths only, whatever its layers weigh.
         size = sum([layer.size for layer in base.manifest.layers]) if base.registry else 0

@@ -58,8 +58,8 @@ class Builder(Protocol):
     def label(self) -> str:
         """Its name in messages."""
 
-    def base_identity(self, name: str, platform: str) -> str:
-        """Return a digest that identifies the content of the base image *name*.
+    def base_tag_inputs(self, name: str, platform: str) -> list[object]:
+        """Return what the base image *name* adds to the inputs of a tag (`images.tag.base_tag_inputs`).
 
         Raises:
             ImageNotFound: there is no such image.

@@ -18,7 +18,8 @@ from topcoat.registry.clients import Clients
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.oci.reference import Reference
+    from topcoat.images.tag import base_tag_inputs
+from topcoat.oci.reference import Reference
 
 # An attestation holds the time of the build, so no two builds would be equal, and makes an index of a plain image.
 _ENVIRONMENT = {"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
@@ -48,9 +49,9 @@ class ClassicBuilder:
         if podman:
             self.label = "Podman's service"
 
-    def base_identity(self, name: str, platform: str) -> str:
-        """Return the identity of the image that the engine has as *name*, else of the one in its registry."""
-        return images_of(look_up(self._bases, name, platform))[0].config.identity
+    def base_tag_inputs(self, name: str, platform: str) -> list[object]:
+        """Return the tag inputs of the image that the engine has as *name*, else of the one in its registry."""
+        return base_tag_inputs(images_of(look_up(self._bases, name, platform))[0])
 
     def image_name(self, tag: str) -> str:
         """Return the local name of the image with *tag*."""

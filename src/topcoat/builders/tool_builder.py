@@ -22,6 +22,7 @@ from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_streamin
 from topcoat.destinations.engine import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError
+from topcoat.images.tag import base_tag_inputs
 from topcoat.oci.reference import HUB, Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.credentials import Keyring, basic
@@ -59,8 +60,8 @@ class ToolBuilder:
         """Its name in messages."""
         return f"{self._tool} on this machine"
 
-    def base_identity(self, name: str, platform: str) -> str:
-        """Return the identity of the image in the registry of *name*, else the id of the one that is kept here.
+    def base_tag_inputs(self, name: str, platform: str) -> list[object]:
+        """Return the tag inputs of the image in the registry of *name*, else the id of the one that is kept here.
 
         Raises:
             ImageNotFound: neither has it.
@@ -69,16 +70,16 @@ class ToolBuilder:
         # A short name means an image of Docker Hub only if none that was built here has that name.
         local_id = self.image_id(f"localhost/{name}") if _is_short(name) else None
         if local_id is not None:
-            return local_id
+            return [local_id]
         try:
             base = images_of(look_up(self._bases, name, platform or str(native_platform())))[0]
         except (RegistryError, ImageError):
             local_id = self.image_id(name)
             if local_id is None:
                 raise
-            return local_id
+            return [local_id]
         self._pinned[name] = base
-        return base.config.identity
+        return base_tag_inputs(base)
 
     def image_name(self, tag: str) -> str:
         """Return the local name of the image with *tag*."""

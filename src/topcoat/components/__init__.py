@@ -1,4 +1,4 @@
-"""Components: functions that return an application, built in or the user's own.
+"""Components: functions that return an application.
 
-``utils`` and ``dist`` are built in, with TorchX's names and arguments. ``finder`` finds them all.
+``utils`` and ``dist`` are built in, with TorchX's names and arguments; ``finder`` finds these and the user's own.
 """

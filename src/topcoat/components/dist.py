@@ -1,7 +1,4 @@
-"""Components for distributed PyTorch jobs, started by torchrun.
-
-The image needs ``bash`` and ``torchrun``.
-"""
+"""Components for distributed PyTorch jobs; the image needs ``bash`` and ``torchrun``."""
 
 from __future__ import annotations
 
@@ -46,33 +43,32 @@ def torchrun(
     debug: bool = False,
     tee: int = 3,
 ) -> specs.AppDef:
-    """Run a script or module on one or more nodes by torchrun.
+    """Run a script or module on one or more nodes with torchrun.
 
-    For example: topcoat run dist.torchrun -j 2x8 --script main.py. Processes meet at the first replica, at
-    rdzv_port; on a single node, at a free port.
+    For example: topcoat run dist.torchrun -j 2x8 --script main.py. The processes rendezvous at rdzv_port of the first
+    replica; on a single node, at a free port.
 
     Args:
         script_args: arguments of the script or module
         script: script to run
         m: module to run, as python -m does
         image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
-        name: experiment/run, either part may be empty; the run is named after the script or module by default
+        name: experiment/run; the default run name is that of the script or module
         h: named resource, instead of cpu, gpu and memMB
-        cpu: processors of each node
+        cpu: CPUs of each node
         gpu: GPUs of each node
         memMB: memory of each node in MiB
-        j: [min_nodes:]nodes x processes_per_node; a bare number is the nodes of a named resource, one process
-        for
-            each of its GPUs, else the processes on one node
+        j: [min_nodes:]nodes x processes_per_node; a single number is the number of nodes of a named resource,
+            with one process for each GPU, else the number of processes on one node
         env: environment variables (K=V,K2=V2)
         metadata: for the scheduler (K=V,K2=V2)
-        max_retries: how often to start again before giving up
-        rdzv_port: port of the first replica where the others meet it
+        max_retries: maximum number of restarts
+        rdzv_port: rendezvous port of the first replica
         rdzv_backend: torchrun's rendezvous backend
         rdzv_conf: torchrun's rendezvous configuration (timeout=600,join_timeout=600)
         mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
-        debug: set the variables that make PyTorch and NCCL say more
-        tee: which streams torchrun shows and keeps (0 none, 1 stdout, 2 stderr, 3 both)
+        debug: set the variables for verbose output of PyTorch and NCCL
+        tee: streams that torchrun both prints and saves (0 none, 1 stdout, 2 stderr, 3 both)
     """
     names = StructuredNameArgument.parse_from(name, m=m, script=script)
     shape = JobShape.parse(str(StructuredJArgument.parse_from(h, j)) if h and j.isdigit() else j)
@@ -83,8 +79,7 @@ def torchrun(
     if rdzv_backend == "static":
         words += ["--node_rank", specs.macros.replica_id]
     words += ["-m", m] if m else [script or ""]
-    # The shell looks up the variable whose name the scheduler fills in; $$ is how a macro text spells a
-    # dollar sign.
+    # The scheduler substitutes the variable's name, and the shell reads it; $$ is a dollar sign in text with macros.
     rank0 = f'"$${{{specs.macros.rank0_env}:=localhost}}":{rdzv_port}'
     endpoint = rank0 if shape.nodes > 1 else "localhost:0"
     command = f"torchrun --rdzv_endpoint {endpoint} {shlex.join([*words, *script_args])}"
@@ -131,28 +126,28 @@ def ddp(
     debug: bool = False,
     tee: int = 3,
 ) -> specs.AppDef:
-    """Older name of dist.torchrun, where a bare -j is always the processes on one node.
+    """Older name of dist.torchrun, where a single number for -j is always the number of processes on one node.
 
     Args:
         script_args: arguments of the script or module
         script: script to run
         m: module to run, as python -m does
         image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
-        name: experiment/run, either part may be empty; the run is named after the script or module by default
+        name: experiment/run; the default run name is that of the script or module
         h: named resource, instead of cpu, gpu and memMB
-        cpu: processors of each node
+        cpu: CPUs of each node
         gpu: GPUs of each node
         memMB: memory of each node in MiB
         j: [[min_nodes:]nodes x]processes_per_node
         env: environment variables (K=V,K2=V2)
         metadata: for the scheduler (K=V,K2=V2)
-        max_retries: how often to start again before giving up
-        rdzv_port: port of the first replica where the others meet it
+        max_retries: maximum number of restarts
+        rdzv_port: rendezvous port of the first replica
         rdzv_backend: torchrun's rendezvous backend
         rdzv_conf: torchrun's rendezvous configuration (timeout=600,join_timeout=600)
         mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
-        debug: set the variables that make PyTorch and NCCL say more
-        tee: which streams torchrun shows and keeps (0 none, 1 stdout, 2 stderr, 3 both)
+        debug: set the variables for verbose output of PyTorch and NCCL
+        tee: streams that torchrun both prints and saves (0 none, 1 stdout, 2 stderr, 3 both)
     """
     return torchrun(
         *script_args,
@@ -191,21 +186,21 @@ def spmd(
     mounts: list[str] | None = None,
     debug: bool = False,
 ) -> specs.AppDef:
-    """Older form of dist.torchrun on named resources, where a bare -j is always the nodes.
+    """Older form of dist.torchrun for named resources, where a single number for -j is always the number of nodes.
 
     Args:
         args: arguments of the script or module
         script: script to run
         m: module to run, as python -m does
         image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
-        name: experiment/run, either part may be empty; the run is named after the script or module by default
+        name: experiment/run; the default run name is that of the script or module
         h: named resource of each node
         j: nodes x processes_per_node, or nodes with one process for each GPU
         env: environment variables (K=V,K2=V2)
         metadata: for the scheduler (K=V,K2=V2)
-        max_retries: how often to start again before giving up
+        max_retries: maximum number of restarts
         mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
-        debug: set the variables that make PyTorch and NCCL say more
+        debug: set the variables for verbose output of PyTorch and NCCL
     """
     return torchrun(
         *args,

@@ -1,4 +1,4 @@
-"""The image that the built-in components run in when none is named."""
+"""The default image of the built-in components."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ IMAGE_VARIABLE = "TOPCOAT_IMAGE"
 
 
 def default_image() -> str:
-    """Return ``$TOPCOAT_IMAGE``, else the empty string.
+    """Return ``$TOPCOAT_IMAGE``, or an empty string.
 
-    Schedulers that run on this machine need no image, the others refuse an empty one: topcoat publishes no
-    image of its own, and to guess one would start somebody else's code. ``[component:utils.sh] image = ...``
-    in ``.torchxconfig`` sets it for one component.
+    Local schedulers need no image; the others refuse an empty one. Topcoat does not publish an image, and guessing one
+    would run a stranger's code. ``[component:utils.sh] image = ...`` in ``.torchxconfig`` sets it for one component.
     """
     return os.environ.get(IMAGE_VARIABLE, "")

@@ -1,4 +1,4 @@
-"""Load a component file as the module that it is."""
+"""Import component files and modules."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ _IMPORTS_TORCHX = re.compile(rb"^\s*(?:import|from)\s+torchx\b", re.MULTILINE)
 
 
 def load_file(path: str) -> ModuleType:
-    """Return the module that the Python file *path* is; the same file gives the same module.
+    """Import the Python file *path*; the same file gives the same module.
 
-    A file of a package is that package's module, so that its relative imports work; any other is a module of
-    its own, whose neighbours can be imported. Where it imports torchx and TorchX is not installed, it finds
-    topcoat. Raise ``UnknownComponent`` if there is no such file and ``InvalidComponent`` if it cannot be
-    loaded.
+    A file in a package is imported as a module of that package, so that relative imports work. Any other file is a
+    top-level module that can import the files beside it. If TorchX is not installed, ``import torchx`` gives topcoat.
+    Raise ``UnknownComponent`` if the file cannot be read and ``InvalidComponent`` if it cannot be imported.
     """
     file = Path(path).expanduser().absolute()
     try:
@@ -36,7 +35,7 @@ def load_file(path: str) -> ModuleType:
         ) from error
     if _IMPORTS_TORCHX.search(text):
         torchx_alias.install_as_torchx_if_missing()
-    name, root = _identity(file)
+    name, root = _module_name(file)
     if root not in sys.path:
         sys.path.append(root)
     return guarded(lambda: _load(file, name), path)
@@ -45,24 +44,24 @@ def load_file(path: str) -> ModuleType:
 def load_module(name: str) -> ModuleType:
     """Import the module *name*, or raise ``UnknownComponent`` or ``InvalidComponent`` as ``load_file`` does."""
     try:
-        found = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(name)
     except (ModuleNotFoundError, ValueError):
-        found = None
-    if found is None:
-        raise UnknownComponent(f"there is no module {name!r} to take a component from")
+        spec = None
+    if spec is None:
+        raise UnknownComponent(f"no module named {name!r}")
     return guarded(lambda: importlib.import_module(name), name)
 
 
 def guarded(load: Callable[[], ModuleType], shown: str) -> ModuleType:
-    """Return what *load* loads, with ``import torchx`` finding topcoat where there is no TorchX.
+    """Return the result of *load*; if TorchX is not installed, ``import torchx`` gives topcoat.
 
-    Raise ``InvalidComponent``, with what was raised where, if it cannot be loaded.
+    Raise ``InvalidComponent`` or ``MissingDependency``, with *shown* in the message, if *load* fails.
     """
     try:
         try:
             return load()
         except ModuleNotFoundError as error:
-            # A module that the component imports may be the one that imports torchx.
+            # The component may import torchx indirectly.
             if error.name != "torchx" or not torchx_alias.install_as_torchx_if_missing():
                 raise
             return load()
@@ -77,8 +76,8 @@ def guarded(load: Callable[[], ModuleType], shown: str) -> ModuleType:
         raise InvalidComponent(f"{shown} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _identity(file: Path) -> tuple[str, str]:
-    """Return the module name of *file*, and the directory from which that name can be imported."""
+def _module_name(file: Path) -> tuple[str, str]:
+    """Return the module name of *file*, and the directory to import it from."""
     names = [file.stem]
     directory = file.parent
     while (directory / "__init__.py").is_file() and directory.name.isidentifier():
@@ -90,9 +89,9 @@ def _identity(file: Path) -> tuple[str, str]:
 def _load(file: Path, name: str) -> ModuleType:
     if "." in name and (module := _import_as_package(name)) is not None and _is(module, file):
         return module
-    # A file of its own must not take, or be taken for, a module that happens to have its name.
-    taken = sys.modules.get(name)
-    if taken is not None and not _is(taken, file):
+    # A top-level file gets another name if that of an imported module is the same.
+    same_name = sys.modules.get(name)
+    if same_name is not None and not _is(same_name, file):
         name = f"{name}_{zlib.crc32(str(file).encode()):08x}"
     if name in sys.modules:
         return sys.modules[name]
@@ -110,7 +109,7 @@ def _load(file: Path, name: str) -> ModuleType:
 
 
 def _import_as_package(name: str) -> ModuleType | None:
-    """Import *name*, or return ``None`` where its package is not the one that the file lies in."""
+    """Import *name*, or return ``None`` if it is not a module of the package that this name finds."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -120,5 +119,5 @@ def _import_as_package(name: str) -> ModuleType | None:
 
 
 def _is(module: ModuleType, file: Path) -> bool:
-    found = getattr(module, "__file__", None)
-    return found is not None and os.path.exists(found) and os.path.samefile(found, file)
+    path = getattr(module, "__file__", None)
+    return path is not None and os.path.exists(path) and os.path.samefile(path, file)

@@ -1,4 +1,4 @@
-"""Arguments that hold several values in a short form: ``-j 2x8`` and ``--name experiment/run``."""
+"""Arguments with several values: ``-j 2x8`` and ``--name experiment/run``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class StructuredNameArgument:
         script: str | None = None,
         default_experiment_name: str = "default-experiment",
     ) -> StructuredNameArgument:
-        """Split *name* at its first slash; a name without one is the run.
+        """Split *name* at its first slash; a name without a slash is the run.
 
-        An empty run is named after the last part of the module *m* or the stem of *script*, of which there
-        must be one. Raise ``InvalidComponent`` otherwise.
+        The default run name is the last part of the module *m* or the stem of *script*. Raise ``InvalidComponent``
+        unless exactly one of these two is given.
         """
         if bool(m) == bool(script):
-            raise InvalidComponent("exactly one of --script and -m is needed", hint="name the program to run")
+            raise InvalidComponent("exactly one of --script and -m is required", hint="add --script FILE or -m MODULE")
         experiment, slash, run = name.partition("/")
         if not slash:
             experiment, run = "", name
@@ -54,14 +54,14 @@ class StructuredJArgument:
 
     @staticmethod
     def parse_from(h: str, j: str) -> StructuredJArgument:
-        """Read *j*: ``2x8``, or ``2`` for as many processes on each node as the resource *h* has GPUs."""
+        """Parse *j*: ``2x8``, or ``2`` for one process on each GPU of the resource *h*."""
         if not j.isdigit():
             shape = JobShape.parse(j)
             return StructuredJArgument(shape.nodes, shape.processes)
         gpus = specs.resource(h=h).gpu
         if gpus < 1:
             raise InvalidComponent(
-                f"-j {j} does not say how many processes a node runs, and {h} has no GPUs to count",
+                f"invalid -j {j!r}: the resource {h} has no GPUs, so the number of processes per node is required",
                 hint=f"write -j {j}x<processes per node>",
             )
         return StructuredJArgument(int(j), gpus)
@@ -69,7 +69,7 @@ class StructuredJArgument:
 
 @dataclass(frozen=True)
 class JobShape:
-    """Hold how many nodes a job runs on, at least and at most, and how many processes each runs."""
+    """Hold the minimum and maximum number of nodes, and the number of processes on each."""
 
     min_nodes: int
     nodes: int
@@ -81,14 +81,15 @@ class JobShape:
 
     @staticmethod
     def parse(j: str) -> JobShape:
-        """Read ``[[min:]nodes x]processes``, or raise ``InvalidComponent``."""
+        """Parse ``[[min:]nodes x]processes``, or raise ``InvalidComponent``."""
         match = _SHAPE.fullmatch(j)
         nodes = int(match["nodes"] or 1) if match else 0
         min_nodes = int(match["min"] or nodes) if match else 0
         processes = int(match["processes"]) if match else 0
         if not (0 < min_nodes <= nodes and processes):
             raise InvalidComponent(
-                f"-j {j} is not [[min_nodes:]nodes x]processes_per_node", hint="for example -j 2x8, -j 1:4x8 or -j 8"
+                f"invalid -j {j!r}: expected [[min_nodes:]nodes x]processes_per_node",
+                hint="for example -j 2x8, -j 1:4x8 or -j 8",
             )
         return JobShape(min_nodes, nodes, processes)
 

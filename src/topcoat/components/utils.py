@@ -1,4 +1,4 @@
-"""Components for small jobs: print, touch, copy, run a command, a Python program or a binary."""
+"""Components for small jobs: print a message, touch or copy a file, run a command, a Python program or a binary."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def echo(msg: str = "hello world", image: str = "", num_replicas: int = 1) -> sp
         entrypoint="echo",
         args=[msg],
         num_replicas=num_replicas,
-        resource=_small(),
+        resource=specs.resource(cpu=1),
     )
     return specs.AppDef(name="echo", roles=[role])
 
 
 def touch(file: str, image: str = "") -> specs.AppDef:
-    """Create an empty file, or set the time of an existing one to now.
+    """Create an empty file, or set the modification time of an existing file to now.
 
     Args:
         file: path or fsspec URL of the file (a URL needs fsspec in the image)
@@ -41,13 +41,13 @@ def touch(file: str, image: str = "") -> specs.AppDef:
         image=image or default_image(),
         entrypoint="python3",
         args=["-c", program("touch"), file],
-        resource=_small(),
+        resource=specs.resource(cpu=1),
     )
     return specs.AppDef(name="touch", roles=[role])
 
 
 def copy(src: str, dst: str, image: str = "", mounts: list[str] | None = None) -> specs.AppDef:
-    """Copy one file; directories of the destination are made.
+    """Copy a file, and create the directories of its destination.
 
     Args:
         src: path or fsspec URL of the file to read (a URL needs fsspec in the image)
@@ -60,7 +60,7 @@ def copy(src: str, dst: str, image: str = "", mounts: list[str] | None = None) -
         image=image or default_image(),
         entrypoint="python3",
         args=["-c", program("copy"), src, dst],
-        resource=_small(),
+        resource=specs.resource(cpu=1),
         mounts=specs.parse_mounts(mounts or []),
     )
     return specs.AppDef(name="copy", roles=[role])
@@ -79,20 +79,20 @@ def sh(
     mounts: list[str] | None = None,
     entrypoint: str | None = None,
 ) -> specs.AppDef:
-    """Run a command by sh. Its words reach it as they are given here: no variable is expanded.
+    """Run a command with sh. Its words are quoted: the shell does not expand variables.
 
     Args:
         args: the command and its arguments
         image: image to run in ($TOPCOAT_IMAGE if empty)
         num_replicas: number of replicas to run
-        cpu: processors of each replica
+        cpu: CPUs of each replica
         gpu: GPUs of each replica
         memMB: memory of each replica in MiB
         h: named resource, instead of cpu, gpu and memMB
         env: environment variables (K=V,K2=V2)
-        max_retries: how often to start again before giving up
+        max_retries: maximum number of restarts
         mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
-        entrypoint: program that gets the words as its arguments, instead of sh
+        entrypoint: program to run instead of sh, with the words as its arguments
     """
     if not args and entrypoint is None:
         raise InvalidComponent("utils.sh needs a command", hint="topcoat run utils.sh echo hello")
@@ -133,7 +133,7 @@ def python(
         script: file to run
         image: image to run in ($TOPCOAT_IMAGE if empty)
         name: name of the job
-        cpu: processors of each replica
+        cpu: CPUs of each replica
         gpu: GPUs of each replica
         memMB: memory of each replica in MiB
         h: named resource, instead of cpu, gpu and memMB
@@ -168,14 +168,14 @@ def binary(
     memMB: int = 1024,  # noqa: N803
     h: str | None = None,
 ) -> specs.AppDef:
-    """Run a program, in the image that $TOPCOAT_IMAGE names where the scheduler needs one.
+    """Run a program, in the image $TOPCOAT_IMAGE if the scheduler needs an image.
 
     Args:
         args: arguments of the program
         entrypoint: the program
         name: name of the job
         num_replicas: number of replicas to run
-        cpu: processors of each replica
+        cpu: CPUs of each replica
         gpu: GPUs of each replica
         memMB: memory of each replica in MiB
         h: named resource, instead of cpu, gpu and memMB
@@ -189,7 +189,3 @@ def binary(
         resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
     )
     return specs.AppDef(name=name, roles=[role])
-
-
-def _small() -> specs.Resource:
-    return specs.Resource(cpu=1, gpu=0, memMB=1024)

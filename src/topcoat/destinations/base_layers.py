@@ -56,7 +56,7 @@ class BaseLayers:
         self._has_failed = has_failed
 
     def copies(self, bases: Sequence[Base]) -> list[Callable[[], None]]:
-        """Return a function for each layer of *bases* that has to be copied from a registry; each may run in a thread."""
+        """Return a function for each layer of *bases* to copy from a registry; each may run in a thread."""
         copies: dict[str, Callable[[], None]] = {}
         size = 0
         for base in bases:

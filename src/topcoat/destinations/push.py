@@ -117,7 +117,7 @@ class Push:
 
     def _put_manifests(self, images: Sequence[PatchedImage]) -> str:
         """Store the manifest, or those of several platforms and their index; return the digest of the tag."""
-        repository, tag, index = self._target.repository, self._build.tag, self._build.index
+        repository, tag, index = self._target.repository, self._build.tag, self._build.image_index
         if index is None:
             (image,) = images
             return self._client.put_manifest(repository, tag, image.manifest, image.media_type)

@@ -104,10 +104,10 @@ class RegistryDestination:
             code_layers.close()
             raise
         image_id = images[0].image_id
-        if build.index is not None:
+        if build.image_index is not None:
             from topcoat.destinations.index import patched_index
 
-            image_id = patched_index(build.index, images).digest
+            image_id = patched_index(build.image_index, images).digest
         return PreparedImage(build, image_id, planned_images, code_layers)
 
     def _record_key(self, build: ImageBuild, workspace_key: str) -> tuple[str, ...]:

@@ -41,14 +41,14 @@ class ImageBuild(NamedTuple):
         scan: the snapshot that the code layers hold, and where its content is read.
         tag: 32 hex digits that stand for the content of all images.
         images: one for each platform.
-        index: the base's index if all its platforms are patched: an entry for each of *images*.
+        image_index: the base's index if all its platforms are patched: an entry for each of *images*.
         hot: whether a hot layer may carry small edits.
     """
 
     scan: Scan
     tag: str
     images: tuple[PlatformImage, ...]
-    index: Index | None = None
+    image_index: Index | None = None
     hot: bool = True
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from topcoat.bases.base import ALL_PLATFORMS
 from topcoat.errors import InvalidRunConfigException, UsageError
 from topcoat.oci.compression import Compression
-from topcoat.oci.descriptor import NOTHING
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.pack.tar import Ownership
@@ -52,7 +52,7 @@ class ImageOptions(NamedTuple):
     hot: bool = True
     compression: Compression = "gzip"
     base_scan_limit: int = 256
-    build_args: Mapping[str, str] = NOTHING
+    build_args: Mapping[str, str] = MappingProxyType({})
     rebuild: bool = False
     quiet: bool = False
 

@@ -53,7 +53,7 @@ def plan_patch(
         images.append(planned)
         tags.append(patch_tag(scan.snapshot.digest, image, planned.pack, planned.changes))
     if isinstance(base, BaseIndex):
-        return ImageBuild(scan, index_tag(tags), tuple(images), base.index, options.hot)
+        return ImageBuild(scan, index_tag(tags), tuple(images), base.image_index, options.hot)
     return ImageBuild(scan, tags[0], tuple(images), None, options.hot)
 
 

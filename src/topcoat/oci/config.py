@@ -1,4 +1,4 @@
-"""Image configs: what an image runs, and the layers it is made of (OCI image specification, *config*)."""
+"""Image configs: what an image runs, and its layers (OCI image specification, *config*)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topcoat.errors import InvalidImage
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.platform import Platform
 
-# What decides how a container of the image runs. Daemons add more keys than these, registries' configs have fewer.
+# The keys that containers of the image depend on. Engines add more keys; configs in registries may have fewer.
 _SETTINGS = (
     "Cmd",
     "Entrypoint",
@@ -28,7 +28,7 @@ _SETTINGS = (
 
 
 class ImageConfig(NamedTuple):
-    """A parsed config; keys that nothing here knows are kept in ``document``."""
+    """A parsed config; ``document`` holds all its keys, known or not."""
 
     document: Mapping[str, Any]
 
@@ -37,7 +37,7 @@ class ImageConfig(NamedTuple):
         """Read a config blob.
 
         Raises:
-            InvalidImage: not a config, or one without the layers' diff ids.
+            InvalidImage: not a config, or without the layers' diff ids.
         """
         try:
             document = json.loads(data)
@@ -47,10 +47,10 @@ class ImageConfig(NamedTuple):
             raise InvalidImage("the image's config is not a JSON object")
         rootfs = document.get("rootfs")
         ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        if not isinstance(ids, list) or not all(isinstance(diff_id, str) for diff_id in ids):
             raise InvalidImage(
                 "the image's config has no rootfs.diff_ids",
-                hint="is it a container image, and not some other artifact?",
+                hint="check that it is a container image, not another artifact",
             )
         return cls(document)
 
@@ -72,7 +72,7 @@ class ImageConfig(NamedTuple):
 
     @property
     def working_dir(self) -> str:
-        """The WORKDIR, absolute; ``/`` where the image has none."""
+        """The WORKDIR, absolute; ``/`` if the image has none."""
         return "/" + str(self.settings.get("WorkingDir") or "").strip("/")
 
     @property
@@ -83,7 +83,7 @@ class ImageConfig(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """Return a digest of platform, layers and settings: the same whether read from a registry or a daemon."""
+        """Return a digest of platform, layers and settings: the same from a registry and from an engine."""
         settings = {key: value for key in _SETTINGS if (value := self.settings.get(key))}
         settings["WorkingDir"] = self.working_dir
         platform = str(self.platform.normal)

@@ -1,4 +1,4 @@
-"""Descriptors: what a manifest says of a blob, kept word for word."""
+"""Descriptors: what a manifest states about a blob, unknown keys included."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from topcoat.errors import InvalidImage
 from topcoat.oci.digest import is_digest
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
-"""An empty mapping that can be shared."""
+"""An empty mapping to share."""
 
 
 class Descriptor(NamedTuple):
     """A reference to content, by digest (OCI image specification, *content descriptors*).
 
     Attributes:
-        media_type: what the content is.
-        digest: ``sha256:<hex>``, or another registered algorithm.
+        media_type: of the content.
+        digest: ``sha256:<hex>``, or of another registered algorithm.
         size: bytes.
-        extra: the other keys (``annotations``, ``urls``, ``platform``, ``data``...), as they were found.
+        extra: the other keys (``annotations``, ``urls``, ``platform``, ``data``...), unchanged.
     """
 
     media_type: str
@@ -33,33 +33,29 @@ class Descriptor(NamedTuple):
 
     @classmethod
     def from_json(cls, value: object) -> Descriptor:
-        """Read a descriptor out of parsed JSON.
+        """Read a descriptor from parsed JSON.
 
         Raises:
-            InvalidImage: a key is missing or its value cannot be right.
+            InvalidImage: a key is missing or has an invalid value.
         """
         if not isinstance(value, dict):
-            raise InvalidImage(f"a descriptor must be a JSON object, not {value!r:.80}")
+            raise InvalidImage(f"invalid descriptor {value!r:.80}: expected a JSON object")
         rest = dict(value)
-        media_type, digest, size = (
-            rest.pop("mediaType", None),
-            rest.pop("digest", None),
-            rest.pop("size", None),
-        )
+        media_type, digest, size = (rest.pop(key, None) for key in ("mediaType", "digest", "size"))
         if not isinstance(media_type, str) or not media_type:
-            raise InvalidImage(f"a descriptor without a media type: {value!r:.120}")
+            raise InvalidImage(f"descriptor without a media type: {value!r:.120}")
         if not isinstance(digest, str) or not is_digest(digest):
-            raise InvalidImage(f"a descriptor with the digest {digest!r:.80}")
+            raise InvalidImage(f"descriptor with an invalid digest: {digest!r:.80}")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise InvalidImage(f"the descriptor of {digest} has the size {size!r:.40}")
+            raise InvalidImage(f"descriptor of {digest} with an invalid size: {size!r:.40}")
         return cls(media_type, digest, size, MappingProxyType(rest) if rest else NOTHING)
 
     def to_json(self) -> dict[str, object]:
-        """Return the descriptor as a JSON object with every key that it came with."""
+        """Return the descriptor as a JSON object, with all its keys."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size, **self.extra}
 
     @property
     def annotations(self) -> Mapping[str, object]:
-        """The annotations, empty where there are none."""
+        """The annotations; may be empty."""
         found = self.extra.get("annotations")
         return found if isinstance(found, Mapping) else NOTHING

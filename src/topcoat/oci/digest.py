@@ -1,4 +1,4 @@
-"""Content digests, and JSON that always comes out as the same bytes."""
+"""Content digests, and JSON as canonical bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topcoat.errors import InvalidImage
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-# The algorithms that the OCI image specification registers, with their lengths in hex digits.
+# The algorithms that the OCI image specification registers, and the number of hex digits.
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 _DIGEST = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 
@@ -23,7 +23,7 @@ def sha256_digest(data: bytes) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether *text* is a digest by an algorithm that the image specification registers."""
+    """Tell whether *text* is a digest of an algorithm that the image specification registers."""
     match = _DIGEST.fullmatch(text)
     return match is not None and len(match[2]) == _HEX_LENGTH[match[1]]
 
@@ -32,10 +32,10 @@ def hasher(digest: str) -> _Hash:
     """Return a new hash object of the algorithm that *digest* names.
 
     Raises:
-        InvalidImage: *digest* is malformed or by an algorithm that is not registered.
+        InvalidImage: *digest* is malformed or of an unknown algorithm.
     """
     if not is_digest(digest):
-        raise InvalidImage(f"{digest!r} is not a digest: sha256: and 64 lower-case hex digits are expected")
+        raise InvalidImage(f"invalid digest {digest!r}: expected sha256: and 64 lower-case hex digits")
     return hashlib.new(digest.partition(":")[0])
 
 
@@ -54,12 +54,12 @@ def canonical_json(value: object) -> bytes:
     """Return *value* as JSON with sorted keys, no spaces and UTF-8: equal values give equal bytes.
 
     Raises:
-        ValueError: *value* holds a number that JSON cannot express (NaN, an infinity).
+        ValueError: *value* holds NaN or an infinity, which JSON does not have.
     """
     options = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     text = json.dumps(value, ensure_ascii=False, **options)  # type: ignore[arg-type]
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate (JSON can spell one, UTF-8 cannot): keep every character beyond ASCII escaped.
+        # A lone surrogate, which JSON can escape and UTF-8 cannot encode: escape every character beyond ASCII.
         return json.dumps(value, **options).encode()  # type: ignore[arg-type]

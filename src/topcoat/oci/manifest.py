@@ -1,7 +1,7 @@
 """Manifests and indexes, in Docker's flavour and in OCI's.
 
-The bytes of a manifest are its identity, so a parsed one remembers them. Which flavour it is follows from the
-document's own ``mediaType`` (covered by the digest), else from the Content-Type it came with, else from its keys.
+The bytes of a manifest are its identity, so a parsed one keeps them. Its flavour is that of the document's own
+``mediaType`` (which the digest covers), else of the Content-Type that it came with, else of its keys.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MANIFEST_TYPES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
 INDEX_TYPES = frozenset({DOCKER_INDEX, OCI_INDEX})
 CONFIG_TYPES = frozenset({DOCKER_CONFIG, OCI_CONFIG})
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
-"""What to ask a registry for; without it, old registries answer in the format of 2014 (schema 1)."""
+"""The Accept header for registries; without it, old ones respond in the format of 2014 (schema 1)."""
 
 DEFAULT_PLATFORM = Platform("linux", "amd64")
 _ATTESTATION = "vnd.docker.reference.type"
@@ -47,7 +47,7 @@ class Manifest(NamedTuple):
         config: the image config.
         layers: bottom first.
         annotations: OCI only.
-        raw: the bytes that the digest is of; None where the manifest was not read from anywhere.
+        raw: the bytes as stored, which have the digest; None for a manifest that was not parsed.
     """
 
     media_type: str
@@ -58,7 +58,7 @@ class Manifest(NamedTuple):
 
     @property
     def is_oci(self) -> bool:
-        """Whether this is OCI's flavour, which has annotations and zstd, and not Docker's."""
+        """Whether this is OCI's flavour, which has annotations and zstd, rather than Docker's."""
         return self.media_type == OCI_MANIFEST
 
     @staticmethod
@@ -72,10 +72,10 @@ class Manifest(NamedTuple):
         """Return the canonical bytes of a manifest; equal arguments give equal bytes.
 
         Raises:
-            InvalidImage: annotations in Docker's flavour, which has no place for them.
+            InvalidImage: annotations in Docker's flavour, which does not have them.
         """
         if annotations and media_type != OCI_MANIFEST:
-            raise InvalidImage("a manifest of Docker's flavour cannot carry annotations")
+            raise InvalidImage("a manifest in Docker's flavour cannot have annotations")
         document: dict[str, object] = {
             "schemaVersion": 2,
             "mediaType": media_type,
@@ -94,7 +94,7 @@ class Index(NamedTuple):
         media_type: ``DOCKER_INDEX`` or ``OCI_INDEX``.
         manifests: in the order of the document, attestations included.
         annotations: OCI only.
-        raw: the bytes that the digest is of; None where the index was not read from anywhere.
+        raw: the bytes as stored, which have the digest; None for an index that was not parsed.
     """
 
     media_type: str
@@ -104,7 +104,7 @@ class Index(NamedTuple):
 
     @property
     def images(self) -> tuple[tuple[Platform, Descriptor], ...]:
-        """The entries that are images, with their platforms; attestations are left out."""
+        """The entries that are images, with their platforms; without attestations."""
         return tuple(
             (Platform.from_json(entry.extra.get("platform")), entry)
             for entry in self.manifests
@@ -113,7 +113,7 @@ class Index(NamedTuple):
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms that there are images for, each once, in the order of the document."""
+        """The platforms of the images, each once, in the order of the document."""
         return tuple(dict.fromkeys(platform for platform, _ in self.images))
 
     @staticmethod
@@ -123,10 +123,10 @@ class Index(NamedTuple):
         """Return the canonical bytes of an index; equal arguments give equal bytes.
 
         Raises:
-            InvalidImage: annotations in Docker's flavour, which has no place for them.
+            InvalidImage: annotations in Docker's flavour, which does not have them.
         """
         if annotations and media_type != OCI_INDEX:
-            raise InvalidImage("an index of Docker's flavour cannot carry annotations")
+            raise InvalidImage("an index in Docker's flavour cannot have annotations")
         document: dict[str, object] = {
             "schemaVersion": 2,
             "mediaType": media_type,
@@ -137,21 +137,21 @@ class Index(NamedTuple):
         return canonical_json(document)
 
     def select(self, platform: Platform | None = None) -> Descriptor:
-        """Return the entry for *platform*; without one, that for linux/amd64, else the only one.
+        """Return the entry for *platform*; without a platform, the one for linux/amd64, else the only one.
 
-        The same variant wins over the first one that will do.
+        An entry with the same variant wins over the first one that matches.
 
         Raises:
-            NoSuchPlatform: lists what there is.
+            NoSuchPlatform: lists the available platforms.
         """
         images = self.images
         wanted = platform or DEFAULT_PLATFORM
-        fitting = [(found, entry) for found, entry in images if wanted.matches(found)]
-        for found, entry in fitting:
+        matching = [(found, entry) for found, entry in images if wanted.matches(found)]
+        for found, entry in matching:
             if found.normal == wanted.normal:
                 return entry
-        if fitting:
-            return fitting[0][1]
+        if matching:
+            return matching[0][1]
         if len(images) == 1 and (platform is None or not images[0][0].known):
             return images[0][1]
         raise no_such_platform(wanted if platform else None, self.platforms)
@@ -165,22 +165,22 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
         content_type: the Content-Type header that came with them, if any.
 
     Raises:
-        InvalidImage: not JSON, of schema 1, not an image, or against the specification.
+        InvalidImage: not JSON, of schema 1, not an image, or malformed.
     """
     declared = content_type.partition(";")[0].strip().lower()
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         raise InvalidImage(
-            f"expected a manifest and got {declared or 'something'} that is not JSON: {data[:60]!r}",
-            hint="check the registry's address: a proxy, a login page or a web server may answer in its place",
+            f"expected a manifest, got {declared or 'a response'} that is not JSON: {data[:60]!r}",
+            hint="check the registry's address: a proxy, a login page or a web server may respond in its place",
         ) from None
     if not isinstance(document, dict):
-        raise InvalidImage(f"expected a manifest and got JSON that is not an object: {data[:60]!r}")
+        raise InvalidImage(f"expected a manifest, got JSON that is not an object: {data[:60]!r}")
     if document.get("schemaVersion") == 1 or "docker.distribution.manifest.v1+" in declared:
         raise InvalidImage(
-            "the manifest is of schema 1, which registries and engines have given up",
-            hint="pull the image and push it again with a Docker of the last years",
+            "the manifest is of schema 1, which registries and engines no longer support",
+            hint="pull the image and push it again with a current Docker",
         )
     media_type = _media_type(document, declared)
     annotations = _annotations(document)
@@ -192,19 +192,18 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
     return Manifest(media_type, config, layers, annotations, data)
 
 
-def no_such_platform(wanted: Platform | None, there: Iterable[Platform]) -> NoSuchPlatform:
-    """Return the error that says which platforms there are."""
-    names = ", ".join(map(str, there))
-    if wanted is None:
-        message = f"the image has several platforms, and not {DEFAULT_PLATFORM}: {names or 'none at all'}"
-    else:
-        message = f"the image is not there for {wanted}, only for {names or 'no platform at all'}"
-    return NoSuchPlatform(message, hint="name one of them with the run option platform" if names else None)
+def no_such_platform(wanted: Platform | None, available: Iterable[Platform]) -> NoSuchPlatform:
+    """Return the error that lists the *available* platforms; without a *wanted* one, the default is missing."""
+    names = ", ".join(map(str, available))
+    return NoSuchPlatform(
+        f"no {wanted or DEFAULT_PLATFORM} image; available platforms: {names or 'none'}",
+        hint="name one of them with the run option platform" if names else None,
+    )
 
 
 def _media_type(document: dict[str, object], declared: str) -> str:
     stated, media_type = document.get("mediaType"), declared
-    # A document that can be read both ways means different images to different clients (CVE-2021-41190).
+    # Such a document means different images to different clients (CVE-2021-41190).
     if "manifests" in document and ("layers" in document or "config" in document):
         raise InvalidImage("the manifest is both an image and an index")
     if isinstance(stated, str) and stated:
@@ -214,7 +213,7 @@ def _media_type(document: dict[str, object], declared: str) -> str:
     if media_type not in MANIFEST_TYPES | INDEX_TYPES:
         errors = document.get("errors")
         detail = f"an error: {errors!r:.200}" if errors else f"a document of type {media_type or 'unknown'}"
-        raise InvalidImage(f"expected an image manifest and got {detail}")
+        raise InvalidImage(f"expected an image manifest, got {detail}")
     return media_type
 
 
@@ -223,18 +222,18 @@ def _annotations(document: dict[str, object]) -> Mapping[str, object]:
     if found is None:
         return NOTHING
     if not isinstance(found, dict):
-        raise InvalidImage(f"the manifest's annotations must be a JSON object, not {found!r:.80}")
+        raise InvalidImage(f"invalid annotations in the manifest {found!r:.80}: expected a JSON object")
     return MappingProxyType(found)
 
 
 def _list(document: dict[str, object], key: str) -> list[object]:
     found = document.get(key)
     if not isinstance(found, list):
-        raise InvalidImage(f"the manifest's {key} must be a list, not {found!r:.80}")
+        raise InvalidImage(f"invalid {key} in the manifest {found!r:.80}: expected a list")
     return found
 
 
 def _states_unknown(entry: Descriptor) -> bool:
-    # How BuildKit marks attestations. An entry that says nothing of its platform may well be an image.
+    # BuildKit marks attestations like this. An entry without a platform may well be an image.
     platform = entry.extra.get("platform")
     return isinstance(platform, Mapping) and platform.get("os") == platform.get("architecture") == "unknown"

@@ -1,4 +1,4 @@
-"""What an image has that an image must not have, as values."""
+"""Broken rules of the image specification, as values."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 from topcoat.errors import InvalidImage
 
-_SHOWN = 3
+_MAX_LISTED = 3
 
 
 class Mismatch(NamedTuple):
-    """An invariant of an image that does not hold.
+    """A rule that an image breaks.
 
     Attributes:
         where: the part of the image, such as ``manifest.layers[2]`` or ``config.history``.
-        what: the invariant.
-        expected: what would be right.
-        found: what is there.
-        fatal: nothing right can be laid over such an image. Engines take many that have other mismatches.
+        what: the rule.
+        expected: a right value, or a description of one.
+        found: the value in the image.
+        fatal: the image cannot be patched. Engines accept many images with other mismatches.
     """
 
     where: str
@@ -32,22 +32,22 @@ class Mismatch(NamedTuple):
 
 
 def invalid_image(name: str, mismatches: Sequence[Mismatch]) -> InvalidImage:
-    """Return the error that lists all *mismatches* of the image *name*, those that are fatal first."""
-    lines = [f"\n  {one}" for one in sorted(mismatches, key=lambda one: not one.fatal)]
+    """Return the error that lists all *mismatches* of the image *name*, fatal ones first."""
+    lines = [f"\n  {mismatch}" for mismatch in sorted(mismatches, key=lambda mismatch: not mismatch.fatal)]
     return InvalidImage(
         f"{name} breaks the image specification:{''.join(lines)}",
-        hint="build the image again, or push it again from where it is whole",
+        hint="build the image again, or push it again from an intact copy",
     )
 
 
 def shown(value: object) -> str:
-    """Return *value* as an error shows it: on one line, and not too long."""
+    """Return *value* for an error message: on one line, at most 100 characters."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else repr(value)
     return "nothing" if value is None else text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def listed(values: Iterable[object]) -> str:
-    """Return the first few of *values*, and how many more there are."""
+    """Return the first few of *values*, and the number of the others."""
     found = [shown(value) for value in values]
-    more = len(found) - _SHOWN
-    return ", ".join(found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(found) - _MAX_LISTED
+    return ", ".join(found[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

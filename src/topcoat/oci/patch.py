@@ -1,7 +1,7 @@
-"""Lay layers over a base image: a new config and a new manifest, in the base's flavour.
+"""Patch a base image: add code layers, which makes a new config and a new manifest in the base's flavour.
 
-Docker's flavour has no type for zstd. With such layers, manifest and config become OCI's, and the base's layers keep
-their descriptors: every engine takes Docker's layer types in an OCI manifest.
+Docker's flavour has no media type for zstd. With zstd layers, manifest and config become OCI's, and the base's layers
+keep their descriptors: every engine accepts Docker's layer types in an OCI manifest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DOCKER_LAYERS = {"none": DOCKER_LAYER, "gzip": DOCKER_LAYER_GZIP}
 
 
 class CodeLayer(NamedTuple):
-    """A layer to lay on top: digest of its tar, digest and size as stored, and how that is compressed."""
+    """A code layer: digest of its tar, digest and size as stored, and its compression."""
 
     diff_id: str
     digest: str
@@ -39,15 +39,15 @@ class CodeLayer(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What the image's settings become besides its layers.
+    """The changes of an image's config besides its layers.
 
     Attributes:
         working_dir: absolute working directory.
         env: variables to add.
         labels: labels to add.
-        settings: keys of the ``config`` object and their values, None to remove one; they win over *working_dir* and
-            *env*, and *labels* are added to those that they have.
-        author: of the image; None to leave it.
+        settings: keys of the ``config`` object and their values, None to remove one. They override *working_dir* and
+            *env*; *labels* are added to their ``Labels``.
+        author: of the image; None to keep the base's.
     """
 
     working_dir: str
@@ -58,7 +58,7 @@ class Changes(NamedTuple):
 
 
 class PatchedImage(NamedTuple):
-    """A patched image: the bytes of its config and manifest, and what they are known by."""
+    """A patched image: the bytes of its config and manifest, the manifest's media type and the config's descriptor."""
 
     config: bytes
     manifest: bytes
@@ -67,19 +67,19 @@ class PatchedImage(NamedTuple):
 
     @property
     def image_id(self) -> str:
-        """Digest of the config: what classic engines and TorchX call an image by."""
+        """Digest of the config: the id of the image in classic engines and in TorchX."""
         return sha256_digest(self.config)
 
     @property
     def digest(self) -> str:
-        """Digest of the manifest: what registries know the image by."""
+        """Digest of the manifest: the id of the image in registries."""
         return sha256_digest(self.manifest)
 
 
 def patch(config: ImageConfig, manifest: Manifest, layers: Sequence[CodeLayer], changes: Changes) -> PatchedImage:
-    """Return the image that *layers* make over the base of this *config* and *manifest*.
+    """Return the image that adds *layers* to the base image of this *config* and *manifest*.
 
-    Keys of the base's config that nothing here knows stay as they are, and so do its layers' descriptors.
+    Unknown keys of the base's config and the descriptors of its layers do not change.
     """
     data = canonical_json(_config(config, layers, changes))
     oci = manifest.is_oci or any(layer.compression == "zstd" for layer in layers)
@@ -95,7 +95,7 @@ def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) ->
     document = dict(base.document)
     diff_ids = [*base.diff_ids, *(layer.diff_id for layer in layers)]
     document["rootfs"] = {"type": "layers", **document["rootfs"], "diff_ids": diff_ids}
-    # One entry for each layer, or none at all: tools that read a history expect it to account for every layer.
+    # One step for each layer, or no history: tools that read a history expect every layer in it.
     history = document.get("history")
     if isinstance(history, list):
         steps = [{"created_by": "topcoat", "comment": f"code layer {layer.diff_id}"} for layer in layers]

@@ -1,4 +1,4 @@
-"""Platforms: operating system, architecture and variant, and which image is good for which."""
+"""Platforms: operating system, architecture and variant, and which image runs on which."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from topcoat.errors import UsageError
 
-# Names that machines and people use for the architectures of the Go tool chain, which images are labelled with.
+# Other names of architectures. Images are labelled with Go's.
 _ALIASES = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),
@@ -17,7 +17,7 @@ _ALIASES = {
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
 }
-# The variant that a name without one stands for.
+# The variant that a name without a variant means.
 _BASELINE = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 
 
@@ -30,7 +30,7 @@ class Platform(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``os/architecture[/variant]``; ``x86_64`` and ``aarch64`` are understood.
+        """Read ``os/architecture[/variant]``; ``x86_64`` and ``aarch64`` are accepted.
 
         Raises:
             UsageError: not of that form.
@@ -38,7 +38,7 @@ class Platform(NamedTuple):
         parts = text.strip().lower().split("/")
         if not 2 <= len(parts) <= 3 or not all(parts):
             raise UsageError(
-                f"{text!r} is not a platform",
+                f"invalid platform {text!r}",
                 hint="write it as os/architecture[/variant], such as linux/amd64",
             )
         os, architecture, *rest = parts
@@ -47,7 +47,7 @@ class Platform(NamedTuple):
 
     @classmethod
     def from_json(cls, value: object) -> Platform:
-        """Read the platform keys of an index entry or an image config; what is missing is ``unknown``."""
+        """Read the platform keys of an index entry or an image config; a missing one counts as ``unknown``."""
         found = value if isinstance(value, Mapping) else {}
         words = [str(found.get(key) or "").lower() for key in ("os", "architecture", "variant")]
         return cls(words[0] or "unknown", words[1] or "unknown", words[2])
@@ -62,11 +62,11 @@ class Platform(NamedTuple):
 
     @property
     def normal(self) -> Platform:
-        """The same platform with the variant spelled out where leaving it out means the baseline."""
+        """The same platform with the baseline variant filled in."""
         return self._replace(variant=self.variant or _BASELINE.get(self.architecture, ""))
 
     def matches(self, other: Platform) -> bool:
-        """Tell whether an image for *other* is one for this platform; no variant here means any variant there."""
+        """Tell whether an image for *other* is one for this platform; without a variant, any variant matches."""
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         return not self.variant or self.normal == other.normal

@@ -1,8 +1,8 @@
-"""Image names: ``[registry/]repository[:tag][@digest]``, with the defaults that Docker fills in.
+"""Image names: ``[registry/]repository[:tag][@digest]``, with Docker's defaults.
 
-The grammar is that of the distribution project's ``reference`` package; the defaults are Docker's: a first
-component without a dot, a colon or an upper-case letter, other than ``localhost``, belongs to Docker Hub, and
-a Hub name of one component lies under ``library/``.
+The grammar is that of the distribution project's ``reference`` package. The defaults: a first component without a dot,
+a colon or an upper-case letter, other than ``localhost``, is part of a Docker Hub name, and a Hub name of one component
+is under ``library/``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
-_MOST_CHARACTERS = 255
+_MAX_CHARACTERS = 255
 
 
 class Reference(NamedTuple):
-    """An image name with nothing left to guess.
+    """An image name with all defaults filled in.
 
     Attributes:
-        registry: host, with its port where it has one; ``docker.io`` for Docker Hub.
+        registry: host, with its port if any; ``docker.io`` for Docker Hub.
         repository: the path within the registry.
-        tag: empty where the name has only a digest.
-        digest: empty where the name has only a tag.
+        tag: empty if the name has only a digest.
+        digest: empty if the name has only a tag.
     """
 
     registry: str
@@ -43,21 +43,21 @@ class Reference(NamedTuple):
         """Read an image name as Docker does; without a tag and a digest, the tag is ``latest``.
 
         Raises:
-            InvalidReference: says which part is wrong and why.
+            InvalidReference: states which part is wrong and why.
         """
         if not text or text != text.strip():
-            raise _invalid(text, "it is empty" if not text.strip() else "there is white space around it")
+            raise _invalid(text, "it is empty" if not text.strip() else "remove the white space around it")
         if "://" in text:
             raise _invalid(text, "an image name has no scheme", f"write {text.partition('://')[2]}")
         name, at, digest = text.partition("@")
         if at and not is_digest(digest):
-            raise _invalid(text, f"{digest!r} is not a digest: sha256: and 64 lower-case hex digits are expected")
+            raise _invalid(text, f"invalid digest {digest!r}: expected sha256: and 64 lower-case hex digits")
         # A colon before the last slash belongs to the port.
         path, colon, tag = name.rpartition(":")
         if not colon or "/" in tag:
             path, colon, tag = name, "", ""
         if colon and not _TAG.fullmatch(tag):
-            raise _invalid(text, f"{tag!r} is not a tag: up to 128 of letters, digits, '_', '.' and '-'")
+            raise _invalid(text, f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-'")
         registry, repository = _split(text, path)
         _check_repository(text, repository)
         return cls(registry, repository, tag or ("" if digest else "latest"), digest)
@@ -72,7 +72,7 @@ class Reference(NamedTuple):
 
     @property
     def familiar(self) -> str:
-        """The shortest spelling, as people write it: ``busybox:latest``."""
+        """The shortest spelling: ``busybox:latest``."""
         if self.registry != HUB:
             return self._suffixed(self.name)
         short = self.repository.removeprefix("library/")
@@ -83,27 +83,27 @@ class Reference(NamedTuple):
 
     @property
     def identifier(self) -> str:
-        """What to ask the registry for: the digest where there is one, else the tag."""
+        """The digest if the name has one, else the tag."""
         return self.digest or self.tag
 
     def with_tag(self, tag: str) -> Reference:
-        """Return the same repository under *tag*; a digest, being that of another image, is dropped.
+        """Return the same repository with *tag* and without the digest, which belongs to another image.
 
         Raises:
             InvalidReference: *tag* breaks the grammar.
         """
         if not _TAG.fullmatch(tag):
-            raise _invalid(tag, "a tag is up to 128 of letters, digits, '_', '.' and '-'")
+            raise _invalid(tag, "a tag has at most 128 letters, digits, '_', '.' and '-'")
         return self._replace(tag=tag, digest="")
 
     def with_digest(self, digest: str) -> Reference:
-        """Return the same name pinned to *digest*; the tag stays, for people to read.
+        """Return the same name pinned to *digest*; the tag stays, for readers.
 
         Raises:
             InvalidReference: *digest* is malformed.
         """
         if not is_digest(digest):
-            raise _invalid(digest, "it is not a digest")
+            raise _invalid(digest, "not a digest")
         return self._replace(digest=digest)
 
     def _suffixed(self, name: str) -> str:
@@ -121,10 +121,10 @@ def _split(text: str, path: str) -> tuple[str, str]:
     else:
         registry, repository = first, rest
         if not _REGISTRY.fullmatch(registry):
-            raise _invalid(text, f"{registry!r} is not a host name with an optional port")
+            raise _invalid(text, f"invalid registry {registry!r}: expected a host name with an optional port")
         port = registry.rpartition("]")[2].rpartition(":")[2]
         if port.isdigit() and ":" in registry and int(port) > 65535:
-            raise _invalid(text, f"there is no port {port}")
+            raise _invalid(text, f"invalid port {port}: the maximum is 65535")
     if registry == "index.docker.io":
         registry = HUB
     if registry == HUB and "/" not in repository:
@@ -135,8 +135,8 @@ def _split(text: str, path: str) -> tuple[str, str]:
 
 
 def _check_repository(text: str, repository: str) -> None:
-    if len(repository) > _MOST_CHARACTERS:
-        raise _invalid(text, f"the repository has more than {_MOST_CHARACTERS} characters")
+    if len(repository) > _MAX_CHARACTERS:
+        raise _invalid(text, f"the repository has more than {_MAX_CHARACTERS} characters")
     for component in repository.split("/"):
         if _COMPONENT.fullmatch(component):
             continue
@@ -148,11 +148,14 @@ def _check_repository(text: str, repository: str) -> None:
                 "the repository must be lower-case",
                 f"write {text.replace(repository, repository.lower())}",
             )
-        raise _invalid(text, f"{component!r} is not lower-case letters and digits with single '.', '_' or '-' between")
+        raise _invalid(
+            text,
+            f"invalid component {component!r}: expected lower-case letters, digits, and single '.', '_', '-' between",
+        )
 
 
 def _invalid(text: str, why: str, hint: str = "") -> InvalidReference:
     return InvalidReference(
-        f"{text!r:.300} is not an image name: {why}",
+        f"invalid image name {text!r:.300}: {why}",
         hint=hint or "write it as [registry/]repository[:tag][@digest], such as ghcr.io/org/app:v1",
     )

@@ -1,4 +1,4 @@
-"""Hold an image config against its specification, and against the layers that it describes."""
+"""Check an image config against its specification, and against the layers that it describes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from topcoat.oci.digest import is_digest
 from topcoat.oci.mismatch import Mismatch, shown
 from topcoat.oci.platform import Platform
 
-# The settings that a patch builds on, and others whose wrong types engines fail on when they start a container.
-_PATCHED = {"Env": "a list of NAME=value", "WorkingDir": "a text", "Labels": "an object of texts"}
+# The settings that a patch changes, then others: engines cannot start a container if these have a wrong type.
+_PATCHED = {"Env": "a list of NAME=value", "WorkingDir": "a string", "Labels": "an object with string values"}
 _SETTINGS = {
     **_PATCHED,
-    "Cmd": "a list of texts",
-    "Entrypoint": "a list of texts",
-    "User": "a text",
-    "StopSignal": "a text",
+    "Cmd": "a list of strings",
+    "Entrypoint": "a list of strings",
+    "User": "a string",
+    "StopSignal": "a string",
     "ExposedPorts": "an object",
     "Volumes": "an object",
 }
@@ -29,9 +29,13 @@ _STEP = "code layer "
 def config_mismatches(
     where: str, data: bytes, layers: int, platform: Platform | None
 ) -> Generator[Mismatch, None, list[str] | None]:
-    """Yield what is wrong with the config *data* of a manifest with so many *layers*; return its diff ids.
+    """Yield what is wrong with a config; return its diff ids.
 
-    *platform* is what an index says of the image, if one does.
+    Args:
+        where: name of the config in the mismatches.
+        data: the config as stored.
+        layers: number of layers in the manifest.
+        platform: the platform that an index states for the image, if one does.
     """
     try:
         document = json.loads(data)
@@ -61,7 +65,7 @@ def config_mismatches(
 def _platform(where: str, document: Mapping[str, Any], platform: Platform | None) -> Iterator[Mismatch]:
     for key in ("architecture", "os"):
         if not isinstance(document.get(key), str) or not document[key]:
-            yield Mismatch(f"{where}.{key}", "name", "a text", shown(document.get(key)))
+            yield Mismatch(f"{where}.{key}", "name", "a string", shown(document.get(key)))
     stated = Platform.from_json(document)
     if platform is not None and stated.known and stated.normal != platform.normal:
         yield Mismatch(where, "platform", f"{platform}, as in the index", str(stated))
@@ -85,7 +89,7 @@ def _rootfs(where: str, rootfs: object) -> Generator[Mismatch, None, list[str] |
 
 
 def _history(where: str, history: object, diff_ids: list[str]) -> Iterator[Mismatch]:
-    """Check that the steps account for the layers; a config may do without a history."""
+    """Check that the history has a step for each layer; a config may have no history."""
     if history is None:
         return
     if not isinstance(history, list) or not all(isinstance(step, dict) for step in history):
@@ -109,16 +113,16 @@ def _settings(where: str, settings: Mapping[str, Any]) -> Iterator[Mismatch]:
 
 
 def _fits(value: Any, expected: str) -> bool:
-    if expected == "a text":
+    if expected == "a string":
         return isinstance(value, str)
     if expected.startswith("a list"):
-        texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
-        return texts and ("=" not in expected or all("=" in one.lstrip("=") for one in value))
-    return isinstance(value, dict) and ("texts" not in expected or all(isinstance(one, str) for one in value.values()))
+        strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return strings and ("=" not in expected or all("=" in item.lstrip("=") for item in value))
+    return isinstance(value, dict) and ("string" not in expected or all(isinstance(v, str) for v in value.values()))
 
 
 def _labels(where: str, labels: Mapping[str, object], diff_ids: list[str] | None) -> Iterator[Mismatch]:
-    """Check the labels of a patched image against what it is made of."""
+    """Check the labels of a patched image against its layers."""
     for name in ("snapshot", "base"):
         digest = labels.get(_LABEL + name)
         if digest is not None and not (isinstance(digest, str) and is_digest(digest)):
@@ -128,5 +132,5 @@ def _labels(where: str, labels: Mapping[str, object], diff_ids: list[str] | None
         yield Mismatch(f"{where}[{_LABEL}target]", "directory", "an absolute path", shown(target))
     stated = [digest for digest in str(labels.get(_LAYERS) or "").split(",") if digest]
     if diff_ids is not None and stated and diff_ids[-len(stated) :] != stated:
-        found = f"{len(stated)} others, or in another order"
+        found = f"{len(stated)} others, or the same in another order"
         yield Mismatch(f"{where}[{_LAYERS}]", "code layers", "the topmost diff ids", found)

@@ -95,15 +95,9 @@ def _check(reference: Reference, manifest: Manifest, config: bytes) -> None:
     Raises:
         InvalidImage: lists everything that is wrong with it.
     """
-    import io
-
     from topcoat.oci.validate import find_mismatches
 
     assert manifest.raw is not None
-    found = find_mismatches(
-        manifest.raw,
-        lambda blob: io.BytesIO(config) if blob == manifest.config else None,
-        media_type=manifest.media_type,
-    )
+    found = find_mismatches(manifest.raw, config, media_type=manifest.media_type)
     if any(one.fatal for one in found):
         raise invalid_image(str(reference), found)

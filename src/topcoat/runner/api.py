@@ -195,8 +195,8 @@ class Runner:
         if scheduler is None or app is None:
             raise UsageError("the dry-run info was not created by Runner.dryrun: no scheduler recorded")
         sched = self._scheduler(scheduler)
-        if dryrun_info.workspace_plan is not None:
-            delivered = dryrun_info.workspace_plan.carry_out()
+        delivered = dryrun_info.deliver()
+        if delivered:
             apply_images(app.roles, delivered)
             sched.update_request(dryrun_info, delivered)
         handle = make_app_handle(scheduler, self._name, sched.schedule(dryrun_info))

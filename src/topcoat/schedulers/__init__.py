@@ -1,18 +1,13 @@
-"""Schedulers: what turns an application into processes, containers or jobs, and finds them again.
+"""Schedulers: what turns an application into processes, containers or jobs, and finds them again."""
 
-Built-in ones are named here by hand. Packages add theirs through the entry point groups ``topcoat.schedulers``
-and ``torchx.schedulers``; nothing of a scheduler is imported before it is asked for.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-    from topcoat.schedulers.api import Scheduler
+from topcoat.schedulers.factories import (
+    BUILT_IN,
+    GROUPS,
+    SchedulerFactory,
+    get_default_scheduler_name,
+    get_scheduler_factories,
+    unknown_scheduler,
+)
 
 __all__ = [
     "BUILT_IN",
@@ -22,101 +17,3 @@ __all__ = [
     "get_scheduler_factories",
     "unknown_scheduler",
 ]
-
-GROUPS = ("topcoat.schedulers", "torchx.schedulers")
-"""The entry point groups, in order of precedence."""
-
-BUILT_IN: Mapping[str, str] = {
-    "local": "topcoat.schedulers.local.scheduler:create_scheduler",
-    "local_cwd": "topcoat.schedulers.local.cwd_scheduler:create_scheduler",
-    "local_docker": "topcoat.schedulers.docker.scheduler:create_scheduler",
-}
-"""Where the built-in schedulers are made; the first one is the default."""
-
-
-class SchedulerFactory(Protocol):
-    """Make a scheduler."""
-
-    def __call__(self, session_name: str, **kwargs: object) -> Scheduler[Any]:
-        """Return a scheduler for *session_name*; unknown keyword arguments are ignored."""
-
-
-def get_default_scheduler_name() -> str:
-    """Return the name of the scheduler that is used where none is named."""
-    return next(iter(BUILT_IN))
-
-
-def get_scheduler_factories(*, skip_defaults: bool = False) -> dict[str, SchedulerFactory]:
-    """Return what makes each scheduler, by name: the built-in ones, then those of installed packages.
-
-    A package's scheduler replaces a built-in one of the same name, in its place. A factory raises
-    ``SchedulerError`` if the package cannot be imported. With *skip_defaults*, only packages' are returned.
-    """
-    factories: dict[str, SchedulerFactory] = {}
-    if not skip_defaults:
-        factories.update({name: _built_in(path) for name, path in BUILT_IN.items()})
-    factories.update({name: _installed(name, entry) for name, entry in _entry_points().items()})
-    return factories
-
-
-def unknown_scheduler(name: str, known: Mapping[str, object]) -> Exception:
-    """Return the error for a scheduler *name* that is not among the *known* ones."""
-    from topcoat.errors import UnknownScheduler
-    from topcoat.suggest import did_you_mean
-
-    hint = did_you_mean(name, known, otherwise=f"available schedulers: {', '.join(known)}")
-    return UnknownScheduler(f"unknown scheduler {name!r}", hint=hint)
-
-
-def _built_in(path: str) -> SchedulerFactory:
-    def create(session_name: str, **kwargs: object) -> Scheduler[Any]:
-        from importlib import import_module
-
-        module, _, function = path.partition(":")
-        scheduler: Scheduler[Any] = getattr(import_module(module), function)(session_name, **kwargs)
-        return scheduler
-
-    return create
-
-
-def _installed(name: str, entry: EntryPoint) -> SchedulerFactory:
-    def create(session_name: str, **kwargs: object) -> Scheduler[Any]:
-        from topcoat.errors import SchedulerError, TopcoatError
-        from topcoat.schedulers.api import Scheduler
-
-        owner = entry.dist.name if entry.dist else entry.value
-        if entry.group != GROUPS[0]:
-            from topcoat.torchx_alias import install_as_torchx_if_missing
-
-            install_as_torchx_if_missing()
-        try:
-            scheduler = entry.load()(session_name, **kwargs)
-        except TopcoatError:
-            raise
-        except Exception as error:
-            raise SchedulerError(
-                f"the scheduler {name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}",
-                hint=f"reinstall {owner}, or remove it",
-            ) from error
-        if not isinstance(scheduler, Scheduler):
-            raise SchedulerError(
-                f"the scheduler {name!r} of {owner} is a {type(scheduler).__module__}.{type(scheduler).__qualname__}, "
-                "which is not one of topcoat's",
-                hint="derive it from topcoat.schedulers.api.Scheduler",
-            )
-        return scheduler
-
-    return create
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    """Return the entry points of both groups by name; of equal names the first group's, then the first found."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, EntryPoint] = {}
-    for group in GROUPS:
-        for entry in entry_points(group=group):
-            # topcoat's own entries in TorchX's group are for TorchX.
-            if not (group != GROUPS[0] and entry.value.startswith("topcoat.")):
-                found.setdefault(entry.name, entry)
-    return found

@@ -1,36 +1,27 @@
-"""What a scheduler is: the one class to implement, and what its methods return (TorchX's names)."""
+"""The base class of all schedulers (TorchX's ``torchx.schedulers.api``)."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from topcoat.errors import InvalidApp, UsageError
 from topcoat.schedulers.logs import filter_regex, split_lines, split_lines_iterator
+from topcoat.schedulers.responses import DescribeAppResponse, Freeable, ListAppResponse, ReplicaTimes, Stream
 from topcoat.schedulers.structured_opts import StructuredOpts, is_structured
-from topcoat.specs import (
-    NONE,
-    NULL_RESOURCE,
-    AppDef,
-    AppDryRunInfo,
-    AppState,
-    CfgVal,
-    Role,
-    RoleStatus,
-    Workspace,
-    runopts,
-)
+from topcoat.specs import NULL_RESOURCE, AppDef, AppDryRunInfo, CfgVal, Workspace, runopts
 from topcoat.specs.delivery import Delivered
 from topcoat.workspace.hooks import WorkspaceHooks
 
 __all__ = [
     "AppDryRunInfo",
     "DescribeAppResponse",
+    "Freeable",
     "ListAppResponse",
+    "ReplicaTimes",
     "Scheduler",
     "Stream",
     "StructuredOpts",
@@ -40,56 +31,23 @@ __all__ = [
 ]
 
 
-class Stream(str, Enum):
-    """Name the outputs of a replica."""
-
-    STDOUT = "stdout"
-    STDERR = "stderr"
-    COMBINED = "combined"
-
-
-@dataclass
-class DescribeAppResponse:
-    """Hold what a scheduler knows of an application."""
-
-    app_id: str = "<NOT_SET>"
-    state: AppState = AppState.UNSUBMITTED
-    num_restarts: int = -1
-    msg: str = NONE
-    structured_error_msg: str = NONE
-    ui_url: str | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
-    roles_statuses: list[RoleStatus] = field(default_factory=list)
-    roles: list[Role] = field(default_factory=list)
-
-
-@dataclass
-class ListAppResponse:
-    """Hold one line of a list of applications; the runner fills in the handle."""
-
-    app_id: str
-    state: AppState
-    app_handle: str = "<NOT_SET>"
-    name: str = ""
-
-    def __hash__(self) -> int:
-        return hash((self.app_id, self.app_handle, self.state))
-
-
 T = TypeVar("T", bound=Mapping[str, CfgVal])
 
 
 class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
-    """Submit applications to one kind of backend, and ask it about them.
+    """Submit applications to one kind of backend, and manage them there.
 
-    The type argument is what ``cfg`` is: a mapping, or a ``StructuredOpts`` subclass, into which every
-    ``cfg`` is then converted. To lay local code over images, add a ``WorkspaceMixin`` to the bases, before or after
-    this class; without one, a role with a workspace is refused.
+    The type argument is the type of ``cfg``: a mapping, or a ``StructuredOpts`` subclass, into which every ``cfg`` is
+    converted. To lay local code over images, add a ``WorkspaceMixin`` to the bases, before or after this class; without
+    one, a role with a workspace is refused.
+
+    A backend need not support everything: logs, copying files, running commands in a replica, the times of replicas
+    and freeing space raise ``UsageError`` unless they are overridden.
 
     Attributes:
         backend: the scheduler's name, first part of its handles.
         session_name: the second part.
-        poll_interval: the longest that ``Runner.wait`` pauses between two questions, in seconds.
+        poll_interval: the maximum pause of ``Runner.wait`` between two status requests, in seconds.
     """
 
     poll_interval: ClassVar[float] = float("inf")
@@ -101,7 +59,7 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         self.session_name = session_name
 
     def close(self) -> None:
-        """Let go of connections and files; jobs go on. May be called more than once."""
+        """Close connections and files; jobs go on. May be called more than once."""
 
     def submit(self, app: AppDef, cfg: T, workspace: str | Workspace | None = None) -> str:
         """Build the workspaces of *app*, submit it, and return its id. Outside of tests, use ``Runner.run``.
@@ -183,7 +141,7 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
 
     @classmethod
     def _opts_type(cls) -> type[StructuredOpts] | None:
-        """Return the ``StructuredOpts`` subclass in ``Scheduler[...]``, if that is what is there."""
+        """Return the ``StructuredOpts`` subclass in ``Scheduler[...]``, ``None`` if it is another type."""
         for klass in cls.__mro__:
             for base in getattr(klass, "__orig_bases__", ()):
                 if get_origin(base) is Scheduler:
@@ -204,7 +162,7 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
 
     @abc.abstractmethod
     def describe(self, app_id: str) -> DescribeAppResponse | None:
-        """Return what is known of an application, ``None`` if there is none of that id."""
+        """Return what the backend knows of an application, ``None`` if it has none of that id."""
 
     @abc.abstractmethod
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
@@ -215,13 +173,13 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         return self.describe(app_id) is not None
 
     def cancel(self, app_id: str) -> None:
-        """Ask an application to end, without waiting for it. Nothing happens if there is none."""
+        """Ask an application to end, without waiting for it. An unknown id is ignored."""
         if self.exists(app_id):
             self._cancel_existing(app_id)
 
     @abc.abstractmethod
     def _cancel_existing(self, app_id: str) -> None:
-        """Ask an application that exists to end."""
+        """Ask an application to end; it exists."""
 
     def delete(self, app_id: str) -> None:
         """Remove an application from the backend, cancelled first if it still runs."""
@@ -244,28 +202,93 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
     ) -> Iterable[str]:
         """Return the log lines of replica *k* of a role, newlines kept.
 
-        A line that a process has not ended yet may come in pieces, so print them with ``end=""``.
+        An unfinished line may come in pieces, so print them with ``end=""``.
 
         Args:
             app_id: an application that exists.
             role_name: the role.
             k: number of the replica within it.
-            regex: return only lines in which it is found.
+            regex: return only lines that contain a match.
             since: return only lines written since then; a naive time is local time.
             until: return only lines written until then.
             should_tail: go on until the application has ended.
             streams: which output; ``None`` is the scheduler's default.
 
         Raises:
-            UsageError: the scheduler has no logs, or not this stream.
+            UsageError: the scheduler has no logs, or not this stream, or the job has no such replica.
         """
-        raise UsageError(f"the scheduler {self.backend!r} has no logs to show")
+        raise self._unsupported("show logs", "let the job write its logs to a mount or to object storage")
+
+    def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory of a replica to this machine.
+
+        Args:
+            app_id: an application that exists.
+            role: name of the role.
+            replica: number of the replica within it.
+            path: in the replica; a relative one starts at its working directory.
+            destination: the local path that it gets; its parent exists.
+
+        Raises:
+            UsageError: the scheduler cannot do this, or the job has no such replica.
+            SchedulerError: the backend cannot copy it.
+        """
+        raise self._unsupported("copy files out of a job", "let the job write them to a mount (--mount) or upload them")
+
+    def copy_to(self, app_id: str, role: str, replica: int, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a local file or directory into a replica; the arguments and errors are those of ``copy_from``."""
+        raise self._unsupported("copy files into a job", "put them into the workspace or on a mount (--mount)")
+
+    def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run *command* in a running replica, beside its own process, and return its exit code.
+
+        It uses this process's standard input, output and error; with *tty*, as a terminal.
+
+        Raises:
+            UsageError: the scheduler cannot do this, or the job has no such replica.
+            SchedulerError: the replica does not run, or the backend cannot start the command.
+        """
+        raise self._unsupported("run commands in a job", "run them as a job of their own: topcoat run -- CMD")
+
+    def attach(self, app_id: str, role: str, replica: int) -> None:
+        """Connect this terminal to the process of a running replica until it ends or the user detaches.
+
+        The errors are those of ``execute``.
+        """
+        raise self._unsupported("attach a terminal to a job", "topcoat log -f shows its output")
+
+    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
+        """Return when each replica started and ended, and its exit code, in the order of the roles.
+
+        Raises:
+            UsageError: the scheduler cannot do this.
+        """
+        raise self._unsupported("say when replicas started and ended", "topcoat status shows their states")
+
+    def freeable(self) -> Sequence[Freeable]:
+        """Return what this scheduler keeps and no longer needs; by default nothing. Jobs that run are not in it."""
+        return []
+
+    def free(self, item: Freeable) -> None:
+        """Remove an item of ``freeable``; one that no longer exists is ignored.
+
+        Raises:
+            UsageError: the scheduler cannot do this.
+        """
+        raise self._unsupported("free space", "topcoat delete removes a job and what is kept of it")
+
+    def _unsupported(self, action: str, hint: str) -> UsageError:
+        return UsageError(f"the scheduler {self.backend!r} cannot {action}", hint=hint)
+
+    def _no_replica(self, app_id: str, role: str, replica: int, existing: Iterable[tuple[str, int]]) -> UsageError:
+        names = ", ".join(f"{role}/{number}" for role, number in sorted(existing))
+        return UsageError(f"the job {app_id} has no replica {role}/{replica}", hint=f"it has {names or 'none'}")
 
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: T) -> None:
         """Check *app* before its workspaces are built or planned."""
 
     def _validate(self, app: AppDef, scheduler: str, cfg: T) -> None:
-        """Check *app* when its images are known; by default every role must say what it needs."""
+        """Check *app* when its images are final; by default every role must have a resource."""
         for role in app.roles:
             if role.resource == NULL_RESOURCE:
                 raise InvalidApp(

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from topcoat.errors import UsageError
-from topcoat.schedulers.local.output_pump import TIME, TIME_STEP, times_path
+from topcoat.schedulers import time_index
 
-POLL = 0.05
-"""Seconds between two looks at a file that has not grown."""
-_CHUNK = 1 << 16
+_POLL_S = 0.05
+_MAX_READ = 1 << 16
 
 
 def split_lines(text: str) -> list[str]:
@@ -28,11 +27,11 @@ def split_lines_iterator(chunks: Iterable[str]) -> Iterable[str]:
 
 
 def filter_regex(regex: str, data: Iterable[str]) -> Iterable[str]:
-    """Return those of *data* in which *regex* is found. Raise ``UsageError`` if it is no regular expression."""
+    """Return the lines of *data* that match *regex* somewhere. Raise ``UsageError`` for an invalid *regex*."""
     try:
         pattern = re.compile(regex)
     except re.error as error:
-        raise UsageError(f"{regex!r} is not a regular expression: {error}") from error
+        raise UsageError(f"invalid regular expression {regex!r}: {error}") from error
     return filter(pattern.search, data)
 
 
@@ -46,10 +45,9 @@ def follow(
 ) -> Iterable[str]:
     """Return the lines of the log *path*, newlines kept, undecodable bytes replaced.
 
-    With *done*, follow the file, like ``tail -f``, until *done* says that nothing more will be written, and
-    yield a progress bar or a prompt before its newline comes, unless a *regex* has to see the whole line.
-    *since* and *until* cut by the log's time index (``tee``); a naive time is local time. A file that does
-    not exist is empty.
+    With *done*, follow the file, like ``tail -f``, until *done* returns true: nothing more will be written. A progress
+    bar or a prompt is then yielded before its newline comes, unless a *regex* has to see the whole line. *since* and
+    *until* are looked up in the log's time index; a naive time is local time. A missing file counts as empty.
     """
     pieces = decode(_chunks(path, since, until, done), whole=regex is not None)
     return pieces if regex is None else filter_regex(regex, pieces)
@@ -58,8 +56,8 @@ def follow(
 def decode(chunks: Iterable[bytes], *, whole: bool = False) -> Iterator[str]:
     """Yield the text of *chunks* in pieces that end with a newline or a carriage return.
 
-    An empty chunk says that nothing has come for a while: then what there is of a line is yielded too, unless
-    only *whole* lines, up to the newline, are wanted. The last piece may lack its end.
+    An empty chunk means that nothing was written for a while: then an unfinished line is yielded too. With *whole*,
+    yield whole lines only, up to the newline. The last piece may lack its end.
     """
     import codecs
 
@@ -82,25 +80,25 @@ def decode(chunks: Iterable[bytes], *, whole: bool = False) -> Iterator[str]:
 def _chunks(
     path: str, since: datetime | None, until: datetime | None, done: Callable[[], bool] | None
 ) -> Iterator[bytes]:
-    """Yield what the file holds; while it is followed, an empty chunk whenever it has not grown."""
+    """Yield the content of the file; while it is followed, an empty chunk whenever it has not grown."""
     stop = None if until is None else until.timestamp()
-    offset = 0 if since is None else _offset(path, since.timestamp() - TIME_STEP)
+    offset = 0 if since is None else _offset(path, since.timestamp() - time_index.STEP_S)
     while True:
-        # What was written before the end was seen must still be read: so ask first, then read.
+        # Call done first, then read: what was written before the end must not be missed.
         last = done is None or done() or (stop is not None and time.time() > stop)
         end = _size(path) if stop is None else _offset(path, stop)
         quiet = offset >= end
         if not quiet:
             with open(path, "rb") as file:
                 file.seek(offset)
-                while offset < end and (data := file.read(min(_CHUNK, end - offset))):
+                while offset < end and (data := file.read(min(_MAX_READ, end - offset))):
                     offset += len(data)
                     yield data
         if last:
             return
         if quiet:
             yield b""
-            time.sleep(POLL)
+            time.sleep(_POLL_S)
 
 
 def _size(path: str) -> int:
@@ -113,10 +111,5 @@ def _size(path: str) -> int:
 def _offset(path: str, moment: float) -> int:
     """Return the first byte of *path* that was written after *moment*, its size if there is none."""
     size = _size(path)
-    try:
-        with open(times_path(path), "rb") as file:
-            index = file.read()
-    except FileNotFoundError:
-        return size
-    whole = len(index) - len(index) % TIME.size
-    return next((offset for written, offset in TIME.iter_unpack(index[:whole]) if written > moment), size)
+    offset = time_index.first_byte_after(path, moment)
+    return size if offset is None else offset

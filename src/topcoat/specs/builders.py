@@ -1,4 +1,4 @@
-"""Turn a component, a function that returns an application, and its arguments into that application."""
+"""Call a component, a function that returns an application, with command-line arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ComponentArgs", "component_args", "make_app_handle", "materialize_ap
 
 
 class ComponentArgs(NamedTuple):
-    """Hold a component's arguments as it is called with them."""
+    """Hold the arguments of a call to a component."""
 
     positional_args: dict[str, Any]
     var_args: list[str]
@@ -32,19 +32,18 @@ def materialize_appdef(
     cmpnt_defaults: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> AppDef:
-    """Call the component *cmpnt_fn* and return the application that it makes.
+    """Call the component *cmpnt_fn* and return its application.
 
     Args:
         cmpnt_fn: the component.
-        cmpnt_args: command-line words (``--name value``, ``--name=value``, then what goes to ``*args``), or
+        cmpnt_args: command-line words (``--name value`` or ``--name=value``, then the words of ``*args``), or
             parameter name to value.
-        cmpnt_defaults: defaults that replace those of the signature, as text, from a configuration file; one that
-            is no parameter is logged and ignored.
-        config: parameter name to value; yields to *cmpnt_args*, beats *cmpnt_defaults*.
+        cmpnt_defaults: text values from a configuration file that replace the defaults of the signature; unknown
+            names are logged and ignored.
+        config: parameter name to value; overrides *cmpnt_defaults*, and *cmpnt_args* overrides it.
 
-    Raise ``InvalidComponent`` for arguments that the component does not take, for a component that raises,
-    and for one that returns something else. Topcoat's own errors pass through. An ``AppDef`` of an installed
-    TorchX is converted.
+    Raise ``InvalidComponent`` for invalid arguments, and if the component raises an exception that is not topcoat's, or
+    does not return an ``AppDef``. An ``AppDef`` of an installed TorchX is converted.
     """
     from topcoat.specs.from_torchx import as_appdef
     from topcoat.specs.signature import component_signature
@@ -52,17 +51,17 @@ def materialize_appdef(
     signature = component_signature(cmpnt_fn)
     args = component_args(signature, cmpnt_args, cmpnt_defaults, config)
     try:
-        made = cmpnt_fn(*args.positional_args.values(), *args.var_args, **args.kwargs)
+        returned = cmpnt_fn(*args.positional_args.values(), *args.var_args, **args.kwargs)
     except TopcoatError:
         raise
     except Exception as error:
         raise InvalidComponent(
             f"the component {signature.where} raised {type(error).__name__}: {error}{_raised_at(error)}"
         ) from error
-    app = as_appdef(made)
+    app = as_appdef(returned)
     if app is None:
         raise InvalidComponent(
-            f"the component {signature.where} returned a {type(made).__name__}, not an AppDef",
+            f"the component {signature.where} returned a {type(returned).__name__}, not an AppDef",
             hint="end it with: return AppDef(name=..., roles=[Role(...)])",
         )
     return app
@@ -74,7 +73,7 @@ def component_args(
     defaults: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> ComponentArgs:
-    """Return the arguments to call a component of *signature* with; see ``materialize_appdef``."""
+    """Return the arguments for a component with *signature*; see ``materialize_appdef``."""
     values: dict[str, Any] = {}
     rest: list[str] | None = None
     for source in (_from_text(signature, defaults or {}), _checked(signature, config or {})):
@@ -147,8 +146,8 @@ def _from_text(signature: ComponentSignature, defaults: Mapping[str, str]) -> di
         if parameter is None:
             notice(f"{_unknown(signature, f'--{name}').message}, ignored")
             continue
-        absent = text == "None" and parameter.type.optional
-        values[parameter.name] = None if absent else _decode(signature, parameter, text)
+        is_none = text == "None" and parameter.type.optional
+        values[parameter.name] = None if is_none else _decode(signature, parameter, text)
     return values
 
 

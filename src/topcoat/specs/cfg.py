@@ -1,8 +1,8 @@
-"""Run options as text: ``key=value`` pairs, and values of each type.
+"""Parse run options: ``key=value`` pairs, and values of each type.
 
-The grammar is TorchX's. Pairs are separated by ``,`` or ``;``, and so are the items of a list or dict, so it
-is the last separator before the next ``key=`` that ends a value: ``hosts=a,b,queue=q`` has two pairs. Quotes,
-single or double, around a value or around an item of it protect separators and ``=``.
+The grammar is TorchX's. ``,`` and ``;`` separate pairs, and also the items of a list or dict, so a value ends at the
+last separator before the next ``key=``: ``hosts=a,b,queue=q`` has two pairs. Single or double quotes around a value or
+around an item protect separators and ``=``.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import Any
 from topcoat.errors import InvalidRunConfigException
 
 CfgVal = str | int | float | bool | list[str] | dict[str, str] | None
-"""What a run option can be."""
+"""A value of a run option."""
 
 _BOOLS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
-# A quote is one only where a value or an item begins; anywhere else it is a letter, as in "don't".
+# A quote counts only at the start of a value or an item; anywhere else it is a letter, as in "don't".
 _QUOTED = re.compile(r"""\s*(?:"((?:\\"|[^"])*)"|'((?:\\'|[^'])*)')\s*(?=[,;=:]|\Z)""")
 _KEY = re.compile(r"[^\s,;='\":]+")
 
 
 def one_of(cfg: Mapping[str, CfgVal], key: str, choices: tuple[str, ...]) -> str:
-    """Return the value of an option that has to be one of *choices*; the first stands for none.
+    """Return the value of the option *key*, by default the first of *choices*.
 
-    Raise ``InvalidRunConfigException`` for any other.
+    Raise ``InvalidRunConfigException`` if it is not one of *choices*.
     """
     value = str(cfg.get(key) or choices[0])
     if value not in choices:
-        raise InvalidRunConfigException(f"{key} is {value!r}", hint=f"{key} is one of {', '.join(choices)}")
+        raise InvalidRunConfigException(f"invalid {key} {value!r}", key, hint=f"choose {' or '.join(choices)}")
     return value
 
 
 def split_pairs(text: str) -> dict[str, str]:
-    """Split ``key=value,key=value`` into a dict, values still as text.
+    """Split ``key=value,key=value`` into a dict of strings.
 
-    A value that is quoted as a whole loses its quotes; otherwise quotes stay for ``cast`` to see. Empty text
-    gives an empty dict. Raise ``InvalidRunConfigException`` for anything but pairs.
+    Quotes around a whole value are removed; quotes around items stay, for ``cast``. An empty string gives an empty
+    dict. Raise ``InvalidRunConfigException`` for anything else.
     """
     pairs: dict[str, str] = {}
     if not text.strip():
@@ -61,13 +61,13 @@ def _take_key(text: str, pos: int) -> tuple[str, int]:
     key = name.strip()
     if not equals or not _KEY.fullmatch(key):
         raise InvalidRunConfigException(
-            f"run options begin with key=value, not {text!r}", hint="write key=value,key2=value2"
+            f"invalid run options {text!r}: expected key=value", hint="write key=value,key2=value2"
         )
     return key, pos + len(name) + 1
 
 
 def _take_value(text: str, start: int, key: str) -> tuple[str, int, str | None]:
-    """Return the value that begins at *start*, where the next one begins, and the next one's key."""
+    """Return the value that begins at *start*, the start of the next value, and the key of the next value."""
     separator = -1
     pos = _item_end(text, start, ",;=")
     while pos < len(text) and text[pos] != "=":
@@ -88,7 +88,7 @@ def _take_value(text: str, start: int, key: str) -> tuple[str, int, str | None]:
 
 
 def _item_end(text: str, pos: int, stops: str) -> int:
-    """Return where the item that begins at *pos* ends: at the first of *stops* outside quotes."""
+    """Return the end of the item that begins at *pos*: the first of *stops* outside quotes."""
     may_quote = True
     while pos < len(text):
         quoted = _QUOTED.match(text, pos) if may_quote else None
@@ -97,29 +97,22 @@ def _item_end(text: str, pos: int, stops: str) -> int:
         elif text[pos] in stops:
             break
         else:
-            # After the colon of a dict's pair another quote may begin.
+            # The value of a dict's pair may be quoted too.
             may_quote = text[pos] == ":"
             pos += 1
     return pos
 
 
 def _value(text: str, key: str) -> str:
-    value = text.strip()
-    if not value:
+    if not text.strip():
         raise InvalidRunConfigException(
-            f"the run option {key!r} has no value", key, hint=f"write {key}='' for an empty one"
+            f"the run option {key!r} has no value", key, hint=f"write {key}='' for an empty value"
         )
-    quoted = _QUOTED.fullmatch(value)
-    return _unquoted(quoted) if quoted else value
-
-
-def _unquoted(match: re.Match[str]) -> str:
-    double, single = match.groups()
-    return double.replace('\\"', '"') if double is not None else single.replace("\\'", "'")
+    return _unquote(text)
 
 
 def split_items(text: str, separators: str = ",;") -> list[str]:
-    """Split a list as text into its items: stripped, empty ones dropped, quoted ones without their quotes."""
+    """Split a list into its items: stripped, without quotes, without empty items."""
     return [_unquote(item) for item in _split(text, separators)]
 
 
@@ -135,32 +128,39 @@ def _split(text: str, separators: str) -> list[str]:
 
 def _unquote(item: str) -> str:
     quoted = _QUOTED.fullmatch(item)
-    return _unquoted(quoted) if quoted else item.strip()
+    if quoted is None:
+        return item.strip()
+    double, single = quoted.groups()
+    return double.replace('\\"', '"') if double is not None else single.replace("\\'", "'")
 
 
 def cast(text: str, type_: Any) -> CfgVal:
-    """Return *text* as a value of *type_*: str, int, float, bool, ``list[str]`` or ``dict[str, str]``.
+    """Parse *text* as a value of *type_*: str, int, float, bool, ``list[str]`` or ``dict[str, str]``.
 
-    Booleans are true/1/yes/on and false/0/no/off in any case. Lists are ``a,b`` or ``a;b``, dicts
-    ``k:v,k2:v2``. Raise ``ValueError`` saying what is expected.
+    Lists are ``a,b`` or ``a;b``, dicts ``k:v,k2:v2``; see ``parse_scalar``. Raise ``ValueError`` for an invalid value.
     """
     kind = base_type(type_)
-    if kind is str:
-        return text
-    if kind is bool:
-        return parse_bool(text)
     if kind is list:
         return split_items(text)
     if kind is dict:
         return dict(_split_pair(item) for item in _split(text, ",;"))
+    return parse_scalar(text, kind)
+
+
+def parse_scalar(text: str, type_: type) -> str | int | float | bool:
+    """Parse *text* as a str, int, float or bool (``parse_bool``); raise ``ValueError`` for an invalid value."""
+    if type_ is str:
+        return text
+    if type_ is bool:
+        return parse_bool(text)
     try:
-        return int(text) if kind is int else float(text)
+        return int(text) if type_ is int else float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from None
+        raise ValueError(f"{text!r} is not {'an integer' if type_ is int else 'a number'}") from None
 
 
 def parse_bool(text: str) -> bool:
-    """Return what true/1/yes/on or false/0/no/off, in any case, stand for, or raise ``ValueError``."""
+    """Parse true/1/yes/on and false/0/no/off, in any case; raise ``ValueError`` for anything else."""
     try:
         return _BOOLS[text.strip().lower()]
     except KeyError:
@@ -176,9 +176,9 @@ def _split_pair(item: str) -> tuple[str, str]:
 
 
 def base_type(type_: Any) -> type:
-    """Return the plain type of *type_*: str, int, float, bool, list or dict, ``typing.List`` included.
+    """Return str, int, float, bool, list or dict for the type of a run option (``typing.List`` is list).
 
-    Raise ``TypeError`` for a type that no run option can have.
+    Raise ``TypeError`` for an unsupported type.
     """
     import typing
 
@@ -186,11 +186,13 @@ def base_type(type_: Any) -> type:
     arguments = typing.get_args(type_)
     if origin in (str, int, float, bool, list, dict) and all(argument is str for argument in arguments):
         return origin  # type: ignore[no-any-return]
-    raise TypeError(f"no run option can be a {get_type_name(type_)}: str, int, float, bool, list[str], dict[str, str]")
+    raise TypeError(
+        f"unsupported type {get_type_name(type_)}: choose str, int, float, bool, list[str] or dict[str, str]"
+    )
 
 
 def get_type_name(tp: Any) -> str:
-    """Return the name of a run option's type as one writes it, such as ``list[str]``."""
+    """Return the name of a type as it is written in Python, such as ``list[str]``."""
     import typing
 
     arguments = typing.get_args(tp)
@@ -200,12 +202,17 @@ def get_type_name(tp: Any) -> str:
 
 
 def is_type(value: object, type_: Any) -> bool:
-    """Tell whether *value* is a *type_*; a bool is no number, and an int will do for a float."""
+    """Tell whether *value* has the type *type_*; see ``is_scalar``."""
     kind = base_type(type_)
     if kind is list:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if kind is dict:
         return isinstance(value, dict) and all(isinstance(part, str) for pair in value.items() for part in pair)
+    return is_scalar(value, kind)
+
+
+def is_scalar(value: object, type_: type) -> bool:
+    """Tell whether *value* has the type *type_*: a bool is not an int, an int is a float too."""
     if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+        return type_ is bool
+    return isinstance(value, (int, float) if type_ is float else type_)

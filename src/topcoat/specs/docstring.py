@@ -1,4 +1,4 @@
-"""Help texts out of a component's docstring, in Google's style."""
+"""Read help texts from a component's docstring, in Google's style."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Docstring(NamedTuple):
 
 
 def parse_docstring(function: Callable[..., object]) -> Docstring:
-    """Return what *function*'s docstring says; empty texts where it says nothing.
+    """Parse *function*'s docstring; without a docstring, the result is empty.
 
-    Parameters are those of an ``Args:`` section; ``:param x:`` fields are understood as well.
+    Parameters are read from an ``Args:`` section or from ``:param x:`` fields.
     """
     description: list[str] = []
     parameters: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Handles: one string that names a submitted application, wherever it runs."""
+"""Handles: a string that names a submitted application and its scheduler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AppHandle = str
 
 
 class ParsedAppHandle(NamedTuple):
-    """Hold the three parts of a handle."""
+    """Hold the parts of a handle."""
 
     scheduler_backend: str
     session_name: str
@@ -26,13 +26,13 @@ def make_app_handle(scheduler_backend: str, session_name: str, app_id: str) -> A
 def parse_app_handle(app_handle: AppHandle) -> ParsedAppHandle:
     """Split *app_handle* into its parts.
 
-    The application id is what follows the last slash. Raise ``InvalidHandle`` if a part is missing.
+    The application id follows the last slash. Raise ``InvalidHandle`` if a part is missing.
     """
     scheduler, scheme, rest = app_handle.partition("://")
     session, slash, app_id = rest.rpartition("/")
     if not (scheduler and scheme and slash and app_id) or any(char.isspace() for char in app_handle):
         raise InvalidHandle(
-            f"{app_handle!r} is not a handle of the form scheduler://session/app_id",
+            f"invalid handle {app_handle!r}: expected scheduler://session/app_id",
             hint="topcoat list shows the handles of your jobs",
         )
     return ParsedAppHandle(scheduler, session, app_id)

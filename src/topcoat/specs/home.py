@@ -1,4 +1,4 @@
-"""TorchX's directory for what belongs to a user."""
+"""TorchX's directory for files of a user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def TORCHX_HOME(*subdir_paths: str) -> pathlib.Path:  # noqa: N802  (TorchX's name)
     """Return ``$TORCHX_HOME``, by default ``~/.torchx``, or the sub-directory that *subdir_paths* name.
 
-    It is made if missing. For components that keep files there; topcoat keeps none.
+    It is created if missing. Components may keep files there; topcoat does not.
     """
     import pathlib
 

@@ -1,4 +1,4 @@
-"""What of the host a role sees inside its container."""
+"""Mounts: host directories, volumes and devices in a role's container."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topcoat.errors import InvalidMount
 
 
 class MountType(str, Enum):
-    """Name the kinds of mount as ``type=`` spells them."""
+    """List the values of ``type=``."""
 
     BIND = "bind"
     VOLUME = "volume"
@@ -19,7 +19,7 @@ class MountType(str, Enum):
 
 @dataclass
 class BindMount:
-    """Show the host's *src_path* at *dst_path* in the container."""
+    """Mount the host's *src_path* at *dst_path* in the container."""
 
     src_path: str
     dst_path: str
@@ -28,7 +28,7 @@ class BindMount:
 
 @dataclass
 class VolumeMount:
-    """Show the named persistent volume *src* at *dst_path* in the container."""
+    """Mount the named persistent volume *src* at *dst_path* in the container."""
 
     src: str
     dst_path: str
@@ -95,7 +95,7 @@ def parse_mounts(opts: list[str]) -> list[BindMount | VolumeMount | DeviceMount]
 
 def _items(opts: Iterable[str]) -> Iterable[str]:
     for opt in opts:
-        # No type has a comma in it, so a comma here can only join the options of one mount.
+        # A type contains no comma, so this comma separates the options of one mount.
         yield from opt.split(",") if opt.startswith("type=") else (opt,)
 
 
@@ -105,22 +105,22 @@ def _mount(group: dict[str, str]) -> Mount:
         kind = MountType(group["type"])
     except ValueError:
         kinds = ", ".join(kind.value for kind in MountType)
-        raise InvalidMount(f"no mount type {group['type']!r} in {shown}: it is one of {kinds}", hint=_HINT) from None
+        raise InvalidMount(f"invalid mount type {group['type']!r} in {shown}: choose {kinds}", hint=_HINT) from None
     for key in group.keys() - _OPTIONS_OF[kind]:
-        raise InvalidMount(f"a {kind.value} mount has no option {key!r}: {shown}", hint=_HINT)
+        raise InvalidMount(f"invalid option {key!r} for a {kind.value} mount: {shown}", hint=_HINT)
     if not group.get("src"):
         raise InvalidMount(f"the mount {shown} has no src", hint=_HINT)
     src = group["src"]
     if kind is MountType.DEVICE:
         permissions = group.get("perm", "rwm")
         if not permissions or set(permissions) - set("rwm"):
-            raise InvalidMount(f"perm={permissions} of {shown} is not made of r, w and m", hint=_HINT)
+            raise InvalidMount(f"invalid perm {permissions!r} in {shown}: combine r, w and m", hint=_HINT)
         return DeviceMount(src_path=src, dst_path=group.get("dst") or src, permissions=permissions)
     if not group.get("dst"):
         raise InvalidMount(f"the mount {shown} has no dst", hint=_HINT)
     read_only = _BOOLS.get(group["readonly"].lower()) if "readonly" in group else False
     if read_only is None:
-        raise InvalidMount(f"readonly={group['readonly']} of {shown} is neither true nor false", hint=_HINT)
+        raise InvalidMount(f"invalid readonly {group['readonly']!r} in {shown}: choose true or false", hint=_HINT)
     if kind is MountType.VOLUME:
         return VolumeMount(src=src, dst_path=group["dst"], read_only=read_only)
     return BindMount(src_path=_expand_home(src), dst_path=group["dst"], read_only=read_only)

@@ -1,7 +1,7 @@
-"""AWS instance types as resources, ``aws_<type>``, from a table that ``scripts/gen_aws_resources.py`` writes.
+"""AWS instance types as resources, ``aws_<type>``, from the table that ``scripts/gen_aws_resources.py`` writes.
 
-A row has: name, processors, GPUs, MiB of memory, EFA interfaces, Neuron devices. Each resource
-names its instance type in its capabilities, so that a scheduler can ask for that type.
+A row has: name, CPUs, GPUs, MiB of memory, EFA interfaces, Neuron devices. The capabilities of each resource name its
+instance type, so that a scheduler can request that type.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ EFA_DEVICE = "vpc.amazonaws.com/efa"
 NEURON_DEVICE = "aws.amazon.com/neurondevice"
 K8S_ITYPE = "node.kubernetes.io/instance-type"
 
-# TorchX's figure: what the system keeps of each GiB never reaches a container, and AWS Batch leaves a job
-# that asks for all of it in the queue for ever.
+# TorchX's figure: the system reserves part of each GiB, and AWS Batch never starts a job that requests all of it.
 MIB_PER_GIB = 983
 
 
@@ -35,25 +34,25 @@ def instance_resource(instance_type: str) -> Resource:
     try:
         cpu, gpu, mib, efa, neuron = _table()[instance_type]
     except KeyError:
-        raise UnknownResource(f"no AWS instance type {instance_type!r} is known") from None
+        raise UnknownResource(f"unknown AWS instance type {instance_type!r}") from None
     devices = {name: count for name, count in ((EFA_DEVICE, efa), (NEURON_DEVICE, neuron)) if count}
     memory = mib * MIB_PER_GIB // 1024
     return Resource(cpu=cpu, gpu=gpu, memMB=memory, capabilities={K8S_ITYPE: instance_type}, devices=devices)
 
 
 def instance_type_from_resource(resource: Resource) -> str | None:
-    """Return the instance type that *resource* asks for, or ``None``."""
+    """Return the instance type that *resource* requests, or ``None``."""
     return resource.capabilities.get(K8S_ITYPE)
 
 
 @cache
 def named_resources() -> Mapping[str, Callable[[], Resource]]:
-    """Return ``aws_<type>`` to a function that makes the resource, for every type of the table."""
+    """Return a function that creates the resource for each ``aws_<type>`` of the table."""
     return {f"aws_{name}": partial(instance_resource, name) for name in _table()}
 
 
 def __getattr__(name: str) -> object:
-    """Make TorchX's ``NAMED_RESOURCES``, and one function per type (``aws_p5_48xlarge``), when asked for."""
+    """Provide TorchX's ``NAMED_RESOURCES`` and one function per type (``aws_p5_48xlarge``), on demand."""
     if name == "NAMED_RESOURCES":
         return named_resources()
     if name.startswith("aws_"):

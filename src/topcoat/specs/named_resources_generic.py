@@ -1,4 +1,4 @@
-"""Resources by size, for examples and first runs. The numbers are TorchX's and follow no machine exactly."""
+"""Resources by size, for examples and first runs. The numbers are TorchX's and match no real machine exactly."""
 
 from __future__ import annotations
 

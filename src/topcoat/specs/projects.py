@@ -1,7 +1,7 @@
-"""What a workspace maps, read and made ready for use: the part of `Workspace` that every build needs.
+"""Parse and normalise the projects of a workspace: the part of `Workspace` that every build needs.
 
-It stands apart because `Workspace` is a dataclass, as TorchX's is, and importing ``dataclasses`` takes as long as
-scanning a small workspace.
+It is a module of its own because `Workspace` is a dataclass, like TorchX's, and importing ``dataclasses`` takes as long
+as scanning a small workspace.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from topcoat.errors import InvalidWorkspace
 if TYPE_CHECKING:
     from yaml import Node, ScalarNode
 
-# Quotes, flow style, a complex key, several lines, or a colon before a space or the end; all else is a path.
+# Quotes, flow style, a complex key, several lines, or a colon before a space or the end; anything else is a path.
 _MAY_BE_YAML = r"""\A["'{\[]|\A\?\s|\n|:(?:\s|\Z)"""
 _NULL_TAG = "tag:yaml.org,2002:null"
 _HINT = """quote a path: '"my: path"', or map paths to directories: '{~/code/app: app, ~/code/lib: lib}'"""
 
 
 class ProjectSpec(NamedTuple):
-    """Name one directory or file of a workspace, ready for use.
+    """Map a directory or file of a workspace to its target.
 
-    *source* is a path (``~`` expanded) or a URL; *target* is relative, with ``/`` between its parts, empty
-    for the root.
+    *source* is a path (``~`` expanded) or a URL; *target* is relative, with ``/`` as separator, and empty for the root.
     """
 
     source: str
@@ -50,25 +49,25 @@ class Projects:
         return bool(self.projects)
 
     def __str__(self) -> str:
-        """Return the path alone, or ``path:target;path2`` (to show; nothing reads it)."""
+        """Return ``path`` or ``path:target;path2``, for messages; it is not parsed again."""
         return ";".join(f"{source}:{target}" if target else source for source, target in self.projects.items())
 
     def is_unmapped_single_project(self) -> bool:
-        """Tell whether this is one directory that becomes the root itself."""
+        """Tell whether this is a single project whose target is the root."""
         return list(self.projects.values()) == [""]
 
     def resolved(self) -> tuple[ProjectSpec, ...]:
-        """Return the projects in order, ``~`` expanded and targets normalised.
+        """Return the projects in order, with ``~`` expanded and targets normalised.
 
-        Raise ``InvalidWorkspace`` if one cannot be used.
+        Raise ``InvalidWorkspace`` for an invalid source or target.
         """
         return tuple(ProjectSpec(_source(source), _target(source, target)) for source, target in self.projects.items())
 
 
 def parse_projects(workspace: str | None) -> dict[str, str]:
-    """Return what *workspace* maps, in the grammar of ``Workspace.from_str``.
+    """Parse a workspace in the grammar of ``Workspace.from_str`` into source to target.
 
-    Raise ``InvalidWorkspace`` for what is neither a path nor a mapping.
+    Raise ``InvalidWorkspace`` for anything but a path or a mapping.
     """
     text = (workspace or "").strip()
     if not text:
@@ -82,26 +81,26 @@ def _parse_yaml(text: str) -> dict[str, str]:
     import yaml
 
     try:
-        # Nodes, not values: they keep the text of what YAML would turn into numbers, booleans and dates.
+        # Nodes, not values: they keep the text of scalars that YAML reads as numbers, booleans and dates.
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "not readable"
+        problem = getattr(error, "problem", None) or "invalid YAML"
         raise InvalidWorkspace(
-            f"the workspace {text!r} is neither a path nor a mapping: {problem}", hint=_HINT
+            f"invalid workspace {text!r}: neither a path nor a YAML mapping: {problem}", hint=_HINT
         ) from None
     if node is None:
         return {}
     if isinstance(node, yaml.ScalarNode):
         if node.style not in ("'", '"') and node.value != text:
-            raise InvalidWorkspace(f"the workspace {text!r} reads as {node.value!r}, not as written", hint=_HINT)
+            raise InvalidWorkspace(f"invalid workspace {text!r}: YAML reads it as {node.value!r}", hint=_HINT)
         return {node.value: ""}
     if not isinstance(node, yaml.MappingNode):
-        raise InvalidWorkspace(f"the workspace {text!r} is a list; map each path to a directory", hint=_HINT)
+        raise InvalidWorkspace(f"invalid workspace {text!r}: expected a path or a mapping, not a list", hint=_HINT)
     projects: dict[str, str] = {}
     for key, value in node.value:
         source = _scalar(key, text).value
         if source in projects:
-            raise InvalidWorkspace(f"the workspace {text!r} has {source!r} twice", hint=_HINT)
+            raise InvalidWorkspace(f"invalid workspace {text!r}: duplicate path {source!r}", hint=_HINT)
         target = _scalar(value, text)
         projects[source] = "" if target.tag == _NULL_TAG else target.value
     return projects
@@ -113,22 +112,22 @@ def _scalar(node: Node, text: str) -> ScalarNode:
     if isinstance(node, ScalarNode):
         return node
     kind = "list" if node.tag.endswith(":seq") else "mapping"
-    raise InvalidWorkspace(f"the workspace {text!r} has a {kind} where a path belongs", hint=_HINT)
+    raise InvalidWorkspace(f"invalid workspace {text!r}: expected a path, not a {kind}", hint=_HINT)
 
 
 def _source(source: object) -> str:
     if not isinstance(source, str) or not source.strip() or "\0" in source:
-        raise InvalidWorkspace(f"the workspace has a project without a path: {source!r}", hint=_HINT)
+        raise InvalidWorkspace(f"invalid path {source!r} in the workspace", hint=_HINT)
     return source if "://" in source else os.path.expanduser(source)
 
 
 def _target(source: str, target: object) -> str:
     if not isinstance(target, str) or "\0" in target:
-        raise InvalidWorkspace(f"the target of {source!r} in the workspace is not a directory name: {target!r}")
+        raise InvalidWorkspace(f"invalid target {target!r} of {source!r} in the workspace")
     path = target.replace("\\", "/") if os.sep == "\\" else target
     if path.startswith("/") or re.match(r"[A-Za-z]:[/\\]", path) or ".." in path.split("/"):
         raise InvalidWorkspace(
-            f"the target {target!r} of {source!r} leaves the workspace's root",
+            f"invalid target {target!r} of {source!r}: it leaves the workspace's root",
             hint="targets are relative, without '..'; the run option workspace_dir moves the root itself",
         )
     normal = posixpath.normpath(path)

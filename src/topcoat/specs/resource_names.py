@@ -1,4 +1,4 @@
-"""Resources by name: generic sizes, AWS instance types, and those of installed packages."""
+"""Named resources: generic sizes, AWS instance types, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ENTRY_POINT_GROUPS = ("torchx.named_resources", "topcoat.named_resources")
 
 
 class NamedResources(Mapping[str, Resource]):
-    """Look up resources by name; every look-up gives a new object.
+    """Look up resources by name; every lookup returns a new object.
 
-    A name that is not there raises ``UnknownResource``, which is also a ``KeyError``.
+    An unknown name raises ``UnknownResource``, which is also a ``KeyError``.
     """
 
     def __getitem__(self, key: str) -> Resource:
@@ -29,7 +29,7 @@ class NamedResources(Mapping[str, Resource]):
         try:
             return Resource.copy(self._builtin[key]())
         except KeyError:
-            raise UnknownResource(f"there is no named resource {key!r}", hint=self._nearest(key)) from None
+            raise UnknownResource(f"unknown named resource {key!r}", hint=self._nearest(key)) from None
 
     def __contains__(self, key: object) -> bool:
         return key in self._plugins or key in self._builtin
@@ -42,10 +42,10 @@ class NamedResources(Mapping[str, Resource]):
 
     @cached_property
     def _builtin(self) -> Mapping[str, Callable[[], Resource]]:
-        from topcoat.specs import named_resources_aws, named_resources_generic
+        from topcoat.specs.named_resources_aws import named_resources as aws_resources
+        from topcoat.specs.named_resources_generic import NAMED_RESOURCES
 
-        null = {name: lambda: NULL_RESOURCE for name in ("NULL", "MISSING")}
-        return {**named_resources_generic.NAMED_RESOURCES, **named_resources_aws.named_resources(), **null}
+        return {**NAMED_RESOURCES, **aws_resources(), **dict.fromkeys(("NULL", "MISSING"), lambda: NULL_RESOURCE)}
 
     @cached_property
     def _plugins(self) -> Mapping[str, EntryPoint]:
@@ -55,7 +55,7 @@ class NamedResources(Mapping[str, Resource]):
 
     def _nearest(self, key: str) -> str:
         generic = [name for name in self if not name.startswith("aws_")]
-        return did_you_mean(key, self, otherwise=f"some that are there: {', '.join(generic)}")
+        return did_you_mean(key, self, otherwise=f"choose {', '.join(generic)} or an AWS instance type (aws_...)")
 
 
 def _from_plugin(entry: EntryPoint) -> Resource:
@@ -64,17 +64,17 @@ def _from_plugin(entry: EntryPoint) -> Resource:
 
         install_as_torchx_if_missing()
     try:
-        made: Any = entry.load()()
-        if isinstance(made, Resource):
-            return made
-        # A package that was written for an installed TorchX makes its Resource, of the same fields.
+        loaded: Any = entry.load()()
+        if isinstance(loaded, Resource):
+            return loaded
+        # A package for an installed TorchX returns TorchX's Resource, which has the same fields.
         return Resource(
-            cpu=made.cpu,
-            gpu=made.gpu,
-            memMB=made.memMB,
-            capabilities=dict(made.capabilities),
-            devices=dict(getattr(made, "devices", {})),
-            tags=dict(getattr(made, "tags", {})),
+            cpu=loaded.cpu,
+            gpu=loaded.gpu,
+            memMB=loaded.memMB,
+            capabilities=dict(loaded.capabilities),
+            devices=dict(getattr(loaded, "devices", {})),
+            tags=dict(getattr(loaded, "tags", {})),
         )
     except Exception as error:
         raise UnknownResource(
@@ -93,9 +93,9 @@ def resource(
     memMB: int | None = None,  # noqa: N803  (TorchX's name)
     h: str | None = None,
 ) -> Resource:
-    """Return the named resource *h*, or one of the given size where *h* is empty.
+    """Return the named resource *h*, or a resource of the given size if *h* is empty.
 
-    What is not given, or 0, is 2 processors, no GPU, 1024 MiB. Raise ``UnknownResource`` for an unknown name.
+    The defaults, also for 0, are 2 CPUs, no GPU and 1024 MiB. Raise ``UnknownResource`` for an unknown name.
     """
     return named_resources[h] if h else Resource(cpu=cpu or 2, gpu=gpu or 0, memMB=memMB or 1024)
 

@@ -1,4 +1,4 @@
-"""What one replica of a role needs: processors, GPUs, memory."""
+"""The resources of one replica: CPUs, GPUs, memory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ IS_FRACTIONAL_TAG = "torchx/named_resources.is_fractional"
 
 @dataclass
 class Resource:
-    """Hold the needs of one replica (TorchX's names and fields).
+    """Hold the resources of one replica (TorchX's names and fields).
 
     Args:
-        cpu: logical processors.
+        cpu: logical CPUs.
         gpu: GPUs.
         memMB: memory in MiB.
-        capabilities: what else the host must have; read by the scheduler.
+        capabilities: other requirements on the host, for the scheduler.
         devices: device plugin name to count, such as ``{"vpc.amazonaws.com/efa": 4}``.
-        tags: facts about the resource itself; read by no scheduler.
+        tags: metadata about the resource itself, not for the scheduler.
     """
 
     cpu: int
@@ -42,14 +42,14 @@ class Resource:
         )
 
     def is_fractional(self) -> bool:
-        """Tell whether this is a slice of a larger named resource, as its tags say."""
+        """Tell whether the tags mark this as a slice of a larger named resource."""
         return bool(self.tags.get(IS_FRACTIONAL_TAG, False))
 
     def get_resource_name(self) -> str | None:
-        """Return the name under which the resource is registered, where its tags say so."""
+        """Return the name of the named resource, if the tags have it."""
         name = self.tags.get(RESOURCE_NAME_TAG)
         return None if name is None else str(name)
 
 
 NULL_RESOURCE = Resource(cpu=-1, gpu=-1, memMB=-1)
-"""Stands for "no matter": the scheduler's own defaults apply."""
+"""Unspecified: the scheduler's own defaults apply."""

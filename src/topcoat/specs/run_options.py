@@ -1,4 +1,4 @@
-"""The options that a scheduler or workspace accepts, with types, defaults and help."""
+"""The run options of a scheduler or workspace, with types, defaults and help."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 from topcoat.errors import InvalidRunConfigException
 from topcoat.notices import notice
-from topcoat.specs import cfg as _cfg
-from topcoat.specs.cfg import CfgVal, get_type_name
+from topcoat.specs.cfg import CfgVal, base_type, cast, get_type_name, is_type, split_pairs
 from topcoat.suggest import did_you_mean
 
 
@@ -26,25 +25,22 @@ class runopt:  # noqa: N801  (TorchX's name)
     @property
     def is_type_list_of_str(self) -> bool:
         """Whether values are ``list[str]``."""
-        return _cfg.base_type(self.opt_type) is list
+        return base_type(self.opt_type) is list
 
     @property
     def is_type_dict_of_str(self) -> bool:
         """Whether values are ``dict[str, str]``."""
-        return _cfg.base_type(self.opt_type) is dict
+        return base_type(self.opt_type) is dict
 
     def cast_to_type(self, value: str) -> CfgVal:
-        """Return the text *value* as a value of this option (grammar: ``topcoat.specs.cfg``).
-
-        Raise ``ValueError`` if it is not one.
-        """
-        return _cfg.cast(value, self.opt_type)
+        """Parse *value* for this option (grammar: ``topcoat.specs.cfg``); raise ``ValueError`` if it is invalid."""
+        return cast(value, self.opt_type)
 
 
 class runopts:  # noqa: N801  (TorchX's name)
     """Hold options by name, in the order they were added.
 
-    A snake_case name also answers to its camelCase spelling, as in TorchX.
+    A snake_case name can also be spelled in camelCase, as in TorchX.
     """
 
     def __init__(self) -> None:
@@ -57,7 +53,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         return len(self._opts)
 
     def __or__(self, other: runopts) -> runopts:
-        """Return a new object with the options of both, *other* winning."""
+        """Return a new object with the options of both; *other* overrides."""
         merged = runopts()
         merged.update(self)
         merged.update(other)
@@ -69,8 +65,8 @@ class runopts:  # noqa: N801  (TorchX's name)
 
     @staticmethod
     def is_type(obj: CfgVal, tp: Any) -> bool:
-        """Tell whether *obj* is a *tp*, looking into lists and dicts; a bool is no int."""
-        return _cfg.is_type(obj, tp)
+        """Tell whether *obj* has the type *tp*, including the items of lists and dicts; a bool is not an int."""
+        return is_type(obj, tp)
 
     def add(
         self,
@@ -86,7 +82,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         required option with a default.
         """
         try:
-            _cfg.base_type(type_)
+            base_type(type_)
         except TypeError as error:
             raise InvalidRunConfigException(
                 f"the run option {cfg_key!r} cannot be declared: {error}", cfg_key
@@ -95,29 +91,29 @@ class runopts:  # noqa: N801  (TorchX's name)
             raise InvalidRunConfigException(
                 f"the run option {cfg_key!r} is required, so it cannot have the default {default!r}", cfg_key
             )
-        if default is not None and not _cfg.is_type(default, type_):
+        if default is not None and not is_type(default, type_):
             raise InvalidRunConfigException(
-                f"the default of the run option {cfg_key!r} is not a {get_type_name(type_)}: {default!r}",
+                f"invalid default {default!r} of the run option {cfg_key!r}: expected {get_type_name(type_)}",
                 cfg_key,
             )
         self._opts[cfg_key] = runopt(default, type_, required, help)
 
     def get(self, name: str) -> runopt | None:
-        """Return the option of that name, or ``None``."""
+        """Return the option *name*, or ``None``."""
         key = self.canonical_key(name)
         return None if key is None else self._opts[key]
 
     def canonical_key(self, name: str) -> str | None:
-        """Return the name under which the option that *name* spells was added, or ``None``."""
+        """Return the name that the option *name* was added with, or ``None``."""
         if name in self._opts:
             return name
         snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
         return snake if snake in self._opts else None
 
     def resolve(self, cfg: Mapping[str, CfgVal]) -> dict[str, CfgVal]:
-        """Return *cfg* checked, with defaults filled in and every option under its own name.
+        """Return a checked copy of *cfg*, with defaults, and every option under its canonical name.
 
-        ``None`` is a value of every option that is not required. Unknown names are kept. Raise
+        ``None`` is valid for every option that is not required. Unknown names are kept. Raise
         ``InvalidRunConfigException`` for a missing required option and for a value of the wrong type.
         """
         resolved: dict[str, CfgVal] = {}
@@ -129,21 +125,20 @@ class runopts:  # noqa: N801  (TorchX's name)
                 raise InvalidRunConfigException(
                     f"the run option {key!r} is required: {opt.help}", key, cfg, hint=f"add -cfg {key}=..."
                 )
-            if value is not None and not _cfg.is_type(value, opt.opt_type):
+            if value is not None and not is_type(value, opt.opt_type):
                 raise InvalidRunConfigException(
                     f"the run option {key!r} must be a {get_type_name(opt.opt_type)}, not {value!r}", key, cfg
                 )
         return resolved
 
     def cfg_from_str(self, cfg_str: str) -> dict[str, CfgVal]:
-        """Parse ``key=value,key2=value2`` (grammar: ``topcoat.specs.cfg``) into typed values.
+        """Parse ``key=value,key2=value2`` (grammar: ``topcoat.specs.cfg``) into typed values, without defaults.
 
-        Fill in no defaults. An unknown option has no known type: it is left out and a warning logged; a
-        command line calls ``check_known`` first. Raise ``InvalidRunConfigException`` for malformed text or
-        values.
+        Unknown options are skipped, with a logged warning; the command line calls ``check_known`` first. Raise
+        ``InvalidRunConfigException`` for malformed text or values.
         """
         parsed: dict[str, CfgVal] = {}
-        for name, text in _cfg.split_pairs(cfg_str).items():
+        for name, text in split_pairs(cfg_str).items():
             key = self.canonical_key(name)
             if key is None:
                 notice(f"{self._unknown(name)}, ignored")
@@ -152,24 +147,24 @@ class runopts:  # noqa: N801  (TorchX's name)
         return parsed
 
     def cfg_from_json_repr(self, json_repr: str) -> dict[str, CfgVal]:
-        """Parse a JSON object into values for ``resolve``; items become text, unknown options are dropped."""
+        """Parse a JSON object into values for ``resolve``; items become strings, unknown options are dropped."""
         import json
 
         try:
             loaded = json.loads(json_repr)
         except ValueError as error:
-            raise InvalidRunConfigException(f"run options are not JSON: {error}") from error
+            raise InvalidRunConfigException(f"invalid JSON in run options: {error}") from error
         if not isinstance(loaded, dict):
-            raise InvalidRunConfigException(f"run options are not a JSON object but a {type(loaded).__name__}")
+            raise InvalidRunConfigException(f"run options must be a JSON object, not a {type(loaded).__name__}")
         parsed: dict[str, CfgVal] = {}
         for name, value in loaded.items():
             opt = self.get(name)
             if opt is not None:
-                self._put(parsed, name, self.canonical_key(name) or name, _items_as_text(value, opt))
+                self._put(parsed, name, self.canonical_key(name) or name, _items_as_strings(value, opt))
         return parsed
 
     def cast(self, key: str, text: str) -> CfgVal:
-        """Return *text* as a value of the option *key*, or raise ``InvalidRunConfigException``."""
+        """Parse *text* for the option *key*, or raise ``InvalidRunConfigException``."""
         opt = self._opts[key]
         try:
             return opt.cast_to_type(text)
@@ -179,8 +174,8 @@ class runopts:  # noqa: N801  (TorchX's name)
             ) from None
 
     def check_known(self, cfg_str: str) -> None:
-        """Raise ``InvalidRunConfigException`` for the first name in *cfg_str* that is no option."""
-        for name in _cfg.split_pairs(cfg_str):
+        """Raise ``InvalidRunConfigException`` for the first unknown option in *cfg_str*."""
+        for name in split_pairs(cfg_str):
             if self.canonical_key(name) is None:
                 raise InvalidRunConfigException(self._unknown(name), name, hint=self._nearest(name))
 
@@ -215,7 +210,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         return "\n".join(lines)
 
 
-def _items_as_text(value: Any, opt: runopt) -> CfgVal:
+def _items_as_strings(value: Any, opt: runopt) -> CfgVal:
     if opt.is_type_list_of_str and isinstance(value, list):
         return [str(item) for item in value]
     if opt.is_type_dict_of_str and isinstance(value, dict):

@@ -1,15 +1,15 @@
-"""TorchX's string sentinels and the aliases that go with them."""
+"""TorchX's string sentinels."""
 
 from __future__ import annotations
 
 MISSING = "<MISSING>"
-"""Stands for a required string that was never given, such as a role's entrypoint."""
+"""A required string that is not set, such as a role's entrypoint."""
 
 NONE = "<NONE>"
-"""Stands for an optional string that is not set."""
+"""An optional string that is not set."""
 
 UNKNOWN = "<UNKNOWN>"
-"""Stands for a string that exists but cannot be told, such as an image read back from a scheduler."""
+"""A string that the scheduler does not report, such as the image of a submitted role."""
 
 ALL = "all"
-"""Stands for every scheduler."""
+"""Every scheduler."""

@@ -1,4 +1,4 @@
-"""What a component accepts, read from its signature and docstring, and its help."""
+"""The parameters of a component, read from its signature and docstring, and its help text."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class ComponentParameter(NamedTuple):
 
     @property
     def required(self) -> bool:
-        """Whether it must be given."""
+        """Whether the parameter has no default."""
         return self.default is NO_DEFAULT
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Its spellings on a command line, the short ones first."""
+        """Its flags on the command line, short flags first."""
         short = (f"-{self.name}",) if len(self.name) == 1 else ()
         return (*self.type.flags, *short, f"--{self.name}")
 
 
 class ComponentSignature(NamedTuple):
-    """Describe a component: where it is, its parameters, and the name of its ``*args``, if it has them."""
+    """Describe a component: its location, its parameters, and the name of its ``*args`` if it has them."""
 
     where: str
     description: str
@@ -44,13 +44,13 @@ class ComponentSignature(NamedTuple):
     var_args_help: str
 
     def find(self, flag: str) -> ComponentParameter | None:
-        """Return the parameter that *flag* (``-x`` or ``--name``; dashes do for underscores) names, or ``None``."""
+        """Return the parameter for *flag* (``-x`` or ``--name``; dashes may replace underscores), or ``None``."""
         spelling = "--" + flag[2:].replace("-", "_") if flag.startswith("--") else flag
         return next((parameter for parameter in self.parameters if spelling in parameter.flags), None)
 
 
 def component_signature(function: Callable[..., object]) -> ComponentSignature:
-    """Read *function*'s signature, or raise ``InvalidComponent`` if a command line could not give its arguments."""
+    """Read *function*'s signature; raise ``InvalidComponent`` if the command line cannot set its parameters."""
     name = getattr(function, "__name__", type(function).__name__)
     code = getattr(inspect.unwrap(function), "__code__", None)
     where = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
@@ -60,7 +60,7 @@ def component_signature(function: Callable[..., object]) -> ComponentSignature:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             raise InvalidComponent(
-                f"the component {where} takes **{parameter.name}, which no command line can give",
+                f"the component {where} has **{parameter.name}, which the command line cannot set",
                 hint="name the parameters, or take a dict[str, str]",
             )
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -88,12 +88,12 @@ def _type_of(parameter: inspect.Parameter, function: Callable[..., object], wher
         return parameter_type(annotation)
     except Exception as error:
         raise InvalidComponent(
-            f"the parameter {parameter.name!r} of the component {where} cannot be given as text: {error}"
+            f"invalid type of the parameter {parameter.name!r} of the component {where}: {error}"
         ) from error
 
 
 def component_help(function: Callable[..., object], name: str) -> str:
-    """Return the help text of the component *function*, known to the user as *name*."""
+    """Return the help text of the component *function*, which the user calls *name*."""
     import textwrap
 
     signature = component_signature(function)

@@ -1,4 +1,4 @@
-"""How an application, its roles and their replicas are doing."""
+"""The status of an application, its roles and their replicas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AppStatusError = AppFailed
 
 
 class AppState(int, Enum):
-    """Name the states of an application or replica; three of them are terminal."""
+    """List the states of an application or replica; three of them are terminal."""
 
     UNSUBMITTED = 0
     SUBMITTED = 1
@@ -38,12 +38,12 @@ _TERMINAL = (AppState.SUCCEEDED, AppState.FAILED, AppState.CANCELLED)
 
 
 def is_terminal(state: AppState) -> bool:
-    """Tell whether *state* can never change again."""
+    """Tell whether *state* is final."""
     return state in _TERMINAL
 
 
 def is_started(state: AppState) -> bool:
-    """Tell whether something has run: *state* is ``RUNNING`` or terminal."""
+    """Tell whether *state* is ``RUNNING`` or terminal."""
     return state is AppState.RUNNING or is_terminal(state)
 
 
@@ -53,9 +53,9 @@ class ReplicaStatus:
 
     Args:
         id: its number within the role (not torchrun's rank).
-        state: how it is doing.
+        state: its state.
         role: its role's name.
-        hostname: where it runs.
+        hostname: the host that it runs on.
         structured_error_msg: the error file that the job wrote, as JSON text, or ``NONE``.
         hostaddr: DNS name or address of that host; its *hostname* by default.
     """
@@ -105,7 +105,7 @@ class AppStatus:
             raise AppFailed(f"the job did not succeed: {self._summary()}", status=self)
 
     def to_json(self, filter_roles: list[str] | None = None) -> dict[str, Any]:
-        """Return plain data for ``json.dumps``, of the roles in *filter_roles* only where it is given."""
+        """Return plain data for ``json.dumps``, if *filter_roles* is given only for these roles."""
         return {
             "state": str(self.state),
             "num_restarts": self.num_restarts,
@@ -116,7 +116,7 @@ class AppStatus:
         }
 
     def format(self, filter_roles: list[str] | None = None) -> str:
-        """Return the status as text for people, of the roles in *filter_roles* only where it is given."""
+        """Return the status as text for people, if *filter_roles* is given only for these roles."""
         roles = "".join(
             f"\n {_replica_text(replica)}"
             for role in self._roles(filter_roles)
@@ -149,7 +149,7 @@ class AppStatus:
 
 
 def _replica_text(replica: ReplicaStatus) -> str:
-    # The star marks where the next role begins.
+    # A star marks the first replica of each role.
     text = f"{'*' if replica.id == 0 else ' '}{replica.role}[{replica.id}]:{replica.state}"
     error = _parse_error(replica.structured_error_msg)
     if error is None:
@@ -173,7 +173,7 @@ def _error_text(replica: ReplicaStatus) -> str:
 def _parse_error(text: str) -> tuple[str, object, str | None] | None:
     """Return message, exit code and time of an error file, whose message may be nested (torchrun) or flat.
 
-    Jobs write these files, so anything may be in them: what is neither is a message as it stands.
+    Jobs write these files, so they may hold anything: other content is returned as the message.
     """
     import json
 

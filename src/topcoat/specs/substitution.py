@@ -1,4 +1,4 @@
-"""Placeholders in a role that only the scheduler can fill in."""
+"""Macros: placeholders in a role that the scheduler substitutes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class macros:  # noqa: N801  (TorchX's name)
-    """Name the macros, for use in a role's ``args``, ``env`` values and ``metadata``.
+    """Name the macros, for a role's ``args``, ``env`` values and ``metadata``.
 
-    ``img_root``: where the image is mounted or unpacked. ``app_id``: the id that the scheduler gave.
-    ``replica_id``: number of the replica within its role, kept when it is replaced. ``rank0_env``: the *name*
-    of the environment variable that holds the address of the first role's first replica, so use it from a
-    shell as ``$${${rank0_env}}``. As in ``string.Template``, ``$$`` stands for one dollar sign.
+    ``img_root``: where the image is mounted or unpacked. ``app_id``: the application id from the scheduler.
+    ``replica_id``: number of the replica within its role; a restart keeps it. ``rank0_env``: the *name* of the
+    environment variable with the address of the first role's first replica, so a shell reads it as
+    ``$${${rank0_env}}``. As in ``string.Template``, ``$$`` is one dollar sign.
     """
 
     img_root = "${img_root}"
@@ -37,7 +37,7 @@ class macros:  # noqa: N801  (TorchX's name)
         rank0_env: str
 
         def apply(self, role: Role) -> Role:
-            """Return a deep copy of *role*, macros in ``args``, ``env`` and ``metadata`` filled in."""
+            """Return a deep copy of *role* with the macros in ``args``, ``env`` and ``metadata`` substituted."""
             role = copy.deepcopy(role)
             role.args = [self.substitute(arg) for arg in role.args]
             role.env = {name: self.substitute(value) for name, value in role.env.items()}
@@ -45,7 +45,7 @@ class macros:  # noqa: N801  (TorchX's name)
             return role
 
         def substitute(self, arg: str) -> str:
-            """Return *arg* with its macros filled in, other ``$names`` left alone and ``$$`` made ``$``."""
+            """Return *arg* with macros substituted and ``$$`` replaced by ``$``; other ``$names`` stay."""
             from string import Template
 
             return Template(arg).safe_substitute(self.to_dict())
@@ -68,17 +68,17 @@ _ALL = (macros.img_root, macros.app_id, macros.replica_id, macros.rank0_env)
 
 
 def check_macros(role: Role) -> None:
-    """Raise ``InvalidApp`` if *role* has a macro where no scheduler would fill it in."""
-    for where, text in _fixed_texts(role):
+    """Raise ``InvalidApp`` if *role* has a macro in a field where schedulers do not substitute macros."""
+    for place, text in _fields_without_macros(role):
         macro = next((macro for macro in _ALL if macro in text), None)
         if macro is not None:
             raise InvalidApp(
-                f"the macro {macro} in the {where} of role {role.name!r} would not be filled in: {text!r}",
+                f"the macro {macro} in the {place} of role {role.name!r} is not substituted: {text!r}",
                 hint="macros work in args, in the values of env and in metadata",
             )
 
 
-def _fixed_texts(role: Role) -> Iterable[tuple[str, str]]:
+def _fields_without_macros(role: Role) -> Iterable[tuple[str, str]]:
     yield "name", role.name
     yield "image", role.image
     yield "entrypoint", role.entrypoint

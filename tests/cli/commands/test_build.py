@@ -75,9 +75,9 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path, fake_regi
         (("--image", "x", "--workspace", ""), "topcoat build has no code to lay over the image", "--workspace DIR"),
         (("--image", "x", "-cfg", "modez=exact"), "unknown run option 'modez'", "did you mean modes?"),
         (("--image", "x", "-cfg", "hot=maybe"), "the run option 'hot' must be a bool", ""),
-        (("--image", "x", "--image-repo", "h/app:1"), "image_repo is 'h/app:1'", "image_repo="),
-        (("--image", "x", "--image-repo", "h/app", "-cfg", "modes=odd"), "modes is 'odd'", "modes is one of"),
-        (("--image", "X Y", "--image-repo", "127.0.0.1:1/app"), "'X Y' is ", ""),
+        (("--image", "x", "--image-repo", "h/app:1"), "invalid image_repo 'h/app:1'", "image_repo="),
+        (("--image", "x", "--image-repo", "h/app", "-cfg", "modes=odd"), "invalid modes 'odd'", "choose "),
+        (("--image", "X Y", "--image-repo", "127.0.0.1:1/app"), "invalid image name 'X Y'", ""),
     ],
 )
 def test_wrong_usage_is_exit_code_2(cli: Cli, workspace: Path, words: tuple[str, ...], message: str, hint: str) -> None:

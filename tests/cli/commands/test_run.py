@@ -191,25 +191,25 @@ def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        ((), "there is nothing to run", "topcoat run -- python train.py"),
-        (("--",), "there is no command after --", "topcoat run -- python train.py"),
+        ((), "no component and no command given", "topcoat run -- python train.py"),
+        (("--",), "no command after --", "topcoat run -- python train.py"),
         (("-s", "locl", "--", "true"), "unknown scheduler 'locl'", "did you mean local"),
-        (("utils.ech",), "there is no component 'utils.ech'", "did you mean utils.echo"),
+        (("utils.ech",), "unknown component 'utils.ech'", "did you mean utils.echo"),
         (("utils.echo", "--mgs", "x"), "the component echo", "did you mean --msg"),
         (("utils.echo", "--dryrun"), "the component echo", "as a flag of topcoat run, --dryrun goes before utils.echo"),
         (("utils.echo", "-s", "x"), "the component echo", "as a flag of topcoat run, -s goes before utils.echo"),
-        (("true",), "there is no component 'true'", "to run it as a command: topcoat run -- true ..."),
+        (("true",), "unknown component 'true'", "to run it as a command: topcoat run -- true ..."),
         (("no.py:job",), "cannot read the component file no.py", "components are named"),
         (
             ("--cpu", "2", "utils.echo"),
-            "--cpu describes the role of a command after --",
+            '--cpu only applies to "topcoat run -- CMD"',
             "topcoat run utils.echo --help",
         ),
         (("-cfg", "log_dirr=x", "--", "true"), "unknown run option 'log_dirr'", "did you mean log_dir"),
         (("-cfg", "prepend_cwd=perhaps", "--", "true"), "the run option 'prepend_cwd' must be a bool", ""),
-        (("-cfg", "x", "--", "true"), "run options begin with key=value, not 'x'", "write key=value,key2=value2"),
+        (("-cfg", "x", "--", "true"), "invalid run options 'x': expected key=value", "write key=value,key2=value2"),
         (("--num-replicas", "0", "--", "true"), "role 'true' of application 'true' has 0 replicas", "num_replicas is"),
-        (("--workspace", "a: b: c", "--", "true"), "the workspace 'a: b: c' is neither a path nor a mapping", "quote"),
+        (("--workspace", "a: b: c", "--", "true"), "invalid workspace 'a: b: c'", "quote"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_with_a_message_and_a_hint(

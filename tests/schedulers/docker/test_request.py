@@ -226,7 +226,7 @@ def test_an_application_has_ended_when_all_its_containers_have(states: list[AppS
     ("attrs", "why"),
     [
         (container("exited", 3), "ended with exit code 3"),
-        (container("exited", 139), "was ended by SIGSEGV (exit code 139)"),
+        (container("exited", 139), "was killed by SIGSEGV (exit code 139)"),
         (container("exited", 255), "ended with exit code 255"),
         (container("exited", 137, OOMKilled=True), "ran out of memory"),
         (container("exited", 127, Error="no such file"), "could not run: no such file"),

@@ -207,7 +207,7 @@ def test_a_role_gets_no_more_processors_than_there_are(
 ) -> None:
     app_id = today.submit(AppDef("x", [shell("true", resource=Resource(cpu=4000, gpu=0, memMB=64))]), {})
     assert wait(today, app_id).state is AppState.SUCCEEDED
-    assert "processors" in caplog.text
+    assert "CPUs available" in caplog.text
 
 
 def test_a_missing_program_is_an_error_and_leaves_nothing_behind(docker: DockerScheduler) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -245,3 +245,33 @@ def test_a_job_of_another_shell_can_be_cancelled(local: LocalScheduler, tmp_path
     app_id = submit_from_another_shell("sleep 60", tmp_path)
     local.cancel(app_id)
     assert wait(local, app_id) is AppState.CANCELLED
+
+
+def test_times_and_exit_codes_of_replicas_are_known(local: LocalScheduler) -> None:
+    before = datetime.now(timezone.utc)
+    scripts = {"a": "exit 0", "b": "kill -9 $$$$", "c": "exec sleep 60"}
+    app_id = local.submit(AppDef("x", [shell(text, name) for name, text in scripts.items()]), {})
+    wait(local, app_id)
+    replicas = {times.role: times for times in local.replica_times(app_id)}
+    assert list(replicas) == ["a", "b", "c"]
+    assert replicas["b"].exit_code == 137
+    for times in replicas.values():
+        assert times.started is not None
+        assert times.ended is not None
+        assert before <= times.started <= times.ended <= datetime.now(timezone.utc)
+
+
+def test_a_replica_that_runs_has_no_end(local: LocalScheduler) -> None:
+    app_id = local.submit(AppDef("x", [shell("exec sleep 60")]), {})
+    (times,) = local.replica_times(app_id)
+    assert times.started is not None
+    assert (times.ended, times.exit_code) == (None, None)
+    local.cancel(app_id)
+    wait(local, app_id)
+    (times,) = local.replica_times(app_id)
+    assert times.ended is not None
+    assert times.exit_code == 128 + 15
+
+
+def test_an_unknown_job_has_no_times(local: LocalScheduler) -> None:
+    assert list(local.replica_times("nope")) == []

@@ -24,7 +24,7 @@ def test_a_missing_program_is_named() -> None:
 
 
 def test_a_command_that_hangs_is_given_up() -> None:
-    with pytest.raises(SchedulerError, match=r"no answer within 0\.2 s"):
+    with pytest.raises(SchedulerError, match=r"did not end within 0\.2 s"):
         run(["sleep", "30"], timeout=0.2)
 
 

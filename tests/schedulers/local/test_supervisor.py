@@ -118,7 +118,7 @@ def test_when_one_fails_the_others_are_ended(tmp_path: Path) -> None:
 def test_a_signal_is_named(tmp_path: Path) -> None:
     run(replica(tmp_path, *sh("kill -SEGV $$")))
     job = end()
-    assert job.status["msg"] == "w/0 was ended by SIGSEGV"
+    assert job.status["msg"] == "w/0 was killed by SIGSEGV"
     assert job.status["replicas"][0]["exit_code"] == -11
 
 
@@ -126,7 +126,7 @@ def test_a_missing_program_fails_like_in_a_shell(tmp_path: Path) -> None:
     run(replica(tmp_path, "no-such-program"), replica(tmp_path, "true", number=1), retries=3)
     job = end()
     assert job.state is AppState.FAILED
-    assert job.status["msg"] == f"w/0: there is no program 'no-such-program' in {tmp_path} or on PATH"
+    assert job.status["msg"] == f"w/0: no program 'no-such-program' in {tmp_path} or on PATH"
     assert [one["exit_code"] for one in job.status["replicas"]] == [127, None]
     assert states(job) == {"w/0": "FAILED", "w/1": "CANCELLED"}
     assert job.status["num_restarts"] == 0
@@ -299,7 +299,7 @@ def test_the_supervisor_needs_no_third_party_module_and_nothing_of_the_users_dir
 
 @pytest.mark.parametrize(
     ("exit_code", "text"),
-    [(3, "ended with exit code 3"), (-15, "was ended by SIGTERM"), (-63, "was ended by signal 63")],
+    [(3, "ended with exit code 3"), (-15, "was killed by SIGTERM"), (-63, "was killed by signal 63")],
 )
 def test_exit_codes_in_words(exit_code: int, text: str) -> None:
     assert how_it_ended(exit_code) == text

@@ -1,4 +1,4 @@
-"""Copy one file from sys.argv[1] to sys.argv[2], each a path or URL; missing directories are made."""
+"""Copy a file from sys.argv[1] to sys.argv[2], each a path or URL; create missing directories."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Create the file sys.argv[1], a path or URL, or set its time to now."""
+"""Create the file sys.argv[1], a path or URL, or set its modification time to now."""
 
 import contextlib
 import pathlib
@@ -11,7 +11,7 @@ if "://" in target:
     except ImportError:
         sys.exit("touching a URL needs fsspec in the image: pip install fsspec")
     fs, path = fsspec.core.url_to_fs(target)
-    # Object stores cannot set the time of what exists.
+    # Object stores cannot set the time of an existing object.
     with contextlib.suppress(NotImplementedError, ValueError):
         fs.touch(path, truncate=not fs.exists(path))
 else:

@@ -1,4 +1,4 @@
-"""What is done with a container engine: images, the network, and one container at a time."""
+"""Operations of a container engine: images, the network, and single containers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-_STOP_SECONDS = 10
+_STOP_TIMEOUT_S = 10
 _HINTS = {
     "executable file not found": "the image has no such program: check the role's entrypoint",
     "no such file or directory": "the image has no such program: check the role's entrypoint",
@@ -39,10 +39,10 @@ def fetch(client: DockerClient, image: str) -> None:
     """Pull *image* unless the engine has it.
 
     Raises:
-        ImageNotFound: the registry does not have it either, or it is named by its id.
+        ImageNotFound: the registry does not have it either, or *image* is an id, which cannot be pulled.
         DaemonError: the pull fails.
     """
-    from docker.errors import ImageNotFound as NotThere
+    from docker.errors import ImageNotFound as ImageMissing
     from docker.errors import NotFound
     from docker.utils import parse_repository_tag
 
@@ -50,7 +50,7 @@ def fetch(client: DockerClient, image: str) -> None:
         try:
             client.images.get(image)
             return
-        except NotThere:
+        except ImageMissing:
             if image.startswith("sha256:"):
                 raise ImageNotFound(f"the container engine has no image {image}") from None
         notice(f"pulling {image}")
@@ -67,7 +67,7 @@ def fetch(client: DockerClient, image: str) -> None:
 
 
 def ensure_network(client: DockerClient) -> None:
-    """Create the network of all jobs unless there is one."""
+    """Create the network of all jobs unless it exists."""
     from docker.errors import APIError
 
     def exists() -> bool:
@@ -78,18 +78,18 @@ def ensure_network(client: DockerClient) -> None:
             try:
                 client.networks.create(NETWORK, driver="bridge", check_duplicate=True)
             except APIError:
-                # Somebody else may have been faster.
+                # Another process may have created it meanwhile.
                 if not exists():
                     raise
 
 
-def create(client: DockerClient, request: DockerContainer, processors: int) -> Container:
-    """Create a container; it gets at most the *processors* that there are."""
+def create(client: DockerClient, request: DockerContainer, cpus: int) -> Container:
+    """Create a container, limited to the number of *cpus* of the engine."""
     kwargs = dict(request.kwargs)
-    name, most = kwargs["name"], processors * 10**9
-    if kwargs.get("nano_cpus", 0) > most:
-        notice(f"{name} gets all {processors} processors, for there are no more")
-        kwargs["nano_cpus"] = most
+    name, max_nano_cpus = kwargs["name"], cpus * 10**9
+    if kwargs.get("nano_cpus", 0) > max_nano_cpus:
+        notice(f"{name} is limited to the {cpus} CPUs available")
+        kwargs["nano_cpus"] = max_nano_cpus
     entrypoint, *args = request.command
     with engine_errors(f"creating the container {name}"):
         container: Container = client.containers.create(request.image, args, entrypoint=[entrypoint], **kwargs)
@@ -97,25 +97,25 @@ def create(client: DockerClient, request: DockerContainer, processors: int) -> C
 
 
 def start(container: Container) -> None:
-    """Start a container; the error of one that cannot be started says what to do about it."""
+    """Start a container; on failure, the error has a hint where the cause is known."""
     try:
         with engine_errors(f"starting the container {container.name}"):
             container.start()
     except DaemonError as error:
-        error.hint = next((hint for sign, hint in _HINTS.items() if sign in str(error)), error.hint)
+        error.hint = next((hint for cause, hint in _HINTS.items() if cause in str(error)), error.hint)
         raise
 
 
 def stop(container: Container) -> None:
-    """Stop a container, marked as cancelled where the engine lets us."""
+    """Stop a container, and mark it as cancelled if the engine supports that."""
     from docker.errors import APIError, NotFound
 
     with engine_errors(f"stopping the container {container.name}"):
-        # Podman 4 cannot: then the exit code has to say all.
+        # Podman 4 cannot: there a cancelled container looks failed.
         with contextlib.suppress(APIError):
             container.update(restart_policy={"Name": CANCELLED_POLICY})  # type: ignore[arg-type]
         with contextlib.suppress(NotFound):
-            container.stop(timeout=_STOP_SECONDS)
+            container.stop(timeout=_STOP_TIMEOUT_S)
 
 
 def remove(container: Container) -> None:
@@ -127,28 +127,28 @@ def remove(container: Container) -> None:
 
 
 def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> Iterator[bytes]:
-    """Yield what a container says, entry by entry; if it is followed, until it has ended for good."""
+    """Yield the log of a container entry by entry; with *follow*, until the container has ended for good."""
     last, count = "", 0
     while True:
-        # A stream that is followed ends with each run of the process, and may end before its last lines (Docker
-        # 20.10). So it is taken up again after the last entry, and once more when nothing can be added any more.
-        ended = not follow or is_terminal(container_state(container.attrs))
-        known, repeated = last, count
+        # A followed stream ends with each run of the process, and may end before its last lines (Docker 20.10). So
+        # reading is resumed after the last entry, and once more when the container has ended.
+        has_ended = not follow or is_terminal(container_state(container.attrs))
+        resumed_at, repeated = last, count
         with engine_errors(f"reading the log of {container.name}"):
-            for entry in _entries(container, {**_after(last, options), "follow": not ended}):
+            for entry in _entries(container, {**_after(last, options), "follow": not has_ended}):
                 stamp, text = _split(entry)
-                if stamp < known:
+                if stamp < resumed_at:
                     continue
-                if stamp == known and repeated:
+                if stamp == resumed_at and repeated:
                     repeated -= 1
                     continue
                 last, count = stamp, count + 1 if stamp == last else 1
                 yield text
-        if ended:
+        if has_ended:
             return
-        with engine_errors(f"looking at {container.name}"):
+        with engine_errors(f"inspecting the container {container.name}"):
             container.reload()
-        if last == known:
+        if last == resumed_at:
             time.sleep(0.1)
 
 
@@ -157,7 +157,7 @@ def _entries(container: Container, options: dict[str, Any]) -> Iterator[bytes]:
     try:
         yield from stream
     finally:
-        # Its own close leaves the socket to the garbage collector.
+        # The stream's own close() leaves the socket to the garbage collector.
         stream._response.close()  # type: ignore[attr-defined]
 
 
@@ -168,7 +168,7 @@ def _split(entry: bytes) -> tuple[str, bytes]:
 
 
 def _after(last: str, options: dict[str, Any]) -> dict[str, Any]:
-    # Floating point has no nanoseconds, so a little is read twice.
+    # A float has no nanoseconds, so a millisecond is read twice.
     return {**options, "since": seconds(last) - 0.001} if last else options
 
 
@@ -179,7 +179,7 @@ def seconds(stamp: str) -> float:
 
 
 def error_file(container: Container) -> str:
-    """Return what the process wrote into its error file, empty if it wrote none."""
+    """Return the text of a container's error file, empty if there is none."""
     from docker.errors import APIError
 
     with contextlib.suppress(APIError, tarfile.TarError):

@@ -1,4 +1,4 @@
-"""What a local Docker application runs, and what its containers say of themselves. No engine is asked here."""
+"""Build the request for a local Docker application, and read the states of its containers. No side effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from topcoat.notices import notice
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.ids import dns_label
-from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, VolumeMount, is_terminal, macros
+from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, VolumeMount, macros
 from topcoat.specs.named_resources_aws import EFA_DEVICE, NEURON_DEVICE
 from topcoat.version import __version__
 
@@ -24,8 +24,13 @@ REPLICA = "dev.topcoat.replica-id"
 VERSION = "dev.topcoat.version"
 ERROR_FILE = "/tmp/topcoat-error.json"
 CANCELLED_POLICY = "unless-stopped"
-"""The restart policy that ``cancel`` gives a container, so that it can be told from one that failed by itself."""
+"""The restart policy that ``cancel`` sets, which tells a cancelled container from a failed one."""
 
+_PRECEDENCE = (
+    *(AppState.RUNNING, AppState.PENDING, AppState.SUBMITTED, AppState.UNKNOWN),
+    *(AppState.CANCELLED, AppState.FAILED, AppState.SUCCEEDED),
+)
+"""The first one that a container is in is the state of its application."""
 _DEVICE_FILES = {EFA_DEVICE: "/dev/infiniband/uverbs", NEURON_DEVICE: "/dev/neuron"}
 
 
@@ -115,7 +120,7 @@ def container_name(app_id: str, role: str, replica_id: int) -> str:
 def _resources(role: Role) -> dict[str, Any]:
     resource, kwargs = role.resource, dict[str, Any]()
     if resource.memMB > 0:
-        # PyTorch's data loaders share memory through /dev/shm, which Docker keeps at 64 MB otherwise.
+        # PyTorch's data loaders share memory through /dev/shm, for which Docker's default is 64 MB.
         kwargs.update(mem_limit=f"{int(resource.memMB)}m", shm_size=f"{int(resource.memMB)}m")
     if resource.cpu > 0:
         kwargs["nano_cpus"] = int(resource.cpu * 1e9)
@@ -141,12 +146,12 @@ def _mounts(role: Role) -> dict[str, Any]:
         if name in _DEVICE_FILES:
             devices += [f"{_DEVICE_FILES[name]}{i}:{_DEVICE_FILES[name]}{i}:rwm" for i in range(count)]
         else:
-            notice(f"role {role.name} asks for the device {name}, which containers on this machine cannot be given")
+            notice(f"role {role.name} requests the device {name}, which local_docker does not support: ignored")
     return {key: value for key, value in (("mounts", mounts), ("devices", devices)) if value}
 
 
 def container_state(attrs: Mapping[str, Any]) -> AppState:
-    """Return how the container is doing that ``docker inspect`` describes by *attrs*."""
+    """Return the state of a container; *attrs* is the output of ``docker inspect``."""
     state = attrs["State"]
     status = state["Status"]
     if status in ("exited", "stopped"):
@@ -165,21 +170,16 @@ def container_state(attrs: Mapping[str, Any]) -> AppState:
 
 def app_state(states: Iterable[AppState]) -> AppState:
     """Return the state of an application from those of its containers."""
-    found = set(states)
-    going = [state for state in found if not is_terminal(state)]
-    if going:
-        order = (AppState.RUNNING, AppState.PENDING, AppState.SUBMITTED, AppState.UNKNOWN)
-        return min(going, key=order.index)
-    return next((state for state in (AppState.CANCELLED, AppState.FAILED) if state in found), AppState.SUCCEEDED)
+    return min(states, key=_PRECEDENCE.index, default=AppState.SUCCEEDED)
 
 
 def why_failed(attrs: Mapping[str, Any]) -> str:
-    """Say in words why a container failed."""
+    """Return in words why a container failed; *attrs* is the output of ``docker inspect``."""
     state, code = attrs["State"], attrs["State"]["ExitCode"]
     if state.get("OOMKilled"):
         return "ran out of memory"
     if state.get("Error"):
         return f"could not run: {state['Error']}"
     if code > 128 and code - 128 in set(signal.Signals):
-        return f"was ended by {signal.Signals(code - 128).name} (exit code {code})"
+        return f"was killed by {signal.Signals(code - 128).name} (exit code {code})"
     return f"ended with exit code {code}"

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.engines.engine import engine_errors
-from topcoat.errors import DaemonError, InvalidApp, UsageError
+from topcoat.errors import DaemonError, InvalidApp
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
 from topcoat.schedulers.docker import containers as docker
 from topcoat.schedulers.docker.request import (
@@ -51,10 +51,10 @@ __all__ = ["DockerContainer", "DockerJob", "DockerScheduler", "create_scheduler"
 
 
 class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
-    """Run every replica as a container; containers stay until they are deleted.
+    """Run every replica as a container; containers are kept until they are deleted.
 
-    Replicas reach each other by their containers' names on the bridge network ``topcoat``. A replica is restarted by
-    itself, whatever the retry policy says: an engine knows no gangs.
+    Replicas reach each other by their containers' names on the bridge network ``topcoat``. A replica is restarted
+    alone, whatever the retry policy says: Docker has no gang restart.
     """
 
     poll_interval: ClassVar[float] = 1.0
@@ -64,7 +64,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         super().__init__("local_docker", session_name, docker_client=docker_client)
 
     def close(self) -> None:
-        """Close the connection to the engine, unless it was given."""
+        """Close the connection to the engine, unless the caller passed it in."""
         self._connections.close()
 
     def _run_opts(self) -> runopts:
@@ -72,7 +72,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         opts.add(
             "copy_env", type_=list[str], help="environment variables to copy into the containers, as patterns: FOO_*"
         )
-        opts.add("env", type_=dict[str, str], help="environment variables for the containers; they win over the roles'")
+        opts.add("env", type_=dict[str, str], help="environment variables for the containers; they override the roles'")
         opts.add("privileged", type_=bool, default=False, help="run the containers with docker's --privileged")
         return opts
 
@@ -82,11 +82,11 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             if not role.image:
                 raise InvalidApp(
                     f"the role {role.name} has no image to run in a container",
-                    hint="--image IMAGE; components take it from TOPCOAT_IMAGE, too",
+                    hint="--image IMAGE; components also take it from TOPCOAT_IMAGE",
                 )
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
-        """Accept roles without a resource: they get what the machine has."""
+        """Accept roles without a resource: their containers have no limits."""
 
     def new_app_id(self, app: AppDef) -> str:
         """Return a new id, made from the application's name."""
@@ -102,22 +102,22 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         return AppDryRunInfo(job, str)
 
     def schedule(self, dryrun_info: AppDryRunInfo[DockerJob]) -> str:
-        """Create and start the containers; if one cannot be, none is left behind.
+        """Create and start the containers; if one cannot be started, remove all of them.
 
         Raises:
             ImageNotFound: neither the engine nor a registry has an image.
-            DaemonError: the engine refuses.
+            DaemonError: the engine reports an error.
         """
         job, client = dryrun_info.request, self._docker_client
         for image in dict.fromkeys(container.image for container in job.containers):
             docker.fetch(client, image)
         docker.ensure_network(client)
-        with engine_errors("asking the container engine for its processors"):
-            processors = int(client.info()["NCPU"])
+        with engine_errors("asking the container engine for the number of its CPUs"):
+            cpus = int(client.info()["NCPU"])
         created: list[Container] = []
         try:
             for request in job.containers:
-                created.append(docker.create(client, request, processors))
+                created.append(docker.create(client, request, cpus))
             run_all([partial(docker.start, container) for container in created])
         except BaseException:
             for container in created:
@@ -132,31 +132,29 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             return client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
-        """Return what the containers of an application say."""
+        """Return what the engine knows of the containers of an application."""
         containers = self._containers(f"{APP_ID}={app_id}")
         if not containers:
             return None
-        containers.sort(key=lambda one: (one.labels[ROLE], int(one.labels[REPLICA])))
+        containers.sort(key=_replica_id)
         roles: dict[str, Role] = {}
         statuses: dict[str, RoleStatus] = {}
         failures, errors = [], []
-        for one in containers:
-            role, replica_id = one.labels[ROLE], int(one.labels[REPLICA])
-            state, error = container_state(one.attrs), NONE
+        for container in containers:
+            (role, replica_id), attrs = _replica_id(container), container.attrs
+            state, error = container_state(attrs), NONE
             if state is AppState.FAILED:
-                failures.append(
-                    (one.attrs["State"].get("FinishedAt", ""), f"{role}/{replica_id} {why_failed(one.attrs)}")
-                )
-                error = docker.error_file(one) or NONE
+                failures.append((attrs["State"].get("FinishedAt", ""), f"{role}/{replica_id} {why_failed(attrs)}"))
+                error = docker.error_file(container) or NONE
                 errors.append(error)
-            roles.setdefault(role, _role(role, one.attrs)).num_replicas += 1
+            roles.setdefault(role, _role(role, attrs)).num_replicas += 1
             statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
-                ReplicaStatus(replica_id, state, role, str(one.name), error)
+                ReplicaStatus(replica_id, state, role, str(container.name), error)
             )
         return DescribeAppResponse(
             app_id=app_id,
-            state=app_state(container_state(one.attrs) for one in containers),
-            num_restarts=sum(one.attrs.get("RestartCount", 0) for one in containers),
+            state=app_state(container_state(container.attrs) for container in containers),
+            num_restarts=sum(container.attrs.get("RestartCount", 0) for container in containers),
             msg=min(failures)[1] if failures else "",
             structured_error_msg=next((error for error in errors if error != NONE), NONE),
             roles_statuses=list(statuses.values()),
@@ -164,23 +162,26 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         )
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
-        """Return the applications that the engine has containers of, the newest first."""
+        """Return the applications that have containers, the newest first."""
         apps: dict[str, list[Container]] = {}
-        for one in self._containers(APP_ID):
-            apps.setdefault(one.labels[APP_ID], []).append(one)
+        for container in self._containers(APP_ID):
+            apps.setdefault(container.labels[APP_ID], []).append(container)
         return [
             ListAppResponse(
-                app_id, app_state(container_state(one.attrs) for one in ones), name=ones[0].labels[APP_NAME]
+                app_id,
+                app_state(container_state(container.attrs) for container in containers),
+                name=containers[0].labels[APP_NAME],
             )
-            for app_id, ones in apps.items()
+            for app_id, containers in apps.items()
         ]
 
     def _cancel_existing(self, app_id: str) -> None:
-        going = [one for one in self._containers(f"{APP_ID}={app_id}") if not is_terminal(container_state(one.attrs))]
-        run_all([partial(docker.stop, one) for one in going], max_at_once=max(len(going), 1))
+        containers = self._containers(f"{APP_ID}={app_id}")
+        running = [container for container in containers if not is_terminal(container_state(container.attrs))]
+        run_all([partial(docker.stop, container) for container in running], max_at_once=max(len(running), 1))
 
     def _delete_existing(self, app_id: str) -> None:
-        run_all([partial(docker.remove, one) for one in self._containers(f"{APP_ID}={app_id}")])
+        run_all([partial(docker.remove, container) for container in self._containers(f"{APP_ID}={app_id}")])
 
     def log_iter(
         self,
@@ -194,12 +195,9 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         streams: Stream | None = None,
     ) -> Iterable[str]:
         """Return the log lines of one container, by default of both outputs together."""
-        found = self._containers(f"{APP_ID}={app_id}", f"{ROLE}={role_name}", f"{REPLICA}={k}")
-        if not found:
-            known = [f"{one.labels[ROLE]}/{one.labels[REPLICA]}" for one in self._containers(f"{APP_ID}={app_id}")]
-            raise UsageError(
-                f"the job {app_id} has no replica {role_name}/{k}", hint=f"it has {', '.join(sorted(known)) or 'none'}"
-            )
+        containers = {_replica_id(container): container for container in self._containers(f"{APP_ID}={app_id}")}
+        if (role_name, k) not in containers:
+            raise self._no_replica(app_id, role_name, k, containers)
         stream = Stream.COMBINED if streams is None else Stream(streams)
         options: dict[str, Any] = {
             "stdout": stream is not Stream.STDERR,
@@ -207,8 +205,13 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             "since": since.timestamp() if since else None,
             "until": until.timestamp() if until else None,
         }
-        lines = decode(docker.read_log(found[0], options, follow=should_tail), whole=regex is not None)
+        log = docker.read_log(containers[role_name, k], options, follow=should_tail)
+        lines = decode(log, whole=regex is not None)
         return lines if regex is None else filter_regex(regex, lines)
+
+
+def _replica_id(container: Container) -> tuple[str, int]:
+    return container.labels[ROLE], int(container.labels[REPLICA])
 
 
 def _role(name: str, attrs: Mapping[str, Any]) -> Role:
@@ -218,5 +221,5 @@ def _role(name: str, attrs: Mapping[str, Any]) -> Role:
 
 
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> DockerScheduler:
-    """Return the scheduler ``local_docker``, for the engine of *docker_client* or the one that docker would use."""
+    """Return the scheduler ``local_docker``, for *docker_client* or the engine that the docker CLI would use."""
     return DockerScheduler(session_name, docker_client)

@@ -16,7 +16,7 @@ _MOUNTS: Mapping[str, type[BindMount | VolumeMount | DeviceMount]] = {
 
 
 def role_to_dict(role: Role) -> dict[str, Any]:
-    """Return *role* as plain data; what ``json.dumps`` cannot write is up to its *default*."""
+    """Return *role* as plain data for ``json.dumps``, whose *default* must convert what is left."""
     names = [field.name for field in dataclasses.fields(Role) if field.name != "overrides"]
     data = {name: getattr(role, name) for name in names}
     data["retry_policy"] = role.retry_policy.value
@@ -32,7 +32,7 @@ def role_to_dict(role: Role) -> dict[str, Any]:
 
 
 def role_from_dict(data: Mapping[str, Any]) -> Role:
-    """Return the role that ``role_to_dict`` made *data* of."""
+    """Return the role that ``role_to_dict`` converted to *data*."""
     mounts = [dict(mount) for mount in data["mounts"]]
     values = {
         **data,

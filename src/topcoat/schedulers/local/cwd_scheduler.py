@@ -1,7 +1,7 @@
 """Run applications as processes of this machine, in place (``local_cwd``).
 
-The jobs are kept in the state directory: they outlive the shell that started them, and every other shell of the
-same user can ask for their status and logs, and cancel them.
+The jobs are kept in the state directory: they outlive the shell that started them, and any shell of the same user can
+show their status and logs, and cancel them.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import ClassVar
 
-from topcoat.errors import UsageError
+from topcoat.errors import TopcoatError
 from topcoat.scan.sources import current_directory
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream
 from topcoat.schedulers.env import RANK0_ENV
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.app_json import role_from_dict, role_to_dict
-from topcoat.schedulers.local.replica import GRACE
+from topcoat.schedulers.local.process import run
+from topcoat.schedulers.local.replica import GRACE_S
 from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, make_request
 from topcoat.schedulers.logs import follow
 from topcoat.specs import (
@@ -42,9 +43,9 @@ __all__ = ["LocalScheduler", "PopenRequest", "ReplicaParam", "create_scheduler"]
 
 
 class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
-    """Run every replica as a process in the current directory; images are not looked at.
+    """Run every replica as a process in the current directory; images are ignored.
 
-    A replica sees the environment of whoever submits, its role's and topcoat's on top.
+    A replica gets the environment of the submitting process, with the role's and topcoat's variables added.
     """
 
     poll_interval: ClassVar[float] = 0.5
@@ -59,18 +60,18 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             "prepend_cwd",
             type_=bool,
             default=False,
-            help="look for programs in the working directory before, not after, those on PATH",
+            help="search the working directory for programs before PATH, not after it",
         )
         opts.add(
             "auto_set_cuda_visible_devices",
             type_=bool,
             default=False,
-            help="share this machine's GPUs out among the replicas, by CUDA_VISIBLE_DEVICES, as their resources say",
+            help="distribute this machine's GPUs over the replicas (CUDA_VISIBLE_DEVICES), as their resources say",
         )
         return opts
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
-        """Accept roles without a resource: here it is a wish."""
+        """Accept roles without a resource: resources are advisory for local jobs."""
 
     def new_app_id(self, app: AppDef) -> str:
         """Return a new id, made from the application's name."""
@@ -100,7 +101,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         return AppDryRunInfo(request, str)
 
     def schedule(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> str:
-        """Start the processes of the request; see ``local_jobs.start``."""
+        """Start the processes of the request; see ``jobs.start``."""
         request, app = dryrun_info.request, dryrun_info.app
         roles = [] if app is None else app.roles
         retries = {role.name: {"policy": role.retry_policy.value, "max": role.max_retries} for role in roles}
@@ -125,11 +126,11 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         return job if job is not None and job.job["scheduler"] == self.backend else None
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
-        """Return what the state directory says of a job."""
+        """Return what the state directory holds of a job."""
         job = self._load(app_id)
         if job is None:
             return None
-        roles = [_filled_in(role_from_dict(role), job) for role in job.job["roles"]]
+        roles = [_apply_macros(role_from_dict(role), job) for role in job.job["roles"]]
         statuses: dict[str, RoleStatus] = {}
         host = job.job["host"].split()[0]
         errors = []
@@ -153,6 +154,20 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             roles=roles,
         )
 
+    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
+        """Return what the supervisor has recorded."""
+        job = self._load(app_id)
+        return [
+            ReplicaTimes(
+                replica["role"],
+                replica["id"],
+                _time(replica.get("started_at")),
+                _time(replica.get("ended_at")),
+                _shell_code(replica["exit_code"]),
+            )
+            for replica in (job.status["replicas"] if job else ())
+        ]
+
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this scheduler's jobs, the newest first."""
         return [
@@ -168,8 +183,8 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
 
     def _delete_existing(self, app_id: str) -> None:
         self._cancel_existing(app_id)
-        patience = time.monotonic() + 2 * GRACE
-        while (job := self._load(app_id)) and not is_terminal(job.state) and time.monotonic() < patience:
+        deadline = time.monotonic() + 2 * GRACE_S
+        while (job := self._load(app_id)) and not is_terminal(job.state) and time.monotonic() < deadline:
             time.sleep(0.05)
         if job is not None:
             local_jobs.remove(job)
@@ -189,27 +204,25 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         job = self._load(app_id)
         files = {} if job is None else job.logs.get((role_name, k), {})
         if not files:
-            known = [] if job is None else [f"{role}/{replica}" for role, replica in job.logs]
-            raise UsageError(
-                f"the job {app_id} has no replica {role_name}/{k}", hint=f"it has {', '.join(known) or 'none'}"
-            )
+            raise self._no_replica(app_id, role_name, k, () if job is None else job.logs)
 
-        def ended() -> bool:
-            now = self._load(app_id)
-            return now is None or is_terminal(now.state)
+        def has_ended() -> bool:
+            job = self._load(app_id)
+            return job is None or is_terminal(job.state)
 
         stream = Stream.COMBINED if streams is None else Stream(streams)
-        return follow(files[stream.value], regex=regex, since=since, until=until, done=ended if should_tail else None)
+        done = has_ended if should_tail else None
+        return follow(files[stream.value], regex=regex, since=since, until=until, done=done)
 
 
-def _filled_in(role: Role, job: local_jobs.LocalJob) -> Role:
-    """Return *role* with the macros filled in that are the same for all of its replicas."""
+def _apply_macros(role: Role, job: local_jobs.LocalJob) -> Role:
+    """Return *role* with the macros replaced that have the same value in all of its replicas."""
     cwd = next((replica["cwd"] for replica in job.job["replicas"] if replica["role"] == role.name), "")
     return macros.Values(cwd or macros.img_root, job.directory.name, macros.replica_id, RANK0_ENV).apply(role)
 
 
 def _error(path: str) -> tuple[float, str] | None:
-    """Return when an error file was written and what is in it, if a job wrote one."""
+    """Return when an error file was written and its text, ``None`` if it is missing or empty."""
     with contextlib.suppress(OSError), open(path, errors="replace") as file:
         text = file.read().strip()
         return (os.fstat(file.fileno()).st_mtime, text) if text else None
@@ -217,15 +230,20 @@ def _error(path: str) -> tuple[float, str] | None:
 
 
 def cuda_device_count() -> int:
-    """Return the number of GPUs that ``nvidia-smi`` lists, 0 where there is none."""
-    from topcoat.errors import TopcoatError
-    from topcoat.schedulers.local.process import run
-
+    """Return the number of GPUs that ``nvidia-smi`` lists, 0 if it does not exist or fails."""
     try:
-        listed = run(["nvidia-smi", "-L"], timeout=20)
+        finished = run(["nvidia-smi", "-L"], timeout=20)
     except TopcoatError:
         return 0
-    return len(listed.stdout.splitlines()) if listed.exit_code == 0 else 0
+    return len(finished.stdout.splitlines()) if finished.exit_code == 0 else 0
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _shell_code(exit_code: int | None) -> int | None:
+    return 128 - exit_code if exit_code is not None and exit_code < 0 else exit_code
 
 
 def create_scheduler(session_name: str, **kwargs: object) -> LocalScheduler:

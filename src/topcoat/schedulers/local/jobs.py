@@ -1,9 +1,9 @@
-"""Local jobs as they are kept in the state directory, where any shell finds them.
+"""Local jobs in the state directory, where any shell finds them.
 
-``<state>/jobs/<app_id>/`` holds ``job.json`` (what was asked for, written once), ``status.json`` (how it goes,
-written by the supervisor), ``code/`` (the snapshot that it runs) and ``logs/``. The supervisor reads from
-``job.json`` ``grace`` (seconds between SIGTERM and SIGKILL), ``retries`` (role to ``policy`` and ``max``) and
-``replicas`` (``role``, ``id``, ``args``, ``env``, ``cwd``, ``stdout``, ``stderr``, ``combined``, ``error_file``).
+``<state>/jobs/<app_id>/`` has ``job.json`` (the request, written once), ``status.json`` (written by the supervisor),
+``code/`` (the snapshot that it runs) and ``logs/``. The supervisor reads from ``job.json`` ``grace`` (seconds between
+SIGTERM and SIGKILL), ``retries`` (role to ``policy`` and ``max``) and ``replicas`` (``role``, ``id``, ``args``,
+``env``, ``cwd``, ``stdout``, ``stderr``, ``combined``, ``error_file``).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import Any, NamedTuple
 
 from topcoat.errors import SchedulerError, StateError
 from topcoat.schedulers.local.process import host_identity, run, signal_group, start_mark
-from topcoat.schedulers.local.replica import GRACE
-from topcoat.schedulers.local.supervisor import HEARTBEAT, STARTED, STATUS, command
+from topcoat.schedulers.local.replica import GRACE_S
+from topcoat.schedulers.local.supervisor import HEARTBEAT_S, STARTED, STATUS, command
 from topcoat.specs import AppState, is_terminal
 from topcoat.state import state_dir, write_atomic
 
-_START_TIMEOUT = 300
+_START_TIMEOUT_S = 300
 _LOST = "its supervisor has died: the machine was restarted, or the process was killed"
 _NEVER_STARTED = "it was never started: the command that submitted it was killed"
 
 
 class LocalJob(NamedTuple):
-    """Hold what the state directory says of a job.
+    """Hold a job of the state directory: the content of ``job.json`` and ``status.json``.
 
-    *job* is its ``job.json``, *status* its ``status.json`` or what stands for it.
+    Before the supervisor has written its first status, and after it was lost, *status* is made up from *job*.
     """
 
     directory: Path
@@ -42,7 +42,7 @@ class LocalJob(NamedTuple):
 
     @property
     def state(self) -> AppState:
-        """How the job is doing."""
+        """The state of the whole job."""
         return AppState[self.status["state"]]
 
     @property
@@ -52,34 +52,34 @@ class LocalJob(NamedTuple):
 
 
 def directory(app_id: str) -> Path:
-    """Return where the job *app_id* is, or will be, kept.
+    """Return the directory of the job *app_id*, which need not exist.
 
     Raises:
-        StateError: there is no state directory.
+        StateError: the state directory cannot be created.
     """
     return state_dir("jobs") / app_id
 
 
 def start(app_id: str, job: dict[str, Any]) -> None:
-    """Keep *job* and start it; return when its replicas run, or have failed to.
+    """Write *job* to the state directory and start it; return when its replicas run or have failed to start.
 
     Raises:
-        SchedulerError: there is a job of that id, or no process can be started here.
-        StateError: nothing can be written to the state directory.
+        SchedulerError: a job of that id exists, or no process can be started here.
+        StateError: the state directory cannot be written.
     """
     if not hasattr(os, "fork"):
         raise SchedulerError("local jobs need a POSIX system", hint="use -s local_docker")
     home = directory(app_id)
     if (home / "job.json").exists():
-        raise SchedulerError(f"the job {app_id} has been started already", hint="make a new request to run it again")
+        raise SchedulerError(f"the job {app_id} was started already", hint="make a new request to run it again")
     try:
         home.mkdir(mode=0o700, exist_ok=True)
         for replica in job["replicas"]:
             os.makedirs(os.path.dirname(replica["stdout"]), exist_ok=True)
     except OSError as error:
-        raise StateError(f"cannot keep the job in {error.filename or home}: {error.strerror}") from error
+        raise StateError(f"cannot write the job to {error.filename or home}: {error.strerror}") from error
     facts = {
-        "grace": GRACE,
+        "grace": GRACE_S,
         **job,
         "app_id": app_id,
         "host": host_identity(),
@@ -88,20 +88,20 @@ def start(app_id: str, job: dict[str, Any]) -> None:
     }
     write_atomic(home / "job.json", json.dumps(facts, default=str).encode())
     try:
-        done = run(command(str(home / "job.json")), timeout=_START_TIMEOUT)
+        done = run(command(str(home / "job.json")), timeout=_START_TIMEOUT_S)
     except BaseException:
-        # Interrupted half-way: nobody would know the job's handle.
-        begun = load(app_id)
-        if begun is not None:
-            cancel(begun)
+        # The user never got the handle, so nobody could cancel the job later.
+        started = load(app_id)
+        if started is not None:
+            cancel(started)
         raise
     if done.stdout != STARTED:
         shutil.rmtree(home, ignore_errors=True)
-        raise SchedulerError(f"the job's supervisor cannot be started: {done.stderr.strip() or done.exit_code}")
+        raise SchedulerError(f"cannot start the job's supervisor: {done.stderr.strip() or done.exit_code}")
 
 
 def load(app_id: str) -> LocalJob | None:
-    """Return the job *app_id*, ``None`` if none is kept."""
+    """Return the job *app_id*, ``None`` if it does not exist."""
     if os.path.basename(app_id) != app_id or app_id in ("", ".", ".."):
         return None
     home = directory(app_id)
@@ -116,7 +116,7 @@ def load_all() -> Iterator[LocalJob]:
 
 
 def cancel(job: LocalJob) -> None:
-    """Ask the job's supervisor to end it. Nothing happens if it has ended.
+    """Ask the job's supervisor to end it; do nothing if it has ended.
 
     Raises:
         SchedulerError: it runs on another machine.
@@ -125,13 +125,13 @@ def cancel(job: LocalJob) -> None:
         return
     if job.job["host"] != host_identity():
         raise SchedulerError(f"the job {job.directory.name} runs on {_host(job)}", hint="cancel it on that machine")
-    if _lives(job.status):
+    if _supervisor_runs(job.status):
         with contextlib.suppress(ProcessLookupError):
             os.kill(job.status["pid"], signal.SIGTERM)
 
 
 def remove(job: LocalJob) -> None:
-    """Remove what is kept of a job that has ended."""
+    """Remove the directory of a job that has ended."""
     shutil.rmtree(job.directory, ignore_errors=True)
 
 
@@ -147,7 +147,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _lives(status: dict[str, Any]) -> bool:
+def _supervisor_runs(status: dict[str, Any]) -> bool:
     return bool(status["pid"]) and start_mark(status["pid"]) == status["start"]
 
 
@@ -155,25 +155,16 @@ def _status(home: Path, job: dict[str, Any]) -> dict[str, Any]:
     status = _read(home / STATUS) or _before_start(job)
     if is_terminal(AppState[status["state"]]) or _may_run(home, job, status):
         return status
-    # It may have ended properly since the status was read.
+    # It may have ended normally since the status was read.
     status = _read(home / STATUS) or status
     if is_terminal(AppState[status["state"]]):
         return status
-    return _settle(home, job, status)
+    return _record_lost(home, job, status)
 
 
 def _before_start(job: dict[str, Any]) -> dict[str, Any]:
-    replicas = [
-        {
-            "role": replica["role"],
-            "id": replica["id"],
-            "state": "PENDING",
-            "exit_code": None,
-            "pid": None,
-            "start": None,
-        }
-        for replica in job["replicas"]
-    ]
+    pending = {"state": "PENDING", "exit_code": None, "pid": None, "start": None}
+    replicas = [{"role": replica["role"], "id": replica["id"], **pending} for replica in job["replicas"]]
     pid, start = job["launcher"]
     return {"state": "SUBMITTED", "msg": "", "num_restarts": 0, "pid": pid, "start": start, "replicas": replicas}
 
@@ -181,16 +172,16 @@ def _before_start(job: dict[str, Any]) -> dict[str, Any]:
 def _may_run(home: Path, job: dict[str, Any], status: dict[str, Any]) -> bool:
     here = host_identity()
     if job["host"] == here:
-        return _lives(status)
+        return _supervisor_runs(status)
     if job["host"].split()[0] == here.split()[0]:
         return False
-    # On another machine that shares this directory: all that can be seen from here is the heartbeat.
+    # Another machine that shares this directory runs it: only the heartbeat is visible from here.
     newest = max(path.stat().st_mtime for path in (home / "job.json", home / STATUS) if path.exists())
-    return time.time() - newest < 5 * HEARTBEAT
+    return time.time() - newest < 5 * HEARTBEAT_S
 
 
-def _settle(home: Path, job: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
-    """End what a dead supervisor left behind, and note that the job has failed."""
+def _record_lost(home: Path, job: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """Kill the replicas of a supervisor that ended early, and record that the job has failed."""
     for replica in status["replicas"]:
         if replica["pid"] and job["host"] == host_identity() and start_mark(replica["pid"]) == replica["start"]:
             signal_group(replica["pid"], signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""Other programs and other processes: the one place that runs a command or asks whether a process lives.
+"""Run commands, and identify processes and machines.
 
-Part of what the supervisor loads, so the standard library and ``topcoat.errors`` are all it imports.
+The supervisor loads this: it imports the standard library and ``topcoat.errors`` only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from topcoat.errors import MissingDependency, SchedulerError
 
 
 class Finished(NamedTuple):
-    """Hold what a command left behind."""
+    """Hold the result of a command."""
 
     exit_code: int
     stdout: str
@@ -25,10 +25,9 @@ class Finished(NamedTuple):
 def run(
     command: Sequence[str], *, env: Mapping[str, str] | None = None, text: str = "", timeout: float = 60
 ) -> Finished:
-    """Run *command* to its end with *text* as its input, at most *timeout* seconds.
+    """Run *command* to its end with *text* as its input, for at most *timeout* seconds; any exit code is returned.
 
-    Raise ``MissingDependency`` if there is no such program, ``SchedulerError`` if it takes longer. A non-zero
-    exit code is the caller's to judge.
+    Raise ``MissingDependency`` if the program does not exist, ``SchedulerError`` if it takes longer.
     """
     try:
         done = subprocess.run(
@@ -43,15 +42,15 @@ def run(
         )
     except FileNotFoundError as error:
         raise MissingDependency(
-            f"there is no program {command[0]!r} on this machine", hint=f"install {command[0]}, or fix PATH"
+            f"no program {command[0]!r} on this machine", hint=f"install {command[0]}, or fix PATH"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise SchedulerError(f"{command[0]} gave no answer within {timeout:g} s") from error
+        raise SchedulerError(f"{command[0]} did not end within {timeout:g} s") from error
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def host_identity() -> str:
-    """Return what tells this machine, since its last boot, from all others."""
+    """Return an identifier of this machine since its last boot: host name and boot id."""
     import socket
 
     boot = ""
@@ -61,14 +60,13 @@ def host_identity() -> str:
 
 
 def start_mark(pid: int) -> str | None:
-    """Return when the process *pid* started, in the system's own unit; ``None`` if it has ended.
+    """Return when the process *pid* started, in the system's own unit; ``None`` if it has ended or is a zombie.
 
-    A process id is used again after a while; with its start it names one process for good. A zombie has
-    ended.
+    Process ids are reused; with its start mark, an id names one process for good.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, so count from the last one (proc_pid_stat(5)).
+            # The name in parentheses may contain anything, so split after the last one (proc_pid_stat(5)).
             fields = file.read().rpartition(b")")[2].split()
         return None if fields[0] in (b"Z", b"X") else fields[19].decode()
     except (FileNotFoundError, ProcessLookupError):
@@ -79,6 +77,6 @@ def start_mark(pid: int) -> str | None:
 
 
 def signal_group(pid: int, number: int) -> None:
-    """Send *number* to the process group that *pid* leads, if there still is one."""
+    """Send *number* to the process group that *pid* leads, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)

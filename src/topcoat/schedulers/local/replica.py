@@ -12,7 +12,7 @@ from typing import Any
 from topcoat.schedulers.local.output_pump import NEVER, LogFile, OutputPump
 from topcoat.schedulers.local.process import signal_group, start_mark
 
-GRACE = 10.0
+GRACE_S = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
@@ -25,14 +25,14 @@ class Replica:
 
     Attributes:
         state: name of an ``AppState``.
-        exit_code: of its last process: negative for a signal, 127 if there is no such program, 126 if it
-            cannot be started.
-        problem: why its process could not be started, empty if it could.
-        again: whether it is to be started again.
-        asked: whether its process was asked to end.
+        exit_code: of its last process, as ``subprocess`` counts it: negative for a signal, 127 if the program does not
+            exist, 126 if it cannot be started; ``None`` while it runs.
+        problem: why its process could not be started; empty if it was started.
+        restart_pending: whether it will be started again.
+        terminating: whether its process was asked to end.
     """
 
-    def __init__(self, spec: dict[str, Any], grace: float = GRACE) -> None:
+    def __init__(self, spec: dict[str, Any], grace: float = GRACE_S) -> None:
         self._spec = spec
         self._grace = grace
         self.role: str = spec["role"]
@@ -42,21 +42,24 @@ class Replica:
         self.state = "PENDING"
         self.exit_code: int | None = None
         self.problem = ""
-        self.again = False
+        self.restart_pending = False
         self._process: subprocess.Popen[bytes] | None = None
         self._start: str | None = None
-        self.asked, self._kill_at = False, NEVER
+        self._started_at: float | None = None
+        self._ended_at: float | None = None
+        self.terminating, self._kill_at = False, NEVER
 
     @property
     def alive(self) -> bool:
-        """Whether it has a process that has not been seen to end."""
+        """Whether it has a process; one that has ended counts until ``close``."""
         return self._process is not None
 
     def launch(self) -> None:
-        """Start the process, or say in ``problem`` why that is not possible."""
+        """Start the process, or set ``problem`` if that is impossible."""
         spec = self._spec
-        self.again, self.exit_code, self.problem = False, None, ""
-        self.asked, self._kill_at = False, NEVER
+        self.restart_pending, self.exit_code, self.problem = False, None, ""
+        self.terminating, self._kill_at = False, NEVER
+        self._started_at, self._ended_at = time.time(), None
         with contextlib.suppress(OSError):
             os.unlink(spec["error_file"])
         try:
@@ -71,7 +74,7 @@ class Replica:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            self.state = "FAILED"
+            self.state, self._ended_at = "FAILED", self._started_at
             self.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
             self.problem = _why_not_started(spec["args"][0], spec["cwd"], error)
             return
@@ -80,12 +83,12 @@ class Replica:
             pipe = getattr(process, name)
             self.streams.append(OutputPump(pipe.fileno(), self.logs[name], self.logs["combined"]))
 
-    def due(self) -> float:
-        """Return when ``look`` has something to do, by ``time.monotonic``, if nothing happens before."""
+    def next_deadline(self) -> float:
+        """Return when to call ``poll`` (``time.monotonic``) if nothing happens before."""
         return min([self._kill_at, *(stream.flush_at for stream in self.streams)])
 
-    def look(self) -> bool:
-        """Do what is due; tell whether the process has ended."""
+    def poll(self) -> bool:
+        """Flush and kill what has reached its deadline; tell whether the process has ended."""
         if self._process is None:
             return False
         now = time.monotonic()
@@ -99,13 +102,13 @@ class Replica:
         return self.exit_code is not None
 
     def terminate(self) -> None:
-        """Ask the process to end; by force when its time of grace is over."""
-        if self._process is not None and not self.asked:
-            self.asked, self._kill_at = True, time.monotonic() + self._grace
+        """Ask the process to end; ``poll`` kills it after the grace period."""
+        if self._process is not None and not self.terminating:
+            self.terminating, self._kill_at = True, time.monotonic() + self._grace
             signal_group(self._process.pid, signal.SIGTERM)
 
     def close(self) -> None:
-        """Copy the last output, and end what the process left behind, as a container would."""
+        """Copy the last output, and kill what the process left behind, as a container would."""
         if self._process is None:
             return
         signal_group(self._process.pid, signal.SIGKILL)
@@ -115,9 +118,10 @@ class Replica:
             if pipe is not None:
                 pipe.close()
         self.streams, self._process, self._start, self._kill_at = [], None, None, NEVER
+        self._ended_at = time.time()
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``status.json`` says about this replica."""
+        """Return the entry of this replica in ``status.json``."""
         return {
             "role": self.role,
             "id": self._spec["id"],
@@ -125,6 +129,8 @@ class Replica:
             "exit_code": self.exit_code,
             "pid": self._process.pid if self._process else None,
             "start": self._start,
+            "started_at": self._started_at,
+            "ended_at": self._ended_at,
         }
 
 
@@ -133,6 +139,6 @@ def _why_not_started(program: str, cwd: str, error: OSError | ValueError) -> str
         return f"the working directory {cwd} does not exist"
     if isinstance(error, FileNotFoundError):
         if "/" in program and os.path.exists(os.path.join(cwd, program)):
-            return f"the interpreter that the first line of {program!r} names does not exist"
-        return f"there is no program {program!r} in {cwd} or on PATH"
+            return f"the interpreter in the first line of {program!r} does not exist"
+        return f"no program {program!r} in {cwd} or on PATH"
     return f"the program {program!r} cannot be started: {getattr(error, 'strerror', None) or error}"

@@ -1,4 +1,4 @@
-"""What a local application runs: commands, environments, directories, log files. No side effects."""
+"""Build the request for a local application: commands, environments, directories, log files. No side effects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CUDA = "CUDA_VISIBLE_DEVICES"
 
 @dataclass
 class ReplicaParam:
-    """Hold what one replica runs; *env* is added to the environment of whoever submits."""
+    """Hold what one replica runs; *env* is added to the environment of the submitting process."""
 
     args: list[str]
     env: dict[str, str]
@@ -61,17 +61,17 @@ def make_request(
         session_name: second part of the handle.
         app_id: the application's id.
         log_dir: where its logs go, as ``ROLE/REPLICA/stdout.log`` and so on.
-        root: says in which directory a role runs.
-        gpus: how many there are to share out among the replicas; 0 leaves that to the replicas.
+        root: returns the directory that a role runs in.
+        gpus: number of GPUs to distribute over the replicas; 0 sets no ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
-        InvalidApp: a role has a name that cannot be one of a directory.
+        InvalidApp: the name of a role cannot be used for a directory.
     """
     request = PopenRequest(app_id, log_dir)
     visible = share_gpus(app, gpus)
     for role in app.roles:
         if role.name in ("", ".", "..") or "/" in role.name or "\0" in role.name:
-            raise InvalidApp(f"the role name {role.name!r} cannot be a directory's", hint="rename the role")
+            raise InvalidApp(f"invalid role name {role.name!r}: not a directory name", hint="rename the role")
         cwd = root(role)
         request.role_params[role.name] = []
         request.role_log_dirs[role.name] = []
@@ -89,16 +89,16 @@ def make_request(
                     rank0_host="localhost",
                 ),
                 "TORCHELASTIC_ERROR_FILE": os.path.join(logs, "error.json"),
-                # As torchrun's --log_dir: what its workers write stays with the other logs.
+                # torchrun's --log_dir, so that the logs of its workers are kept with the others.
                 "PET_LOG_DIR": os.path.join(log_dir, "torchelastic", role.name),
                 "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),
                 **visible.get((role.name, replica_id), {}),
                 **replica.env,
             }
             if role.workspace and os.environ.get("PYTHONPATH"):
-                # The workspace comes first; it does not hide what the user has besides.
+                # The workspace comes first, then the user's own.
                 env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), os.environ["PYTHONPATH"])))
-            env["PATH"] = _path(replica.env.get("PATH", ""), cwd, first=bool(cfg.get("prepend_cwd")))
+            env["PATH"] = _path(replica.env.get("PATH", ""), cwd, cwd_first=bool(cfg.get("prepend_cwd")))
             request.role_params[role.name].append(
                 ReplicaParam(
                     args=[replica.entrypoint, *replica.args],
@@ -113,25 +113,25 @@ def make_request(
     return request
 
 
-def _path(own: str, cwd: str, *, first: bool) -> str:
+def _path(role_path: str, cwd: str, *, cwd_first: bool) -> str:
     inherited = os.environ.get("PATH", os.defpath)
-    parts = (cwd, own, inherited) if first else (own, inherited, cwd)
-    # Last, so that `python` is found where only the virtual environment that topcoat runs in has one of that name.
+    parts = (cwd, role_path, inherited) if cwd_first else (role_path, inherited, cwd)
+    # The directory of topcoat's own interpreter comes last, in case no other one has a `python`.
     return os.pathsep.join(filter(None, (*parts, os.path.dirname(sys.executable))))
 
 
 def share_gpus(app: AppDef, gpus: int) -> dict[tuple[str, int], dict[str, str]]:
-    """Share *gpus* out in order, to each replica what its resource says; to nobody if there are too few."""
-    wanted = [
+    """Distribute *gpus* in order, to each replica as many as its resource says; to none if there are too few."""
+    requests = [
         (role.name, replica_id, role.resource.gpu)
         for role in app.roles
         if role.resource.gpu > 0
         for replica_id in range(role.num_replicas)
     ]
-    if sum(count for *_, count in wanted) > gpus:
+    if sum(count for *_, count in requests) > gpus:
         return {}
     shares, next_gpu = {}, 0
-    for role, replica_id, count in wanted:
+    for role, replica_id, count in requests:
         numbers = range(next_gpu, next_gpu + count)
         shares[role, replica_id] = {CUDA: ",".join(map(str, numbers))}
         next_gpu += count

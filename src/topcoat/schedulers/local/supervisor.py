@@ -1,11 +1,10 @@
-"""Run one local job to its end, apart from the shell that started it.
+"""Run one local job to its end, independent of the shell that started it.
 
-``command`` starts the replicas of a job file (``local_jobs`` says what is in it), each in a session of its
-own, and goes on in the background: it writes the logs, starts again what the retry policy says, ends the other
-replicas when one has failed for good, ends all of them on SIGTERM, and keeps ``status.json`` beside the job
-file up to date until the last one has ended.
+``command`` starts the replicas of a job file (``jobs`` describes it), each in a session of its own, and goes on in the
+background: it writes the logs, restarts what the retry policy says, ends the other replicas when one has failed for
+good, ends all of them on SIGTERM, and updates ``status.json`` beside the job file until the last one has ended.
 
-It imports the standard library and its three neighbours only, so that it starts fast and needs little.
+It imports the standard library and its neighbours only, so that it starts fast and needs little memory.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from topcoat.schedulers.local.replica import Replica
 
 STATUS = "status.json"
 STARTED = "started"
-HEARTBEAT = 60.0
-"""Seconds between two signs of life, the modification time of ``status.json``, for other machines to see."""
+HEARTBEAT_S = 60.0
+"""Seconds between two updates of ``status.json``, whose modification time tells other machines that the job runs."""
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from topcoat.schedulers.local.supervisor import main; main(sys.argv[2])"
 )
@@ -33,9 +32,9 @@ _BOOT = (
 def command(job_file: str) -> list[str]:
     """Return the command that runs *job_file* in the background.
 
-    It ends, and closes its output, when the replicas have been started, with ``STARTED`` on stdout; else it
-    says on stderr what went wrong. It runs in isolated mode, with the standard library first on its path:
-    nothing in the user's directory or environment gets between it and its imports.
+    It ends when the replicas have been started, with ``STARTED`` on stdout; otherwise the error is on stderr. It runs
+    in isolated mode, with the standard library first on its path, so that nothing in the user's directory or
+    environment can replace its imports.
     """
     root = os.path.abspath(os.path.join(__file__, *[os.pardir] * 4))
     return [sys.executable, "-I", "-S", "-c", _BOOT, root, job_file]
@@ -73,15 +72,15 @@ class Job:
         self._outcome, self._msg, self._saved = "", "", 0.0
 
     def start(self) -> None:
-        """Start every replica, unless one of them cannot be."""
-        wake, awaken = os.pipe()
-        os.set_blocking(wake, False)
-        os.set_blocking(awaken, False)
-        self._selector.register(wake, selectors.EVENT_READ)
-        signal.set_wakeup_fd(awaken, warn_on_full_buffer=False)
+        """Start the replicas until one of them cannot be started."""
+        wakeup_read, wakeup_write = os.pipe()
+        os.set_blocking(wakeup_read, False)
+        os.set_blocking(wakeup_write, False)
+        self._selector.register(wakeup_read, selectors.EVENT_READ)
+        signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._end("CANCELLED", ""))
-        # Handlers, not SIG_IGN: what is ignored here would be ignored in the replicas.
+        # Handlers, not SIG_IGN: the replicas would inherit it.
         for number in (signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         for replica in self._replicas:
@@ -91,31 +90,31 @@ class Job:
     def run(self) -> None:
         """Go on until every replica has ended."""
         while any(replica.alive for replica in self._replicas):
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._timeout()):
                 if key.data is None:
                     os.read(key.fd, 4096)
                 elif not key.data.read():
                     self._selector.unregister(key.fd)
-            if self._step() or time.monotonic() - self._saved >= HEARTBEAT:
+            if self._step() or time.monotonic() - self._saved >= HEARTBEAT_S:
                 self._save("RUNNING")
         states = {replica.state for replica in self._replicas}
         self._save("SUCCEEDED" if states == {"SUCCEEDED"} else self._outcome)
 
-    def _patience(self) -> float:
-        soonest = min(self._saved + HEARTBEAT, *(replica.due() for replica in self._replicas))
-        return max(0.0, soonest - time.monotonic())
+    def _timeout(self) -> float:
+        deadline = min(self._saved + HEARTBEAT_S, *(replica.next_deadline() for replica in self._replicas))
+        return max(0.0, deadline - time.monotonic())
 
     def _step(self) -> bool:
-        """Tell whether something has changed."""
-        ended = [replica for replica in self._replicas if replica.look()]
+        """Do what is due; tell whether a replica has ended."""
+        ended = [replica for replica in self._replicas if replica.poll()]
         for replica in ended:
             self._close(replica)
-        again = [replica for replica in self._replicas if replica.again]
+        restarting = [replica for replica in self._replicas if replica.restart_pending]
         if self._outcome:
             for replica in self._replicas:
                 replica.terminate()
-        elif again and not any(replica.alive for replica in again):
-            for replica in again:
+        elif restarting and not any(replica.alive for replica in restarting):
+            for replica in restarting:
                 self._launch(replica)
         return bool(ended)
 
@@ -134,17 +133,17 @@ class Job:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(stream.source)
         replica.close()
-        if replica.exit_code == 0 and not replica.asked:
+        if replica.exit_code == 0 and not replica.terminating:
             replica.state = "SUCCEEDED"
         elif self._outcome:
             replica.state = "CANCELLED"
-        elif replica.again:
+        elif replica.restart_pending:
             replica.state = "PENDING"
         else:
-            self._failed(replica)
+            self._restart_or_end(replica)
 
-    def _failed(self, replica: Replica) -> None:
-        """Have started again what the role's retry policy says, or give up."""
+    def _restart_or_end(self, replica: Replica) -> None:
+        """Restart what the retry policy of the failed *replica* says, or end the job."""
         replica.state = "FAILED"
         retries = self._retries[replica.role]
         scope, members = {
@@ -152,14 +151,14 @@ class Job:
             "ROLE": (replica.role, [other for other in self._replicas if other.role == replica.role]),
             "APPLICATION": ("", self._replicas),
         }[str(retries["policy"])]
-        done = self._restarts.get(scope, 0)
-        if done >= int(str(retries["max"])):
-            after = f", after {done} restart{'s' * (done > 1)}" if done else ""
+        restarts = self._restarts.get(scope, 0)
+        if restarts >= int(str(retries["max"])):
+            after = f", after {restarts} restart{'s' * (restarts > 1)}" if restarts else ""
             self._end("FAILED", f"{replica.name} {how_it_ended(replica.exit_code or 0)}{after}")
             return
-        self._restarts[scope] = done + 1
+        self._restarts[scope] = restarts + 1
         for member in members:
-            member.again = True
+            member.restart_pending = True
             member.state = "RUNNING" if member.alive else "PENDING"
             member.terminate()
 
@@ -172,10 +171,10 @@ class Job:
             for replica in self._replicas:
                 replica.state = "CANCELLED" if replica.state == "PENDING" else replica.state
         self._saved = time.monotonic()
-        lost = {log.error for replica in self._replicas for log in replica.logs.values()}
+        log_errors = {log.error for replica in self._replicas for log in replica.logs.values()}
         status = {
             "state": state,
-            "msg": "; ".join(filter(None, [self._msg, *sorted(lost)])),
+            "msg": "; ".join(filter(None, [self._msg, *sorted(log_errors)])),
             "num_restarts": sum(self._restarts.values()),
             "pid": os.getpid(),
             "start": start_mark(os.getpid()),
@@ -188,9 +187,9 @@ class Job:
 
 
 def how_it_ended(exit_code: int) -> str:
-    """Say in words what *exit_code* means, as ``subprocess`` counts it."""
+    """Return *exit_code*, as ``subprocess`` counts it, in words."""
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     with contextlib.suppress(ValueError):
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    return f"was ended by signal {-exit_code}"
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    return f"was killed by signal {-exit_code}"

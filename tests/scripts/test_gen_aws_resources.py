@@ -53,18 +53,18 @@ def gpus(maker: str, count: int) -> dict[str, Any]:
         (described("c5.18xlarge"), ("c5.18xlarge", 8, 0, 142 * 1024, 0, 0)),
     ],
 )
-def test_a_description_becomes_a_row(script: ModuleType, description: dict[str, Any], row: object) -> None:
+def test_a_description_is_converted_into_a_row(script: ModuleType, description: dict[str, Any], row: object) -> None:
     assert script.row(description) == row
 
 
-def test_both_shapes_of_file_are_read(script: ModuleType, tmp_path: Path) -> None:
+def test_both_file_formats_are_read(script: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"InstanceTypes": [described("m9.large")]}))
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps({"m8.large": described("m8.large")}).encode()))
-    found = script.described([str(tmp_path / "a.json"), str(tmp_path / "b.json.gz")])
+    found = script.descriptions([str(tmp_path / "a.json"), str(tmp_path / "b.json.gz")])
     assert [one["InstanceType"] for one in found] == ["m9.large", "m8.large"]
 
 
-def test_the_shipped_table_is_one_that_the_script_writes(script: ModuleType) -> None:
+def test_the_shipped_table_has_the_format_that_the_script_writes(script: ModuleType) -> None:
     lines = script.TABLE.read_text(encoding="utf-8").splitlines()
     again = script.table(
         described(

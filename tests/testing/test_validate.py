@@ -33,7 +33,7 @@ from topcoat.oci.manifest import (
     OCI_MANIFEST,
 )
 from topcoat.oci.mismatch import Mismatch, listed
-from topcoat.oci.validate import find_mismatches, validate
+from topcoat.testing.validate import find_mismatches, validate
 
 _TYPES = {
     ("oci", "none"): OCI_LAYER,

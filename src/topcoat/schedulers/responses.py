@@ -1,0 +1,78 @@
+"""What the methods of a scheduler return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+
+from topcoat.specs import NONE, AppState, Role, RoleStatus
+
+
+class Stream(str, Enum):
+    """Name the outputs of a replica."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    COMBINED = "combined"
+
+
+@dataclass
+class DescribeAppResponse:
+    """Hold what a scheduler knows of an application (TorchX's names)."""
+
+    app_id: str = "<NOT_SET>"
+    state: AppState = AppState.UNSUBMITTED
+    num_restarts: int = -1
+    msg: str = NONE
+    structured_error_msg: str = NONE
+    ui_url: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    roles_statuses: list[RoleStatus] = field(default_factory=list)
+    roles: list[Role] = field(default_factory=list)
+
+
+@dataclass
+class ListAppResponse:
+    """Hold one line of a list of applications; the runner fills in the handle (TorchX's names)."""
+
+    app_id: str
+    state: AppState
+    app_handle: str = "<NOT_SET>"
+    name: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.app_id, self.app_handle, self.state))
+
+
+class ReplicaTimes(NamedTuple):
+    """Say when the last run of a replica started and ended, and how.
+
+    Attributes:
+        role: name of its role.
+        replica: its number in the role.
+        started: when its process started, with a time zone; ``None`` if it has not, or the backend does not know.
+        ended: when its process ended; ``None`` if it has not, or the backend does not know.
+        exit_code: as a shell reports it, 128 + N for signal N; ``None`` like *ended*.
+    """
+
+    role: str
+    replica: int
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_code: int | None = None
+
+
+class Freeable(NamedTuple):
+    """Describe something that a scheduler keeps and that can be removed without harm to a job that runs.
+
+    Attributes:
+        name: what it is, for people, such as ``snapshot of train-x1y2z3w4``.
+        id: what the scheduler finds it by: a path, or an id of the backend.
+        size: bytes that its removal gives back, ``None`` if the backend does not know.
+    """
+
+    name: str
+    id: str
+    size: int | None = None
