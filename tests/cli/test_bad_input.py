@@ -180,5 +180,5 @@ def test_a_current_directory_that_was_removed_is_named(words: tuple[str, ...], t
     command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -m topcoat {" ".join(words)}'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "current directory does not exist" in done.stderr
+    assert "current directory no longer exists" in done.stderr
     assert "bug" not in done.stderr

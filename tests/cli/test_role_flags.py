@@ -93,7 +93,7 @@ def test_a_relative_mount_is_made_absolute(tmp_path: Path, home: Path, monkeypat
         (("--mount", "/a:b"), InvalidMount, "invalid --mount '/a:b'"),
         (("--mount", "/a:/b:rx"), InvalidMount, "invalid --mount '/a:/b:rx'"),
         (("--mount", "/a,b:/c"), InvalidMount, "invalid --mount '/a,b:/c': a path cannot contain a comma"),
-        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "no mount type 'tmpfs'"),
+        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "invalid mount type 'tmpfs'"),
         (("--port", "8080"), UsageError, "invalid --port '8080': expected NAME=N"),
         (("--port", "http=99999"), UsageError, "invalid --port 'http=99999': expected NAME=N"),
         (("--env", "=x"), UsageError, "--env: invalid variable '=x': expected K=V"),

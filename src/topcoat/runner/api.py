@@ -228,6 +228,10 @@ class Runner:
         """Return the names of all schedulers."""
         return [*self._factories]
 
+    def scheduler_uses_workspace(self, scheduler: str) -> bool:
+        """Tell whether a scheduler can deliver workspaces."""
+        return self._scheduler(scheduler).uses_workspace
+
     def scheduler_run_opts(self, scheduler: str) -> runopts:
         """Return the run options of a scheduler."""
         return self._scheduler(scheduler).run_opts()

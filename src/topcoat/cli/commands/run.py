@@ -158,7 +158,7 @@ def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> 
                 role.workspace = None
         return args.workspace or None
     # A default applies only if the scheduler takes a workspace and the role has none.
-    if not runner._scheduler(scheduler).uses_workspace or (app.roles and app.roles[0].workspace):
+    if not runner.scheduler_uses_workspace(scheduler) or (app.roles and app.roles[0].workspace):
         return None
     configured: str | None = args.configured.get("workspace")
     return "." if configured is None else configured or None
@@ -167,7 +167,7 @@ def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> 
 def _print_dry_run(info: AppDryRunInfo[Any], *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    plan = info._workspace_plan.lines() if info._workspace_plan else []
+    plan = info.workspace_plan.lines() if info.workspace_plan else []
     if as_json:
         app = asdict(info.app) if info.app else None
         json_result({"scheduler": info.scheduler, "app": app, "workspaces": plan, "request": str(info)})
@@ -186,17 +186,15 @@ def _submit(
     parent_run_id: str | None,
 ) -> str:
     from topcoat.cli.progress import Progress
-    from topcoat.errors import WorkspaceChanged
+    from topcoat.scan.retry import retry_if_changed
+
+    def attempt() -> tuple[AppDryRunInfo[Any], str]:
+        info = runner.dryrun(app, scheduler, cfg, workspace, parent_run_id)
+        return info, runner.schedule(info)
 
     with Progress(f"submitting {app.name} to {scheduler}", quiet=bool(cfg.get("quiet"))):
-        info = runner.dryrun(app, scheduler, cfg, workspace, parent_run_id)
-        lines = info._workspace_plan.lines() if info._workspace_plan else []
-        try:
-            handle = runner.schedule(info)
-        except WorkspaceChanged:
-            lines = []
-            handle = runner.run(app, scheduler, cfg, workspace, parent_run_id)
-    for line in lines:
+        info, handle = retry_if_changed(attempt)
+    for line in info.workspace_plan.lines() if info.workspace_plan else []:
         say(line)
     return handle
 
