@@ -330,7 +330,7 @@ def test_a_misspelt_word_is_suggested(context: Scan) -> None:
         DaemonUnavailable("refused", hint="log in"),
     ],
 )
-def test_an_image_that_cannot_be_looked_up_is_reported_with_file_line_and_image(context: Scan, error: TopcoatError) -> None:
+def test_an_image_that_is_not_found_is_reported_with_file_line_and_image(context: Scan, error: TopcoatError) -> None:
     def find(name: str, platform: str) -> StageBase:
         raise error
 
