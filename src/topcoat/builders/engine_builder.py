@@ -13,13 +13,13 @@ from topcoat.bases.engine_bases import EngineBases
 from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_streaming
 from topcoat.destinations.engine import REPOSITORY, push_image
 from topcoat.engines.engine import engine_errors, is_podman
+from topcoat.images.tag import base_tag_inputs
 from topcoat.registry.clients import Clients
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.images.tag import base_tag_inputs
-from topcoat.oci.reference import Reference
+    from topcoat.oci.reference import Reference
 
 # An attestation holds the time of the build, so no two builds would be equal, and makes an index of a plain image.
 _ENVIRONMENT = {"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
