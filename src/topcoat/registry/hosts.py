@@ -1,6 +1,6 @@
-"""How to reach a registry host: schemes, certificate authorities, client certificates, who is trusted blindly.
+"""How to reach a registry host: schemes, certificate authorities, client certificates, and whether TLS is verified.
 
-Read from where Docker, Podman and containerd read it, so that a host that works for them works here:
+The settings are those of Docker, Podman and containerd, so that a host that works for them works here:
 ``insecure-registries`` of ``daemon.json``, ``certs.d/HOST/`` with ``*.crt``, ``*.cert`` and ``*.key``, and
 containerd's ``certs.d/HOST/hosts.toml`` (on Python 3.11 and later).
 """
@@ -13,25 +13,19 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from topcoat.http.origin import is_loopback, split_host
+from topcoat.http.tls import TLSSettings
+
 _ETC = "/etc"
 _HUB_ENDPOINT = "registry-1.docker.io"
 _HUB_NAMES = frozenset({"docker.io", "index.docker.io", _HUB_ENDPOINT})
 
 
 class HostConfig(NamedTuple):
-    """How one host is reached.
-
-    Attributes:
-        schemes: what to try, in this order, until one is seen to work.
-        verify: whether the TLS certificate must be valid.
-        ca_files: certificate authorities on top of the system's.
-        client_certs: pairs of certificate and key file.
-    """
+    """How one host is reached: the schemes to try, in order, and the TLS settings."""
 
     schemes: tuple[str, ...] = ("https",)
-    verify: bool = True
-    ca_files: tuple[str, ...] = ()
-    client_certs: tuple[tuple[str, str], ...] = ()
+    tls: TLSSettings = TLSSettings()
 
 
 def endpoint(registry: str) -> str:
@@ -39,60 +33,44 @@ def endpoint(registry: str) -> str:
     return _HUB_ENDPOINT if registry in _HUB_NAMES else registry
 
 
-def split_host(netloc: str) -> tuple[str, int | None]:
-    """Split ``host[:port]`` or ``[v6][:port]``; the brackets go."""
-    if netloc.startswith("["):
-        name, _, rest = netloc[1:].partition("]")
-        port = rest.removeprefix(":")
-    else:
-        name, _, port = netloc.partition(":")
-    return name, int(port) if port else None
-
-
-def is_loopback(name: str) -> bool:
-    """Tell whether *name* (no port) is this machine for certain: ``localhost`` or a loopback address."""
-    return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
-
-
 def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str | None = None) -> HostConfig:
     """Return how to reach *registry* (``host[:port]``).
 
-    Like Docker, trust loopback hosts and ``insecure-registries`` without a valid certificate and in plain HTTP;
-    unlike Docker, check a loopback certificate where a CA was given for it. Loopback is tried in plain HTTP
-    first (a local registry hardly ever has TLS), others in TLS first.
+    As in Docker, loopback hosts and ``insecure-registries`` may use invalid certificates and plain HTTP. Unlike in
+    Docker, a loopback certificate is verified if a CA for that host is configured. Loopback is tried in plain HTTP
+    first (a local registry rarely has TLS), other hosts in TLS first.
 
     Args:
         registry: the name as in an image reference.
-        insecure: True or False to decide, None to look at the configuration.
-        ca_file: a PEM file with a further certificate authority.
+        insecure: True or False to override the configuration, None to read it.
+        ca_file: a PEM file with an additional certificate authority.
     """
     directories = list(_certs_directories(registry))
     ca_files = ([ca_file] if ca_file else []) + [path for d in directories for path in _files(d, ".crt")]
     certs = [(path, path.removesuffix(".cert") + ".key") for d in directories for path in _files(d, ".cert")]
-    extra = _containerd(registry)
-    ca_files += extra.ca_files
+    containerd = _containerd(registry)
+    ca_files += containerd.tls.ca_files
     loopback = is_loopback(split_host(registry)[0])
+    trusted = bool(insecure)
     if insecure is None:
-        listed = "http" in extra.schemes or not extra.verify or (not loopback and _listed_insecure(registry))
-    else:
-        listed = insecure
-    if insecure is False:
-        schemes: tuple[str, ...] = ("https",)
-    elif loopback:
+        trusted = "http" in containerd.schemes or not containerd.tls.verify
+        trusted = trusted or (not loopback and _is_listed_insecure(registry))
+    schemes: tuple[str, ...] = ("https",)
+    if insecure is not False and loopback:
         schemes = ("http", "https")
-    else:
-        schemes = ("https", "http") if listed else ("https",)
-    verify = not listed and (insecure is False or not loopback or bool(ca_files))
-    return HostConfig(schemes, verify, tuple(ca_files), (*certs, *extra.client_certs))
+    elif trusted:
+        schemes = ("https", "http")
+    verify = not trusted and (insecure is False or not loopback or bool(ca_files))
+    return HostConfig(schemes, TLSSettings(verify, tuple(ca_files), (*certs, *containerd.tls.client_certs)))
 
 
-def _listed_insecure(registry: str) -> bool:
+def _is_listed_insecure(registry: str) -> bool:
     name = split_host(registry)[0]
     networks = []
     for path in _daemon_files():
         document = _json(path)
-        listed = document.get("insecure-registries") if isinstance(document, dict) else None
-        for entry in listed if isinstance(listed, list) else ():
+        entries = document.get("insecure-registries") if isinstance(document, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
             if entry in (registry, name):
                 return True
             if isinstance(entry, str) and "/" in entry:
@@ -105,7 +83,7 @@ def _in_networks(name: str, networks: list[str]) -> bool:
     import socket
 
     try:
-        found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(name, None)}
+        addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(name, None)}
     except OSError:
         return False
     for text in networks:
@@ -113,7 +91,7 @@ def _in_networks(name: str, networks: list[str]) -> bool:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
             continue
-        if any(ipaddress.ip_address(address) in network for address in found):
+        if any(ipaddress.ip_address(address) in network for address in addresses):
             return True
     return False
 
@@ -125,17 +103,14 @@ def _daemon_files() -> Iterator[str]:
 
 
 def _certs_directories(registry: str) -> Iterator[str]:
-    # A colon cannot be part of a file name on Windows, where Docker leaves it out.
+    # On Windows, a file name has no colon, and Docker drops it.
     host = registry.replace(":", "") if os.name == "nt" else registry
-    home, config = os.path.expanduser("~"), _config_home()
-    for root in (
-        os.path.join(_ETC, "docker", "certs.d"),
-        os.path.join(home, ".docker", "certs.d"),
-        os.path.join(config, "docker", "certs.d"),
-        os.path.join(_ETC, "containers", "certs.d"),
-        os.path.join(config, "containers", "certs.d"),
-    ):
-        yield os.path.join(root, host)
+    config = _config_home()
+    yield os.path.join(_ETC, "docker", "certs.d", host)
+    yield os.path.join(os.path.expanduser("~"), ".docker", "certs.d", host)
+    yield os.path.join(config, "docker", "certs.d", host)
+    yield os.path.join(_ETC, "containers", "certs.d", host)
+    yield os.path.join(config, "containers", "certs.d", host)
 
 
 def _config_home() -> str:
@@ -151,7 +126,7 @@ def _files(directory: str, suffix: str) -> list[str]:
 
 
 def _json(path: str) -> object:
-    # A broken daemon.json is its daemon's affair; here it only means that nothing is listed.
+    # A malformed daemon.json is ignored: it lists no registry.
     try:
         with open(path, "rb") as file:
             return json.load(file)
@@ -160,17 +135,15 @@ def _json(path: str) -> object:
 
 
 def _containerd(registry: str) -> HostConfig:
-    """Return what containerd's hosts.toml says of *registry* itself (mirrors are not followed)."""
+    """Return the settings of *registry* itself in containerd's hosts.toml; mirrors are ignored."""
     directory = os.path.join(_ETC, "containerd", "certs.d", registry)
-    path = os.path.join(directory, "hosts.toml")
-    document = _toml(path)
+    document = _toml(os.path.join(directory, "hosts.toml"))
     tables = document.get("host")
-    found = tables if isinstance(tables, dict) else {}
-    for url, table in (*found.items(), (document.get("server"), document)):
+    hosts = tables if isinstance(tables, dict) else {}
+    for url, table in (*hosts.items(), (document.get("server"), document)):
         scheme, _, rest = str(url or "").partition("://")
         if rest.rstrip("/") == endpoint(registry) and isinstance(table, dict):
-            return HostConfig(
-                schemes=(scheme,),
+            tls = TLSSettings(
                 verify=not table.get("skip_verify", False),
                 ca_files=tuple(os.path.join(directory, name) for name in _strings(table.get("ca"))),
                 client_certs=tuple(
@@ -178,6 +151,7 @@ def _containerd(registry: str) -> HostConfig:
                     for cert, key in _pairs(table.get("client"))
                 ),
             )
+            return HostConfig((scheme,), tls)
     return HostConfig()
 
 
