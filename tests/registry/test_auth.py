@@ -11,7 +11,7 @@ from topcoat.registry.auth import Challenge, parse_challenges
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry, Token
 
-from .conftest import asked, docker_login, write_docker_config
+from .conftest import docker_login, request_log, write_docker_config
 
 _TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", fullmatch=True)
 _PARAMS = st.dictionaries(_TOKEN.map(str.lower), st.text(st.characters(min_codepoint=32, max_codepoint=126)))
@@ -72,7 +72,7 @@ def test_nothing_is_sent_before_the_registry_asks(home, auth):
         docker_login(home, registry.host)
         _push(client)
         assert "authorization" not in registry.requests[0].headers
-        assert asked(registry) == [("POST", 401), ("POST", 202), ("PUT", 201)]
+        assert request_log(registry) == [("POST", 401), ("POST", 202), ("PUT", 201)]
 
 
 def test_basic_needs_no_further_request(home):
@@ -80,7 +80,7 @@ def test_basic_needs_no_further_request(home):
         docker_login(home, registry.host)
         _push(client)
         _push(client, "other")
-        assert [status for _, status in asked(registry)] == [401, 202, 201, 202, 201]
+        assert [status for _, status in request_log(registry)] == [401, 202, 201, 202, 201]
 
 
 def test_one_token_serves_all_that_it_covers(home):
@@ -111,7 +111,7 @@ def test_threads_share_one_token_request(home):
         for thread in threads:
             thread.join()
         assert len(_tokens(registry)) == 1
-        assert len([status for _, status in asked(registry) if status == 201]) == 6
+        assert len([status for _, status in request_log(registry) if status == 201]) == 6
 
 
 def test_a_token_that_ran_out_is_renewed_before_it_is_used(home, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_token_that_ran_out_is_renewed_before_it_is_used(home, monkeypatch):
         now[0] += 280
         _push(client)
         assert len(_tokens(registry)) == 2
-        assert 401 not in [status for _, status in asked(registry)][1:]
+        assert 401 not in [status for _, status in request_log(registry)][1:]
 
 
 def test_a_token_that_the_registry_gave_up_is_renewed_and_the_body_sent_again(home):
@@ -132,7 +132,7 @@ def test_a_token_that_the_registry_gave_up_is_renewed_and_the_body_sent_again(ho
         location = client.start_upload("app")
         registry.tokens.clear()
         client.finish_upload("app", location, _BLOB, _DESCRIPTOR)
-        assert asked(registry)[-2:] == [("PUT", 401), ("PUT", 201)]
+        assert request_log(registry)[-2:] == [("PUT", 401), ("PUT", 201)]
         assert registry.blobs[_DESCRIPTOR.digest] == _BLOB
 
 
@@ -281,11 +281,11 @@ def test_another_name_for_what_we_need_is_asked_for_first(home):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"hello", "something that is not JSON"),
-        (b"[]", "something that is not JSON"),
-        (b"{}", "without a usable token"),
-        (b'{"token":7}', "without a usable token"),
-        (b'{"token":"a\\nb"}', "without a usable token"),
+        (b"hello", "did not send a JSON object"),
+        (b"[]", "did not send a JSON object"),
+        (b"{}", "sent no usable token"),
+        (b'{"token":7}', "sent no usable token"),
+        (b'{"token":"a\\nb"}', "sent no usable token"),
     ],
 )
 def test_a_token_service_that_talks_nonsense_is_an_error_of_ours(home, body, why):

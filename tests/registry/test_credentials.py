@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from topcoat.errors import CredentialError
-from topcoat.registry.credentials import Credential, Keyring, basic
+from topcoat.registry.credentials import Credential, Keyring
 
 from .conftest import docker_login, write_docker_config
 
@@ -178,8 +178,8 @@ def test_a_missing_helper_is_named_with_the_file_that_names_it(home):
 def test_a_helper_that_hangs_is_given_up(home, helper):
     helper("slow", "exec sleep 60")
     write_docker_config(home, {"credsStore": "slow"})
-    with pytest.raises(CredentialError, match=r"no answer for ghcr\.io within 0\.2 s") as caught:
-        Keyring(helper_seconds=0.2).get("ghcr.io")
+    with pytest.raises(CredentialError, match=r"did not finish for ghcr\.io within 0\.2 s") as caught:
+        Keyring(helper_timeout=0.2).get("ghcr.io")
     assert "docker-credential-slow get" in caught.value.hint
 
 
@@ -238,7 +238,7 @@ def test_a_malformed_variable_is_named(monkeypatch):
 def test_a_file_that_cannot_be_read_is_named(home):
     path = home / ".docker" / "config.json"
     path.mkdir(parents=True)
-    with pytest.raises(CredentialError, match="cannot be read: Is a directory") as caught:
+    with pytest.raises(CredentialError, match=r"cannot read .*: Is a directory") as caught:
         Keyring().get("ghcr.io")
     assert str(path) in str(caught.value)
 
@@ -253,8 +253,3 @@ def test_a_credential_does_not_show_its_secrets():
     assert repr(credential) == "Credential(username='me', ...)"
     assert f"{credential}" == repr(credential)
     assert credential.secrets == ("secret-1", "secret-2", "secret-3")
-
-
-def test_basic_authentication_is_encoded_as_the_standard_says():
-    # The example of RFC 7617.
-    assert basic("Aladdin", "open sesame") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="

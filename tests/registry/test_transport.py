@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tests.support.http_servers import read_request, say, scripted_server
+from tests.support.http_servers import read_request, respond, scripted_server
 from topcoat.errors import RegistryError, RegistryUnavailable
-from topcoat.http.pool import Body
-from topcoat.registry.transport import ATTEMPTS, Transport, backoff, origin_of, retry_after
+from topcoat.http.request import Body
+from topcoat.registry.transport import MAX_ATTEMPTS, Transport, backoff, retry_after
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -35,21 +35,21 @@ def _get(transport, where="/v2/", method="GET", body=None, **headers):
 
 
 def _redirect(status, location):
-    return say(f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+    return respond(f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
 
 
 @pytest.mark.parametrize("status", [408, 429, 499, 500, 502, 503, 504, 522])
 def test_an_answer_that_says_later_is_tried_again(fake, waits, status, transport_to):
-    fake.fail(status, times=ATTEMPTS - 1)
+    fake.fail(status, times=MAX_ATTEMPTS - 1)
     assert _get(transport_to(fake.host)).status == 200
-    assert len(waits) == ATTEMPTS - 1
+    assert len(waits) == MAX_ATTEMPTS - 1
     assert waits == sorted(waits)
 
 
 def test_attempts_end(fake, waits, transport_to):
     fake.fail(503, times=99)
     assert _get(transport_to(fake.host)).status == 503
-    assert len(fake.requests) == ATTEMPTS
+    assert len(fake.requests) == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 501])
@@ -111,7 +111,7 @@ def test_waits_double_with_jitter():
 def test_nothing_listening_fails_at_once(waits, transport_to):
     with scripted_server() as host:
         pass
-    with pytest.raises(RegistryUnavailable, match=f"cannot reach {host}: nothing listens there") as caught:
+    with pytest.raises(RegistryUnavailable, match=f"cannot connect to {host}: connection refused") as caught:
         transport_to(host).send("GET", "/v2/", {})
     assert caught.value.request == f"GET http://{host}/v2/"
     assert "curl" in caught.value.hint
@@ -119,7 +119,7 @@ def test_nothing_listening_fails_at_once(waits, transport_to):
 
 
 def test_a_name_that_does_not_resolve_is_said_to_be_one(waits, transport_to):
-    with pytest.raises(RegistryUnavailable, match="its name cannot be resolved") as caught:
+    with pytest.raises(RegistryUnavailable, match="the host name cannot be resolved") as caught:
         transport_to("no-such-host.invalid").send("GET", "/v2/", {})
     assert "spelling" in caught.value.hint
 
@@ -127,16 +127,16 @@ def test_a_name_that_does_not_resolve_is_said_to_be_one(waits, transport_to):
 def test_what_does_not_speak_http_is_said_not_to(waits, transport_to):
     with (
         scripted_server(*[lambda connection: connection.sendall(b"SSH-2.0-x\r\n")] * 2) as host,
-        pytest.raises(RegistryUnavailable, match="does not speak HTTP"),
+        pytest.raises(RegistryUnavailable, match="invalid HTTP response: invalid status line"),
     ):
         transport_to(host).send("GET", "/v2/", {})
 
 
 def test_silence_is_not_waited_for_forever(monkeypatch, transport_to):
-    monkeypatch.setattr("topcoat.http.pool.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("topcoat.http.pool.RESPONSE_TIMEOUT_S", 0.1)
     done = threading.Event()
     with scripted_server(lambda connection: done.wait(5)) as host:
-        with pytest.raises(RegistryUnavailable, match="no answer in time"):
+        with pytest.raises(RegistryUnavailable, match="timed out"):
             transport_to(host).send("GET", "/v2/", {})
         done.set()
 
@@ -168,7 +168,7 @@ def test_credentials_do_not_come_back_with_a_redirect_back(fake, transport_to):
 
 
 @pytest.mark.parametrize(("status", "followed"), [(301, False), (302, False), (303, False), (307, True), (308, True)])
-def test_redirects_of_writes_are_followed_with_their_body_where_that_is_what_they_say(
+def test_redirects_of_writes_are_followed_with_their_body_where_that_is_what_they_respond(
     fake, status, followed, transport_to
 ):
     fake.fail(status, headers={"Location": "/token"})
@@ -185,7 +185,7 @@ def test_redirects_in_a_circle_end(fake, transport_to):
 
 def test_a_redirect_without_a_location_is_refused(fake, transport_to):
     fake.fail(307)
-    with pytest.raises(RegistryError, match="answered 307 without a Location"):
+    with pytest.raises(RegistryError, match="sent status 307 without a Location"):
         _get(transport_to(fake.host))
 
 
@@ -267,11 +267,6 @@ def test_a_registry_behind_a_proxy_may_get_its_own_address_wrong(asked, location
     assert transport.location(_Response(), session=False) == (redirect or session)
 
 
-def test_an_origin_has_the_default_port_of_its_scheme():
-    assert origin_of("https://reg.io/x") == ("https", "reg.io", 443)
-    assert origin_of("http://reg.io:5000/x") == ("http", "reg.io", 5000)
-
-
 def test_requests_say_who_is_asking(fake, transport_to):
     _get(transport_to(fake.host))
     assert fake.requests[0].headers["user-agent"].startswith("topcoat/")
@@ -313,9 +308,9 @@ def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch, transport_t
 # Python 3.10 leaves the answer to a refused CONNECT open for the garbage collector to find.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, transport_to):
-    with scripted_server(say(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as proxy:
+    with scripted_server(respond(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy}")
-        with pytest.raises(RegistryUnavailable, match=r"the proxy refuses: .*407") as caught:
+        with pytest.raises(RegistryUnavailable, match="the proxy refused: 407") as caught:
             transport_to("reg.example").send("GET", "/v2/", {})
     assert "HTTPS_PROXY" in caught.value.hint
     assert "secret" not in str(caught.value)
