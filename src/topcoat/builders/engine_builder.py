@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_streaming
 from topcoat.destinations.docker import DockerDestination, push_image
 from topcoat.engines.engine import engine_errors, is_podman
+from topcoat.engines.logins import build_logins
 from topcoat.registry.clients import Clients
 
 if TYPE_CHECKING:
@@ -60,18 +61,19 @@ class ClassicBuilder:
     def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
         """Build through the engine's API; return what went wrong, or nothing."""
         with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
-            events: Iterator[dict[str, object]] = self._client.api.build(
-                fileobj=context,
-                custom_context=True,
-                dockerfile=recipe.dockerfile,
-                tag=name,
-                buildargs=dict(recipe.args),
-                platform=recipe.platform or None,
-                nocache=recipe.fresh,
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
+            with build_logins(self._client, recipe.origins):
+                events: Iterator[dict[str, object]] = self._client.api.build(
+                    fileobj=context,
+                    custom_context=True,
+                    dockerfile=recipe.dockerfile,
+                    tag=name,
+                    buildargs=dict(recipe.args),
+                    platform=recipe.platform or None,
+                    nocache=recipe.fresh,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
             for event in events:
                 if event.get("error"):
                     return str(event["error"]).rstrip()

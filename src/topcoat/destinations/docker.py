@@ -17,6 +17,7 @@ from topcoat.destinations.archive import SparseArchive
 from topcoat.destinations.base import DeliveryResult, ImageBuild
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
 from topcoat.engines.engine import connect, engine_errors, is_podman
+from topcoat.engines.logins import auth_config
 from topcoat.errors import (
     AuthenticationFailed,
     DaemonError,
@@ -249,7 +250,8 @@ class DockerDestination:
         reference = Reference.parse(base.name)
         pinned = f"{reference.name}@{base.digest}"
         with engine_errors(f"pulling {base.name}"):
-            self._client.images.pull(pinned, platform=str(base.config.platform))
+            login = auth_config(base.name)
+            self._client.images.pull(pinned, platform=str(base.config.platform), auth_config=login)
             if reference.tag and not self._foreign_platform(base):
                 self._client.api.tag(pinned, reference.name, reference.tag)
 
@@ -269,7 +271,7 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
     name = f"{repository}:{tag}"
     with engine_errors(f"pushing {name}"):
         client.api.tag(image, repository, tag, force=True)
-        for line in client.api.push(repository, tag, stream=True, decode=True):
+        for line in client.api.push(repository, tag, stream=True, decode=True, auth_config=auth_config(name)):
             if line.get("error"):
                 hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
                 if "content digest" in line["error"]:

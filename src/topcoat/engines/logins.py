@@ -1,0 +1,79 @@
+"""Give an engine the logins that it needs to pull, push and build.
+
+docker-py reads Docker's ``config.json`` only. `login_for` also reads ``DOCKER_AUTH_CONFIG`` and Podman's ``auth.json``,
+so an engine gets the same login as topcoat itself uses for that registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from topcoat.errors import InvalidReference
+from topcoat.oci.reference import Reference
+from topcoat.registry.credentials import login_for, login_key
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+
+def auth_config(image: str) -> dict[str, str]:
+    """Return the login for the registry of *image* as docker-py's ``auth_config``, empty if none is stored.
+
+    Empty, because for None docker-py reads its own configuration.
+
+    Raises:
+        CredentialError: a credential store fails.
+    """
+    reference = Reference.parse(image)
+    login = login_for(reference.registry, reference.repository)
+    if login is None:
+        return {}
+    fields = {
+        "username": login.username,
+        "password": login.password,
+        "identitytoken": login.identity_token,
+        "registrytoken": login.registry_token,
+        # Docker's containerd store sends a login to this host only.
+        "serveraddress": login_key(reference.registry),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+@contextmanager
+def build_logins(client: DockerClient, images: Iterable[str]) -> Iterator[None]:
+    """Let builds that *client* starts in this context have the logins for *images*, and no others.
+
+    ``api.build`` has no ``auth_config``: it sends whatever docker-py has read. So that is replaced, unless *images*
+    is empty, when the images of the build are unknown and docker-py's logins are the best there are.
+
+    Raises:
+        CredentialError: a credential store fails.
+    """
+    logins = {}
+    for image in images:
+        try:
+            login = {} if image.startswith("sha256:") else auth_config(image)
+        except InvalidReference:  # an id, which is not pulled
+            continue
+        if login:
+            logins[login["serveraddress"]] = login
+    api = client.api
+    own = api._auth_configs
+    api._auth_configs = _BuildLogins(logins) if images else own
+    try:
+        yield
+    finally:
+        api._auth_configs = own
+
+
+class _BuildLogins(NamedTuple):
+    """The part of docker-py's ``AuthConfig`` that a build uses; if *is_empty*, it would read its own configuration."""
+
+    logins: Mapping[str, Mapping[str, str]]
+    is_empty = False
+
+    def get_all_credentials(self) -> dict[str, Mapping[str, str]]:
+        """Return the logins by the names under which Docker stores them."""
+        return dict(self.logins)
