@@ -243,7 +243,7 @@ def test_a_helper_that_hangs_or_fails_does_not_hold_the_push_up(
     helper.write_text(script)
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{helper.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("topcoat.registry.credentials.Keyring.__init__.__kwdefaults__", {"helper_timeout": 0.5})
+    monkeypatch.setattr("topcoat.registry.credentials._HELPER_TIMEOUT_S", 0.5)
     with FakeRegistry(auth="basic") as fake:
         directory = Path(os.environ["DOCKER_CONFIG"])
         directory.mkdir(exist_ok=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.components.daemons import Docker
-from topcoat.engines.endpoint import Endpoint, Tls, find_endpoint, other_sockets
+from topcoat.engines.endpoint import Endpoint, find_endpoint, other_sockets
 from topcoat.errors import DaemonUnavailable
+from topcoat.http.tls import TLSSettings
 
 
 def _context(config: Path, name: str, endpoint: object, *pems: str) -> None:
@@ -79,13 +80,13 @@ class TestTls:
         return {"DOCKER_HOST": "tcp://h:2376", "DOCKER_CONFIG": str(tmp_path)}
 
     def test_of_the_environment(self, tmp_path: Path, env: dict[str, str]) -> None:
-        three = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
-        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).tls == Tls(True, *three)
-        assert find_endpoint({**env, "DOCKER_TLS": "1"}).tls == Tls(False, *three)
+        files = (f"{tmp_path}/ca.pem",), ((f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem"),)
+        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).tls == TLSSettings(True, *files)
+        assert find_endpoint({**env, "DOCKER_TLS": "1"}).tls == TLSSettings(False, *files)
         other = tmp_path / "other"
         other.mkdir()
         (other / "ca.pem").touch()
-        only_ca = Tls(True, other / "ca.pem", None, None)
+        only_ca = TLSSettings(True, (str(other / "ca.pem"),))
         assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(other)}).tls == only_ca
 
     @pytest.mark.parametrize("also", [{}, {"DOCKER_TLS_VERIFY": ""}, {"DOCKER_CERT_PATH": "/certs"}])
@@ -100,10 +101,11 @@ class TestTls:
         ("unchecked", "pems", "tls"),
         [
             (False, (), None),
-            (False, ("ca.pem",), (True, "ca.pem", None, None)),
-            (False, ("ca.pem", "cert.pem", "key.pem"), (True, "ca.pem", "cert.pem", "key.pem")),
-            (True, ("cert.pem", "key.pem"), (False, None, "cert.pem", "key.pem")),
-            (True, (), (False, None, None, None)),
+            (False, ("ca.pem",), TLSSettings(True, ("ca.pem",))),
+            (False, ("ca.pem", "cert.pem"), TLSSettings(True, ("ca.pem",))),
+            (False, ("ca.pem", "cert.pem", "key.pem"), TLSSettings(True, ("ca.pem",), (("cert.pem", "key.pem"),))),
+            (True, ("cert.pem", "key.pem"), TLSSettings(False, (), (("cert.pem", "key.pem"),))),
+            (True, (), TLSSettings(False)),
         ],
     )
     def test_of_a_context_is_what_it_says_of_itself(
@@ -112,13 +114,15 @@ class TestTls:
         env: dict[str, str],
         unchecked: bool,
         pems: tuple[str, ...],
-        tls: tuple[bool, str | None, str | None, str | None] | None,
+        tls: TLSSettings | None,
     ) -> None:
         _context(tmp_path, "a", {"Host": "tcp://a:1", "SkipTLSVerify": unchecked}, *pems)
         asked = {"DOCKER_CONFIG": env["DOCKER_CONFIG"], "DOCKER_CONTEXT": "a", "DOCKER_TLS_VERIFY": "1"}
         found = find_endpoint(asked).tls
-        names = found and (found.verify, *(path and path.name for path in found[1:]))
-        assert names == tls
+        if found is not None:
+            certs = tuple((Path(cert).name, Path(key).name) for cert, key in found.client_certs)
+            found = TLSSettings(found.verify, tuple(Path(file).name for file in found.ca_files), certs)
+        assert found == tls
 
     def test_a_socket_has_none(self, tmp_path: Path) -> None:
         _context(tmp_path, "a", {"Host": "unix:///x", "SkipTLSVerify": True})
@@ -126,7 +130,7 @@ class TestTls:
 
 
 def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DaemonUnavailable, match="no docker context absent") as raised:
+    with pytest.raises(DaemonUnavailable, match="docker context 'absent' does not exist") as raised:
         find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "absent"})
     assert "docker context" in (raised.value.hint or "")
 
@@ -134,7 +138,7 @@ def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("endpoint", [None, 1, "text", []])
 def test_a_context_that_cannot_be_read_is_named(tmp_path: Path, endpoint: object) -> None:
     _context(tmp_path, "odd", endpoint)
-    with pytest.raises(DaemonUnavailable, match=r"docker context odd cannot be read from .*meta\.json"):
+    with pytest.raises(DaemonUnavailable, match=r"cannot read the docker context 'odd' from .*meta\.json"):
         find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "odd"})
 
 

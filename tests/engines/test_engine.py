@@ -14,7 +14,7 @@ from tests.components.daemons import Docker
 from tests.components.host import Tool
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.refusing import refusing
-from topcoat.engines.engine import connect, engine_error, engine_errors
+from topcoat.engines.engine import connect, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
 
@@ -203,6 +203,6 @@ def test_what_the_engine_says_is_kept() -> None:
     from requests import Response
 
     said = APIError("500 Server Error", response=Response(), explanation="no space left on device")
-    error = engine_error("loading x", said)
-    assert str(error) == "loading x: no space left on device"
-    assert type(error) is DaemonError
+    with pytest.raises(DaemonError, match=r"^loading x: no space left") as raised, engine_errors("loading x"):
+        raise said
+    assert type(raised.value) is DaemonError

@@ -91,7 +91,9 @@ def test_pull_push_and_build_send_the_login_of_their_registry_from_every_store(
 ) -> None:
     store(home, _auths(q_io="pw", other_io="secret"), monkeypatch)
     images = ("q.io/base:1", "public.io/tool:1", f"sha256:{'a' * 64}", "b" * 64)
-    recipe = Recipe(scan(Workspace({str(tmp_path): ""}), ScanOptions(IMAGE_IGNORE_FILES)), "Dockerfile", b"FROM x", {}, "", images)
+    recipe = Recipe(
+        scan(Workspace({str(tmp_path): ""}), ScanOptions(IMAGE_IGNORE_FILES)), "Dockerfile", b"FROM x", {}, "", images
+    )
     manifest = Manifest(OCI_MANIFEST, Descriptor(OCI_CONFIG, sha256_digest(b""), 0), ())
     base = Base("q.io/base", sha256_digest(b"1"), manifest, ImageConfig({"rootfs": {"diff_ids": []}}))
     with _engine() as (client, heads):
@@ -116,9 +118,7 @@ def test_a_registry_without_a_login_is_sent_no_login_of_another(home: Path, monk
     assert _sent(heads[1], "X-Registry-Config") is None
 
 
-def test_a_build_from_unknown_images_sends_the_logins_of_docker_py(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_from_unknown_images_sends_the_logins_of_docker_py(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _docker_config(home, _auths(q_io="pw"), monkeypatch)
     with _engine() as (client, heads):
         with build_logins(client, ()):

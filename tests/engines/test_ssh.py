@@ -70,7 +70,7 @@ def test_ssh_is_called_as_the_docker_command_line_calls_it(docker_today: Docker,
     "url", ["ssh://", "ssh://:22", "ssh://u:p@h", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://h?x", "ssh://h:port"]
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(DaemonUnavailable, match="no address") as raised:
+    with pytest.raises(DaemonUnavailable, match="invalid engine address") as raised:
         ssh_command(url)
     assert "ssh://" in (raised.value.hint or "")
 
@@ -88,7 +88,7 @@ def test_what_ssh_says_is_said(calls: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_machine_without_ssh_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DaemonUnavailable, match="no ssh here") as raised:
+    with pytest.raises(DaemonUnavailable, match="ssh is not installed") as raised:
         SshRelay("ssh://box")
     assert raised.value.hint
 

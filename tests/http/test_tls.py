@@ -39,9 +39,9 @@ def test_ssl_cert_file_names_the_authorities(certificates, monkeypatch):
 
 def test_a_certificate_of_another_authority_is_refused_unless_verification_is_off(certificates, tmp_path):
     other = make_certificates(tmp_path)
-    with scripted_server(*[respond(ok(b"hi"))] * 2, tls=certificates.tls) as host:
-        with pytest.raises(ssl.SSLCertVerificationError):
-            _get(host, TLSSettings(ca_files=(other.ca,)))
+    server = scripted_server(respond(ok(b"hi")), tls=certificates.tls)
+    with server as host, pytest.raises(ssl.SSLCertVerificationError):
+        _get(host, TLSSettings(ca_files=(other.ca,)))
     with scripted_server(respond(ok(b"hi")), tls=certificates.tls) as host:
         assert _get(host, TLSSettings(verify=False)) == b"hi"
 

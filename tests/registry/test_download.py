@@ -65,7 +65,10 @@ def test_a_registry_without_ranges_sends_it_all_again():
 
 def test_a_connection_that_keeps_breaking_is_given_up(fake, client, blob):
     fake.cut(times=9, after=1000)
-    with client.open_blob("base", blob) as reader, pytest.raises(RegistryUnavailable, match="the server closed the connection"):
+    with (
+        client.open_blob("base", blob) as reader,
+        pytest.raises(RegistryUnavailable, match="the server closed the connection"),
+    ):
         reader.read()
     assert len(fake.requests) == 4
 

@@ -137,12 +137,12 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
 
 
 def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict[str, Any] | None:
-    from topcoat.engines.engine import TIMEOUT, engine_errors
+    from topcoat.engines.engine import TIMEOUT_S, engine_errors
 
     params = _chosen(platform) if platform is not None and _version(client) >= _INSPECTS_PLATFORM else {}
     with engine_errors(f"looking up {name}"):
         url = f"{_address(client)}/images/{quote(name, safe='/:')}/json"
-        response = client.api.get(url, params=params, timeout=TIMEOUT)
+        response = client.api.get(url, params=params, timeout=TIMEOUT_S)
         if response.status_code == 404:
             return None
         if response.status_code != 200:

@@ -6,9 +6,9 @@ so an engine gets the same login as topcoat itself uses for that registry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import InvalidReference
 from topcoat.oci.reference import Reference
@@ -42,7 +42,7 @@ def auth_config(image: str) -> dict[str, str]:
 
 
 @contextmanager
-def build_logins(client: DockerClient, images: Iterable[str]) -> Iterator[None]:
+def build_logins(client: DockerClient, images: Collection[str]) -> Iterator[None]:
     """Let builds that *client* starts in this context have the logins for *images*, and no others.
 
     ``api.build`` has no ``auth_config``: it sends whatever docker-py has read. So that is replaced, unless *images*
@@ -59,7 +59,7 @@ def build_logins(client: DockerClient, images: Iterable[str]) -> Iterator[None]:
             continue
         if login:
             logins[login["serveraddress"]] = login
-    api = client.api
+    api: Any = client.api
     own = api._auth_configs
     api._auth_configs = _BuildLogins(logins) if images else own
     try:
@@ -68,12 +68,14 @@ def build_logins(client: DockerClient, images: Iterable[str]) -> Iterator[None]:
         api._auth_configs = own
 
 
-class _BuildLogins(NamedTuple):
+class _BuildLogins:
     """The part of docker-py's ``AuthConfig`` that a build uses; if *is_empty*, it would read its own configuration."""
 
-    logins: Mapping[str, Mapping[str, str]]
     is_empty = False
 
-    def get_all_credentials(self) -> dict[str, Mapping[str, str]]:
+    def __init__(self, logins: dict[str, dict[str, str]]) -> None:
+        self._logins = logins
+
+    def get_all_credentials(self) -> dict[str, dict[str, str]]:
         """Return the logins by the names under which Docker stores them."""
-        return dict(self.logins)
+        return dict(self._logins)

@@ -64,7 +64,11 @@ class _Token(NamedTuple):
 
 
 class Authenticator:
-    """Makes the ``Authorization`` header for one registry. Threads may share it."""
+    """Makes the ``Authorization`` header for one registry. Threads may share it.
+
+    Attributes:
+        user: whose credentials were used: empty before the first challenge, ``anonymous`` without credentials.
+    """
 
     def __init__(self, registry: str, transport: Transport, keyring: Keyring) -> None:
         self._registry = registry
@@ -75,13 +79,8 @@ class Authenticator:
         self._challenge: Challenge | None = None
         self._tokens: list[_Token] = []
         self._registry_scopes: dict[frozenset[tuple[str, str]], tuple[str, ...]] = {}
-        self._user = ""
+        self.user = ""
         self._secrets: set[str] = set()
-
-    @property
-    def user(self) -> str:
-        """The user name in use: empty before the first challenge, ``anonymous`` without credentials."""
-        return self._user
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -118,10 +117,7 @@ class Authenticator:
     def challenged(self, response: Response, scopes: Scopes, sent: str) -> bool:
         """Read the challenge of a 401; return whether to send the request again with a new header.
 
-        Args:
-            response: the response.
-            scopes: what the request needs.
-            sent: the ``Authorization`` header that was refused, empty for none.
+        *scopes* are what the request needs; *sent* is the refused ``Authorization`` header, empty for none.
 
         Raises:
             AuthenticationFailed: the registry offers no supported scheme.
@@ -151,7 +147,7 @@ class Authenticator:
 
     def _credential(self, scopes: Scopes) -> Credential | None:
         credential = self._keyring.get(self._registry, scopes[0][0] if scopes else "")
-        self._user = (credential.username or "the owner of the stored token") if credential else "anonymous"
+        self.user = (credential.username or "the owner of the stored token") if credential else "anonymous"
         self._secrets.update(credential.secrets if credential else ())
         return credential
 
@@ -204,7 +200,7 @@ class Authenticator:
     def _document(self, response: Response, method: str, names: tuple[str, ...]) -> dict[str, object]:
         if response.status != 200:
             scope = ", ".join(names) or "anything"
-            error = refusal(response, method, self._registry, scope, user=self._user, secrets=self.secrets)
+            error = refusal(response, method, self._registry, scope, user=self.user, secrets=self.secrets)
             if 400 <= response.status < 500 and not error.temporary and response.status not in (401, 403):
                 error.hint = f"docker login {self._registry}"
             raise error

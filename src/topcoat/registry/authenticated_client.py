@@ -41,15 +41,9 @@ class AuthenticatedClient:
     ) -> Response:
         """Send a request, once more with a fresh token after a 401, and return the response.
 
-        Args:
-            method: of the request.
-            where: a path on the registry, or a URL; credentials go to the registry's own origin only.
-            repository: that the token must allow to pull from.
-            headers: in addition to ``Authorization``.
-            body: of the request.
-            push: whether the token must allow to push to *repository*.
-            source: another repository that the token must allow to pull from.
-            retry: whether to retry after a temporary failure.
+        *where* is a path on the registry, or a URL; credentials go to the registry's own origin only. The token
+        allows to pull from *repository* and from *source*, and with *push* to push to *repository*. *retry* is as
+        for `Transport.send`.
         """
         if push:
             self.expect_push(repository)

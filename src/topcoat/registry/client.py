@@ -7,6 +7,7 @@ connection, ``subprocess`` with the first credential helper.
 from __future__ import annotations
 
 import binascii
+import sys
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
@@ -51,8 +52,8 @@ class RegistryClient:
         self.registry = registry
         self._transport = Transport(registry, insecure=insecure, ca_file=ca_file)
         self._client = AuthenticatedClient(registry, self._transport, keyring or Keyring())
-        # The smallest body that was too large for one request.
-        self._refused_size: int | None = None
+        # The size of the smallest body that was too large for one request.
+        self._too_large = sys.maxsize
 
     def __enter__(self) -> RegistryClient:
         return self
@@ -208,15 +209,13 @@ class RegistryClient:
         if content.size != descriptor.size:
             raise InvalidImage(f"the body of {descriptor.digest} has {content.size} bytes, expected {descriptor.size}")
         session: Session | None = Session(location)
-        refused = self._refused_size
-        if not chunked and (refused is None or content.size < refused):
+        if not chunked and content.size < self._too_large:
             response = put_whole(self._client, repository, location, descriptor.digest, content)
             if response.status != 413:
                 self._client.accept(response, "PUT", repository)
                 return
             response.close()
-            # Blobs of this size are sent in chunks from now on.
-            self._refused_size = min(content.size, refused or content.size)
+            self._too_large = content.size
             cancel_session(self._client, repository, location)
             session = None
         put_chunks(self._client, repository, session, descriptor.digest, content)

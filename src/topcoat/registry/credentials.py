@@ -1,7 +1,7 @@
 """Credentials from where ``docker login`` and ``podman login`` store them.
 
-In Docker's order: the variable ``DOCKER_AUTH_CONFIG``, then ``config.json`` (in ``DOCKER_CONFIG`` or ``~/.docker``), and
-in each of them ``credHelpers`` of the host, ``credsStore``, ``auths``. Then Podman's ``auth.json``. A helper is a
+In Docker's order: the variable ``DOCKER_AUTH_CONFIG``, then ``config.json`` (in ``DOCKER_CONFIG`` or ``~/.docker``),
+and in each of them ``credHelpers`` of the host, ``credsStore``, ``auths``. Then Podman's ``auth.json``. A helper is a
 program ``docker-credential-NAME`` that reads the host from its input and prints a JSON object.
 """
 
@@ -58,8 +58,7 @@ def login_key(registry: str) -> str:
 class Keyring:
     """The credentials of this machine, read on first use and cached."""
 
-    def __init__(self, *, helper_timeout: float = _HELPER_TIMEOUT_S) -> None:
-        self._helper_timeout = helper_timeout
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._configs: list[tuple[str, dict[str, object]]] | None = None
         self._helper_locks: dict[tuple[str, str], threading.Lock] = {}
@@ -95,27 +94,19 @@ class Keyring:
             lock = self._helper_locks.setdefault(key, threading.Lock())
         with lock:
             if key not in self._helper_results:
-                self._helper_results[key] = ask_helper(helper, host, source=source, timeout=self._helper_timeout)
+                self._helper_results[key] = _run_helper(helper, host, source)
             return self._helper_results[key]
 
 
-def ask_helper(name: str, host: str, *, source: str, timeout: float) -> Credential | None:
-    """Run ``docker-credential-NAME`` to get the credential of *host*, None if it has none.
-
-    Args:
-        name: as in the configuration.
-        host: the key that the helper stores credentials under.
-        source: the file that names the helper, for messages.
-        timeout: of the helper, in seconds.
-
-    Raises:
-        CredentialError: the program is missing, hangs, fails or prints something else.
-    """
+def _run_helper(name: str, host: str, source: str) -> Credential | None:
+    """Run the helper *name*, which *source* names, and return its credential for *host*, None if it has none."""
     import subprocess
 
     program = f"docker-credential-{name}"
     try:
-        done = subprocess.run([program, "get"], input=host.encode(), capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            [program, "get"], input=host.encode(), capture_output=True, timeout=_HELPER_TIMEOUT_S, check=False
+        )
     except FileNotFoundError:
         raise CredentialError(
             f"{source} names the credential helper {program}, which is not installed",
@@ -123,7 +114,7 @@ def ask_helper(name: str, host: str, *, source: str, timeout: float) -> Credenti
         ) from None
     except subprocess.TimeoutExpired:
         raise CredentialError(
-            f"the credential helper {program} did not finish for {host} within {timeout:g} s",
+            f"the credential helper {program} did not finish for {host} within {_HELPER_TIMEOUT_S:g} s",
             hint=f"see where it hangs: echo {host} | {program} get",
         ) from None
     except OSError as error:

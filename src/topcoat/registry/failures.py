@@ -113,15 +113,10 @@ def _network_error(error: Exception, host: str) -> tuple[str, str]:
 def refusal(
     response: Response, method: str, registry: str, repository: str, *, user: str = "", secrets: Iterable[str] = ()
 ) -> RegistryError:
-    """Return the error for an unsuccessful response; reads and closes the response.
+    """Return the error for an unsuccessful response to a *method* request; reads and closes the response.
 
-    Args:
-        response: the response.
-        method: of the request.
-        registry: as in an image reference.
-        repository: of the request.
-        user: whose credentials were sent, ``anonymous`` for none; empty if unknown.
-        secrets: strings to hide if the registry repeats them.
+    *user* is the user whose credentials were sent, ``anonymous`` for none, empty if unknown. *secrets* are hidden if
+    the registry repeats them.
     """
     code, text = error_body(response, secrets)
     status = response.status

@@ -7,11 +7,12 @@ containerd's ``certs.d/HOST/hosts.toml`` (on Python 3.11 and later).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
 
 from topcoat.http.origin import is_loopback, split_host
 from topcoat.http.tls import TLSSettings
@@ -45,11 +46,13 @@ def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str |
         insecure: True or False to override the configuration, None to read it.
         ca_file: a PEM file with an additional certificate authority.
     """
-    directories = list(_certs_directories(registry))
-    ca_files = ([ca_file] if ca_file else []) + [path for d in directories for path in _files(d, ".crt")]
-    certs = [(path, path.removesuffix(".cert") + ".key") for d in directories for path in _files(d, ".cert")]
+    # On Windows, a file name has no colon, and Docker drops it.
+    host = registry.replace(":", "") if os.name == "nt" else registry
+    roots = [*_directories("docker"), *_directories("containers")]
+    directories = [os.path.join(root, "certs.d", host) for root in roots]
     containerd = _containerd(registry)
-    ca_files += containerd.tls.ca_files
+    ca_files = [*([ca_file] if ca_file else ()), *_files(directories, ".crt"), *containerd.tls.ca_files]
+    certs = [(path, path.removesuffix(".cert") + ".key") for path in _files(directories, ".cert")]
     loopback = is_loopback(split_host(registry)[0])
     trusted = bool(insecure)
     if insecure is None:
@@ -67,9 +70,8 @@ def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str |
 def _is_listed_insecure(registry: str) -> bool:
     name = split_host(registry)[0]
     networks = []
-    for path in _daemon_files():
-        document = _json(path)
-        entries = document.get("insecure-registries") if isinstance(document, dict) else None
+    for directory in _directories("docker"):
+        entries = _parse(os.path.join(directory, "daemon.json"), json.load).get("insecure-registries")
         for entry in entries if isinstance(entries, list) else ():
             if entry in (registry, name):
                 return True
@@ -96,48 +98,41 @@ def _in_networks(name: str, networks: list[str]) -> bool:
     return False
 
 
-def _daemon_files() -> Iterator[str]:
-    yield os.path.join(_ETC, "docker", "daemon.json")
-    yield os.path.join(_config_home(), "docker", "daemon.json")
-    yield os.path.join(os.path.expanduser("~"), ".docker", "daemon.json")
+def _directories(name: str) -> list[str]:
+    """Return the configuration directories of ``docker`` or ``containers``: of the system, then of the user."""
+    home = os.path.expanduser("~")
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    dotted = [os.path.join(home, ".docker")] if name == "docker" else []
+    return [os.path.join(_ETC, name), *dotted, os.path.join(config, name)]
 
 
-def _certs_directories(registry: str) -> Iterator[str]:
-    # On Windows, a file name has no colon, and Docker drops it.
-    host = registry.replace(":", "") if os.name == "nt" else registry
-    config = _config_home()
-    yield os.path.join(_ETC, "docker", "certs.d", host)
-    yield os.path.join(os.path.expanduser("~"), ".docker", "certs.d", host)
-    yield os.path.join(config, "docker", "certs.d", host)
-    yield os.path.join(_ETC, "containers", "certs.d", host)
-    yield os.path.join(config, "containers", "certs.d", host)
+def _files(directories: list[str], suffix: str) -> list[str]:
+    paths = []
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            paths += [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.endswith(suffix)]
+    return paths
 
 
-def _config_home() -> str:
-    return os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-
-
-def _files(directory: str, suffix: str) -> list[str]:
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    return [os.path.join(directory, name) for name in sorted(names) if name.endswith(suffix)]
-
-
-def _json(path: str) -> object:
-    # A malformed daemon.json is ignored: it lists no registry.
+def _parse(path: str, load: Callable[[BinaryIO], object]) -> dict[str, object]:
+    """Return the object in a file; a malformed file counts as empty."""
     try:
         with open(path, "rb") as file:
-            return json.load(file)
+            document = load(file)
     except (OSError, ValueError):
-        return None
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _containerd(registry: str) -> HostConfig:
     """Return the settings of *registry* itself in containerd's hosts.toml; mirrors are ignored."""
     directory = os.path.join(_ETC, "containerd", "certs.d", registry)
-    document = _toml(os.path.join(directory, "hosts.toml"))
+    path = os.path.join(directory, "hosts.toml")
+    document: dict[str, object] = {}
+    if sys.version_info >= (3, 11) and os.path.exists(path):
+        import tomllib
+
+        document = _parse(path, tomllib.load)
     tables = document.get("host")
     hosts = tables if isinstance(tables, dict) else {}
     for url, table in (*hosts.items(), (document.get("server"), document)):
@@ -153,18 +148,6 @@ def _containerd(registry: str) -> HostConfig:
             )
             return HostConfig((scheme,), tls)
     return HostConfig()
-
-
-def _toml(path: str) -> dict[str, object]:
-    if sys.version_info >= (3, 11) and os.path.exists(path):
-        import tomllib
-
-        try:
-            with open(path, "rb") as file:
-                return tomllib.load(file)
-        except (OSError, ValueError):
-            return {}
-    return {}
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -51,12 +51,8 @@ class Transport:
     ) -> Response:
         """Send a request, follow redirects, retry, and return the last response, whatever its status.
 
-        Args:
-            method: of the request.
-            where: a path on the registry, or a URL.
-            headers: ``Authorization`` is dropped when a redirect leaves the origin.
-            body: sent again with each attempt.
-            retry: whether to retry after a temporary status or a cut connection.
+        *where* is a path on the registry, or a URL. ``Authorization`` is dropped when a redirect leaves the origin.
+        With *retry*, a temporary status or a cut connection is retried.
 
         Raises:
             RegistryUnavailable: no response, or invalid connection settings.
