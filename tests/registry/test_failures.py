@@ -47,7 +47,7 @@ def test_a_url_is_shown_without_what_could_be_a_credential(url, shown):
     assert redact(url) == (shown or url)
 
 
-def test_what_the_registry_says_is_passed_on_with_its_code():
+def test_the_messages_and_the_code_of_the_registry_are_shown():
     digest = "sha256:" + "a" * 64
     body = _errors({"code": "MANIFEST_INVALID", "message": "bad", "detail": {"digest": digest}}, {"code": "OTHER"})
     error = _refused(400, body, method="PUT")
@@ -79,11 +79,11 @@ def test_the_digest_that_an_error_is_about_is_shown(detail):
         (ConnectionResetError("cut"), ""),
     ],
 )
-def test_an_answer_in_any_format_gives_one_short_line(body, said):
+def test_an_error_response_in_any_format_becomes_one_short_line(body, said):
     assert error_body(_Response(500, body))[1] == said
 
 
-def test_a_secret_that_the_registry_repeats_is_not_shown():
+def test_a_secret_that_the_registry_repeats_is_hidden():
     error = _refused(400, _errors({"code": "X", "message": "bad token s3cret here"}), secrets=["s3cret"])
     assert "s3cret" not in str(error)
     assert "bad token *** here" in str(error)
@@ -109,7 +109,7 @@ def test_denied_access_says_how_to_log_in_there(registry, hint):
         assert f"{registry} denies access to app as me ({status})" in str(error)
 
 
-def test_denied_access_says_who_was_denied():
+def test_denied_access_names_the_user():
     assert "access to app without a login (401)" in str(_refused(401, user="anonymous"))
     assert "access to app (401)" in str(_refused(401))
 
@@ -122,13 +122,13 @@ def test_denied_access_says_who_was_denied():
         ("europe-docker.pkg.dev", "gcloud artifacts repositories create"),
     ],
 )
-def test_a_repository_that_must_be_made_first_is_said_to(registry, hint):
+def test_a_missing_repository_is_an_error_that_says_to_make_it(registry, hint):
     unknown = _errors({"code": "NAME_UNKNOWN", "message": "no repository"})
     assert hint in _refused(404, unknown, registry, method="POST").hint
     assert hint in _refused(404, b"", registry, method="POST").hint
 
 
-def test_a_rate_limit_says_when_to_come_back():
+def test_a_rate_limit_says_when_to_try_again():
     error = refusal(_Response(429, Retry_After="120"), "GET", "reg.io", "app")
     assert error.temporary
     assert error.hint == "the registry limits the rate; try again in 120 s"
@@ -136,7 +136,7 @@ def test_a_rate_limit_says_when_to_come_back():
 
 
 @pytest.mark.parametrize(("status", "temporary"), [(500, True), (503, True), (400, False), (404, False)])
-def test_trouble_of_the_registry_is_temporary(status, temporary):
+def test_server_errors_are_temporary(status, temporary):
     error = _refused(status)
     assert error.temporary is temporary
     assert bool(error.hint) is temporary
@@ -153,7 +153,7 @@ def test_trouble_of_the_registry_is_temporary(status, temporary):
         (429, "GET", "TOOMANYREQUESTS", "unauthenticated pull rate limit", "docker login reg.io"),
     ],
 )
-def test_what_can_be_done_about_a_refusal_is_said(status, method, code, said, hint):
+def test_a_refusal_has_a_hint(status, method, code, said, hint):
     error = _refused(status, _errors({"code": code, "message": said}), "reg.io", method=method)
     assert hint in error.hint
     assert not isinstance(error, AuthenticationFailed)

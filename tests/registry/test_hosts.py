@@ -17,7 +17,7 @@ def test_docker_hub_is_served_by_another_host_than_its_name():
     assert endpoint("ghcr.io") == "ghcr.io"
 
 
-def test_a_host_is_reached_by_verified_tls_alone():
+def test_a_host_is_reached_by_verified_tls_only():
     settings = host_settings("ghcr.io")
     assert settings.schemes == ("https",)
     assert settings.tls.verify
@@ -30,7 +30,7 @@ def test_loopback_is_tried_in_plain_http_first_and_trusted(registry):
     assert not settings.tls.verify
 
 
-def test_a_loopback_certificate_is_checked_where_an_authority_was_given_for_it(etc):
+def test_a_loopback_certificate_is_verified_by_an_authority_for_that_host(etc):
     assert host_settings("127.0.0.1:5000", ca_file="/ca.pem").tls.verify
     directory = etc / "docker" / "certs.d" / "127.0.0.1:5000"
     directory.mkdir(parents=True)
@@ -41,7 +41,7 @@ def test_a_loopback_certificate_is_checked_where_an_authority_was_given_for_it(e
     assert not host_settings("127.0.0.1:5001").tls.verify
 
 
-def test_the_caller_has_the_last_word_on_trust(etc):
+def test_the_insecure_argument_overrides_the_configuration(etc):
     _daemon_json(etc, "reg.corp")
     assert host_settings("127.0.0.1", insecure=False) == host_settings("ghcr.io", insecure=False)
     assert host_settings("reg.corp", insecure=False).schemes == ("https",)
@@ -71,7 +71,7 @@ def test_insecure_registries_can_be_a_network(etc):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"insecure-registries": "reg.corp"}', '{"insecure-registries": null}'])
-def test_a_broken_daemon_json_lists_nothing(etc, text):
+def test_a_malformed_daemon_json_is_ignored(etc, text):
     _daemon_json(etc)
     (etc / "docker" / "daemon.json").write_text(text)
     assert host_settings("reg.corp").tls.verify
@@ -96,11 +96,11 @@ class TestContainerd:
         path.parent.mkdir(parents=True)
         return path
 
-    def test_plain_http_of_containerd_is_taken_over(self, hosts_toml):
+    def test_plain_http_of_containerd_is_used(self, hosts_toml):
         hosts_toml.write_text('server = "http://reg.corp:5000"\n')
         assert host_settings("reg.corp:5000").schemes == ("https", "http")
 
-    def test_authorities_and_certificates_of_containerd_are_taken_over(self, hosts_toml):
+    def test_authorities_and_certificates_of_containerd_are_used(self, hosts_toml):
         hosts_toml.write_text(
             'server = "https://reg.corp:5000"\n'
             '[host."https://mirror.corp"]\nskip_verify = true\n'
@@ -112,12 +112,12 @@ class TestContainerd:
         assert settings.tls.ca_files == (f"{where}/own.pem",)
         assert settings.tls.client_certs == ((f"{where}/c.pem", f"{where}/c.key"), (f"{where}/both.pem",) * 2)
 
-    def test_skip_verify_of_containerd_is_taken_over(self, hosts_toml):
+    def test_skip_verify_of_containerd_is_used(self, hosts_toml):
         hosts_toml.write_text('[host."https://reg.corp:5000"]\nskip_verify = true\nca = ["/a", "/b"]\n')
         settings = host_settings("reg.corp:5000")
         assert not settings.tls.verify
         assert settings.tls.ca_files == ("/a", "/b")
 
-    def test_a_broken_hosts_toml_says_nothing(self, hosts_toml):
+    def test_a_malformed_hosts_toml_is_ignored(self, hosts_toml):
         hosts_toml.write_text("server = ")
         assert host_settings("reg.corp:5000").tls.verify

@@ -31,7 +31,7 @@ def test_a_valid_certificate_is_accepted(tls_fake, certificates):
     assert _reaches(tls_fake, insecure=False, ca_file=certificates.ca)
 
 
-def test_the_authority_can_lie_in_dockers_certs_directory(tls_fake, certificates, etc):
+def test_an_authority_in_dockers_certs_directory_is_used(tls_fake, certificates, etc):
     directory = etc / "docker" / "certs.d" / tls_fake.host
     directory.mkdir(parents=True)
     with open(certificates.ca) as file:

@@ -32,7 +32,7 @@ def test_a_body_that_is_too_large_is_sent_in_chunks_that_are_small_enough(monkey
         assert registry.uploads == {}
 
 
-def test_the_next_large_body_does_not_run_into_the_same_wall(monkeypatch):
+def test_the_next_large_body_is_sent_in_chunks_at_once(monkeypatch):
     monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 500_000)
     with FakeRegistry(put_limit=600_000) as registry, RegistryClient(registry.host) as client:
         _push(client)
@@ -55,7 +55,7 @@ def test_chunks_are_as_large_as_the_registry_wants_them(monkeypatch):
         assert _sizes(registry) == [1_000_000] * 3
 
 
-def test_a_registry_that_takes_neither_is_an_error(monkeypatch):
+def test_a_registry_that_refuses_the_smallest_chunks_is_an_error(monkeypatch):
     monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 1_000_000)
     with FakeRegistry(put_limit=1000) as registry, RegistryClient(registry.host) as client:
         with pytest.raises(RegistryError, match="413"):
@@ -63,7 +63,7 @@ def test_a_registry_that_takes_neither_is_an_error(monkeypatch):
         assert len(registry.requests) < 15
 
 
-def test_a_registry_that_does_not_do_chunks_says_so():
+def test_a_registry_without_chunks_is_an_error():
     with (
         FakeRegistry(quirks={"no-chunks"}, put_limit=1_000_000) as registry,
         RegistryClient(registry.host) as client,
