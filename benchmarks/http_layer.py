@@ -164,6 +164,7 @@ def compare(rounds: int) -> None:
     from pathlib import Path
 
     from tests.support.certificates import make_certificates
+
     from topcoat.testing.registry import FakeRegistry
 
     # With compiled modules, as in an installation.

@@ -35,7 +35,7 @@ def recipe(workspace: Path, text: bytes = TEXT) -> Recipe:
 
 
 def no_engine() -> NoReturn:
-    raise DaemonUnavailable("no container engine answers at unix:///x", hint="start Docker")
+    raise DaemonUnavailable("cannot connect to the container engine at unix:///x", hint="start Docker")
 
 
 def no_package() -> NoReturn:
@@ -69,7 +69,7 @@ def test_without_any_builder_the_error_names_the_line_that_needs_one_and_what_to
         find_builder(no_engine, Clients(), REASON, command_line=True, pushed=True)
     assert caught.value.message == (
         "Dockerfile.torchx:2: RUN runs a command in the image; that takes a builder, and there is none: "
-        "no container engine answers at unix:///x; neither podman nor buildah is installed"
+        "cannot connect to the container engine at unix:///x; neither podman nor buildah is installed"
     )
     assert caught.value.hint == "do without; or start Docker, or install podman or buildah"
 

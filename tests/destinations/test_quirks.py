@@ -349,7 +349,7 @@ class TestABaseThatIsNotThere:
         with FakeRegistry(quirks=[quirk] if quirk else []) as fake:
             with pytest.raises((ImageNotFound, AuthenticationFailed)) as raised:
                 push(workspace, f"{fake.host}/nowhere:1", f"{fake.host}/app")
-            assert "no container engine answers" in (raised.value.hint or "")
+            assert "cannot connect to the container engine" in (raised.value.hint or "")
             assert ("docker login" if quirk else "spelling") in (raised.value.hint or "")
 
     @pytest.mark.parametrize("kind", [DaemonError, DaemonUnavailable, MissingDependency])

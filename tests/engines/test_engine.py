@@ -64,7 +64,7 @@ def test_an_unknown_context_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_missing_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    with pytest.raises(DaemonUnavailable, match=rf"at unix://{tmp_path}/none\.sock: there is no such socket") as raised:
+    with pytest.raises(DaemonUnavailable, match=rf"at unix://{tmp_path}/none\.sock: socket not found") as raised:
         connect()
     assert "DOCKER_HOST" in (raised.value.hint or "")
     del raised
@@ -93,7 +93,7 @@ def test_another_engine_on_this_machine_is_suggested_and_not_used(
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman/podman.sock").symlink_to(podman.host.removeprefix("unix://"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(DaemonUnavailable, match="there is no such socket") as raised:
+    with pytest.raises(DaemonUnavailable, match="socket not found") as raised:
         connect()
     assert raised.value.hint == f"export DOCKER_HOST=unix://{tmp_path}/podman/podman.sock"
     del raised

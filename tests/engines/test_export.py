@@ -78,7 +78,7 @@ def saved(form: str, layers: list[bytes]) -> bytes:
 def _read(archive: bytes, layers: list[bytes], skip: frozenset[str] = frozenset(), block: int = 1000):
     export = Export((archive[at : at + block] for at in range(0, len(archive), block)), _diff_ids(layers))
     yielded = [(layer.descriptor, layer.blob.read()) for layer in export.layers(skip)]
-    return yielded, export.found()
+    return yielded, export.descriptors()
 
 
 def _check(descriptor: Descriptor, data: bytes) -> None:

@@ -168,9 +168,7 @@ def test_credentials_do_not_come_back_with_a_redirect_back(fake, transport_to):
 
 
 @pytest.mark.parametrize(("status", "followed"), [(301, False), (302, False), (303, False), (307, True), (308, True)])
-def test_redirects_of_writes_are_followed_only_if_they_keep_method_and_body(
-    fake, status, followed, transport_to
-):
+def test_redirects_of_writes_are_followed_only_if_they_keep_method_and_body(fake, status, followed, transport_to):
     fake.fail(status, headers={"Location": "/token"})
     response = _get(transport_to(fake.host), "/v2/", "PUT", Body(b"body"))
     assert (response.status == status) is not followed
@@ -254,7 +252,7 @@ def test_ordinary_locations_are_accepted(source, target, transport_to):
         ("https://reg.io/v2/x", "https://up.io/v2/y", "https://up.io/v2/y", None),
     ],
 )
-def test_a_wrong_own_address_of_a_registry_behind_a_proxy_is_corrected(asked, location, session, redirect, transport_to):
+def test_a_wrong_address_from_a_registry_behind_a_proxy_is_corrected(asked, location, session, redirect, transport_to):
     class _Response:
         url = asked
         status = 202

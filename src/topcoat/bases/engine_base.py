@@ -49,7 +49,7 @@ def open_engine() -> Iterator[DockerClient]:
     # Most machines that submit to a cluster have no engine: that is no reason to import its client.
     if scheme == "unix" and sys.platform != "win32" and not os.path.exists(path):
         raise DaemonUnavailable(
-            f"no container engine answers at {endpoint}: there is no such socket",
+            f"cannot connect to the container engine at {endpoint}: socket not found",
             hint="start Docker, or point DOCKER_HOST at an engine that runs",
         )
     from topcoat.engines.engine import connect

@@ -148,7 +148,7 @@ class BaseLayers:
                     if not self._has(layer.descriptor.digest):
                         upload_blob(self._client, repository, layer.blob, layer.descriptor)
                         self._sent(layer.descriptor.size)
-                found = export.found()
+                found = export.descriptors()
         remember_layers(found)
         return found
 

@@ -57,7 +57,7 @@ def connect() -> DockerClient:
         # Another engine on this machine is suggested, but not used.
         others = [] if endpoint.url else other_sockets()
         hint = f"export DOCKER_HOST={others[0]}" if others else _HINT
-        raise DaemonUnavailable(f"no container engine answers at {endpoint}: {reason}", hint=hint) from error
+        raise DaemonUnavailable(f"cannot connect to the container engine at {endpoint}: {reason}", hint=hint) from error
 
 
 def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
@@ -97,7 +97,7 @@ def engine_errors(doing: str) -> Iterator[None]:
         yield
     except (DockerException, RequestException) as error:
         if isinstance(error, OSError) and getattr(error, "response", None) is None:
-            message = f"{doing}: the container engine does not answer: {_reason(error)}"
+            message = f"{doing}: the container engine does not respond: {_reason(error)}"
             raise DaemonUnavailable(message, hint=_HINT) from error
         raise DaemonError(f"{doing}: {getattr(error, 'explanation', None) or error}") from error
 
@@ -110,7 +110,7 @@ def is_podman(version: Mapping[str, Any]) -> bool:
 def _reason(error: Exception) -> str:
     text = str(error).removeprefix("Error while fetching server API version: ")
     reasons = {
-        "No such file or directory": "there is no such socket",
+        "No such file or directory": "socket not found",
         "Connection refused": "connection refused",
         "Permission denied": "permission denied: is this user in the docker group?",
     }

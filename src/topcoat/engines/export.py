@@ -43,7 +43,7 @@ class Export:
         """Prepare to read the archive *blocks* for the image with these *diff_ids*."""
         self._blocks = blocks
         self._diff_ids = tuple(diff_ids)
-        self._found: dict[str, Descriptor] = {}
+        self._plain: dict[str, Descriptor] = {}
         self._compressed: dict[str, Descriptor] = {}
         self._documents: dict[str, bytes] = {}
 
@@ -73,8 +73,8 @@ class Export:
                     descriptor, diff_id = _copy(head, source, blob, compress=not compressed)
                     if compressed:
                         self._compressed[member.name] = descriptor
-                    elif diff_id in self._diff_ids and diff_id not in self._found:
-                        self._found[diff_id] = descriptor
+                    elif diff_id in self._diff_ids and diff_id not in self._plain:
+                        self._plain[diff_id] = descriptor
                     else:
                         continue
                     if digest not in ("", descriptor.digest, diff_id):
@@ -83,14 +83,14 @@ class Export:
                         )
                     yield ExportedLayer(descriptor, blob)
 
-    def found(self) -> dict[str, Descriptor]:
-        """Return the layers that were read, by their diff ids."""
-        found = dict(self._found)
+    def descriptors(self) -> dict[str, Descriptor]:
+        """Return the descriptors of the layers that were read, by diff id."""
+        descriptors = dict(self._plain)
         # The list at the end of the archive tells the diff ids of compressed layers.
         for diff_id, name in zip(self._diff_ids, self._layer_names(), strict=False):
             if name in self._compressed:
-                found.setdefault(diff_id, self._compressed[name])
-        return found
+                descriptors.setdefault(diff_id, self._compressed[name])
+        return descriptors
 
     def _layer_names(self) -> list[str]:
         try:

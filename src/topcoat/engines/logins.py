@@ -45,8 +45,8 @@ def auth_config(image: str) -> dict[str, str]:
 def build_logins(client: DockerClient, images: Collection[str]) -> Iterator[None]:
     """Let builds that *client* starts in this context have the logins for *images*, and no others.
 
-    ``api.build`` has no ``auth_config``: it sends whatever docker-py has read. So that is replaced, unless *images*
-    is empty, when the images of the build are unknown and docker-py's logins are the best there are.
+    ``api.build`` has no ``auth_config``: it sends all logins that docker-py has read, so these are replaced. They are
+    kept if *images* is empty: then the registries of the build are unknown.
 
     Raises:
         CredentialError: a credential store fails.

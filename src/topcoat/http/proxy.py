@@ -2,7 +2,7 @@
 
 The rules are those of Go's ``httpproxy``, and so of Docker: the upper-case variable wins over the lower-case one,
 loopback is never proxied, and an entry of ``NO_PROXY`` is ``*``, an address, a network (``10.0.0.0/8``) or a domain
-with its subdomains (``.corp`` for the subdomains alone), each with an optional port.
+with its subdomains (``.corp`` for the subdomains only), each with an optional port.
 """
 
 from __future__ import annotations

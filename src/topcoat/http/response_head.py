@@ -1,4 +1,4 @@
-"""The head of an HTTP/1.1 response, parsed strictly: whatever two parsers could read in two ways is refused.
+"""The head of an HTTP/1.1 response, parsed strictly: ambiguous responses are refused.
 
 The head decides where the next response on the connection begins, so duplicate or conflicting lengths are errors.
 Source: RFC 9112, sections 4, 5 and 6.

@@ -1,4 +1,4 @@
-"""The requests of the OCI distribution specification, for one registry.
+"""A client of one registry: the requests of the OCI distribution specification.
 
 Every push imports this module, so it imports only small modules: ``socket`` and ``ssl`` are imported with the first
 connection, ``subprocess`` with the first credential helper.

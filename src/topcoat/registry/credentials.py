@@ -46,7 +46,7 @@ class Credential(NamedTuple):
 
 
 def login_for(registry: str, repository: str = "") -> Credential | None:
-    """Return the current credential for *registry* alone; arguments and errors as in `Keyring.get`."""
+    """Return the current credential for *registry* only; arguments and errors as in `Keyring.get`."""
     return Keyring().get(registry, repository)
 
 

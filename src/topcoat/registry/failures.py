@@ -1,7 +1,4 @@
-"""Translate foreign exceptions and error responses into errors of ours, with a hint.
-
-It happens here and nowhere else.
-"""
+"""Translate exceptions of ``http`` and error responses into errors with a hint; nothing else does."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ def redact(url: str) -> str:
 
 
 def no_response(error: Exception, method: str, url: str) -> TopcoatError:
-    """Return the error for a request without a complete response, for whatever exception of ``http``."""
+    """Return the error for a request without a complete response, for any exception of ``http``."""
     if isinstance(error, BodyTooShort):
         return InvalidImage(str(error))
     if isinstance(error, InvalidSettings):

@@ -1,4 +1,4 @@
-"""From an image name to the manifest and config of one platform."""
+"""Resolve an image name to the manifest and config of one platform."""
 
 from __future__ import annotations
 
