@@ -97,7 +97,7 @@ def test_no_daemon(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     done = topcoat(*words)
     assert (done.code, done.out) == (1, "")
-    assert done.error[0] == f"no container engine answers at unix://{tmp_path}/no.sock: there is no such socket"
+    assert done.error[0] == f"cannot connect to the container engine at unix://{tmp_path}/no.sock: socket not found"
     assert "DOCKER_HOST" in done.error[1]
 
 
