@@ -50,6 +50,7 @@ LIBRARIES = {
     "_parent",
     "_response",
     "_actions",
+    "_option_string_actions",
     "_AppendAction",
     "_HelpAction",
 }
