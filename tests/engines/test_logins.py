@@ -12,12 +12,15 @@ from typing import Any
 
 import docker
 import pytest
-from topcoat.destinations.docker import DockerDestination, push_image
 
+from tests.components.images import Image
+from tests.components.registries import Registry
 from tests.support.http_servers import ok, read_request, scripted_server
 from topcoat.bases.base import Base
+from topcoat.destinations.engine import pull_base, push_image
 from topcoat.builders.builder import Recipe
 from topcoat.builders.engine_builder import ClassicBuilder
+from topcoat.engines.engine import connect
 from topcoat.engines.logins import auth_config, build_logins
 from topcoat.errors import CredentialError
 from topcoat.oci.config import ImageConfig
@@ -97,7 +100,7 @@ def test_pull_push_and_build_send_the_login_of_their_registry_from_every_store(
     manifest = Manifest(OCI_MANIFEST, Descriptor(OCI_CONFIG, sha256_digest(b""), 0), ())
     base = Base("q.io/base", sha256_digest(b"1"), manifest, ImageConfig({"rootfs": {"diff_ids": []}}))
     with _engine() as (client, heads):
-        DockerDestination(client, Clients())._pull(base)
+        pull_base(client, base)
         fetch(client, "q.io/app:1")
         push_image(client, "q.io/base:1", "q.io/app", "1")
         assert ClassicBuilder(client, Clients()).build(recipe, "topcoat:1", print) == ""
@@ -145,3 +148,30 @@ def test_a_malformed_store_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", "{")
     with pytest.raises(CredentialError, match="DOCKER_AUTH_CONFIG is not valid JSON"):
         auth_config("q.io/app")
+
+
+@pytest.mark.parametrize("engine", ["docker20", "docker_today"])
+def test_a_real_engine_builds_from_pushes_to_and_pulls_from_a_private_registry_with_podmans_login(
+    request: pytest.FixtureRequest,
+    engine: str,
+    tls_registry: Registry,
+    busybox_image: Image,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request.getfixturevalue(engine).use(monkeypatch)
+    monkeypatch.setenv("DOCKER_CONFIG", str(home / ".docker"))
+    auth = base64.b64encode(f"{tls_registry.username}:{tls_registry.password}".encode()).decode()
+    _podman_file(home, {"auths": {tls_registry.host: {"auth": auth}}}, monkeypatch)
+    base = busybox_image.push(tls_registry, tls_registry.unique("base"), "1").reference
+    scanned = scan(Workspace({str(tmp_path): ""}), ScanOptions(IMAGE_IGNORE_FILES))
+    recipe = Recipe(scanned, "Dockerfile.torchx", f"FROM {base}\nRUN true\n".encode(), {}, "", (base,))
+    repository = f"{tls_registry.host}/{tls_registry.unique('app')}"
+    with contextlib.closing(connect()) as client:
+        assert ClassicBuilder(client, Clients()).build(recipe, "topcoat:login", print) == ""
+        push_image(client, "topcoat:login", repository, "1")
+        for name in ("topcoat:login", f"{repository}:1"):
+            client.images.remove(name)
+        fetch(client, f"{repository}:1")
+        assert client.images.get(f"{repository}:1")

@@ -112,7 +112,7 @@ class EngineDelivery:
             return DeliveryResult(existing)
         base, code_layers = self._image.base, CodeLayers(self._build.scan)
         if not base.engine_id:
-            self._pull(base)
+            pull_base(self._client, base)
         planned, stacked = self._plan(code_layers)
         archive = SparseArchive(self._image, code_layers, planned, stacked, self._name)
         try:
@@ -180,24 +180,27 @@ class EngineDelivery:
                 break
         return planned, stacked
 
-    def _pull(self, base: Base) -> None:
-        """Pull the very image that was looked up, and name it as the user did.
-
-        An image for a platform other than the engine's own gets no name: the next user of the name means the engine's.
-        """
-        reference = Reference.parse(base.name)
-        pinned = f"{reference.name}@{base.digest}"
-        with engine_errors(f"pulling {base.name}"):
-            login = auth_config(base.name)
-            self._client.images.pull(pinned, platform=str(base.config.platform), auth_config=login)
-            if reference.tag and not foreign_platform(self._client, base):
-                self._client.api.tag(pinned, reference.name, reference.tag)
-
 
 def _loads_zstd(version: dict[str, Any]) -> bool:
     """Tell from an engine's version document whether it loads zstd; every Podman with this API does."""
     numbers = tuple(int(part) for part in str(version.get("ApiVersion") or "").split(".") if part.isdecimal())
     return is_podman(version) or not numbers or numbers >= _MIN_API_ZSTD
+
+
+def pull_base(client: DockerClient, base: Base) -> None:
+    """Pull the very image that was looked up, and name it as the user did.
+
+    An image for a platform other than the engine's own gets no name: the next user of the name means the engine's.
+
+    Raises:
+        DaemonError: the engine cannot pull it.
+    """
+    reference = Reference.parse(base.name)
+    pinned = f"{reference.name}@{base.digest}"
+    with engine_errors(f"pulling {base.name}"):
+        client.images.pull(pinned, platform=str(base.config.platform), auth_config=auth_config(base.name))
+        if reference.tag and not foreign_platform(client, base):
+            client.api.tag(pinned, reference.name, reference.tag)
 
 
 def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:
