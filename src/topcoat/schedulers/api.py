@@ -126,7 +126,7 @@ class Scheduler(abc.ABC, Generic[T]):
         return runopts()
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
-        """Refuse roles with a workspace; a ``WorkspaceMixin`` says how one would be laid over the images."""
+        """Refuse roles with a workspace; a ``WorkspaceMixin`` returns the plan for them."""
         for role in roles:
             if role.workspace:
                 raise UsageError(
@@ -149,7 +149,7 @@ class Scheduler(abc.ABC, Generic[T]):
         """Return the applications of this backend; *cfg* may say where to look."""
 
     def exists(self, app_id: str) -> bool:
-        """Tell whether there is an application of that id."""
+        """Return whether the backend has an application of that id."""
         return self.describe(app_id) is not None
 
     def cancel(self, app_id: str) -> None:

@@ -34,7 +34,7 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         return opts
 
     def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> Mapping[str, CfgVal]:
-        """Keep the snapshot with the job, unless another place is asked for."""
+        """Put the snapshot beside the job, unless *cfg* names another ``job_dir``."""
         wanted = cfg.get("job_dir")
         # The options of an earlier run may be used again, its directory may not.
         if (wanted and not _is_used(str(wanted))) or not any(role.workspace for role in app.roles):
