@@ -5,18 +5,19 @@ Use it for warnings and for slow work that has begun. Results are returned, erro
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_lock = threading.Lock()
+# `topcoat --help` need not import threading.
+_lock = allocate_lock()
 _show: Callable[[str], None] | None = None
 # The texts that were shown, once for each open scope: all of them are the same set.
 _scopes: list[set[str]] = []
 
 
 def notice(text: str) -> None:
-    """Tell the user *text*: by what ``show_notices`` was given, else as a warning of the ``topcoat`` logger."""
+    """Tell the user *text*: with the function set by ``show_notices``, else as a warning of the logger ``topcoat``."""
     with _lock:
         if _scopes:
             if text in _scopes[-1]:

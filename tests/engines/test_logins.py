@@ -17,9 +17,9 @@ from tests.components.images import Image
 from tests.components.registries import Registry
 from tests.support.http_servers import ok, read_request, scripted_server
 from topcoat.bases.base import Base
-from topcoat.destinations.engine import pull_base, push_image
 from topcoat.builders.builder import Recipe
 from topcoat.builders.engine_builder import ClassicBuilder
+from topcoat.destinations.engine import pull_base, push_image
 from topcoat.engines.engine import connect
 from topcoat.engines.logins import auth_config, build_logins
 from topcoat.errors import CredentialError

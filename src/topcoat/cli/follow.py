@@ -128,14 +128,11 @@ def _copier(
             # Write whole lines, so that lines of two replicas do not mix.
             line += piece
             if line.endswith(("\n", "\r")):
-                _write(out, lock, f"{prefix}{line[:-1]}\n")
+                with lock:
+                    emit(f"{prefix}{line[:-1]}\n", out)
                 line = ""
         if line:
-            _write(out, lock, f"{prefix}{line}\n")
+            with lock:
+                emit(f"{prefix}{line}\n", out)
 
     return copy
-
-
-def _write(out: TextIO, lock: threading.Lock, text: str) -> None:
-    with lock:
-        emit(text, out)

@@ -50,7 +50,7 @@ def add_role_flags(parser: Parser) -> None:
 
 
 def refuse_role_flags(args: Namespace, component: str) -> None:
-    """Raise ``UsageError`` if a role flag is given before the name of a *component*."""
+    """Raise ``UsageError`` if a role flag stands before the name of a *component*."""
     for name in _NAMES:
         if getattr(args, name) is not None and name not in args.configured:
             flag = "--" + name.replace("_", "-")

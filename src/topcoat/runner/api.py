@@ -238,7 +238,7 @@ class Runner:
         return self._scheduler(scheduler).run_opts()
 
     def cfg_from_str(self, scheduler: str, *cfg_literal: str) -> Mapping[str, CfgVal]:
-        """Parse ``key=value,...`` texts into options of *scheduler*; later ones win."""
+        """Parse ``key=value,...`` texts into options of *scheduler*; later ones override earlier ones."""
         opts = self.scheduler_run_opts(scheduler)
         cfg: dict[str, CfgVal] = {}
         for text in cfg_literal:

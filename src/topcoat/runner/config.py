@@ -49,13 +49,13 @@ def _load(scheduler: str, file: ConfigFile, cfg: dict[str, CfgVal]) -> None:
     if not section:
         return
     opts = _run_opts(scheduler)
-    given = {opts.canonical_key(name) or name for name in cfg}
+    overridden = {opts.canonical_key(name) or name for name in cfg}
     for name, setting in section.items():
         key = opts.canonical_key(name)
         if key is None:
             notice(f"{setting.where}: unknown run option {name!r} of {scheduler}, ignored")
             continue
-        if key in given:
+        if key in overridden:
             continue
         if setting.text.startswith(_FIXME):
             raise InvalidConfigFile(

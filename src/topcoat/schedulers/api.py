@@ -169,7 +169,7 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         """Return the applications of this backend; *cfg* may say where to look."""
 
     def exists(self, app_id: str) -> bool:
-        """Tell whether there is an application of that id."""
+        """Return whether the backend has an application of that id."""
         return self.describe(app_id) is not None
 
     def cancel(self, app_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The schedulers that there are: the built-in ones, and those that packages add.
+"""Find schedulers: the built-in ones, and those that installed packages add.
 
 Packages add theirs through the entry point groups ``topcoat.schedulers`` and ``torchx.schedulers``. A scheduler is
 imported when it is first used.
@@ -50,12 +50,12 @@ def get_scheduler_factories(*, skip_defaults: bool = False) -> dict[str, Schedul
     return factories
 
 
-def unknown_scheduler(name: str, known: Mapping[str, object]) -> Exception:
-    """Return the error for a scheduler *name* that is not in *known*."""
+def unknown_scheduler(name: str, available: Mapping[str, object]) -> Exception:
+    """Return the error for a scheduler *name* that is not in *available*."""
     from topcoat.errors import UnknownScheduler
     from topcoat.suggest import did_you_mean
 
-    hint = did_you_mean(name, known, otherwise=f"available schedulers: {', '.join(known)}")
+    hint = did_you_mean(name, available, otherwise=f"available schedulers: {', '.join(available)}")
     return UnknownScheduler(f"unknown scheduler {name!r}", hint=hint)
 
 

@@ -58,16 +58,15 @@ class StructuredOpts(Mapping[str, CfgVal]):
                 if group or _is_required(field):
                     values[field.name] = type_.from_cfg(group)
                 continue
-            given = [name for name in _spellings(field) if name in cfg]
-            if any(cfg[name] != cfg[given[0]] for name in given):
+            spellings = [name for name in _spellings(field) if name in cfg]
+            if any(cfg[name] != cfg[spellings[0]] for name in spellings):
                 raise InvalidRunConfigException(
-                    f"the run option {_key(field)!r} is given under two spellings with two values: "
-                    f"{' and '.join(given)}",
+                    f"the run option {_key(field)!r} has two values, under two spellings: {' and '.join(spellings)}",
                     _key(field),
                     hint=f"give {_key(field)} once",
                 )
-            if given:
-                values[field.name] = cfg[given[0]]
+            if spellings:
+                values[field.name] = cfg[spellings[0]]
         opts = cls(**values)
         opts._extra_cfg = {key: value for key, value in cfg.items() if key not in opts}
         return opts

@@ -26,6 +26,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the file and print its name."""
+    import os
     import sys
 
     from topcoat.cli.output import result
@@ -36,8 +37,6 @@ def run(args: Namespace) -> int:
     if args.print:
         dump(sys.stdout, schedulers, required_only=not args.all)
         return 0
-    import os
-
     if os.path.exists(CONFIG_FILE) and not args.force:
         raise InvalidConfigFile(f"{CONFIG_FILE} already exists", hint="--force overwrites it, --print shows a new one")
     result(str(configure(CONFIG_FILE, schedulers, required_only=not args.all, overwrite=args.force)))

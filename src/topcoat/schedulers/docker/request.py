@@ -12,7 +12,7 @@ from typing import Any
 from topcoat.notices import notice
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.ids import dns_label
-from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, VolumeMount, macros
+from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, macros
 from topcoat.specs.named_resources_aws import EFA_DEVICE, NEURON_DEVICE
 from topcoat.version import __version__
 
@@ -133,15 +133,14 @@ def _mounts(role: Role) -> dict[str, Any]:
     mounts: list[dict[str, Any]] = []
     devices: list[str] = []
     for mount in role.mounts:
-        if isinstance(mount, BindMount):
-            source = os.path.abspath(os.path.expanduser(mount.src_path))
-            mounts.append({"Type": "bind", "Source": source, "Target": mount.dst_path, "ReadOnly": mount.read_only})
-        elif isinstance(mount, VolumeMount):
-            mounts.append(
-                {"Type": "volume", "Source": mount.src, "Target": mount.dst_path, "ReadOnly": mount.read_only}
-            )
-        elif isinstance(mount, DeviceMount):
+        if isinstance(mount, DeviceMount):
             devices.append(f"{mount.src_path}:{mount.dst_path}:{mount.permissions}")
+            continue
+        if isinstance(mount, BindMount):
+            type_, source = "bind", os.path.abspath(os.path.expanduser(mount.src_path))
+        else:
+            type_, source = "volume", mount.src
+        mounts.append({"Type": type_, "Source": source, "Target": mount.dst_path, "ReadOnly": mount.read_only})
     for name, count in role.resource.devices.items():
         if name in _DEVICE_FILES:
             devices += [f"{_DEVICE_FILES[name]}{i}:{_DEVICE_FILES[name]}{i}:rwm" for i in range(count)]

@@ -54,7 +54,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
     """Run every replica as a container; containers are kept until they are deleted.
 
     Replicas reach each other by their containers' names on the bridge network ``topcoat``. A replica is restarted
-    alone, whatever the retry policy says: Docker has no gang restart.
+    alone, regardless of the retry policy: Docker has no gang restart.
     """
 
     poll_interval: ClassVar[float] = 1.0

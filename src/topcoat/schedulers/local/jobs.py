@@ -90,7 +90,7 @@ def start(app_id: str, job: dict[str, Any]) -> None:
     try:
         done = run(command(str(home / "job.json")), timeout=_START_TIMEOUT_S)
     except BaseException:
-        # The user never got the handle, so nobody could cancel the job later.
+        # The user never got the handle, and could not cancel the job later.
         started = load(app_id)
         if started is not None:
             cancel(started)
