@@ -204,7 +204,7 @@ class ImageNotFound(ImageError):
 
 
 class NeedsBuilder(ImageError):
-    """A Dockerfile that takes a builder, which cannot be had."""
+    """The Dockerfile needs a builder and none is available."""
 
     code = "needs-builder"
 

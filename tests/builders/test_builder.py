@@ -1,4 +1,4 @@
-"""The choice of a builder, the context that it gets, and its output."""
+"""The context that a builder gets, and its output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -16,12 +15,9 @@ from topcoat.builders.builder import (
     Recipe,
     build,
     context_tar,
-    find_builder,
     run_streaming,
 )
-from topcoat.builders.tool_builder import ToolBuilder
-from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency, NeedsBuilder, TopcoatError
-from topcoat.registry.clients import Clients
+from topcoat.errors import DaemonError, NeedsBuilder, TopcoatError
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
 
@@ -34,51 +30,11 @@ def recipe(workspace: Path, text: bytes = TEXT) -> Recipe:
     return Recipe(scanned, "Dockerfile.torchx", text, {}, reason=REASON.message)
 
 
-def no_engine() -> NoReturn:
-    raise DaemonUnavailable("no container engine answers at unix:///x", hint="start Docker")
-
-
-def no_package() -> NoReturn:
-    raise MissingDependency("this needs the docker package", hint="pip install 'topcoat[docker]'")
-
-
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only directory of PATH."""
-    directory = tmp_path / "bin"
-    directory.mkdir()
-    monkeypatch.setenv("PATH", str(directory))
-    return directory
-
-
-@pytest.mark.parametrize("connect", [no_engine, no_package])
-def test_where_no_engine_answers_a_tool_of_this_machine_builds_what_is_pushed(connect: object, tools: Path) -> None:
-    (tools / "buildah").write_text("#!/bin/sh\n")
-    (tools / "buildah").chmod(0o755)
-    found = find_builder(connect, Clients(), REASON, command_line=True, pushed=True)  # type: ignore[arg-type]
-    assert isinstance(found, ToolBuilder)
-    with pytest.raises(DaemonUnavailable, match="takes a container engine, which then has the image") as caught:
-        find_builder(connect, Clients(), REASON, command_line=True, pushed=False)  # type: ignore[arg-type]
-    assert caught.value.message.startswith(REASON.message)
-    assert str(caught.value.hint).startswith("do without; ")
-    assert "-cfg image_repo=REGISTRY/REPOSITORY" in str(caught.value.hint)
-
-
-def test_without_any_builder_the_error_names_the_line_that_needs_one_and_what_to_install(tools: Path) -> None:
-    with pytest.raises(DaemonUnavailable) as caught:
-        find_builder(no_engine, Clients(), REASON, command_line=True, pushed=True)
-    assert caught.value.message == (
-        "Dockerfile.torchx:2: RUN runs a command in the image; that takes a builder, and there is none: "
-        "no container engine answers at unix:///x; neither podman nor buildah is installed"
-    )
-    assert caught.value.hint == "do without; or start Docker, or install podman or buildah"
-
-
 class Failing:
     label = "a builder that fails"
 
-    def build(self, recipe: Recipe, name: str, line: object) -> str:
-        line("one")  # type: ignore[operator]
+    def build(self, recipe: Recipe, name: str, on_output: object) -> str:
+        on_output("one")  # type: ignore[operator]
         return "it failed"
 
 

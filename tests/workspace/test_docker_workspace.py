@@ -19,6 +19,7 @@ from tests.support.bases import pushed
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected, look
 from tests.support.pushing import fresh
+from topcoat.build import plan_image
 from topcoat.errors import (
     DaemonError,
     DaemonUnavailable,
@@ -27,7 +28,6 @@ from topcoat.errors import (
     WorkspaceChanged,
     WorkspaceNotFound,
 )
-from topcoat.images.build import plan_image
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.schedulers.api import Scheduler
@@ -35,6 +35,7 @@ from topcoat.specs import AppDef, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
 from topcoat.workspace import docker_workspace
 from topcoat.workspace.docker_workspace import TORCHX_DOCKERFILE, DockerWorkspaceMixin
+from topcoat.workspace.hooks import RunsFrom
 
 
 @pytest.fixture
@@ -347,7 +348,7 @@ class TestForAnEngine:
         self, engine: Docker, local: str, workspace: Workspace, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Local(DockerWorkspaceMixin):
-            _runs_on_engine = True
+            runs_from = RunsFrom.ENGINE
 
         role = _role(local, workspace)
         Local().build_workspaces([role], {"image_repo": "127.0.0.1:1/nowhere"})

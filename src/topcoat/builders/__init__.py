@@ -1,1 +1,1 @@
-"""Builders of a Dockerfile that runs something."""
+"""Builders of Dockerfiles that topcoat does not evaluate itself."""

@@ -1,8 +1,4 @@
-"""Have a Dockerfile built by whatever this machine has to build it: the choice, and the build itself.
-
-In this order: BuildKit, which builds stages side by side and knows every instruction of today; the container engine's
-own builder, which needs no docker command line; Podman or Buildah on this machine, where no engine answers.
-"""
+"""Build a Dockerfile with a builder: the build, the context that a builder gets, and its output."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
-from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency, NeedsBuilder
+from topcoat.errors import DaemonError
 from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import PackOptions, pack
 from topcoat.pack.tar import END, Ownership, derived_mtime, header, padding
@@ -23,15 +19,12 @@ from topcoat.scan.snapshot import Entry
 from topcoat.tasks import Task
 
 if TYPE_CHECKING:
-    from docker import DockerClient
-
     from topcoat.oci.reference import Reference
-    from topcoat.registry.clients import Clients
 
 _BLOCK = 1 << 20
 
 OnOutput = Callable[[str], None]
-"""Takes a line of a build's output."""
+"""Called with each line of a build's output."""
 
 
 class Recipe(NamedTuple):
@@ -42,10 +35,10 @@ class Recipe(NamedTuple):
         dockerfile: the Dockerfile's name in the context.
         text: its text, whether the context holds it or not.
         args: build arguments.
-        platform: for which it is built; empty for the builder's own.
-        origins: the images that it starts or copies from, as far as they are known.
-        reason: why it takes a builder.
-        fresh: nothing of an earlier build is used again.
+        platform: the image's; empty for the builder's own.
+        base_images: that it starts from or copies from, if they are known.
+        reason: why it needs a builder.
+        no_cache: build without the builder's cache.
     """
 
     scan: Scan
@@ -53,9 +46,9 @@ class Recipe(NamedTuple):
     text: bytes
     args: Mapping[str, str]
     platform: str = ""
-    origins: tuple[str, ...] = ()
+    base_images: tuple[str, ...] = ()
     reason: str = ""
-    fresh: bool = False
+    no_cache: bool = False
 
 
 class Builder(Protocol):
@@ -63,10 +56,10 @@ class Builder(Protocol):
 
     @property
     def label(self) -> str:
-        """What the user is told it is."""
+        """Its name in messages."""
 
-    def base_identity(self, name: str, platform: str) -> str:
-        """Return what stands for the content of the image *name*, which a build would start from.
+    def base_tag_inputs(self, name: str, platform: str) -> list[object]:
+        """Return what the base image *name* adds to the inputs of a tag (`images.tag.base_tag_inputs`).
 
         Raises:
             ImageNotFound: there is no such image.
@@ -76,29 +69,29 @@ class Builder(Protocol):
         """Return the name under which it keeps the image with *tag*."""
 
     def image_id(self, name: str) -> str | None:
-        """Return the id, ``sha256:...``, of the image that it keeps as *name*, None where it has none."""
+        """Return the id, ``sha256:...``, of the image that it keeps as *name*; None without one."""
 
-    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
-        """Build *recipe* and keep the image as *name*; return what went wrong, or nothing."""
+    def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
+        """Build *recipe* and keep the image as *name*; return an error message, empty after success."""
 
-    def push(self, image: str, target: Reference, line: OnOutput) -> None:
+    def push(self, image: str, target: Reference, on_output: OnOutput) -> None:
         """Push an image that it keeps, by its id or name, as *target*."""
 
 
-def build(builder: Builder, recipe: Recipe, name: str, say: OnOutput | None) -> None:
+def build(builder: Builder, recipe: Recipe, name: str, on_output: OnOutput | None) -> None:
     """Build *recipe* with *builder*, which keeps the image as *name*.
 
-    Every line of output goes to *say*; where that is None, all of it is kept for the error of a build that fails.
+    *on_output* gets every line of output. If it is None, the error of a failed build shows all of them.
 
     Raises:
         DaemonError: the build failed.
-        WorkspaceChanged: a file is no longer what the snapshot says.
+        WorkspaceChanged: a file differs from the snapshot.
     """
     output: list[str] = []
-    line = say or output.append
+    on_output = on_output or output.append
     why = f"; {recipe.reason}" if recipe.reason else ""
-    line(f"building {recipe.dockerfile} with {builder.label}{why}")
-    if failure := builder.build(recipe, name, line):
+    on_output(f"building {recipe.dockerfile} with {builder.label}{why}")
+    if failure := builder.build(recipe, name, on_output):
         shown = "\n".join([*output, failure])
         raise DaemonError(
             f"building {recipe.dockerfile} failed:\n{shown}",
@@ -106,51 +99,11 @@ def build(builder: Builder, recipe: Recipe, name: str, say: OnOutput | None) -> 
         )
 
 
-def find_builder(
-    connect: Callable[[], DockerClient], clients: Clients, reason: NeedsBuilder, *, command_line: bool, pushed: bool
-) -> Builder:
-    """Return the first builder that this machine has.
-
-    Args:
-        connect: gives the container engine, or raises.
-        clients: of registries, which hold what a Dockerfile starts from.
-        reason: why one is needed.
-        command_line: the docker command line finds the same engine.
-        pushed: the image goes to a repository, so it need not be in the engine.
-
-    Raises:
-        DaemonUnavailable: there is none, or the image has to go into an engine and none answers.
-    """
-    from topcoat.builders.engine_builder import engine_builder
-    from topcoat.builders.tool_builder import tool_builder
-
-    try:
-        client = connect()
-    except (DaemonUnavailable, MissingDependency) as error:
-        tool = tool_builder(clients) if pushed else None
-        if tool is None:
-            raise _no_builder(reason, error, pushed=pushed) from error
-        return tool
-    return engine_builder(client, clients, command_line=command_line)
-
-
-def _no_builder(
-    reason: NeedsBuilder, error: DaemonUnavailable | MissingDependency, *, pushed: bool
-) -> DaemonUnavailable:
-    if pushed:
-        lacks = f"that takes a builder, and there is none: {error.message}; neither podman nor buildah is installed"
-        remedies = [reason.hint, "start Docker, or install podman or buildah"]
-    else:
-        lacks = f"that takes a container engine, which then has the image: {error.message}"
-        remedies = [reason.hint, error.hint, "push the image with -cfg image_repo=REGISTRY/REPOSITORY"]
-    return DaemonUnavailable(f"{reason.message}; {lacks}", hint="; or ".join(filter(None, remedies)))
-
-
 def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
-    """Return the build context as a tar: the snapshot, with *dockerfile* that file even where the snapshot lacks it.
+    """Return the build context as a tar: the snapshot and, with *dockerfile*, always the Dockerfile.
 
     Raises:
-        WorkspaceChanged: a file is no longer what the snapshot says.
+        WorkspaceChanged: a file differs from the snapshot.
     """
     snapshot = recipe.scan.snapshot
     options = PackOptions(b"", (), preserve_mtimes=snapshot.preserve_mtimes, compression="none")
@@ -166,15 +119,15 @@ def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
 
 
 def run_streaming(
-    command: Sequence[str], line: OnOutput, *, env: Mapping[str, str], stdin: BinaryIO | None = None
+    command: Sequence[str], on_output: OnOutput, *, env: Mapping[str, str], stdin: BinaryIO | None = None
 ) -> int:
-    """Run *command* and return its exit code; each line that it prints goes to *line* at once.
+    """Run *command* and return its exit code; *on_output* gets each line at once.
 
     Args:
         command: program and arguments.
-        line: takes stdout and stderr, line by line.
-        env: variables on top of this process's.
-        stdin: what it is fed with; nothing by default.
+        on_output: gets stdout and stderr, line by line.
+        env: variables in addition to this process's.
+        stdin: its input; nothing by default.
     """
     process = subprocess.Popen(
         command,
@@ -191,15 +144,15 @@ def run_streaming(
             if stdin is not None:
                 shutil.copyfileobj(stdin, process.stdin, _BLOCK)
 
-    # It writes while it reads, so it is fed from a thread.
+    # It writes while it reads, so a thread feeds it.
     feeding = Task(feed)
     with process:
         try:
             assert process.stdout is not None
             for raw in process.stdout:
-                line(raw.decode("utf-8", "backslashreplace").rstrip())
+                on_output(raw.decode("utf-8", "backslashreplace").rstrip())
         except BaseException:
-            # Nobody listens any more; without this, leaving the block would wait for the whole build.
+            # Without this, leaving the block would wait for the whole build.
             process.kill()
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Build a Dockerfile with the container engine: by BuildKit where there is one, else by the engine's own builder."""
+"""Build a Dockerfile with the container engine: by BuildKit if it has one, else by the engine's own builder."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from topcoat.bases.base import images_of, look_up
+from topcoat.bases.engine_base import engine_base
+from topcoat.bases.engine_bases import EngineBases
 from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_streaming
-from topcoat.destinations.docker import DockerDestination, push_image
+from topcoat.destinations.engine import REPOSITORY, push_image
 from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.registry.clients import Clients
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.oci.reference import Reference
+    from topcoat.images.tag import base_tag_inputs
+from topcoat.oci.reference import Reference
 
-# An attestation says when a build was, so that no two builds would be equal, and makes an index of a plain image.
+# An attestation holds the time of the build, so no two builds would be equal, and makes an index of a plain image.
 _ENVIRONMENT = {"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 def engine_builder(client: DockerClient, clients: Clients, *, command_line: bool = True) -> Builder:
     """Return the best builder of the engine of *client*.
 
-    BuildKit's client is the docker command line, which finds the engine by itself: pass *command_line* False where
+    BuildKit's client is the docker command line, which finds the engine by itself: pass *command_line* False if
     *client* may be of another engine.
     """
     with engine_errors("asking for its version"):
@@ -39,26 +43,27 @@ class ClassicBuilder:
     label = "the container engine's classic builder"
 
     def __init__(self, client: DockerClient, clients: Clients, *, podman: bool = False) -> None:
-        """Build with the engine of *client*, which may be *podman*'s service."""
+        """Build with the engine of *client*; *podman* tells whether it is Podman's service."""
         self._client = client
-        self._engine = DockerDestination(client, clients)
+        self._bases = EngineBases(client, clients)
         if podman:
             self.label = "Podman's service"
 
-    def base_identity(self, name: str, platform: str) -> str:
-        """Return the identity of the image that the engine has as *name*, else of what its registry has."""
-        return self._engine.confirm_base(self._engine.find_base(name, platform)).config.identity
+    def base_tag_inputs(self, name: str, platform: str) -> list[object]:
+        """Return the tag inputs of the image that the engine has as *name*, else of the one in its registry."""
+        return base_tag_inputs(images_of(look_up(self._bases, name, platform))[0])
 
     def image_name(self, tag: str) -> str:
         """Return the local name of the image with *tag*."""
-        return self._engine.image_name(tag)
+        return f"{REPOSITORY}:{tag}"
 
     def image_id(self, name: str) -> str | None:
         """Return the id of the image that the engine has as *name*."""
-        return self._engine.image_id(name)
+        base = engine_base(self._client, name, "")
+        return base.engine_id if base else None
 
-    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
-        """Build through the engine's API; return what went wrong, or nothing."""
+    def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
+        """Build through the engine's API; return an error message, empty after success."""
         with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
             events: Iterator[dict[str, object]] = self._client.api.build(
                 fileobj=context,
@@ -67,7 +72,7 @@ class ClassicBuilder:
                 tag=name,
                 buildargs=dict(recipe.args),
                 platform=recipe.platform or None,
-                nocache=recipe.fresh,
+                nocache=recipe.no_cache,
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -75,12 +80,12 @@ class ClassicBuilder:
             for event in events:
                 if event.get("error"):
                     return str(event["error"]).rstrip()
-                for text in str(event.get("stream") or event.get("status") or "").splitlines():
-                    if text.strip():
-                        line(text)
+                for line in str(event.get("stream") or event.get("status") or "").splitlines():
+                    if line.strip():
+                        on_output(line)
         return ""
 
-    def push(self, image: str, target: Reference, line: OnOutput) -> None:
+    def push(self, image: str, target: Reference, on_output: OnOutput) -> None:
         """Push an image that the engine holds.
 
         Raises:
@@ -98,20 +103,20 @@ class BuildKit(ClassicBuilder):
         self._command = command
         self.label = "BuildKit (docker buildx)" if "buildx" in command else "BuildKit (docker build)"
 
-    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
-        """Build with the docker command line; return what went wrong, or nothing."""
+    def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
+        """Build with the docker command line; return an error message, empty after success."""
         flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name]
         flags += ["--platform", recipe.platform] if recipe.platform else []
-        flags += ["--no-cache"] if recipe.fresh else []
+        flags += ["--no-cache"] if recipe.no_cache else []
         for key, value in recipe.args.items():
             flags += ["--build-arg", f"{key}={value}"]
         with context_tar(recipe, dockerfile=True) as context:
-            code = run_streaming([*self._command, *flags, "-"], line, env=_ENVIRONMENT, stdin=context)
+            code = run_streaming([*self._command, *flags, "-"], on_output, env=_ENVIRONMENT, stdin=context)
         return f"docker build ended with exit code {code}" if code else ""
 
 
 def _buildkit_command() -> list[str] | None:
-    """Return the start of a command that builds with BuildKit and loads the result, None where there is none."""
+    """Return the start of a command that builds with BuildKit and loads the result; None without one."""
     docker = shutil.which("docker")
     if docker is None:
         return None

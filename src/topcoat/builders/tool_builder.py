@@ -1,7 +1,7 @@
-"""Build a Dockerfile with Podman or Buildah on this machine, where no container engine answers.
+"""Build a Dockerfile with Podman or Buildah on this machine, if no container engine is available.
 
-Both are one builder with two command lines, and share one store of images. What a build starts from is pulled by
-digest before it begins, so that the build starts from the very images that its tag stands for.
+Both are one builder with two command lines, and share one store of images. The base images are pulled by digest before
+the build, so that it starts from exactly the images that its tag stands for.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from topcoat.bases.base import Base
-from topcoat.bases.lookup import BaseLookup
+from topcoat.bases.base import Base, images_of, look_up
+from topcoat.bases.registry_bases import RegistryBases
 from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_streaming
-from topcoat.destinations.docker import REPOSITORY
+from topcoat.destinations.engine import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError
+from topcoat.images.tag import base_tag_inputs
 from topcoat.oci.reference import HUB, Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.credentials import Keyring, basic
 from topcoat.registry.hosts import host_settings
 from topcoat.state import cache_dir
 
-# The builder would obey the context's .dockerignore once more, without .torchxignore, and takes an empty file for none.
+# The builder would apply the context's .dockerignore again, without .torchxignore, and ignores an empty file.
 _NOTHING_IGNORED = "/.topcoat-leaves-nothing-out\n"
 _TOOLS = {"podman": "{{.Id}}", "buildah": "{{.FromImageID}}"}
 """The command lines, the better known first, and how each is asked for an image's id."""
 
 
 def tool_builder(clients: Clients) -> ToolBuilder | None:
-    """Return the first of Podman and Buildah that is installed, None where neither is."""
+    """Return the first of Podman and Buildah that is installed; None if neither is."""
     for name in _TOOLS:
         program = shutil.which(name)
         if program:
@@ -47,39 +48,38 @@ class ToolBuilder:
     """``podman build`` or ``buildah build``."""
 
     def __init__(self, program: str, clients: Clients) -> None:
-        """Build with *program*; *clients* look up what a build starts from."""
+        """Build with *program*; *clients* look up base images."""
         self._program = program
         self._tool = Path(program).stem
-        self._clients = clients
-        self._bases = BaseLookup(clients)
+        self._bases = RegistryBases(clients)
         self._keyring = Keyring()
         self._pinned: dict[str, Base] = {}
 
     @property
     def label(self) -> str:
-        """What the user is told it is."""
+        """Its name in messages."""
         return f"{self._tool} on this machine"
 
-    def base_identity(self, name: str, platform: str) -> str:
-        """Return the identity of what the registry of *name* has, else the id of the image that is kept here as that.
+    def base_tag_inputs(self, name: str, platform: str) -> list[object]:
+        """Return the tag inputs of the image in the registry of *name*, else the id of the one that is kept here.
 
         Raises:
             ImageNotFound: neither has it.
-            RegistryError: the registry cannot be asked, and the image is not here.
+            RegistryError: the registry is unavailable, and the image is not kept here.
         """
-        # Docker Hub is only what a short name means where nothing that was made here is called that.
-        here = self.image_id(f"localhost/{name}") if _is_short(name) else None
-        if here is not None:
-            return here
+        # A short name means an image of Docker Hub only if none that was built here has that name.
+        local_id = self.image_id(f"localhost/{name}") if _is_short(name) else None
+        if local_id is not None:
+            return [local_id]
         try:
-            base = self._bases.confirm(self._bases.find(name, platform or str(native_platform())))
+            base = images_of(look_up(self._bases, name, platform or str(native_platform())))[0]
         except (RegistryError, ImageError):
-            here = self.image_id(name)
-            if here is None:
+            local_id = self.image_id(name)
+            if local_id is None:
                 raise
-            return here
+            return [local_id]
         self._pinned[name] = base
-        return base.config.identity
+        return base_tag_inputs(base)
 
     def image_name(self, tag: str) -> str:
         """Return the local name of the image with *tag*."""
@@ -90,38 +90,38 @@ class ToolBuilder:
         format_ = _TOOLS.get(self._tool, _TOOLS["podman"])
         command = [self._program, "inspect", "--type", "image", "--format", format_, name.removeprefix("sha256:")]
         done = subprocess.run(command, capture_output=True, check=False)
-        found = done.stdout.decode("ascii", "replace").strip()
-        return f"sha256:{found.removeprefix('sha256:')}" if found and not done.returncode else None
+        image_id = done.stdout.decode("ascii", "replace").strip().removeprefix("sha256:")
+        return f"sha256:{image_id}" if image_id and not done.returncode else None
 
-    def _run(self, words: list[str], line: OnOutput, *, stdin: BinaryIO | None = None, **env: str) -> int:
+    def _run(self, words: list[str], on_output: OnOutput, *, stdin: BinaryIO | None = None, **env: str) -> int:
         config = os.environ.get("DOCKER_CONFIG")
         if config and not os.path.exists(os.path.join(config, "config.json")):
-            # To these tools, a file that the variable promises and that is not there is an error.
+            # These tools refuse to run if the variable names a directory without that file.
             env["DOCKER_CONFIG"] = ""
-        return run_streaming([self._program, *words], line, env=env, stdin=stdin)
+        return run_streaming([self._program, *words], on_output, env=env, stdin=stdin)
 
-    def build(self, recipe: Recipe, name: str, line: OnOutput) -> str:
-        """Pull what *recipe* starts from and build it; return what went wrong, or nothing."""
-        for origin in recipe.origins:
-            if origin in self._pinned and (failure := self._pull(self._pinned[origin], line)):
+    def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
+        """Pull the base images of *recipe* and build it; return an error message, empty after success."""
+        for image in recipe.base_images:
+            if image in self._pinned and (failure := self._pull(self._pinned[image], on_output)):
                 return failure
         with _private_directory() as directory:
             dockerfile, ignored = directory / recipe.dockerfile, directory / "ignore"
             dockerfile.write_bytes(recipe.text)
             ignored.write_text(_NOTHING_IGNORED)
             command = ["build", "--layers", "--pull=false", "--tag", name]
-            # The other format knows no HEALTHCHECK, SHELL and ONBUILD.
+            # The OCI format has no HEALTHCHECK, SHELL and ONBUILD.
             command += ["--format", "docker", "--file", str(dockerfile), "--ignorefile", str(ignored)]
             command += ["--platform", recipe.platform] if recipe.platform else []
-            command += ["--no-cache"] if recipe.fresh else []
+            command += ["--no-cache"] if recipe.no_cache else []
             for key, value in recipe.args.items():
                 command += ["--build-arg", f"{key}={value}"]
             with context_tar(recipe, dockerfile=False) as context:
-                # The context is unpacked in TMPDIR: there it is gone with the directory, however the build ends.
-                code = self._run([*command, "-"], line, stdin=context, TMPDIR=str(directory))
+                # The context is unpacked in TMPDIR, so it is removed with the directory, however the build ends.
+                code = self._run([*command, "-"], on_output, stdin=context, TMPDIR=str(directory))
         return f"{self._tool} build ended with exit code {code}" if code else ""
 
-    def push(self, image: str, target: Reference, line: OnOutput) -> None:
+    def push(self, image: str, target: Reference, on_output: OnOutput) -> None:
         """Push an image that is kept here.
 
         Raises:
@@ -137,21 +137,21 @@ class ToolBuilder:
                 f"{self._tool} cannot push {target}:\n{shown}",
                 hint=f"docker login {target.registry}, or podman login, if it is not allowed",
             )
-        for text in output:
-            line(text)
+        for line in output:
+            on_output(line)
 
-    def _pull(self, base: Base, line: OnOutput) -> str:
-        """Bring the very image that was looked up here, under the name that it was looked up by."""
+    def _pull(self, base: Base, on_output: OnOutput) -> str:
+        """Pull exactly the image that was looked up, and tag it with the name that it was looked up by."""
         reference = Reference.parse(base.name)
         pinned = f"{reference.name}@{base.digest}"
         with _private_directory() as directory:
             if self.image_id(pinned) is None:
                 flags = ["--platform", str(base.config.platform), *self._reach(reference, directory)]
-                if code := self._run(["pull", *flags, f"docker://{pinned}"], line):
+                if code := self._run(["pull", *flags, f"docker://{pinned}"], on_output):
                     return f"{self._tool} pull {base.name} ended with exit code {code}"
             if reference.tag:
                 named = f"{reference.name}:{reference.tag}"
-                if code := self._run(["tag", pinned, named], line):
+                if code := self._run(["tag", pinned, named], on_output):
                     return f"{self._tool} tag {base.name} ended with exit code {code}"
         return ""
 
@@ -184,7 +184,7 @@ class ToolBuilder:
 
 @contextmanager
 def _private_directory() -> Iterator[Path]:
-    """Give a ``with`` block a directory that nobody else can look into, and that is gone afterwards."""
+    """Create a directory that only this user can read, and remove it at the end of the ``with`` block."""
     place = os.fspath(cache_dir("spool"))
     try:
         directory = tempfile.mkdtemp(prefix="build-", dir=place)
@@ -200,5 +200,5 @@ def _private_directory() -> Iterator[Path]:
 
 
 def _is_short(name: str) -> bool:
-    """Tell whether *name* is a name that leaves the registry out."""
+    """Tell whether *name* has no registry."""
     return Reference.parse(name).registry == HUB and not name.startswith((f"{HUB}/", f"index.{HUB}/"))

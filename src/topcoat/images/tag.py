@@ -48,7 +48,9 @@ def patch_tag(snapshot: str, base: Base, pack: PackOptions, changes: Changes) ->
     return _tag("patch", snapshot, base.config.identity, stored, layers, settings)
 
 
-def built_tag(snapshot: str, dockerfile: bytes, args: Mapping[str, str], platform: str, bases: Iterable[Base]) -> str:
+def built_tag(
+    snapshot: str, dockerfile: bytes, args: Mapping[str, str], platform: str, bases: Iterable[list[object]]
+) -> str:
     """Return the tag of what a builder makes of a Dockerfile.
 
     Args:
@@ -56,10 +58,14 @@ def built_tag(snapshot: str, dockerfile: bytes, args: Mapping[str, str], platfor
         dockerfile: its text.
         args: the build arguments that it is given.
         platform: that it is built for.
-        bases: the images that it starts from or copies from.
+        bases: `base_tag_inputs` of the images that it starts from or copies from.
     """
-    inputs = [[base.config.identity, compressions(base)] for base in bases]
-    return _tag("built", snapshot, sha256_digest(dockerfile), dict(args), platform, inputs)
+    return _tag("built", snapshot, sha256_digest(dockerfile), dict(args), platform, list(bases))
+
+
+def base_tag_inputs(base: Base) -> list[object]:
+    """Return what stands for *base* in the tag of an image that a builder makes of it."""
+    return [base.config.identity, *compressions(base)]
 
 
 def index_tag(tags: Iterable[str]) -> str:

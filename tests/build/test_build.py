@@ -17,14 +17,10 @@ from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.images import fetch, names
 from tests.support.inside import Inside, expected, look
-from tests.support.pushing import destination, fresh, push
-from topcoat.destinations.base import ImageBuild
-from topcoat.destinations.registry import RegistryDestination
-from topcoat.errors import ImageError, NoSuchPlatform, UsageError, WorkspaceChanged
-from topcoat.images.build import ImageOptions, build_image, parse_chown, plan_image
-from topcoat.oci.reference import Reference
-from topcoat.pack.tar import Ownership
-from topcoat.registry.clients import Clients
+from tests.support.pushing import fresh, plan, push
+from topcoat.destinations.registry import RegistryDelivery, RegistryDestination
+from topcoat.errors import ImageError, NoSuchPlatform, WorkspaceChanged
+from topcoat.notices import show_notices
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Modes, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import Workspace
@@ -194,10 +190,10 @@ def test_only_what_decides_the_image_decides_its_tag(registry: Registry, busybox
     base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
     root = tmp_path / "w"
     workspace = workspaces.write(root, {"a.py": "pass\n", "b/c": "c"})
-    place = destination(fresh(registry))
+    repository = fresh(registry)
 
     def tag(base: str = base.reference, **options: Any) -> str:
-        return plan_image(workspace, base, place, ImageOptions(**options)).tag
+        return plan(workspace, base, repository, **options).planned.tag
 
     before = tag()
     os.utime(root / "a.py", (1, 1))
@@ -209,12 +205,12 @@ def test_only_what_decides_the_image_decides_its_tag(registry: Registry, busybox
         tag(workspace_dir="/v"),
         tag(chown="1"),
         tag(modes="exact"),
-        tag(mtimes="preserve"),
+        tag(mtime="preserve"),
         tag(pythonpath=False),
         tag(pushed(registry, busybox_image, config={"WorkingDir": "/w", "User": "1"}).reference),
     ]
     os.utime(root / "a.py", (2, 2))
-    tags += [tag(mtimes="preserve")]
+    tags += [tag(mtime="preserve")]
     for change in (
         lambda: (root / "a.py").chmod(0o755),
         lambda: (root / "a.py").write_text("PASS\n"),
@@ -268,31 +264,31 @@ def test_a_deleted_file_is_in_no_layer_and_no_container(
     assert "app/secret.key" not in held
 
 
-class _Meddling(RegistryDestination):
-    """Lets somebody write to the workspace between scan and packing, *times* times."""
+def _change_before_packing(
+    monkeypatch: pytest.MonkeyPatch, path: Path, times: int, *, delete: bool = False
+) -> None:
+    """Write to *path*, or delete it, between scan and packing, *times* times."""
+    begin, remaining = RegistryDestination.begin, iter(range(times))
 
-    def __init__(self, target: str, path: Path, times: int, *, delete: bool = False) -> None:
-        super().__init__(Reference.parse(target), Clients())
-        self._path = path
-        self._times = times
-        self._delete = delete
+    def begin_and_change(self: RegistryDestination, *args: Any) -> RegistryDelivery:
+        delivery = begin(self, *args)
+        version = next(remaining, None)
+        if version is not None:
+            path.unlink() if delete else path.write_text(f"version {version}\n")
+        return delivery
 
-    def begin(self, build: ImageBuild, context: str) -> None:
-        super().begin(build, context)
-        self._times -= 1
-        if self._times >= 0:
-            self._path.unlink() if self._delete else self._path.write_text(f"version {self._times}\n")
+    monkeypatch.setattr(RegistryDestination, "begin", begin_and_change)
 
 
 @pytest.mark.parametrize("delete", [False, True])
 def test_a_file_that_changes_before_it_is_packed_is_read_again(
-    registry: Registry, busybox_image: Image, tmp_path: Path, delete: bool
+    registry: Registry, busybox_image: Image, tmp_path: Path, delete: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "pass\n"})
-    meddling = _Meddling(fresh(registry), tmp_path / "w/a.py", 1, delete=delete)
+    _change_before_packing(monkeypatch, tmp_path / "w/a.py", 1, delete=delete)
 
-    image = build_image(workspace, base.reference, meddling).image
+    image = push(workspace, base, fresh(registry)).image
 
     layer = fetch(registry, image, skip=1).layers[-1]
     assert ("w/a.py" in names(layer)) != delete
@@ -301,21 +297,30 @@ def test_a_file_that_changes_before_it_is_packed_is_read_again(
     )
 
 
-def test_a_file_that_never_rests_is_an_error(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+def test_a_file_that_changes_at_every_attempt_is_an_error(
+    registry: Registry, busybox_image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     base = pushed(registry, busybox_image)
+    _change_before_packing(monkeypatch, tmp_path / "w/a.py", 99)
     with pytest.raises(WorkspaceChanged, match=r"a\.py changed") as raised:
-        build_image(workspace, base.reference, _Meddling(fresh(registry), tmp_path / "w/a.py", 99))
+        push(workspace, base, fresh(registry))
     assert raised.value.hint
 
 
-def test_warnings_are_told_once(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
+def test_a_build_that_starts_over_repeats_no_notice(
+    registry: Registry, busybox_image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
-    told: list[str] = []
-    meddling = _Meddling(fresh(registry), tmp_path / "w/a.py", 1)
-    build_image(workspace, pushed(registry, busybox_image).reference, meddling, notify=told.append)
-    assert len(told) == 1
-    assert "topcoat init" in told[0]
+    notices: list[str] = []
+    previous = show_notices(notices.append)
+    try:
+        _change_before_packing(monkeypatch, tmp_path / "w/a.py", 1)
+        push(workspace, pushed(registry, busybox_image), fresh(registry))
+    finally:
+        show_notices(previous)
+    assert len(notices) == 1
+    assert "topcoat init" in notices[0]
 
 
 def test_a_plan_writes_nothing(registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
@@ -323,33 +328,11 @@ def test_a_plan_writes_nothing(registry: Registry, busybox_image: Image, tmp_pat
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
 
     with registry.recording() as log:
-        planned = plan_image(workspace, base.reference, destination(repository))
+        planned = plan(workspace, base, repository)
     assert {one.method for one in log} <= {"GET", "HEAD"}
 
-    assert destination(repository).deliver(planned, "").image == f"{repository}:{planned.tag}"
+    assert planned.carry_out().image == planned.image == f"{repository}:{planned.planned.tag}"
 
-
-@pytest.mark.parametrize(
-    ("text", "owner"), [("", (0, 0)), ("5", (5, 5)), ("1000:100", (1000, 100)), ("2097152:0", (2_097_152, 0))]
-)
-def test_chown_takes_numbers(text: str, owner: tuple[int, int]) -> None:
-    assert parse_chown(text) == Ownership(*owner)
-
-
-@pytest.mark.parametrize("text", ["me", "1:", ":1", "1:me", "-1", "1:2:3", "0x1"])
-def test_chown_takes_nothing_else(text: str) -> None:
-    with pytest.raises(UsageError, match="numbers") as raised:
-        parse_chown(text)
-    assert raised.value.hint
-
-
-@pytest.mark.parametrize("directory", ["app", "/app/../etc", "../x"])
-def test_the_workspace_directory_is_absolute(
-    registry: Registry, busybox_image: Image, tmp_path: Path, directory: str
-) -> None:
-    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
-    with pytest.raises(UsageError, match="absolute"):
-        push(workspace, pushed(registry, busybox_image), fresh(registry), workspace_dir=directory)
 
 
 @pytest.mark.parametrize("written", ["/srv//my/./code/", "srv/my/code", "/srv/my/x/../code"])
