@@ -78,31 +78,30 @@ class TestTaskScope:
             assert waiting.wait(_TIMEOUT_S)
             ended.append(1)
 
-        def block() -> None:
-            with TaskScope() as tasks:
-                for _ in range(3):
-                    tasks.start(work)
-                    tasks.start_job(work) if error is None else None
-                if error is not None:
-                    raise error
+        def block(tasks: TaskScope) -> None:
+            for _ in range(3):
+                tasks.start(work)
+                tasks.start_job(work) if error is None else None
 
         if error is None:
-            block()
-            assert len(ended) == 6
+            with TaskScope() as tasks:
+                block(tasks)
         else:
             with pytest.raises(ValueError, match="the block fails"):
-                block()
-            assert len(ended) == 3
+                _leave_with(error, TaskScope(), block)
+        assert len(ended) == (6 if error is None else 3)
         assert not [thread for thread in threading.enumerate() if thread.name == "topcoat-task"]
 
     def test_an_error_of_a_task_does_not_replace_that_of_the_block(self) -> None:
         def fail() -> None:
             raise ValueError("task")
 
-        with pytest.raises(KeyError, match="block"), TaskScope() as tasks:
+        def block(tasks: TaskScope) -> None:
             tasks.start(fail)
             tasks.start_job(fail)
-            raise KeyError("block")
+
+        with pytest.raises(KeyError, match="block"):
+            _leave_with(KeyError("block"), TaskScope(), block)
 
     def test_jobs_that_have_not_begun_are_skipped_after_a_job_fails(self) -> None:
         begun, go_on = threading.Event(), threading.Event()
@@ -139,12 +138,14 @@ class TestTaskScope:
             assert waiting.wait(_TIMEOUT_S)
             ran.append(0)
 
-        with pytest.raises(ValueError, match="block"), TaskScope(max_jobs=1) as tasks:
+        def block(tasks: TaskScope) -> None:
             tasks.start_job(work, cleanup=lambda: cleaned.append(0))
             assert begun.wait(_TIMEOUT_S)
             for number in (1, 2, 3):
                 _job(tasks, number, ran, cleaned)
-            raise ValueError("block")
+
+        with pytest.raises(ValueError, match="block"):
+            _leave_with(ValueError("block"), TaskScope(max_jobs=1), block)
         assert ran == [0]
         assert sorted(cleaned) == [0, 1, 2, 3]
 
@@ -182,12 +183,12 @@ class TestTaskScope:
             hang.wait(_TIMEOUT_S)
             ended.append(1)
 
-        with pytest.raises(KeyboardInterrupt), TaskScope() as tasks:
-            task = tasks.start(work)
-            raise KeyboardInterrupt
+        scope = TaskScope()
+        with pytest.raises(KeyboardInterrupt):
+            _leave_with(KeyboardInterrupt(), scope, lambda tasks: tasks.start(work))
         assert ended == []
         hang.set()
-        task.wait()
+        scope._tasks[0].wait()
 
     def test_an_interrupted_block_waits_no_longer_for_many_tasks_than_for_one(
         self, monkeypatch: pytest.MonkeyPatch
@@ -199,13 +200,15 @@ class TestTaskScope:
             now[0] += timeout
             waited[0] += timeout
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        def block(tasks: TaskScope) -> None:
+            for _ in range(5):
+                tasks.start(lambda: None)
+
+        with monkeypatch.context() as patch:
             patch.setattr(Task, "wait", wait)
-            patch.setattr(tasks_module.time, "monotonic", lambda: now[0])
-            with TaskScope() as tasks:
-                for _ in range(5):
-                    tasks.start(lambda: None)
-                raise KeyboardInterrupt
+            patch.setattr("topcoat.tasks.time.monotonic", lambda: now[0])
+            with pytest.raises(KeyboardInterrupt):
+                _leave_with(KeyboardInterrupt(), TaskScope(), block)
         assert waited == [tasks_module._INTERRUPTED_WAIT_S]
 
     def test_an_interrupt_while_the_scope_waits_skips_the_jobs_that_have_not_begun(
@@ -221,16 +224,25 @@ class TestTaskScope:
         def interrupt() -> None:
             raise KeyboardInterrupt
 
+        scope = TaskScope(max_jobs=1)
+        scope.start_job(work)
+        assert begun.wait(_TIMEOUT_S)
+        _job(scope, 2, ran, [])
         with monkeypatch.context() as patch:
             _on_wait(patch, interrupt)
-            with pytest.raises(KeyboardInterrupt), TaskScope(max_jobs=1) as tasks:
-                first = tasks.start_job(work)
-                assert begun.wait(_TIMEOUT_S)
-                second = _job(tasks, 2, ran, [])
+            with pytest.raises(KeyboardInterrupt):
+                scope.__exit__(None, None, None)
         go_on.set()
-        first.wait()
-        second.wait()
+        for task in scope._tasks:
+            task.wait()
         assert ran == []
+
+
+def _leave_with(error: BaseException, scope: TaskScope, block: Callable[[TaskScope], object]) -> None:
+    """Run *block* in *scope* and raise *error* at its end."""
+    with scope:
+        block(scope)
+        raise error
 
 
 def _job(tasks: TaskScope, number: int, ran: list[int], cleaned: list[int]) -> Task[None]:

@@ -1,62 +1,84 @@
-"""What every image destination relies on."""
+"""The code layers of one scan: packed, cached, and spooled."""
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 
 import pytest
-from topcoat.images.build import ImageOptions, plan_image
 
 from tests.support import workspaces
-from tests.support.pushing import destination
-from topcoat.destinations.base import ImageBuild
+from topcoat.destinations.code_layers import CodeLayers
 from topcoat.errors import WorkspaceChanged
-from topcoat.oci.patch import CodeLayer
-from topcoat.pack.cut import EntryGroup
-from topcoat.pack.layer import Layer, Packed
+from topcoat.pack.layer import PackOptions
 from topcoat.pack.layer_cache import LayerCache
-from topcoat.pack.plan import PlannedLayer
-from topcoat.testing.registry import FakeRegistry
+from topcoat.pack.plan import MAX_LAYERS
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, scan
+
+_OPTIONS = PackOptions(b"w", ())
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> ImageBuild:
-    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
-    with FakeRegistry() as fake:
-        fake.add_image("base", "1", config={"config": {"WorkingDir": "/w"}})
-        return plan_image(workspace, f"{fake.host}/base:1", destination(f"{fake.host}/app"), ImageOptions())
+def scanned(tmp_path: Path) -> Scan:
+    workspace = workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(150)})
+    return scan(workspace, ScanOptions(IMAGE_IGNORE_FILES))
 
 
-def _piece(build: ImageBuild) -> PlannedLayer:
-    return PlannedLayer("key", EntryGroup(build.scan.snapshot.entries, ()), None)
-
-
-def test_a_packed_piece_is_remembered(build: ImageBuild) -> None:
-    memory = LayerCache()
-    packed = build.pack(_piece(build), memory)
-    assert memory.get_layer("key") == packed.layer
+def test_a_packed_layer_is_cached(scanned: Scan) -> None:
+    code_layers = CodeLayers(scanned)
+    planned = code_layers.plan(_OPTIONS, 3)[0]
+    assert planned.layer is None
+    packed = code_layers.pack(planned, _OPTIONS)
+    assert LayerCache().get_layer(planned.key) == packed.layer
     assert len(packed.blob.read()) == packed.layer.size
+    assert CodeLayers(scanned).plan(_OPTIONS, 3)[0].layer == packed.layer
 
 
-def test_a_piece_in_the_spool_is_taken_from_its_start_each_time(build: ImageBuild) -> None:
-    waiting = Packed(Layer("sha256:a", "sha256:b", 3), io.BytesIO(b"abc"))
-    spooled = build._replace(spool={"key": waiting})
+def test_a_spooled_layer_is_read_from_its_start_each_time(scanned: Scan) -> None:
+    code_layers = CodeLayers(scanned)
+    planned = code_layers.plan(_OPTIONS, 3)[0]
+    spooled = code_layers.spool(planned, _OPTIONS)
     for _ in range(2):
-        assert spooled.pack(_piece(build), LayerCache()).blob.read() == b"abc"
-    assert spooled.without_spool().spool == {}
-    assert waiting.blob.closed
+        packed = code_layers.pack(planned, _OPTIONS)
+        assert packed is spooled
+        assert len(packed.blob.read()) == spooled.layer.size
+        code_layers.release(planned, packed)
+    assert not spooled.blob.closed
+    code_layers.close()
+    assert spooled.blob.closed
 
 
-def test_a_changed_file_stays_that(build: ImageBuild, tmp_path: Path) -> None:
-    (tmp_path / "w/a.py").unlink()
-    with pytest.raises(WorkspaceChanged):
-        build.pack(_piece(build), LayerCache())
+def test_a_layer_that_is_not_spooled_is_closed_when_it_is_released(scanned: Scan) -> None:
+    code_layers = CodeLayers(scanned)
+    planned = code_layers.plan(_OPTIONS, 3)[0]
+    packed = code_layers.pack(planned, _OPTIONS)
+    code_layers.release(planned, packed)
+    assert packed.blob.closed
 
 
-def test_the_layers_are_a_label(build: ImageBuild) -> None:
-    image = build.patch([CodeLayer("sha256:" + "a" * 64, "sha256:" + "b" * 64, 1)])
-    labels = json.loads(image.config)["config"]["Labels"]
-    assert labels["dev.topcoat.layers"] == "sha256:" + "a" * 64
-    assert labels["dev.topcoat.target"] == "/w"
+def test_layers_are_packed_anew_after_the_spool_is_closed(scanned: Scan) -> None:
+    code_layers = CodeLayers(scanned)
+    planned = code_layers.plan(_OPTIONS, 3)[0]
+    spooled = code_layers.spool(planned, _OPTIONS)
+    code_layers.close()
+    packed = code_layers.pack(planned, _OPTIONS)
+    assert packed.layer == spooled.layer
+    assert not packed.blob.closed
+    packed.blob.close()
+
+
+def test_a_deleted_file_is_an_error(scanned: Scan, tmp_path: Path) -> None:
+    (tmp_path / "w/f7").unlink()
+    code_layers = CodeLayers(scanned)
+    planned = next(
+        planned
+        for planned in code_layers.plan(_OPTIONS, 3)
+        if any(entry.path == b"f7" for entry in planned.group.entries)
+    )
+    with pytest.raises(WorkspaceChanged, match="f7"):
+        code_layers.pack(planned, _OPTIONS)
+
+
+@pytest.mark.parametrize("free", [1, 2, 3])
+def test_code_takes_no_more_layers_than_the_base_leaves(scanned: Scan, free: int) -> None:
+    assert len(CodeLayers(scanned).plan(_OPTIONS, 3)) > 3
+    assert len(CodeLayers(scanned).plan(_OPTIONS, MAX_LAYERS - free)) <= free
