@@ -1,12 +1,11 @@
 #!/usr/bin/env python
-"""Write ``src/topcoat/specs/aws_instance_types.tsv`` from what AWS says about its instance types.
+"""Write ``src/topcoat/specs/aws_instance_types.tsv`` from AWS's descriptions of its instance types.
 
-    scripts/gen_aws_resources.py                      ask EC2 (boto3, credentials, region of the environment)
-    scripts/gen_aws_resources.py types.json[.gz] ...  read answers of `aws ec2 describe-instance-types`
+    scripts/gen_aws_resources.py                      query EC2 (boto3, with credentials and region of the environment)
+    scripts/gen_aws_resources.py types.json[.gz] ...  read the output of `aws ec2 describe-instance-types`
 
-Types differ by region: give one file for each region of interest, the first one to name a type wins. A JSON
-object of type name to description, as the moto package ships it
-(``moto/ec2/resources/instance_types.json.gz``), will do too.
+Types differ by region: give one file for each region; for each type, the first file that has it is used. A file may
+also be a JSON object of type name to description, such as ``moto/ec2/resources/instance_types.json.gz`` of moto.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ HEADER = "# type\tcpu\tgpu\tMiB\tefa\tneuron (written by scripts/gen_aws_resourc
 
 Row = tuple[str, int, int, int, int, int]
 
-# Public types that few regions still or already offer.
-MORE: tuple[Row, ...] = (
+# Public types that only a few regions offer.
+RARE_TYPES: tuple[Row, ...] = (
     ("p3.2xlarge", 8, 1, 61 * 1024, 0, 0),
     ("p3.8xlarge", 32, 4, 244 * 1024, 0, 0),
     ("p3.16xlarge", 64, 8, 488 * 1024, 0, 0),
     ("p6e-gb200.36xlarge", 144, 4, 960 * 1024, 16, 0),
 )
-# TorchX asks for less than these have, and its users' queues are sized by that.
+# TorchX requests less than these types have, and the queues of its users have that size.
 MIB = {"c5.18xlarge": 142 * 1024}
 EFA = {"g6e.8xlarge": 0, "g6e.12xlarge": 0, "g6e.16xlarge": 0}
-# What the description leaves out.
+# Missing from the description.
 NEURON = {"trn2u.48xlarge": 16}
 
 
-def described(arguments: list[str]) -> Iterator[dict[str, Any]]:
+def descriptions(arguments: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the description of every instance type."""
     if not arguments:
         import boto3
@@ -50,30 +49,30 @@ def described(arguments: list[str]) -> Iterator[dict[str, Any]]:
         yield from loaded["InstanceTypes"] if "InstanceTypes" in loaded else loaded.values()
 
 
-def row(described: dict[str, Any]) -> Row:
-    """Return name, processors, NVIDIA GPUs, MiB of memory, EFA interfaces, Neuron devices."""
-    name = described["InstanceType"]
-    gpus = described.get("GpuInfo", {}).get("Gpus", [])
-    # Other makers' GPUs are other devices to a scheduler, and part of a GPU is none that it could give.
+def row(description: dict[str, Any]) -> Row:
+    """Return name, CPUs, NVIDIA GPUs, MiB of memory, EFA interfaces, Neuron devices."""
+    name = description["InstanceType"]
+    gpus = description.get("GpuInfo", {}).get("Gpus", [])
+    # For a scheduler, GPUs of other vendors are other devices, and it cannot assign part of a GPU.
     gpu = sum(gpu.get("Count", 0) for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
-    neurons = described.get("NeuronInfo", {}).get("NeuronDevices", [])
-    neurons = neurons or described.get("InferenceAcceleratorInfo", {}).get("Accelerators", [])
+    neurons = description.get("NeuronInfo", {}).get("NeuronDevices", [])
+    neurons = neurons or description.get("InferenceAcceleratorInfo", {}).get("Accelerators", [])
     neuron = NEURON.get(name, sum(device.get("Count", 0) for device in neurons))
-    efa = EFA.get(name, described.get("NetworkInfo", {}).get("EfaInfo", {}).get("MaximumEfaInterfaces", 0))
+    efa = EFA.get(name, description.get("NetworkInfo", {}).get("EfaInfo", {}).get("MaximumEfaInterfaces", 0))
     if not (gpu or neuron or name.startswith("hpc")):
-        efa = 0  # Seldom meant there, and a cluster without EFA would never start the job.
-    mib = MIB.get(name, described["MemoryInfo"]["SizeInMiB"])
-    return name, described["VCpuInfo"]["DefaultVCpus"], gpu, mib, efa, neuron
+        efa = 0  # Rarely wanted on these types, and a cluster without EFA would never start the job.
+    mib = MIB.get(name, description["MemoryInfo"]["SizeInMiB"])
+    return name, description["VCpuInfo"]["DefaultVCpus"], gpu, mib, efa, neuron
 
 
-def table(descriptions: Iterable[dict[str, Any]]) -> str:
+def table(described: Iterable[dict[str, Any]]) -> str:
     """Return the table's text, sorted by family and then by size."""
     rows: dict[str, Row] = {}
-    for values in (*map(row, descriptions), *MORE):
+    for values in (*map(row, described), *RARE_TYPES):
         rows.setdefault(values[0], values)
     ordered = sorted(rows.values(), key=lambda values: (values[0].split(".")[0], values[1], values[3], values[0]))
     return "\n".join([HEADER, *("\t".join(map(str, values)) for values in ordered), ""])
 
 
 if __name__ == "__main__":
-    TABLE.write_text(table(described(sys.argv[1:])), encoding="utf-8")
+    TABLE.write_text(table(descriptions(sys.argv[1:])), encoding="utf-8")

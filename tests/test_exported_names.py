@@ -1,4 +1,4 @@
-"""What each public package exports is what it shows, and a typed example uses it."""
+"""Each public package exports its public names, and a typed example uses every one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = {
     "topcoat.schedulers.api": "schedulers.py",
     "topcoat.workspace.api": "workspace.py",
 }
-"""Public modules: they export what they define, and may export what they import."""
+"""Public modules: they export what they define, and may also export imported names."""
 
 _TYPING = Path(__file__).parent / "typing"
 
@@ -41,7 +41,7 @@ def _exported(module: str) -> list[str]:
 
 
 def _visible(tree: ast.Module, *, imports: bool) -> Iterator[str]:
-    """Yield the public names that a module defines, with *imports* those too that it takes from its own package."""
+    """Yield the public names that a module defines, and with *imports* those that it imports from topcoat."""
     for node in _statements(tree.body):
         names: list[str] = []
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -75,8 +75,8 @@ LAZY = ("topcoat", "topcoat.specs")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_exports_the_names_that_it_shows(package: str) -> None:
-    # Under TYPE_CHECKING stand names for annotations, except where a package loads what it exports when asked.
+def test_a_package_exports_exactly_its_public_names(package: str) -> None:
+    # Imports under TYPE_CHECKING are for annotations, except in packages that load their exports on access.
     tree = _source(package)
     shown = set(_visible(tree, imports=True)) - (set() if package in LAZY else _for_annotations(tree))
     assert {name for name in _exported(package) if not name.startswith("__")} == shown
@@ -94,7 +94,7 @@ def test_a_module_exports_what_it_defines(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [*PACKAGES, *MODULES])
-def test_every_exported_name_is_there_once(module: str) -> None:
+def test_every_exported_name_exists_and_is_listed_once(module: str) -> None:
     names = _exported(module)
     assert len(set(names)) == len(names)
     assert all(hasattr(import_module(module), name) for name in names)

@@ -1,4 +1,4 @@
-"""A job that says where it runs."""
+"""Print the role, the replica and the working directory of this job."""
 
 import os
 

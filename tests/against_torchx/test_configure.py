@@ -49,7 +49,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_local_schedulers_are_shared(any_torchx: TorchX, directory: Path) -> None:
+def test_topcoat_and_torchx_have_the_same_local_schedulers(any_torchx: TorchX, directory: Path) -> None:
     assert {"local_cwd", "local_docker"} <= set(_shared(any_torchx, directory))
 
 
@@ -93,7 +93,7 @@ def test_the_command_line_follows_what_torchx_wrote(
     assert "HOME" in shown
 
 
-def test_what_is_given_on_the_command_line_beats_the_file(
+def test_the_command_line_overrides_the_file(
     torchx_newest: TorchX, directory: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = _configure(torchx_newest, directory, ["local_cwd"])

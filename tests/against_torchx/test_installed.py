@@ -62,13 +62,11 @@ except TorchXInstalled as error:
     assert module == "torchx.specs.api"
 
 
-def test_an_application_of_torchx_is_run(any_torchx: TorchX, tmp_path: Path) -> None:
+def test_an_appdef_of_torchx_is_accepted(any_torchx: TorchX, tmp_path: Path) -> None:
     assert _ask(any_torchx, "import jobs\nanswer(jobs.train(0.5, 3))\n", tmp_path) == _EXPECTED
 
 
-def test_a_component_file_that_imports_torchx_is_run_with_the_torchx_that_is_there(
-    any_torchx: TorchX, tmp_path: Path
-) -> None:
+def test_a_component_file_that_imports_torchx_gets_the_installed_torchx(any_torchx: TorchX, tmp_path: Path) -> None:
     program = """
 from topcoat.components.finder import get_component
 from topcoat.specs import materialize_appdef
@@ -78,7 +76,7 @@ assert sys.modules["jobs"].Role.__module__ == "torchx.specs.api"
     assert _ask(any_torchx, program, tmp_path) == _EXPECTED
 
 
-def test_a_component_of_torchx_itself_is_run(any_torchx: TorchX, tmp_path: Path) -> None:
+def test_a_component_of_torchx_is_accepted(any_torchx: TorchX, tmp_path: Path) -> None:
     program = "from torchx.components.utils import echo\nanswer(echo(msg='hi', image='busybox', num_replicas=2))\n"
     name, roles, kinds = _ask(any_torchx, program, tmp_path)
     assert name == "echo"

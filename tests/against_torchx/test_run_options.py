@@ -1,7 +1,7 @@
-"""Run options as text: what TorchX makes of each, and topcoat.
+"""Run options as text, parsed by TorchX and by topcoat.
 
-The newest TorchX is the reference: what it reads, topcoat reads the same; what it refuses, topcoat refuses, always with
-``InvalidRunConfigException``. The exceptions are listed, with the reason.
+The newest TorchX is the reference: topcoat parses the same text into the same values and refuses the same text, always
+with ``InvalidRunConfigException``. ``DIFFERENT`` lists the exceptions, with the reason.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ CORPUS = [
 DIFFERENT: dict[str, tuple[object, str]] = {
     "nope=1": ({}, "through the API an unknown option is a warning; on the command line it is an error"),
     "nope=1,text=2": ({"text": "2"}, "the same"),
-    "text=1,text=2": (REFUSED, "which of the two was meant cannot be told"),
+    "text=1,text=2": (REFUSED, "it is unclear which value is meant"),
     "hosts='a,b',c": ({"hosts": ["a,b", "c"]}, "quotes protect the items of a list too"),
     "env=A:'x,y',B:2": ({"env": {"A": "x,y", "B": "2"}}, "and those of a mapping"),
     "env=:1": (REFUSED, "a variable without a name"),
 }
-"""Where topcoat means to differ from the newest TorchX: what it makes of the text, and why."""
+"""Intended differences from the newest TorchX: topcoat's result and the reason."""
 
 OF_0_7 = {
     *("flag=1", "flag=yes", "flag=on"),  # silently False
@@ -121,12 +121,14 @@ def test_topcoat_reads_run_options_as_the_newest_torchx_does(torchx_newest: Torc
     assert {text: _ours(text) for text in CORPUS} == _theirs(torchx_newest, tmp_path, CORPUS)
 
 
-def test_and_as_the_last_release_does_but_for_what_changed_since(torchx_release: TorchX, tmp_path: Path) -> None:
+def test_topcoat_reads_run_options_as_the_last_release_does_except_for_listed_changes(
+    torchx_release: TorchX, tmp_path: Path
+) -> None:
     theirs = _theirs(torchx_release, tmp_path, CORPUS)
     assert {text for text in CORPUS if _ours(text) != theirs[text]} == OF_0_7
 
 
-def test_each_difference_is_one_and_is_meant(torchx_newest: TorchX, tmp_path: Path) -> None:
+def test_each_listed_difference_from_torchx_exists(torchx_newest: TorchX, tmp_path: Path) -> None:
     theirs = _theirs(torchx_newest, tmp_path, list(DIFFERENT))
     for text, (expected, _why) in DIFFERENT.items():
         assert _ours(text) == expected, text

@@ -11,6 +11,8 @@ from typing import Any
 
 import docker
 import pytest
+from topcoat.destinations.docker import DockerDestination
+from topcoat.images.build import ImageOptions, build_image, plan_image
 
 from tests.components.daemons import Containerd, Docker
 from tests.components.images import Image
@@ -19,11 +21,9 @@ from tests.support import workspaces
 from tests.support.images import Fetched, fetch
 from tests.support.inside import runner
 from tests.support.layers import add_layers, image, layer_gets, packed, tar
+from tests.support.notices import recorded_notices
 from tests.support.pushing import destination, fresh, push
-from topcoat.destinations.docker import DockerDestination
 from topcoat.errors import InvalidImage, PathConflict
-from topcoat.images.build import ImageOptions, build_image, plan_image
-from topcoat.notices import show_notices
 from topcoat.oci.digest import sha256_digest
 from topcoat.registry.clients import Clients
 from topcoat.specs import Workspace
@@ -46,11 +46,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def told() -> Iterator[list[str]]:
-    """What the user is told besides warnings of the build."""
-    said: list[str] = []
-    before = show_notices(said.append)
-    yield said
-    show_notices(before)
+    """The notices to the user during the test."""
+    with recorded_notices() as texts:
+        yield texts
 
 
 def _build(workspace: Workspace, base: str, fake: FakeRegistry, layers: int = 1, **options: Any) -> Fetched:
@@ -194,9 +192,9 @@ class TestTheRoot:
         for _ in range(2):
             _build(workspace, base, fake, base_scan_limit=limit)
         assert layer_gets(fake, layer) == [1]
-        assert len(told) == 1
-        assert "reading up to 2 MB" in told[0]
-        assert "workspace_dir" in told[0]
+        said = [line for line in told if "workspace_dir" in line]
+        assert len(said) == 1
+        assert "reading up to 2 MB" in said[0]
 
     def test_a_new_directory_is_looked_for_and_an_edit_is_not(
         self, fake: FakeRegistry, workspace: Workspace, tmp_path: Path
@@ -235,14 +233,16 @@ class TestTheLimit:
         lower = packed(*self._LINES)
         return add_layers(fake, lower, upper, WorkingDir="/app/data"), lower, upper
 
-    def test_what_lies_beyond_it_is_taken_for_roots_and_said(self, fake: FakeRegistry, workspace: Workspace) -> None:
+    def test_what_lies_beyond_it_is_taken_for_roots_and_said(
+        self, fake: FakeRegistry, workspace: Workspace, told: list[str]
+    ) -> None:
         base, lower, upper = self._base(fake)
         tags = []
         for _ in range(2):
-            said: list[str] = []
+            told.clear()
             place = destination(f"{fake.host}/app")
-            delivered = build_image(workspace, base, place, ImageOptions(base_scan_limit=1), notify=said.append)
-            said = [line for line in said if "base_scan_limit" in line]
+            delivered = build_image(workspace, base, place, ImageOptions(base_scan_limit=1))
+            said = [line for line in told if "base_scan_limit" in line]
             assert len(said) == 1
             assert "/app, /app/data of" in said[0]
             assert "0755" in said[0]
@@ -260,11 +260,10 @@ class TestTheLimit:
         self, fake: FakeRegistry, workspace: Workspace, told: list[str]
     ) -> None:
         base, lower, upper = self._base(fake)
-        said: list[str] = []
         place = destination(f"{fake.host}/app")
-        image = build_image(workspace, base, place, ImageOptions(base_scan_limit=0), notify=said.append).image
+        image = build_image(workspace, base, place, ImageOptions(base_scan_limit=0)).image
         assert layer_gets(fake, lower, upper) == [0, 0]
-        assert [line for line in said + told if "base_scan" in line] == []
+        assert [line for line in told if "base_scan" in line] == []
         assert _parents(fetch(fake, image, skip=2), 2) == ["app 755 0:0", "app/data 755 0:0"]
 
 

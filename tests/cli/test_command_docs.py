@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from topcoat.cli.command_docs import Flag, page
+from topcoat.cli.command_docs import Flag, command_doc
+
+_SINCE = "only lines written since then: 10m (ago; s, m, h or d), or 2030-01-31T12:00"
 
 
-def test_a_page_is_what_the_parser_says() -> None:
-    log = page("log")
+def test_a_command_is_described_as_its_parser_defines_it() -> None:
+    log = command_doc("log")
     assert log.usage == "topcoat log [flags] HANDLE[/ROLE[/K,K]]"
-    assert Flag(("--since",), "TIME", (), "", "from then on: 10m (ago; s, m, h or d), or 2030-01-31T12:00", False) in (
-        log.flags
-    )
+    assert Flag(("--since",), "TIME", (), "", _SINCE, False) in log.flags
     assert [flag.choices for flag in log.flags if flag.spellings == ("--streams",)] == [
         ("stdout", "stderr", "combined")
     ]
@@ -17,13 +17,13 @@ def test_a_page_is_what_the_parser_says() -> None:
 
 
 def test_repeated_and_optional_arguments_show_in_the_usage() -> None:
-    assert page("cancel").usage == "topcoat cancel [flags] HANDLE [HANDLE ...]"
-    assert page("runopts").usage == "topcoat runopts [flags] [SCHED]"
-    assert page("ls").usage == "topcoat ls [flags]"
+    assert command_doc("cancel").usage == "topcoat cancel [flags] HANDLE [HANDLE ...]"
+    assert command_doc("runopts").usage == "topcoat runopts [flags] [SCHED]"
+    assert command_doc("ls").usage == "topcoat ls [flags]"
 
 
 def test_switches_have_no_value_and_flags_that_repeat_say_so() -> None:
-    flags = {flag.spellings[-1]: flag for flag in page("run").flags}
+    flags = {flag.spellings[-1]: flag for flag in command_doc("run").flags}
     assert flags["--dryrun"].value == ""
     assert flags["--env"].value == "K=V"
     assert flags["--env"].repeats

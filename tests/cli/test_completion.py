@@ -147,7 +147,7 @@ def test_zsh_completes_handles(cli: Cli, place: Path, handles: list[str]) -> Non
 
 def test_a_shell_or_the_handles_have_to_be_asked_for(cli: Cli) -> None:
     done = cli("completion")
-    assert (done.code, done.error) == (2, ("topcoat completion needs to know the shell", "one of bash, zsh, fish"))
+    assert (done.code, done.error) == (2, ("topcoat completion: no shell given", "choose bash, zsh, fish"))
 
 
 class _Zsh:

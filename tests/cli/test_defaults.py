@@ -38,9 +38,9 @@ def test_other_settings_of_a_command_are_kept_for_it() -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"num_replicas": "many"}, "'many' is no value of it"),
+        ({"num_replicas": "many"}, "invalid value 'many'"),
         ({"wait": "perhaps"}, "'perhaps' is neither true/1/yes/on nor false/0/no/off"),
-        ({"stream": "c"}, "'c' is none of a, b"),
+        ({"stream": "c"}, "invalid value 'c': choose a, b"),
     ],
 )
 def test_a_value_that_a_flag_does_not_take_is_an_error_that_names_it(section: dict[str, str], message: str) -> None:
@@ -56,7 +56,7 @@ def test_a_file_says_more_than_the_command_knows(cli: Cli, workspace: Path) -> N
     assert done.out == "__init__.py\n"
     said = [line for line in done.err.splitlines() if "[cli:ls]" in line]
     assert said == [
-        f"topcoat: .torchxconfig: [cli:ls] sets {name}, which is no flag of topcoat ls: ignored"
+        f"topcoat: .torchxconfig: [cli:ls]: unknown flag {name!r} of topcoat ls, ignored"
         for name in ("no_such", "help")
     ]
 

@@ -104,7 +104,7 @@ def test_an_application_has_the_replicas_of_all_its_roles() -> None:
     replicas = [ReplicaId("a", 0), ReplicaId("b", 0), ReplicaId("b", 1)]
     runner: Any = _Runner(dict.fromkeys(replicas, ()))
     assert replicas_of(runner, "x:///app") == replicas
-    with pytest.raises(UnknownApp, match="there is no job x:///app"):
+    with pytest.raises(UnknownApp, match="unknown job x:///app"):
         replicas_of(cast(Runner, _Runner({})), "x:///app")
 
 

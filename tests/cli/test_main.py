@@ -40,7 +40,7 @@ def test_an_unknown_command_is_wrong_usage_and_the_nearest_is_named(cli: Cli) ->
 def test_an_unknown_flag_before_the_command_is_wrong_usage(cli: Cli) -> None:
     done = cli("--verbose", "ls")
     assert done.code == 2
-    assert done.error == ("there is no flag '--verbose' before the command", "topcoat --help")
+    assert done.error == ("unknown flag '--verbose' before the command", "topcoat --help")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -82,7 +82,7 @@ def test_a_package_does_not_replace_a_command_of_topcoat(cli: Cli) -> None:
     ("name", "message"),
     [
         ("missing", "the command 'missing' of greeter cannot be loaded: ModuleNotFoundError"),
-        ("nothing", "the command 'nothing' of greeter is no command"),
+        ("nothing", "greeter:nothing of greeter is not a command"),
     ],
 )
 def test_a_command_that_cannot_be_used_is_an_error_that_names_its_package(cli: Cli, name: str, message: str) -> None:

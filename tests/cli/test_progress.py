@@ -65,7 +65,7 @@ def test_nothing_shows_where_nobody_watches_or_quiet_is_wanted(
     stream: io.StringIO, quiet: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(progress, "DELAY", 0)
+    monkeypatch.setattr(progress, "DELAY_S", 0)
     with Progress("doing a thing", quiet=quiet):
         time.sleep(0.1)
     assert stream.getvalue() == ""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from topcoat.cli.command_docs import pages
+from topcoat.cli.command_docs import command_docs
 from topcoat.cli.commands import COMMANDS
 from topcoat.cli.reference import reference
 
@@ -15,11 +15,11 @@ def test_the_page_in_the_docs_is_what_the_commands_say() -> None:
 
 def test_every_command_and_every_flag_is_documented() -> None:
     text = reference()
-    for page in pages():
+    for page in command_docs():
         assert f"\n## {page.name}\n" in text
         for flag in page.flags:
             assert flag.help
             if flag.spellings[-1] not in ("--help", "--debug"):
                 assert f"| `{', '.join(flag.spellings)}" in text
         assert all(example.startswith(("topcoat ", "docker run ", "source ")) for example in page.examples)
-    assert [page.name for page in pages()] == list(COMMANDS)
+    assert [page.name for page in command_docs()] == list(COMMANDS)

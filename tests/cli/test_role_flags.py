@@ -89,16 +89,16 @@ def test_a_relative_mount_is_made_absolute(tmp_path: Path, home: Path, monkeypat
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (("--mount", "/a"), InvalidMount, "--mount '/a' is neither src:dst[:ro] nor type=..."),
-        (("--mount", "/a:b"), InvalidMount, "--mount '/a:b' is neither"),
-        (("--mount", "/a:/b:rx"), InvalidMount, "--mount '/a:/b:rx' is neither"),
-        (("--mount", "/a,b:/c"), InvalidMount, "--mount '/a,b:/c' has a comma"),
-        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "invalid mount type 'tmpfs'"),
-        (("--port", "8080"), UsageError, "--port '8080' is not NAME=N"),
-        (("--port", "http=99999"), UsageError, "--port 'http=99999' is not NAME=N"),
-        (("--env", "=x"), UsageError, "--env '=x' is not K=V"),
-        (("--env", "A B=x"), UsageError, "--env 'A B=x' is not K=V"),
-        (("--env", "NOT_SET"), UsageError, "--env NOT_SET takes its value from your environment, where it is not set"),
+        (("--mount", "/a"), InvalidMount, "invalid --mount '/a': expected src:dst[:ro] or type=..."),
+        (("--mount", "/a:b"), InvalidMount, "invalid --mount '/a:b'"),
+        (("--mount", "/a:/b:rx"), InvalidMount, "invalid --mount '/a:/b:rx'"),
+        (("--mount", "/a,b:/c"), InvalidMount, "invalid --mount '/a,b:/c': a path cannot contain a comma"),
+        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "no mount type 'tmpfs'"),
+        (("--port", "8080"), UsageError, "invalid --port '8080': expected NAME=N"),
+        (("--port", "http=99999"), UsageError, "invalid --port 'http=99999': expected NAME=N"),
+        (("--env", "=x"), UsageError, "--env: invalid variable '=x': expected K=V"),
+        (("--env", "A B=x"), UsageError, "--env: invalid variable 'A B=x': expected K=V"),
+        (("--env", "NOT_SET"), UsageError, "--env: NOT_SET is not set in your environment"),
         (("--env-file", "/no/such"), UsageError, "cannot read --env-file /no/such: No such file or directory"),
         (("--resource", "gpu.smal"), TopcoatError, "unknown named resource 'gpu.smal'"),
     ],
@@ -114,7 +114,7 @@ def test_a_value_that_cannot_be_understood_is_an_error_that_shows_it(
 
 def test_a_line_of_an_env_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "vars").write_text("A=1\n\nB C=1\n")
-    with pytest.raises(UsageError, match=r"vars:3: 'B C=1' is not K=V"):
+    with pytest.raises(UsageError, match=r"vars:3: invalid variable 'B C=1': expected K=V"):
         _role("--env-file", str(tmp_path / "vars"))
 
 

@@ -103,7 +103,7 @@ def test_a_job_elsewhere_goes_on_when_waiting_is_interrupted(capsys: pytest.Capt
     with pytest.raises(KeyboardInterrupt):
         wait_for(runner, "x:///a", logs=False, cancel=False)
     assert runner.cancelled == []
-    assert capsys.readouterr() == ("", "topcoat: x:///a goes on; end it with: topcoat cancel x:///a\n")
+    assert capsys.readouterr() == ("", "topcoat: x:///a continues to run; end it with: topcoat cancel x:///a\n")
 
 
 @pytest.mark.parametrize("polls", [0, 3])

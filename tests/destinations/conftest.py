@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.notices import collected_notices
+from tests.support.notices import recorded_notices
 from tests.support.validated import validated_pushes
 
 
@@ -20,5 +20,5 @@ def _validated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def notices() -> Iterator[list[str]]:
     """The notices that a test causes."""
-    with collected_notices() as notices:
+    with recorded_notices() as notices:
         yield notices

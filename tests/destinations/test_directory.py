@@ -17,6 +17,7 @@ import pytest
 
 from tests.support import workspaces
 from tests.support.inside import Seen, expected, on_disk
+from tests.support.notices import recorded_notices
 from topcoat.destinations import copy, directory
 from topcoat.destinations.directory import MARKER, DirectoryDestination, LinkPolicy, without_job_dirs
 from topcoat.errors import DestinationError, JobDirConflict, WorkspaceChanged
@@ -336,8 +337,9 @@ class TestWithoutJobDirs:
 
     def test_earlier_ones_are_named(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "", f"jobs/1/{MARKER}": ""})
-        warnings = without_job_dirs(scan(workspace), workspace, str(tmp_path / "job")).warnings
-        assert warnings[-1] == "jobs/1 is a job directory: left out"
+        with recorded_notices() as notices:
+            without_job_dirs(scan(workspace), workspace, str(tmp_path / "job"))
+        assert notices[-1] == "jobs/1 is a job directory: left out"
 
 
 def _folded(name: str) -> str:

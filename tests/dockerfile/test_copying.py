@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.dockerfile.image import Image, origin
+from tests.support.notices import recorded_notices
 from topcoat.dockerfile.evaluate import Evaluated, evaluate
 from topcoat.dockerfile.parse import parse_dockerfile
 from topcoat.errors import InvalidDockerfile, NeedsBuilder
@@ -184,12 +185,13 @@ def test_files_of_a_copied_directory_are_not_looked_up_one_by_one(context: Scan)
 
 def test_where_the_image_was_not_read_far_enough_a_safe_default_is_said(context: Scan) -> None:
     image = Image({"app": ImageNode("dir", 0o700, 1, 1)}, unread=True)
-    found = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan
+    with recorded_notices() as notices:
+        found = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan
     assert [(entry.path, entry.mode) for entry in found.snapshot if entry.path.startswith(b"opt")][:2] == [
         (b"opt", 0o755),
         (b"opt/x", 0o755),
     ]
-    warning = found.warnings[-1]
+    warning = notices[-1]
     assert "base_scan_limit" in warning
     for path in ("/opt", "/opt/x", "/app/a.py", "/app/other.py"):
         assert path in warning

@@ -135,7 +135,7 @@ def test_a_dockerfile_that_is_no_file_is_to_be_renamed_or_removed(
     with pytest.raises(WorkspaceError, match=r"Dockerfile\.torchx") as caught:
         pushed(tmp_path, add_base(fake), f"{fake.host}/app")
     assert caught.value.hint == (
-        "make it a file that can be read, or rename or remove it: ignore rules do not hide Dockerfile.torchx"
+        "make it a readable file, or rename or remove it: ignore rules do not hide Dockerfile.torchx"
     )
 
 
@@ -225,7 +225,7 @@ def test_a_plan_says_what_it_comes_from(fake: FakeRegistry, workspace: Path) -> 
     )
     assert plans is not None
     (line,) = plans.lines()
-    assert line.endswith(f"{workspace} as Dockerfile.torchx says, over {fake.host}/base:1")
+    assert line.endswith(f"{workspace} evaluated from Dockerfile.torchx, over {fake.host}/base:1")
 
 
 def test_what_was_pushed_without_an_engine_runs_in_every_engine(

@@ -20,6 +20,7 @@ from topcoat.errors import (
 from topcoat.runner import Runner, get_runner
 from topcoat.schedulers.api import Stream
 from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, Workspace
+from topcoat.specs.delivery import Delivered
 from topcoat.workspace import WorkspaceMixin
 
 RUN, DONE, BAD = AppState.RUNNING, AppState.SUCCEEDED, AppState.FAILED
@@ -30,11 +31,12 @@ class ChangingPlan(Plan):
 
     times: ClassVar[int] = 0
 
-    def carry_out(self) -> None:
-        super().carry_out()
+    def carry_out(self) -> dict[str, Delivered]:
+        delivered = super().carry_out()
         if ChangingPlan.times > 0:
             ChangingPlan.times -= 1
             raise WorkspaceChanged("the workspace has changed")
+        return delivered
 
 
 class Changing(WorkspaceMixin[None]):

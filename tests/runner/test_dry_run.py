@@ -8,6 +8,7 @@ from tests.schedulers.fake import FakeScheduler, app
 from topcoat.errors import InvalidApp, InvalidRunConfigException, UsageError
 from topcoat.runner.dry_run import Submission, check_app, dry_run
 from topcoat.specs import MISSING, AppDef, CfgVal, Role, Workspace, macros
+from topcoat.specs.delivery import Delivered
 from topcoat.workspace import WorkspaceMixin
 
 
@@ -76,8 +77,12 @@ class Plan:
     def __init__(self) -> None:
         self.carried_out = 0
 
-    def carry_out(self) -> None:
+    def expected(self) -> dict[str, Delivered]:
+        return {}
+
+    def carry_out(self) -> dict[str, Delivered]:
         self.carried_out += 1
+        return {"w": Delivered("carried-out")}
 
     def lines(self) -> list[str]:
         return ["a plan"]
@@ -99,7 +104,7 @@ class Planning(WorkspaceMixin[None]):
 
 
 class PlanningScheduler(Planning, FakeScheduler):
-    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> Mapping[str, CfgVal]:
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
         return {**cfg, "queue": f"{cfg['queue']} of {app.roles[0].workspace}"}
 
 
@@ -128,8 +133,8 @@ def test_workspaces_are_planned_between_the_two_checks_and_not_built() -> None:
         "validate",
         "submit_dryrun",
     ]
-    assert isinstance(info._workspace_plan, Plan)
-    assert info._workspace_plan.carried_out == 0
+    assert isinstance(info.workspace_plan, Plan)
+    assert info.workspace_plan.carried_out == 0
     assert info.app is not None
     assert info.app.roles[0].env["PLANNED"] == "1"
     assert info.cfg["queue"] == "main of /code"
@@ -146,7 +151,7 @@ def test_a_mixin_that_cannot_plan_builds_at_once() -> None:
     scheduler = HookedScheduler("s")
     info = dry_run(scheduler, app(), Submission("fake", "s", {}, Workspace({"/code": "x"})))
     assert scheduler.calls == ["pre_build_validate", "build w: /code:x", "validate", "submit_dryrun"]
-    assert info._workspace_plan is None
+    assert info.workspace_plan is None
 
 
 def test_without_a_workspace_nothing_is_built() -> None:

@@ -77,7 +77,7 @@ def test_a_file_of_just_now_is_read_again_where_the_servers_clock_may_be_behind(
     # Edited this moment, says whoever did it; ten seconds ago, says the server.
     node = SourceNode("train.py", "file", 0o644, 3, now - 10_000_000_000, now - 10_000_000_000, 42)
     found = StatIndex({}, str(root / directory), now=now)
-    found.remember("", node, b"\1" * 32)
+    found.put("", node, b"\1" * 32)
     found.save(root / "index")
     assert (StatIndex.load(root / "index").digests("", [node]) == [b"\1" * 32]) is remembered
 

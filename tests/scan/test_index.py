@@ -32,7 +32,7 @@ def saved(path: Path, *nodes: tuple[str, SourceNode], now: int = NOW) -> StatInd
     index = StatIndex({}, now=now)
     for path_, node in nodes:
         directory, _, name = path_.rpartition("/")
-        index.remember(directory, node._replace(name=name), DIGEST)
+        index.put(directory, node._replace(name=name), DIGEST)
     index.save(path)
     return StatIndex.load(path)
 
@@ -110,7 +110,7 @@ def scanned(path: Path, tree: dict[str, list[SourceNode]]) -> list[tuple[str, So
         for node, known in zip(nodes, index.digests(directory, nodes), strict=True):
             if known is None:
                 read.append((directory, node))
-                index.remember(directory, node, digest_of(directory, node))
+                index.put(directory, node, digest_of(directory, node))
             else:
                 assert known == digest_of(directory, node)
     index.save(path)

@@ -60,7 +60,7 @@ def test_a_description_is_converted_into_a_row(script: ModuleType, description: 
 def test_both_file_formats_are_read(script: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"InstanceTypes": [described("m9.large")]}))
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps({"m8.large": described("m8.large")}).encode()))
-    found = script.described([str(tmp_path / "a.json"), str(tmp_path / "b.json.gz")])
+    found = script.descriptions([str(tmp_path / "a.json"), str(tmp_path / "b.json.gz")])
     assert [one["InstanceType"] for one in found] == ["m9.large", "m8.large"]
 
 

@@ -1,4 +1,4 @@
-"""The spec page's scheduler with its methods filled in, and the Runner at work with it.
+"""The spec page's scheduler with its methods implemented, run by the Runner.
 
 A program of its own: ``page`` is the page's code, and ``torchx`` is topcoat.
 """
@@ -32,8 +32,8 @@ class Completed(MyScheduler):
         return app_id
 
     def describe(self, app_id):
-        found = self.apps.get(app_id)
-        return found and DescribeAppResponse(app_id=app_id, state=AppState.SUCCEEDED, roles=found.roles)
+        app = self.apps.get(app_id)
+        return app and DescribeAppResponse(app_id=app_id, state=AppState.SUCCEEDED, roles=app.roles)
 
     def list(self, cfg=None):
         return [ListAppResponse(app_id=app_id, state=AppState.SUCCEEDED) for app_id in self.apps]
@@ -42,7 +42,7 @@ class Completed(MyScheduler):
         pass
 
 
-def role(name, workspace=None):
+def make_role(name, workspace=None):
     """Return a role that a scheduler can run."""
     resource = Resource(cpu=1, gpu=0, memMB=512)
     return Role(
@@ -51,33 +51,33 @@ def role(name, workspace=None):
 
 
 def main(directory, cfg_text):
-    """Submit an application of three roles, two of them with a workspace, and print what became of it."""
-    made = []
+    """Submit an application of three roles, two of them with a workspace, and print the result."""
+    schedulers = []
 
     def factory(session_name, **kwargs):
-        made.append(Completed(session_name, **kwargs))
-        return made[-1]
+        schedulers.append(Completed(session_name, **kwargs))
+        return schedulers[-1]
 
-    app = AppDef("demo", [role("worker", directory), role("server", directory), role("reader")])
+    app = AppDef("demo", [make_role("worker", directory), make_role("server", directory), make_role("reader")])
     with Runner("session", {"my_backend": factory}) as runner:
         cfg = runner.cfg_from_str("my_backend", *([cfg_text] if cfg_text else []))
         try:
             handle = runner.run(app, "my_backend", cfg)
         except InvalidRunConfigException as error:
-            return {"error": str(error), "builds": len(made[0].hook_calls), "submitted": len(made[0].apps)}
-        (submitted,) = made[0].apps.values()
-        calls = made[0].hook_calls
-        second = runner.run(AppDef("demo", [role("worker")]), "my_backend", cfg, workspace=directory)
+            return {"error": str(error), "builds": len(schedulers[0].hook_calls), "submitted": len(schedulers[0].apps)}
+        (submitted,) = schedulers[0].apps.values()
+        calls = schedulers[0].hook_calls
+        second = runner.run(AppDef("demo", [make_role("worker")]), "my_backend", cfg, workspace=directory)
         return {
             "handle": handle,
             "second": second,
             "options": [name for name, _ in runner.scheduler_run_opts("my_backend")],
-            "env": {one.name: one.env.get("WORKSPACE_ARTIFACT") for one in submitted.roles},
-            "authored": [one.env for one in app.roles],
+            "env": {role.name: role.env.get("WORKSPACE_ARTIFACT") for role in submitted.roles},
+            "authored": [role.env for role in app.roles],
             "builds": [name for name, _ in calls],
             "caches": len({cache for _, cache in calls[:2]}),
             "state": runner.status(handle).state.name,
-            "listed": [one.app_handle for one in runner.list("my_backend")],
+            "listed": [response.app_handle for response in runner.list("my_backend")],
             "built_in": "my_backend" in get_runner().scheduler_backends(),
         }
 

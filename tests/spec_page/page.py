@@ -20,9 +20,9 @@ def block(name: str) -> str:
 
 
 def run_page(directory: Path, *blocks: str, then: str | Path = "", arguments: tuple[str, ...] = ()) -> str:
-    """Put *blocks* one below the other into ``page.py``, run it and *then* in a new Python, and return what it prints.
+    """Join *blocks* into ``page.py``, run it and *then* in a new Python, and return the output.
 
-    *then* is a program, or a file beside this one that is one; either finds the page under the name ``page``.
+    *then* is a program, or the path of one; it can ``import page``.
     """
     (directory / "page.py").write_text("\n\n".join(map(block, blocks)), encoding="utf-8")
     more = then.read_text(encoding="utf-8") if isinstance(then, Path) else then

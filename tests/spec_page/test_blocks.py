@@ -13,7 +13,7 @@ def test_the_custom_mixin_and_its_unit_test_run_as_printed(tmp_path: Path) -> No
     assert printed.rstrip().endswith("OK")
 
 
-def test_the_page_s_unit_test_fails_for_a_mixin_that_forgets_the_role(tmp_path: Path) -> None:
+def test_the_page_s_unit_test_fails_for_a_mixin_that_does_not_update_the_role(tmp_path: Path) -> None:
     then = (
         "import unittest\n"
         "page.MyWorkspaceMixin.caching_build_workspace_and_update_role = lambda *args, **kwargs: None\n"
@@ -61,7 +61,7 @@ def test_the_completed_scheduler_builds_through_the_runner(tmp_path: Path) -> No
     assert report["built_in"] is False
 
 
-def test_the_completed_scheduler_needs_its_bucket_before_it_builds(tmp_path: Path) -> None:
+def test_the_completed_scheduler_requires_its_bucket_before_it_builds(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     report = run_completed(tmp_path, str(tmp_path / "code"), "")
     assert report == {

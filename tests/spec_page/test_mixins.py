@@ -48,8 +48,8 @@ class Deprecated(WorkspaceMixin[None]):
         self.given: list[tuple[str, list[str]]] = []
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
-        found = sorted(str(path.relative_to(workspace)) for path in Path(workspace).rglob("*") if path.is_file())
-        self.given.append((workspace, found))
+        files = sorted(str(path.relative_to(workspace)) for path in Path(workspace).rglob("*") if path.is_file())
+        self.given.append((workspace, files))
 
 
 def _roles(*workspaces: Workspace | None) -> list[Role]:
@@ -95,22 +95,22 @@ def test_the_hook_of_each_built_in_mixin_is_guarded_for_direct_calls() -> None:
         assert role == Role("r0", "base")
 
 
-def test_the_default_hook_hands_one_directory_to_the_deprecated_one_as_it_is(code: Workspace) -> None:
+def test_the_default_hook_passes_one_directory_to_the_deprecated_hook_unchanged(code: Workspace) -> None:
     mixin = Deprecated()
     mixin.build_workspaces(_roles(code), {})
     assert mixin.given == [(str(code), [".torchxignore", "main.py", "run.log"])]
 
 
-def test_the_default_hook_merges_several_projects_first_and_removes_them_again(code: Workspace, tmp_path: Path) -> None:
+def test_the_default_hook_merges_several_projects_into_a_temporary_directory(code: Workspace, tmp_path: Path) -> None:
     write(tmp_path / "lib", {".torchxignore": "", "util.py": ""})
     mixin = Deprecated()
     mixin.build_workspaces(_roles(Workspace({**code.projects, str(tmp_path / "lib"): "lib"})), {})
-    ((merged, found),) = mixin.given
-    assert found == [".torchxignore", "lib/.torchxignore", "lib/util.py", "main.py"]
+    ((merged, files),) = mixin.given
+    assert files == [".torchxignore", "lib/.torchxignore", "lib/util.py", "main.py"]
     assert not Path(merged).exists()
 
 
-def test_a_mixin_comes_first_and_passes_arguments_on() -> None:
+def test_a_mixin_is_the_first_base_and_passes_arguments_on() -> None:
     class Base:
         def __init__(self, backend: str, *, size: int) -> None:
             self.got = (backend, size)
@@ -123,13 +123,13 @@ def test_a_mixin_comes_first_and_passes_arguments_on() -> None:
 
 @pytest.fixture
 def client(docker20: Docker) -> Iterator[DockerClient]:
-    """A client that only the mixin is told of: the environment names no engine."""
+    """A client that only the mixin gets: the environment names no engine."""
     with_engine = docker.DockerClient(base_url=docker20.host)
     yield with_engine
     with_engine.close()
 
 
-def test_the_docker_client_that_is_passed_is_the_one_that_is_used(
+def test_the_passed_docker_client_is_used(
     docker20: Docker, client: DockerClient, busybox_image: Image, code: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
@@ -140,13 +140,13 @@ def test_the_docker_client_that_is_passed_is_the_one_that_is_used(
     assert docker20.run("run", "--rm", role.image, "cat", "main.py") == "print(1)"
 
 
-def test_a_scheduler_passes_the_docker_client_on(client: DockerClient) -> None:
+def test_a_scheduler_passes_the_docker_client_to_the_mixin(client: DockerClient) -> None:
     scheduler = DockerScheduler("s", docker_client=client)
     assert scheduler._docker_client is client
     assert [name for name, _ in scheduler.run_opts()][-1] in [name for name, _ in scheduler.workspace_opts()]
 
 
-def test_dryrun_push_images_names_what_push_images_pushes(
+def test_push_images_pushes_the_images_that_dryrun_push_images_returned(
     docker20: Docker, client: DockerClient, registry: Registry, busybox_image: Image, code: Workspace
 ) -> None:
     base = busybox_image.load(docker20, "mixins-base:1", config={"WorkingDir": "/app"})
@@ -173,14 +173,14 @@ def test_push_images_of_a_fresh_object_pushes_an_image_that_topcoat_did_not_buil
     assert fetch(registry, f"{repository}:v1").config["config"]["Labels"] == {"built": "elsewhere"}
 
 
-def test_an_id_without_a_repository_to_push_to_is_an_error() -> None:
+def test_pushing_an_image_id_without_a_repository_is_an_error() -> None:
     app = AppDef("a", [Role("r", "sha256:" + "0" * 64)])
     with pytest.raises(InvalidRunConfigException, match="has to be pushed, and there is no repository") as caught:
         DockerWorkspaceMixin().dryrun_push_images(app, {})
     assert caught.value.hint == "-cfg image_repo=REGISTRY/REPOSITORY"
 
 
-def test_with_a_repository_no_engine_is_needed(code: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_with_a_repository_needs_no_engine(code: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
     with FakeRegistry() as registry:
         app = AppDef("a", [Role("r", add_base(registry), workspace=code)])
@@ -193,7 +193,7 @@ def test_with_a_repository_no_engine_is_needed(code: Workspace, monkeypatch: pyt
         assert {"app/main.py"} <= names(fetch(registry, app.roles[0].image).layers[-1])
 
 
-def test_dockerignore_and_torchxignore_leave_out_of_an_image(tmp_path: Path) -> None:
+def test_an_image_obeys_dockerignore_and_torchxignore(tmp_path: Path) -> None:
     code = write(
         tmp_path / "both",
         {".dockerignore": "a\nb\n", ".torchxignore": "c\n!b\n", "a": "", "b": "", "c": "", "d": ""},
@@ -204,11 +204,11 @@ def test_dockerignore_and_torchxignore_leave_out_of_an_image(tmp_path: Path) -> 
         mixin = DockerWorkspaceMixin()
         mixin.build_workspaces(app.roles, cfg)
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
-        found = names(fetch(registry, app.roles[0].image).layers[-1])
-    assert found == {"app", "app/.dockerignore", "app/.torchxignore", "app/b", "app/d"}
+        paths = names(fetch(registry, app.roles[0].image).layers[-1])
+    assert paths == {"app", "app/.dockerignore", "app/.torchxignore", "app/b", "app/d"}
 
 
-def test_the_directory_mixin_copies_into_job_dir_and_makes_it_the_image(code: Workspace, tmp_path: Path) -> None:
+def test_the_directory_mixin_copies_into_job_dir_and_sets_it_as_the_image(code: Workspace, tmp_path: Path) -> None:
     role = Role("r", "base", workspace=code)
     job_dir = tmp_path / "job"
     DirWorkspaceMixin().build_workspace_and_update_role(role, str(code), {"job_dir": str(job_dir)})
@@ -228,7 +228,7 @@ def test_the_directory_mixin_does_nothing_without_job_dir(code: Workspace, cfg: 
     assert role == Role("r", "base", workspace=code)
 
 
-def test_roles_with_one_workspace_share_job_dir_and_others_get_their_own(code: Workspace, tmp_path: Path) -> None:
+def test_roles_with_the_same_workspace_share_job_dir_and_others_get_their_own(code: Workspace, tmp_path: Path) -> None:
     other = write(tmp_path / "other", {".torchxignore": "", "other.py": ""})
     same, apart = _roles(code, code), _roles(code, other)
     DirWorkspaceMixin().build_workspaces(same, {"job_dir": str(tmp_path / "same")})
@@ -253,7 +253,7 @@ class OldDir(DirWorkspaceMixin):
 
 
 @pytest.mark.parametrize("mixin", [OldDocker, OldDir])
-def test_a_subclass_that_overrides_only_the_deprecated_hook_is_called_and_told(
+def test_a_subclass_that_overrides_only_the_deprecated_hook_is_called_with_a_warning(
     mixin: type[WorkspaceMixin[Any]], code: Workspace
 ) -> None:
     (role,) = _roles(code)
@@ -264,7 +264,7 @@ def test_a_subclass_that_overrides_only_the_deprecated_hook_is_called_and_told(
     assert old.plan_workspaces([role], {}) is None, "it cannot be planned, so a dry run calls it"
 
 
-def test_walk_workspace_is_lazy_and_speaks_of_full_paths_and_infos() -> None:
+def test_walk_workspace_is_lazy_and_yields_full_paths_and_infos() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe({"/lazy/.torchxignore": b"*.log\n", "/lazy/a.py": b"12345", "/lazy/x.log": b"", "/lazy/sub/b.py": b""})
     walked = iter(walk_workspace(memory, "/lazy"))

@@ -19,7 +19,7 @@ from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 
 _CFG = "Mapping[str, str | int | float | bool | list[str] | dict[str, str] | None]"
 
-# As the page prints them; methods with the self that it leaves out.
+# As the page prints them, with the self that it omits.
 PAGE: dict[Callable[..., object], str] = {
     WorkspaceMixin.__init__: "(self, *args: object, **kwargs: object) -> None",
     WorkspaceMixin.build_workspace_and_update_role: f"(self, role: Role, workspace: str, cfg: {_CFG}) -> None",
@@ -66,19 +66,19 @@ def _printed(signature: str) -> Callable[..., object]:
 
 
 def _comparable(function: Callable[..., object]) -> list[tuple[str, object, object, object]]:
-    """Return name, kind, default and type of each parameter, and the type of what is returned."""
+    """Return name, kind, default and type of each parameter, and the return type."""
     hints = typing.get_type_hints(function, localns=_NAMES)
     parameters = inspect.signature(function).parameters.values()
-    rows = [(one.name, one.kind, one.default, hints.get(one.name)) for one in parameters]
+    rows = [(parameter.name, parameter.kind, parameter.default, hints.get(parameter.name)) for parameter in parameters]
     return [*rows, ("return", None, None, hints["return"])]
 
 
 @pytest.mark.parametrize("function", PAGE, ids=lambda function: function.__qualname__)
-def test_a_signature_is_the_page_s(function: Callable[..., object]) -> None:
+def test_a_signature_equals_that_of_the_page(function: Callable[..., object]) -> None:
     assert _comparable(function) == _comparable(_printed(PAGE[function]))
 
 
-def test_the_values_of_run_options_are_those_of_the_page() -> None:
+def test_run_options_have_the_value_types_of_the_page() -> None:
     assert CfgVal == str | int | float | bool | list[str] | dict[str, str] | None
 
 
@@ -86,17 +86,17 @@ def test_the_values_of_run_options_are_those_of_the_page() -> None:
     ("mixin", "pushed"),
     [(DockerWorkspaceMixin, dict[str, tuple[str, str]]), (DirWorkspaceMixin, type(None))],
 )
-def test_the_base_of_a_built_in_mixin_is_the_page_s(mixin: type, pushed: object) -> None:
+def test_the_base_class_of_a_built_in_mixin_equals_that_of_the_page(mixin: type, pushed: object) -> None:
     (base,) = mixin.__orig_bases__  # type: ignore[attr-defined]
     assert get_origin(base) is WorkspaceMixin
     assert get_args(base) == (pushed,)
 
 
-def test_the_mixin_is_generic_in_what_is_pushed() -> None:
+def test_the_mixin_is_generic_in_the_type_of_pushed_images() -> None:
     assert Generic[T] in WorkspaceMixin.__orig_bases__  # type: ignore[attr-defined]
 
 
-def test_every_public_method_of_the_mixins_is_documented_as_the_page_has_it() -> None:
+def test_every_public_method_of_the_mixins_has_a_docstring() -> None:
     for function in PAGE:
         if function.__name__ != "__init__":
             assert inspect.getdoc(function), function

@@ -20,7 +20,7 @@ from tests.spec_page.test_signatures import PAGE
 _ROOT = Path(__file__).parents[2]
 _TEXT = (_ROOT / "docs/spec.md").read_text(encoding="utf-8")
 
-# What the page names outside of its API reference: in its code blocks, drawing and text.
+# Names of the page outside of its API reference: in its code blocks, drawing and text.
 ELSEWHERE = {
     "torchx.workspace.WorkspaceMixin",
     "torchx.workspace.docker_workspace.DockerWorkspaceMixin",
@@ -66,11 +66,11 @@ import json
 from importlib import import_module
 def find(name):
     first, *rest = name.split(".")
-    found, module = import_module(first), first
+    value, module = import_module(first), first
     for part in rest:
         module = f"{module}.{part}"
-        found = getattr(found, part) if hasattr(found, part) else import_module(module)
-    return found
+        value = getattr(value, part) if hasattr(value, part) else import_module(module)
+    return value
 """
 
 
@@ -81,20 +81,20 @@ def _find(name: str) -> object:
 
 
 def _page_name(module: str, qualname: str) -> str:
-    """Return what the page calls a function of ours."""
+    """Return the page's name for one of our functions."""
     public = {"topcoat.workspace.api": "torchx.workspace", "topcoat.workspace.walk": "torchx.workspace"}
     return f"{public.get(module, module.replace('topcoat', 'torchx'))}.{qualname}"
 
 
 def test_the_table_has_every_name_of_the_page_once() -> None:
-    reference = {_page_name(one.__module__, one.__qualname__) for one in PAGE if one.__name__ != "__init__"}
+    reference = {_page_name(f.__module__, f.__qualname__) for f in PAGE if f.__name__ != "__init__"}
     names = [row.page for row in ROWS]
     assert len(set(names)) == len(names)
     assert set(names) == reference | ELSEWHERE
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.page)
-def test_a_name_lives_where_the_table_says(row: Row) -> None:
+def test_a_name_is_where_the_table_says(row: Row) -> None:
     assert _find(row.here) is not None
 
 
@@ -118,7 +118,7 @@ def _tests_in(path: str) -> set[str]:
 
 
 @pytest.mark.parametrize("test", TESTS)
-def test_a_test_that_the_page_names_exists(test: str) -> None:
+def test_every_named_test_exists(test: str) -> None:
     path, _, name = test.partition("::")
     assert name in _tests_in(path)
 

@@ -55,58 +55,58 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def _files(found: Mapping[bytes, tuple[object, ...]]) -> set[str]:
-    return {os.fsdecode(path) for path, seen in found.items() if seen[0] == "file"}
+def _files(entries: Mapping[bytes, tuple[object, ...]]) -> set[str]:
+    return {os.fsdecode(path) for path, entry in entries.items() if entry[0] == "file"}
 
 
-def test_walk_workspace_keeps_what_the_page_says(tree: Path) -> None:
+def test_walk_workspace_keeps_the_files_of_the_page(tree: Path) -> None:
     root = str(tree)
-    found = {f"{directory}/{name}" for directory, _, files in walk_workspace(LocalFileSystem(), root) for name in files}
-    assert found == {f"{root}/{name}" for name in KEPT}
+    paths = {f"{directory}/{name}" for directory, _, files in walk_workspace(LocalFileSystem(), root) for name in files}
+    assert paths == {f"{root}/{name}" for name in KEPT}
 
 
-def test_walk_workspace_does_not_enter_what_is_left_out_unless_something_comes_back(tree: Path) -> None:
+def test_walk_workspace_skips_an_ignored_directory_unless_a_rule_includes_a_member(tree: Path) -> None:
     seen = {os.path.relpath(directory, tree) for directory, _, _ in walk_workspace(LocalFileSystem(), str(tree))}
     assert seen == {".", "data", "pkg", "pkg/__pycache__", "pkg/data"}
 
 
-def test_walk_workspace_keeps_it_on_a_remote_file_system(tree: Path) -> None:
+def test_walk_workspace_keeps_the_files_of_the_page_on_a_remote_file_system(tree: Path) -> None:
     memory = fsspec.filesystem("memory")
     root = f"/{tree.parent.name}"
     for name in DROPPED | KEPT:
         memory.pipe(f"{root}/{name}", (tree / name).read_bytes())
-    found = {f"{directory}/{name}" for directory, _, files in walk_workspace(memory, root) for name in files}
-    assert found == {f"{root}/{name}" for name in KEPT}
+    paths = {f"{directory}/{name}" for directory, _, files in walk_workspace(memory, root) for name in files}
+    assert paths == {f"{root}/{name}" for name in KEPT}
 
 
-def test_another_ignore_name_is_another_file(tree: Path) -> None:
+def test_walk_workspace_reads_the_file_ignore_name_only(tree: Path) -> None:
     (tree / ".dockerignore").write_text("*\n!main.py\n")
     walked = walk_workspace(LocalFileSystem(), str(tree), ".dockerignore")
     assert [name for _, _, files in walked for name in files] == ["main.py"]
 
 
-def test_the_directory_mixin_keeps_what_the_page_says(tree: Path, tmp_path: Path) -> None:
+def test_the_directory_mixin_keeps_the_files_of_the_page(tree: Path, tmp_path: Path) -> None:
     role = Role("worker", "base", workspace=Workspace({str(tree): ""}))
     job_dir = tmp_path / "job"
     DirWorkspaceMixin().build_workspaces([role], {"job_dir": str(job_dir)})
     assert role.image == str(job_dir)
-    found = {str(path.relative_to(job_dir)) for path in job_dir.rglob("*") if path.is_file()}
-    assert found - {MARKER} == KEPT
+    paths = {str(path.relative_to(job_dir)) for path in job_dir.rglob("*") if path.is_file()}
+    assert paths - {MARKER} == KEPT
     assert (job_dir / "data/config.yaml").read_text() == "data/config.yaml"
 
 
-def test_merging_keeps_what_the_page_says(tree: Path, tmp_path: Path) -> None:
+def test_merging_keeps_the_files_of_the_page(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     Workspace({str(tree): ""}).merge_into(out)
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == KEPT
 
 
-def test_the_scan_for_images_keeps_what_the_page_says(tree: Path) -> None:
+def test_the_scan_for_images_keeps_the_files_of_the_page(tree: Path) -> None:
     snapshot = scan(Workspace({str(tree): ""}), ScanOptions(IMAGE_IGNORE_FILES)).snapshot
     assert {os.fsdecode(entry.path) for entry in snapshot if entry.kind == "file"} == KEPT
 
 
-def test_the_image_holds_what_the_page_says(tree: Path) -> None:
+def test_the_image_has_the_files_of_the_page(tree: Path) -> None:
     with FakeRegistry() as registry:
         role = Role("worker", add_base(registry), workspace=Workspace({str(tree): ""}))
         cfg = {"image_repo": f"{registry.host}/app"}

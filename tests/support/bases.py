@@ -19,7 +19,7 @@ def pushed(
     config: Config | None = None,
     platforms: tuple[str, ...] = (),
 ) -> Pushed:
-    """Return *image* as it lies in *registry*, in a repository that no test writes to."""
+    """Push *image* to a repository of *registry* that no test writes to, once, and return it."""
     key = json.dumps([registry.host, image.name, flavour, config, platforms])
     if key not in _pushed:
         options: dict[str, Any] = {"platforms": platforms} if platforms else {}

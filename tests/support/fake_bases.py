@@ -1,4 +1,4 @@
-"""Base images in the registry in memory: small, but with real layers."""
+"""Base images in the registry in memory: small, with real layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topcoat.testing.registry import FakeRegistry
 
 
 def layer(files: Mapping[str, bytes | None]) -> bytes:
-    """Return a gzipped tar of *files*; None makes a directory."""
+    """Return a gzipped tar of *files*; None creates a directory."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in files.items():
@@ -25,9 +25,9 @@ def layer(files: Mapping[str, bytes | None]) -> bytes:
 
 
 def add_base(registry: FakeRegistry, repository: str = "base", *, working_dir: str = "/app") -> str:
-    """Store an image with an empty working directory and a file of its own; return its reference."""
-    below = [working_dir[:end] for end in range(2, len(working_dir) + 1) if working_dir[end : end + 1] in ("", "/")]
-    blob = layer({**{path.strip("/"): None for path in below}, "etc/of": repository.encode()})
+    """Store an image with an empty working directory and one file; return its reference."""
+    parents = [working_dir[:end] for end in range(2, len(working_dir) + 1) if working_dir[end : end + 1] in ("", "/")]
+    blob = layer({**{path.strip("/"): None for path in parents}, "etc/of": repository.encode()})
     config = {"config": {"WorkingDir": working_dir, "Env": ["PATH=/bin"]}, "rootfs": _rootfs(blob)}
     registry.add_image(repository, "1", layers=[blob], config=config)
     return f"{registry.host}/{repository}:1"

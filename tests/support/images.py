@@ -1,4 +1,4 @@
-"""Images in registries, taken apart: what their layers hold."""
+"""Fetch images from registries and read their layers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Fetched(NamedTuple):
 
 
 def fetch(registry: Registry | FakeRegistry, image: str, *, skip: int = 0) -> Fetched:
-    """Fetch ``host/repository:tag``, checking every digest; the first *skip* layers are left empty."""
+    """Fetch ``host/repository:tag`` and check every digest; the first *skip* layers are returned empty."""
     repository, _, tag = image.partition("/")[2].rpartition(":")
     read = _fake(registry, repository) if isinstance(registry, FakeRegistry) else _real(registry, repository)
     raw = read("manifests", tag)
@@ -65,9 +65,9 @@ def fetch(registry: Registry | FakeRegistry, image: str, *, skip: int = 0) -> Fe
 
 
 def stacked(tars: Iterable[bytes], target: str) -> dict[bytes, Seen]:
-    """Return what the *tars* of code layers make together below *target*: later ones win, and nothing is removed."""
+    """Return the files that the *tars* of code layers create below *target*; later layers override earlier ones."""
     prefix = target.strip("/").encode() + b"/" if target.strip("/") else b""
-    found: dict[bytes, Seen] = {}
+    files: dict[bytes, Seen] = {}
     for tar in tars:
         with tarfile.open(fileobj=io.BytesIO(tar), errors="surrogateescape", encoding="utf-8") as archive:
             for member in archive:
@@ -76,8 +76,8 @@ def stacked(tars: Iterable[bytes], target: str) -> dict[bytes, Seen]:
                 if not name.startswith(prefix):
                     assert member.isdir(), f"{name!r} is outside of the target"
                     continue
-                found[name[len(prefix) :]] = _seen(archive, member)
-    return found
+                files[name[len(prefix) :]] = _seen(archive, member)
+    return files
 
 
 def names(tar: bytes) -> set[str]:
@@ -103,12 +103,12 @@ def _members(tar: bytes) -> list[tarfile.TarInfo]:
 
 
 def _fake(registry: FakeRegistry, repository: str) -> Callable[[str, str], bytes]:
-    home = registry.repositories[repository]
+    stored = registry.repositories[repository]
 
     def read(kind: str, identifier: str) -> bytes:
         if kind == "manifests":
-            return home.manifests[home.tags.get(identifier, identifier)][1]
-        assert identifier in home.blobs, f"{repository} has no blob {identifier}"
+            return stored.manifests[stored.tags.get(identifier, identifier)][1]
+        assert identifier in stored.blobs, f"{repository} has no blob {identifier}"
         return registry.blobs[identifier]
 
     return read
@@ -116,8 +116,8 @@ def _fake(registry: FakeRegistry, repository: str) -> Callable[[str, str], bytes
 
 def _real(registry: Registry, repository: str) -> Callable[[str, str], bytes]:
     def read(kind: str, identifier: str) -> bytes:
-        answer = registry.request("GET", f"/v2/{repository}/{kind}/{identifier}", headers={"Accept": _ACCEPT})
-        assert answer.status == 200, answer.body
-        return answer.body
+        response = registry.request("GET", f"/v2/{repository}/{kind}/{identifier}", headers={"Accept": _ACCEPT})
+        assert response.status == 200, response.body
+        return response.body
 
     return read

@@ -1,4 +1,4 @@
-"""What a container of an image sees: its files, its environment, its working directory."""
+"""The files, environment and working directory of a container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.components.daemons import Containerd, Docker
 from topcoat.scan.snapshot import Snapshot
 
-# Runs in the container, so it sticks to what any Python 3 has.
+# Runs in the container, with any Python 3.
 _SCRIPT = """
 import base64, hashlib, json, os, stat, sys
 def text(data): return base64.b64encode(data).decode()
@@ -33,7 +33,7 @@ for top in sys.argv[1:]: walk(os.fsencode(top))
 print(json.dumps({"found": found, "env": dict(os.environ), "cwd": os.getcwd()}))
 """
 
-# What engines put into every container.
+# Files that engines add to every container.
 _OF_THE_ENGINE = {b"/etc/hosts", b"/etc/hostname", b"/etc/resolv.conf", b"/etc/mtab", b"/.dockerenv", b"/run"}
 _OF_THE_ENGINE |= {b"/proc", b"/sys", b"/dev"}
 
@@ -50,24 +50,24 @@ class Seen(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """What a container sees: absolute paths, environment variables, working directory."""
+    """The files of a container by absolute path, its environment variables and its working directory."""
 
     files: dict[bytes, Seen]
     env: dict[str, str]
     cwd: str
 
     def below(self, directory: str) -> dict[bytes, Seen]:
-        """Return what lies below *directory*, by relative path, without modification times."""
+        """Return the files below *directory* by relative path, without modification times."""
         prefix = os.fsencode(directory.rstrip("/")) + b"/"
         return {
             path[len(prefix) :]: seen._replace(mtime=0) for path, seen in self.files.items() if path.startswith(prefix)
         }
 
     def outside(self, directory: str) -> dict[bytes, Seen]:
-        """Return everything that is neither below *directory* nor the engine's."""
+        """Return the files outside of *directory* that do not come from the engine."""
         prefix = os.fsencode(directory.rstrip("/"))
         return {
-            # The engine writes into directories, so their times tell nothing.
+            # The engine writes into directories and changes their times.
             path: seen if seen.kind != "dir" else seen._replace(mtime=0)
             for path, seen in self.files.items()
             if not (path + b"/").startswith(prefix + b"/") and path not in _OF_THE_ENGINE
@@ -75,11 +75,11 @@ class Inside(NamedTuple):
 
 
 Run = Callable[[str, "list[str]"], str]
-"""Runs a command in a container of an image and returns its stdout."""
+"""Run a command in a container of an image and return its stdout."""
 
 
 def runner(engine: Docker | Containerd) -> Run:
-    """Return how *engine* runs a command."""
+    """Return a function that runs a command with *engine*."""
     if isinstance(engine, Docker):
         return lambda image, command: engine.run("run", "--rm", "--network", "none", image, *command)
     numbers = iter(range(1000))
@@ -92,36 +92,36 @@ def runner(engine: Docker | Containerd) -> Run:
 
 
 def look(engine: Docker | Containerd, image: str, *tops: str) -> Inside:
-    """Run *image*, whose base has Python, and return what is at and below the directories *tops* in it."""
+    """Run *image*, whose base has Python, and return the directories *tops* of it and their members."""
     run = runner(engine)
     for _ in range(2):
-        # `ctr run` may end before it has copied all of a long output: then what was printed is no JSON.
+        # `ctr run` may end before it has copied a long output, which is then incomplete JSON.
         with contextlib.suppress(json.JSONDecodeError):
             return parse(run(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
     return parse(run(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
 
 
 def parse(printed: str) -> Inside:
-    """Read what the script printed."""
-    told = json.loads(printed)
+    """Parse the output of the script."""
+    output = json.loads(printed)
     files = {}
-    for path, kind, mode, uid, gid, content, mtime in told["found"]:
+    for path, kind, mode, uid, gid, content, mtime in output["found"]:
         files[base64.b64decode(path)] = Seen(kind, mode, uid, gid, base64.b64decode(content), mtime)
-    return Inside(files, told["env"], told["cwd"])
+    return Inside(files, output["env"], output["cwd"])
 
 
 def expected(snapshot: Snapshot, uid: int = 0, gid: int = 0) -> dict[bytes, Seen]:
-    """Return what a container is to see of *snapshot*."""
+    """Return the files of *snapshot* as a container must see them."""
     return {entry.path: Seen(entry.kind, entry.mode, uid, gid, entry.content) for entry in snapshot}
 
 
 def on_disk(directory: str | Path) -> dict[bytes, Seen]:
-    """Return what lies below a *directory* of this machine, without owners and modification times."""
+    """Return the files below a local *directory*, without owners and modification times."""
     import hashlib
     import stat
 
     root = os.fsencode(directory)
-    found = {}
+    entries = {}
     for parent, directories, files in os.walk(root):
         for name in directories + files:
             path = os.path.join(parent, name)
@@ -134,5 +134,5 @@ def on_disk(directory: str | Path) -> dict[bytes, Seen]:
             else:
                 with open(path, "rb") as file:
                     content = hashlib.sha256(file.read()).digest()
-            found[os.path.relpath(path, root)] = Seen(kind, mode, 0, 0, content)
-    return found
+            entries[os.path.relpath(path, root)] = Seen(kind, mode, 0, 0, content)
+    return entries

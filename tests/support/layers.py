@@ -1,4 +1,4 @@
-"""Layers as tests write them: a line for each entry, and how they are stored."""
+"""Layers for tests, written as one line for each entry, and images of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from topcoat.testing.registry import FakeRegistry
 
 def tar(*lines: str) -> bytes:
     """Return a tar of entries such as ``dir home/user 0700 1000:1000``, ``link bin -> usr/bin``, ``file f = text``,
-    ``fifo p``; files, directories and links have the usual modes and belong to root where a line does not say.
+    ``fifo p``; by default, entries belong to root and have the usual modes.
     """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
@@ -51,22 +51,22 @@ def add_layers(registry: FakeRegistry, *layers: bytes, repository: str = "base",
 
 
 def layer_gets(registry: FakeRegistry, *layers: bytes) -> list[int]:
-    """Return how often each of *layers* was asked for."""
+    """Return the number of GET requests for each of *layers*."""
     from topcoat.oci.digest import sha256_digest
 
-    paths = [one.path for one in registry.requests if one.method == "GET"]
+    paths = [request.path for request in registry.requests if request.method == "GET"]
     return [sum(path.endswith(sha256_digest(layer)) for path in paths) for layer in layers]
 
 
 def image(directory: Path, *layers: bytes, below: Image | None = None, **config: Any) -> Image:
     """Return an image of *layers*, on top of the image *below*, for real registries and engines."""
-    made = []
+    new_layers = []
     for data in layers:
         stored = gzip.compress(data, mtime=0)
         file = directory / hashlib.sha256(stored).hexdigest()
         file.write_bytes(stored)
         diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        made.append(Layer(file, f"sha256:{file.name}", len(stored), diff_id))
-    stacked = (*(below.layers if below else ()), *made)
+        new_layers.append(Layer(file, f"sha256:{file.name}", len(stored), diff_id))
+    stacked = (*(below.layers if below else ()), *new_layers)
     name = hashlib.sha256("".join(layer.digest for layer in stacked).encode()).hexdigest()[:12]
     return Image(name, stacked, {**(below.config if below else {"Env": ["PATH=/bin"]}), **config})

@@ -1,4 +1,4 @@
-"""What the user would be told."""
+"""Record what topcoat tells the user."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from topcoat.notices import show_notices
 
 
 @contextmanager
-def collected_notices() -> Iterator[list[str]]:
-    """Return a list that gets every notice of the ``with`` block."""
-    notices: list[str] = []
-    previous = show_notices(notices.append)
+def recorded_notices() -> Iterator[list[str]]:
+    """Return the list that notices are added to while a ``with`` block runs."""
+    texts: list[str] = []
+    before = show_notices(texts.append)
     try:
-        yield notices
+        yield texts
     finally:
-        show_notices(previous)
+        show_notices(before)

@@ -1,4 +1,4 @@
-"""An engine behind a proxy that refuses some of what it is asked, or speaks TLS."""
+"""A proxy before an engine that refuses some requests, or uses TLS."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from tests.components.daemons import Docker
 
-# Of one hop (RFC 9110, section 7.6.1), or said anew by the proxy.
+# Headers of one hop (RFC 9110, section 7.6.1), or set by the proxy.
 _OWN = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
 
 
 class Answer(NamedTuple):
-    """What the proxy says in place of the engine."""
+    """The proxy's response instead of the engine's."""
 
     status: int
     body: bytes = b""
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 @contextlib.contextmanager
 def refusing(engine: Docker, answers: Mapping[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Give the address of a proxy before *engine*: a POST or PUT to a path that ends with a key gets that answer."""
+    """Yield the address of a proxy before *engine*: a POST or PUT to a path that ends with a key gets that response."""
     upstream = engine.host.removeprefix("unix://")
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,8 +45,8 @@ def refusing(engine: Docker, answers: Mapping[str, Answer], tls: ssl.SSLContext 
                 connection.sock.connect(upstream)
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
                 connection.request(self.command, self.path, body, headers)
-                found = connection.getresponse()
-                self._answer(found.status, found.getheaders(), found.read())
+                response = connection.getresponse()
+                self._answer(response.status, response.getheaders(), response.read())
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815
 

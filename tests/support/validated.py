@@ -1,4 +1,4 @@
-"""Every image that a test pushes, held against the specification when the test ends."""
+"""Validate every image that a test pushes against the specification, at the end of the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from topcoat.testing.registry import FakeRegistry
 from topcoat.testing.validate import Opener, validate
 
 Read = Callable[[str, str], "bytes | None"]
-"""Gives the content of ``manifests`` or ``blobs`` by digest, None where it is gone."""
+"""Return the content of ``manifests`` or ``blobs`` by digest, or None if it is missing."""
 
 
 class _Pushed(NamedTuple):
@@ -32,40 +32,40 @@ class _Pushed(NamedTuple):
 
 @contextlib.contextmanager
 def validated_pushes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Note what is pushed from this process inside the block, and validate it at the end: manifests, configs, layers.
+    """Record the images that this process pushes in the block, and validate manifests, configs and layers at its end.
 
-    The layers of bases are left out: tests make bases of whatever they like.
+    The layers of bases are skipped: tests use invalid bases too.
     """
     pushed: list[_Pushed] = []
     fakes: dict[str, FakeRegistry] = {}
     put, enter = RegistryClient.put_manifest, FakeRegistry.__enter__
 
-    def noted_put(self: RegistryClient, repository: str, identifier: str, data: bytes, media_type: str) -> str:
+    def recording_put(self: RegistryClient, repository: str, identifier: str, data: bytes, media_type: str) -> str:
         digest = put(self, repository, identifier, data, media_type)
         pushed.append(_Pushed(str(self.registry), repository, data, media_type))
         return digest
 
-    def noted_enter(self: FakeRegistry) -> FakeRegistry:
+    def recording_enter(self: FakeRegistry) -> FakeRegistry:
         fakes[self.host] = self
         return enter(self)
 
-    monkeypatch.setattr(RegistryClient, "put_manifest", noted_put)
-    monkeypatch.setattr(FakeRegistry, "__enter__", noted_enter)
+    monkeypatch.setattr(RegistryClient, "put_manifest", recording_put)
+    monkeypatch.setattr(FakeRegistry, "__enter__", recording_enter)
     yield
-    for one in pushed:
-        fake = fakes.get(one.host)
-        read = _from_fake(fake, one.repository) if fake else _over_http(one.host, one.repository)
-        name = f"{one.host}/{one.repository}"
-        validate(one.data, _code_only(read, one.data), media_type=one.media_type, name=name)
+    for image in pushed:
+        fake = fakes.get(image.host)
+        read = _from_fake(fake, image.repository) if fake else _over_http(image.host, image.repository)
+        name = f"{image.host}/{image.repository}"
+        validate(image.data, _code_only(read, image.data), media_type=image.media_type, name=name)
 
 
 def validate_image(registry: Registry, repository: str, tag: str) -> None:
-    """Fetch an image with all its layers, its base's too, or an index with all its images, and validate it."""
+    """Fetch and validate an image with all of its layers, or an index with all of its images."""
     accept = {"Accept": ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))}
-    answer = registry.request("GET", f"/v2/{repository}/manifests/{tag}", headers=accept)
-    assert answer.status == 200, answer.body
+    response = registry.request("GET", f"/v2/{repository}/manifests/{tag}", headers=accept)
+    assert response.status == 200, response.body
     read = _over_http(registry.host, repository)
-    validate(answer.body, _everything(read), media_type=answer.headers["content-type"], name=f"{repository}:{tag}")
+    validate(response.body, _everything(read), media_type=response.headers["content-type"], name=f"{repository}:{tag}")
 
 
 def _everything(read: Read) -> Opener:
@@ -78,24 +78,24 @@ def _everything(read: Read) -> Opener:
 
 
 def _code_only(read: Read, data: bytes) -> Opener:
-    """Return what opens everything but the layers of the base."""
-    of_the_base: set[str] = set()
-    _note_base(read, json.loads(data), of_the_base)
+    """Return a function that opens every blob except the layers of the base."""
+    base_digests: set[str] = set()
+    _add_base_digests(read, json.loads(data), base_digests)
     everything = _everything(read)
-    return lambda descriptor: None if descriptor.digest in of_the_base else everything(descriptor)
+    return lambda descriptor: None if descriptor.digest in base_digests else everything(descriptor)
 
 
-def _note_base(read: Read, document: dict[str, Any], found: set[str]) -> None:
+def _add_base_digests(read: Read, document: dict[str, Any], digests: set[str]) -> None:
     for entry in document.get("manifests", ()):
         child = read("manifests", entry["digest"])
         if child is not None:
-            _note_base(read, json.loads(child), found)
+            _add_base_digests(read, json.loads(child), digests)
     if "layers" in document:
         config = json.loads(read("blobs", document["config"]["digest"]) or b"{}")
         labels = (config.get("config") or {}).get("Labels") or {}
-        code = [one for one in labels.get("dev.topcoat.layers", "").split(",") if one]
+        code = [digest for digest in labels.get("dev.topcoat.layers", "").split(",") if digest]
         layers = [layer["digest"] for layer in document["layers"]]
-        found |= set(layers[: len(layers) - len(code)])
+        digests |= set(layers[: len(layers) - len(code)])
 
 
 def _from_fake(fake: FakeRegistry, repository: str) -> Read:
@@ -112,8 +112,8 @@ def _over_http(host: str, repository: str) -> Read:
         accept = {"Accept": ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))}
         request = urllib.request.Request(f"http://{host}/v2/{repository}/{kind}/{digest}", headers=accept)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                data: bytes = answer.read()
+            with urllib.request.urlopen(request, timeout=60) as response:
+                data: bytes = response.read()
                 return data
         except (urllib.error.HTTPError, urllib.error.URLError, ConnectionError) as error:
             if isinstance(error, urllib.error.HTTPError):

@@ -1,4 +1,4 @@
-"""Workspaces to ship: small ones by hand, odd ones, and large ones that are the same every time."""
+"""Workspaces for tests: small ones, one with unusual files, and a large one that is the same at every call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from topcoat.specs import Workspace
 
 Content = str | bytes | None
-"""Of a file; None makes an empty directory."""
+"""Content of a file; None creates an empty directory."""
 
 LONG = "long" * 30
 
@@ -29,7 +29,7 @@ def write(root: Path, files: Mapping[str, Content]) -> Workspace:
 
 
 def odd(root: Path) -> Workspace:
-    """Write what file systems allow and few tools expect: names, links, modes, empty directories, ignored files."""
+    """Write unusual names, links, modes, empty directories and ignored files."""
     write(
         root,
         {
@@ -73,7 +73,7 @@ def odd(root: Path) -> Workspace:
 
 
 def bulk(root: Path) -> Workspace:
-    """Write some 20 MB: 1500 files of text, and 12 large ones that do not compress; the same at every call."""
+    """Write 20 MB: 1500 text files and 12 large incompressible files, the same at every call."""
     return write(root, _bulk())
 
 

@@ -17,9 +17,9 @@ def trainer(*args: str, image: str, nodes: int = 2) -> AppDef:
     """Train.
 
     Args:
-        args: of the program.
-        image: to run in.
-        nodes: how many.
+        args: arguments of the program.
+        image: image to run in.
+        nodes: number of nodes.
     """
     return dist.ddp(*args, script="train.py", image=image, j=f"{nodes}x8", h="gpu.medium")
 

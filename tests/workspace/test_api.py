@@ -241,7 +241,7 @@ class TestMultiWorkspaceMixin:
         multi.push_images(images)
 
     def test_an_unknown_kind_names_the_choices(self) -> None:
-        with pytest.raises(InvalidRunConfigException, match="workspace_type is 'third'") as raised:
+        with pytest.raises(InvalidRunConfigException, match="invalid workspace_type 'third'") as raised:
             _Multi().build_workspaces([], {"workspace_type": "third"})
         assert raised.value.hint == "choose one of first, second, quiet"
         assert isinstance(raised.value, ValueError)
@@ -278,4 +278,4 @@ def test_one_line_of_the_package_assigns_a_roles_image() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             targets = node.targets if isinstance(node, ast.Assign) else []
             found += [path.name for target in targets if isinstance(target, ast.Attribute) and target.attr == "image"]
-    assert found == ["api.py"]
+    assert found == ["plan.py"]

@@ -1,1 +1,1 @@
-"""The command line. Nothing is imported here: every command pays for itself alone."""
+"""The command line. Nothing is imported here, so that a command loads only what it uses."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_scheduler(parser: _ActionsContainer) -> None:
-    """Add ``-s``; ``scheduler_name`` says what it means where it is not given."""
+    """Add ``-s``; ``scheduler_name`` resolves its default."""
     parser.add_argument(
         "-s",
         "--scheduler",
@@ -23,32 +23,32 @@ def add_scheduler(parser: _ActionsContainer) -> None:
     )
 
 
-def scheduler_name(given: str | None) -> str:
-    """Return the scheduler to use: the *given* one, that of ``[cli:run]``, or the default."""
+def scheduler_name(requested: str | None) -> str:
+    """Return the scheduler to use: the *requested* one, that of ``[cli:run]``, or the default."""
     from topcoat.cli.defaults import configured
     from topcoat.schedulers import get_default_scheduler_name
 
-    return given or configured("run").get("scheduler") or get_default_scheduler_name()
+    return requested or configured("run").get("scheduler") or get_default_scheduler_name()
 
 
-def add_cfg(parser: Parser, of: str) -> None:
-    """Add ``-cfg``, the options *of* what the help says."""
+def add_cfg(parser: Parser, text: str) -> None:
+    """Add ``-cfg`` with help *text*."""
     parser.add_argument(
         "-cfg",
         dest="cfg",
         action="append",
         default=[],
         metavar="K=V,...",
-        help=f"{of}; may be repeated, the last one wins",
+        help=f"{text}; may be repeated, the last one wins",
     )
     parser.alias("-cfg", "--scheduler-args")
 
 
 def parse_cfg(opts: runopts, texts: Sequence[str]) -> dict[str, CfgVal]:
-    """Return what *texts*, each ``key=value,...``, say.
+    """Parse *texts*, each ``key=value,...``.
 
     Raises:
-        InvalidRunConfigException: with the nearest names for one that is no option.
+        InvalidRunConfigException: unknown option, with the nearest names, or invalid value.
     """
     cfg: dict[str, CfgVal] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""What the commands' parsers say, as plain values: for the reference and for completion scripts."""
+"""The commands as plain values, read from their parsers: for the reference and for completion scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topcoat.cli.commands import COMMANDS, load
 from topcoat.cli.parser import Parser
 
 Kind = Literal["", "directory", "file", "scheduler", "component", "handle"]
-"""What a value is, as far as completion can help with it."""
+"""The kind of a value that completion can list."""
 
 _KINDS: dict[tuple[str, str], Kind] = {
     ("", "workspace"): "directory",
@@ -30,12 +30,12 @@ class Flag(NamedTuple):
     """Describe a flag.
 
     Attributes:
-        spellings: the ones to show.
-        value: how the help calls its value; empty for a switch.
-        choices: the values that it takes, where they are known.
-        kind: what its value is.
+        spellings: as the help shows them.
+        value: name of its value in the help; empty for a switch.
+        choices: the allowed values, if they are fixed.
+        kind: the kind of its value.
         help: what it does.
-        repeats: it may be given more than once.
+        repeats: whether it may be given more than once.
     """
 
     spellings: tuple[str, ...]
@@ -54,10 +54,10 @@ class CommandDoc(NamedTuple):
         summary: what it does.
         usage: its usage line, without ``usage:``.
         flags: in the order of its help.
-        arguments: those that are no flags: name and help.
-        choices: the values of the first argument, where they are known.
-        kind: what the first argument is.
-        aliases: further spellings of flags, to the first of those in *flags*.
+        arguments: name and help of each positional argument.
+        choices: the allowed values of the first argument, if they are fixed.
+        kind: the kind of the first argument.
+        aliases: further spellings of flags, each with the first spelling in *flags*.
         examples: command lines.
     """
 
@@ -72,13 +72,13 @@ class CommandDoc(NamedTuple):
     examples: tuple[str, ...]
 
 
-def pages() -> list[CommandDoc]:
-    """Return every built-in command's page, in the order of ``topcoat --help``."""
-    return [page(name) for name in COMMANDS]
+def command_docs() -> list[CommandDoc]:
+    """Return the description of every built-in command, in the order of ``topcoat --help``."""
+    return [command_doc(name) for name in COMMANDS]
 
 
-def page(name: str) -> CommandDoc:
-    """Return the page of the command *name*."""
+def command_doc(name: str) -> CommandDoc:
+    """Return the description of the command *name*."""
     command = load(name)
     parser = Parser(name, COMMANDS[name], getattr(command, "EXAMPLES", ""))
     command.add_arguments(parser)
@@ -111,7 +111,7 @@ def _flag(command: str, action: argparse.Action) -> Flag:
 
 
 def _usage(name: str, actions: Sequence[argparse.Action]) -> str:
-    """Return the usage line that argparse's versions do not agree about."""
+    """Return the usage line; argparse's differs between Python versions."""
     words = [f"topcoat {name} [flags]"]
     for action in actions:
         if not action.option_strings:

@@ -1,7 +1,7 @@
 """Completion scripts for bash, zsh and fish, made from the commands' parsers.
 
-They run nothing while one types, but for the handles of jobs: those are asked of ``topcoat completion --handles``,
-which looks into the state directory of this machine and nowhere else.
+They run no command while the user types, except for handles of jobs: ``topcoat completion --handles`` reads them from
+the state directory.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from topcoat.cli.command_docs import CommandDoc, Flag, Kind
 _HANDLES = "topcoat completion --handles 2> /dev/null"
 
 
-def bash(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
-    """Return the script for bash; *values* are the known values of each kind."""
-    after, before = [], []
-    for page in pages:
-        for flag in page.flags:
+def bash(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
+    """Return the script for bash; *values* are the values of each kind."""
+    value_cases, word_cases = [], []
+    for doc in docs:
+        for flag in doc.flags:
             if flag.value:
-                names = " | ".join(f"{page.name}:{spelling}" for spelling in flag.spellings)
-                after.append(f"        {names}) {_bash_values(flag.choices, flag.kind, values)}; return ;;")
-        words = _words([*(spelling for flag in page.flags for spelling in flag.spellings)])
-        first = _bash_values(page.choices, page.kind, values)
-        before.append(f"        {page.name}) if [[ $cur == -* ]]; then _topcoat_words {words}; else {first}; fi ;;")
-    names = _words([page.name for page in pages])
+                names = " | ".join(f"{doc.name}:{spelling}" for spelling in flag.spellings)
+                value_cases.append(f"        {names}) {_bash_values(flag.choices, flag.kind, values)}; return ;;")
+        words = _words([*(spelling for flag in doc.flags for spelling in flag.spellings)])
+        first = _bash_values(doc.choices, doc.kind, values)
+        word_cases.append(f"        {doc.name}) if [[ $cur == -* ]]; then _topcoat_words {words}; else {first}; fi ;;")
+    names = _words([doc.name for doc in docs])
     lines = [
         "# bash completion for topcoat: put it into a file that bash reads, or  source <(topcoat completion bash)",
         "_topcoat_words() {",
         '    COMPREPLY=($(compgen -W "$*" -- "$cur"))',
         "}",
         "_topcoat_handles() {",
-        "    # Of a word with a colon in it, bash completes what follows the colon.",
+        "    # bash completes only what follows the last colon of a word.",
         '    local word=${COMP_LINE:0:COMP_POINT} before=""',
         "    word=${word##* }",
         '    [[ $COMP_WORDBREAKS == *:* && $word == *:* ]] && before=${word%"${word##*:}"}',
@@ -44,18 +44,18 @@ def bash(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> s
         "    COMPREPLY=()",
         "    for ((position = 1; position < COMP_CWORD; position++)); do",
         "        if [[ ${COMP_WORDS[position]} == -- ]]; then",
-        "            # What comes now is a command of its own.",
+        "            # What follows -- is a command of its own.",
         '            [[ $prev == -- ]] && COMPREPLY=($(compgen -c -- "$cur"))',
         "            return",
         "        fi",
         "        [[ -z $command && ${COMP_WORDS[position]} != -* ]] && command=${COMP_WORDS[position]}",
         "    done",
         "    case $command:$prev in",
-        *after,
+        *value_cases,
         "    esac",
         "    case $command in",
         f'        "") _topcoat_words {names} --help --version --debug ;;',
-        *before,
+        *word_cases,
         "    esac",
         "}",
         "complete -o bashdefault -o default -F _topcoat topcoat",
@@ -68,16 +68,16 @@ def _bash_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Seque
         return 'compopt -o dirnames 2> /dev/null; COMPREPLY=($(compgen -d -- "$cur"))'
     if kind == "handle":
         return "_topcoat_handles"
-    known = choices or values.get(kind, ())
-    return f"_topcoat_words {_words(known)}" if known else ":"
+    words = choices or values.get(kind, ())
+    return f"_topcoat_words {_words(words)}" if words else ":"
 
 
 def _words(words: Sequence[str]) -> str:
     return shlex.join(words)
 
 
-def zsh(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
-    """Return the script for zsh; *values* are the known values of each kind."""
+def zsh(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
+    """Return the script for zsh; *values* are the values of each kind."""
     lines = [
         "#compdef topcoat",
         "# zsh completion for topcoat: save it as _topcoat in a directory of $fpath, or",
@@ -86,12 +86,12 @@ def zsh(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
         f'    compadd -- ${{(f)"$({_HANDLES})"}}',
         "}",
         "_topcoat() {",
-        "    local -a known",
-        "    known=(",
-        *(f"        {shlex.quote(f'{page.name}:{page.summary}')}" for page in pages),
+        "    local -a topcoat_commands",
+        "    topcoat_commands=(",
+        *(f"        {shlex.quote(f'{doc.name}:{doc.summary}')}" for doc in docs),
         "    )",
         "    if (( CURRENT == 2 )); then",
-        "        _describe command known",
+        "        _describe command topcoat_commands",
         "        return",
         "    fi",
         "    local command=$words[2]",
@@ -99,7 +99,7 @@ def zsh(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
         "    (( CURRENT-- ))",
         "    local dashes=${words[(i)--]}",
         "    if (( dashes < CURRENT )); then",
-        "        # What comes now is a command of its own.",
+        "        # What follows -- is a command of its own.",
         "        shift $dashes words",
         "        (( CURRENT -= dashes ))",
         "        _normal",
@@ -107,11 +107,11 @@ def zsh(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
         "    fi",
         "    case $command in",
     ]
-    for page in pages:
-        specs = [spec for flag in page.flags for spec in _zsh_flag(flag, values)]
-        if page.arguments or page.kind or page.choices:
-            specs.append(f"*:argument:{_zsh_values(page.choices, page.kind, values)}")
-        lines += [f"        {page.name}) _arguments \\"]
+    for doc in docs:
+        specs = [spec for flag in doc.flags for spec in _zsh_flag(flag, values)]
+        if doc.arguments or doc.kind or doc.choices:
+            specs.append(f"*:argument:{_zsh_values(doc.choices, doc.kind, values)}")
+        lines += [f"        {doc.name}) _arguments \\"]
         lines += [f"            {shlex.quote(spec)} \\" for spec in specs[:-1]]
         lines += [f"            {shlex.quote(specs[-1])} ;;"]
     lines += [
@@ -134,12 +134,12 @@ def _zsh_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequen
         return "_files -/"
     if kind == "handle":
         return "_topcoat_handles"
-    known = choices or values.get(kind, ())
-    return f"({' '.join(known)})" if known else "_files" if kind == "file" else " "
+    words = choices or values.get(kind, ())
+    return f"({' '.join(words)})" if words else "_files" if kind == "file" else " "
 
 
-def fish(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
-    """Return the script for fish; *values* are the known values of each kind."""
+def fish(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
+    """Return the script for fish; *values* are the values of each kind."""
     lines = [
         "# fish completion for topcoat: save it as ~/.config/fish/completions/topcoat.fish, or",
         "# topcoat completion fish | source",
@@ -156,20 +156,20 @@ def fish(pages: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> s
         "complete -c topcoat -f",
         "complete -c topcoat -n 'contains -- -- (commandline -opc)' -a '(__topcoat_rest)'",
     ]
-    for page in pages:
-        lines.append(f"complete -c topcoat -n __fish_use_subcommand -a {page.name} -d {shlex.quote(page.summary)}")
-    for page in pages:
-        here = f"complete -c topcoat -n '__topcoat_at {page.name}'"
-        for flag in page.flags:
+    for doc in docs:
+        lines.append(f"complete -c topcoat -n __fish_use_subcommand -a {doc.name} -d {shlex.quote(doc.summary)}")
+    for doc in docs:
+        prefix = f"complete -c topcoat -n '__topcoat_at {doc.name}'"
+        for flag in doc.flags:
             names = " ".join(_fish_name(spelling) for spelling in flag.spellings)
-            lines.append(f"{here} {names} -d {shlex.quote(flag.help)}{_fish_values(flag, values)}")
-        known = page.choices or values.get(page.kind, ())
-        if known:
-            lines.append(f"{here} -a {shlex.quote(' '.join(known))}")
-        elif page.kind == "directory":
-            lines.append(f"{here} -a '(__fish_complete_directories)'")
-        elif page.kind == "handle":
-            lines.append(f"{here} -a '({_HANDLES})'")
+            lines.append(f"{prefix} {names} -d {shlex.quote(flag.help)}{_fish_values(flag, values)}")
+        words = doc.choices or values.get(doc.kind, ())
+        if words:
+            lines.append(f"{prefix} -a {shlex.quote(' '.join(words))}")
+        elif doc.kind == "directory":
+            lines.append(f"{prefix} -a '(__fish_complete_directories)'")
+        elif doc.kind == "handle":
+            lines.append(f"{prefix} -a '({_HANDLES})'")
     return "\n".join(lines) + "\n"
 
 
@@ -184,9 +184,9 @@ def _fish_values(flag: Flag, values: Mapping[Kind, Sequence[str]]) -> str:
         return ""
     if flag.kind == "directory":
         return " -x -a '(__fish_complete_directories)'"
-    known = flag.choices or values.get(flag.kind, ())
-    if known:
-        return f" -x -a {shlex.quote(' '.join(known))}"
+    words = flag.choices or values.get(flag.kind, ())
+    if words:
+        return f" -x -a {shlex.quote(' '.join(words))}"
     return " -r -F" if flag.kind == "file" else " -x"
 
 

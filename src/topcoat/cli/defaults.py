@@ -1,4 +1,4 @@
-"""Flags' defaults out of ``.torchxconfig``: the section ``[cli:<command>]``."""
+"""Defaults of flags from ``.torchxconfig``: the section ``[cli:<command>]``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def configured(command: str) -> dict[str, str]:
-    """Return the section ``[cli:<command>]`` as name to text, names with underscores; empty where no file has it.
+    """Return the section ``[cli:<command>]`` as name to text, names with underscores; empty if no file has it.
 
     Raises:
         InvalidConfigFile: a file cannot be read.
     """
-    # Reading takes imports that most command lines have no use for.
+    # Reading needs imports that most command lines can do without.
     if "TORCHXCONFIG" not in os.environ:
-        # The relative one is the current directory, which may have been removed.
-        places = (os.path.expanduser("~/.torchxconfig"), ".torchxconfig")
-        if not any(map(os.path.isfile, places)):
+        # A relative path, because the current directory may have been removed.
+        paths = (os.path.expanduser("~/.torchxconfig"), ".torchxconfig")
+        if not any(map(os.path.isfile, paths)):
             return {}
     from topcoat.runner.config import get_configs
 
@@ -31,31 +31,27 @@ def configured(command: str) -> dict[str, str]:
 
 
 def apply_defaults(parser: Parser, section: dict[str, str]) -> None:
-    """Make the texts of *section* the defaults of the flags that they name; what is no flag is said and ignored.
+    """Make the texts of *section* the defaults of the flags that they name; unknown names are ignored, with a notice.
 
-    A flag that may be repeated takes a value from each line. A flag whose default is suppressed is left alone: its
+    A flag that may be repeated takes a value from each line. A flag whose default is suppressed is not changed: its
     command looks it up in ``args.configured``.
 
     Raises:
-        InvalidConfigFile: a value that the flag does not take.
+        InvalidConfigFile: invalid value for a flag.
     """
     flags = {flag.lstrip("-").replace("-", "_"): action for flag, action in parser.flags().items()}
-    known: dict[str, str] = {}
+    configured_texts: dict[str, str] = {}
     for name, text in section.items():
         action = flags.get(name)
-        known[action.dest if action else name] = text
+        configured_texts[action.dest if action else name] = text
         if action is None or isinstance(action, argparse._HelpAction):
             if name not in parser.settings:
-                _unknown(parser, name)
+                from topcoat.notices import notice
+
+                notice(f".torchxconfig: [cli:{parser.name}]: unknown flag {name!r} of {parser.prog}, ignored")
         elif action.default != argparse.SUPPRESS:
             parser.set_defaults(**{action.dest: _value(parser, action, name, text)})
-    parser.set_defaults(configured=known)
-
-
-def _unknown(parser: Parser, name: str) -> None:
-    from topcoat.notices import notice
-
-    notice(f".torchxconfig: [cli:{parser.name}] sets {name}, which is no flag of {parser.prog}: ignored")
+    parser.set_defaults(configured=configured_texts)
 
 
 def _value(parser: Parser, action: argparse.Action, name: str, text: str) -> object:
@@ -68,16 +64,16 @@ def _value(parser: Parser, action: argparse.Action, name: str, text: str) -> obj
         except ValueError as error:
             raise InvalidConfigFile(f"{where}: {error}") from None
     if isinstance(action, argparse._AppendAction):
-        return [_one(where, action, line.strip()) for line in text.splitlines() if line.strip()]
-    return _one(where, action, text)
+        return [_convert(where, action, line.strip()) for line in text.splitlines() if line.strip()]
+    return _convert(where, action, text)
 
 
-def _one(where: str, action: argparse.Action, text: str) -> object:
+def _convert(where: str, action: argparse.Action, text: str) -> object:
     convert = action.type
     try:
         value: object = convert(text) if callable(convert) else text
     except (ValueError, argparse.ArgumentTypeError) as error:
-        raise InvalidConfigFile(f"{where}: {text!r} is no value of it: {error}") from None
+        raise InvalidConfigFile(f"{where}: invalid value {text!r}: {error}") from None
     if action.choices is not None and value not in action.choices:
-        raise InvalidConfigFile(f"{where}: {text!r} is none of {', '.join(map(str, action.choices))}")
+        raise InvalidConfigFile(f"{where}: invalid value {text!r}: choose {', '.join(map(str, action.choices))}")
     return value

@@ -1,4 +1,4 @@
-"""Turn exceptions into messages and exit codes: the one place that prints a traceback."""
+"""Turn exceptions into messages and exit codes. Only this module prints tracebacks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from topcoat.notices import notices_once, show_notices
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""What a shell reports of a program that SIGPIPE ended."""
+"""What a shell reports for a program that SIGPIPE ended."""
 
 
 class ErrorHandler:
     """Run a command and report what it raises.
 
     Attributes:
-        debug: show tracebacks; ``TOPCOAT_DEBUG`` sets it, and the command line may.
+        debug: whether to show tracebacks; ``TOPCOAT_DEBUG`` and ``--debug`` set it.
     """
 
     def __init__(self) -> None:
         self.debug = os.environ.get("TOPCOAT_DEBUG", "") not in ("", "0")
 
     def run(self, command: Callable[[ErrorHandler], int]) -> int:
-        """Return the exit code of *command*, or of what it raised."""
+        """Return the exit code of *command*, or that of the exception that it raised."""
         previous = show_notices(say)
         try:
             with notices_once():
@@ -63,12 +63,12 @@ class ErrorHandler:
             return error.exit_code
         say(f"error: unexpected {type(error).__name__}: {error}")
         if not self.debug:
-            print("  hint: this is a bug of topcoat; run it again with --debug and report it", file=sys.stderr)
+            print("  hint: this is a bug in topcoat: run it again with --debug and report it", file=sys.stderr)
         return 1
 
 
 def _flush(code: int) -> int:
-    """Write what is left of the result while a failure can still be told; return *code*, or that of the failure."""
+    """Flush stdout while a failure can still be reported; return *code*, or the exit code of that failure."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -83,6 +83,6 @@ def _flush(code: int) -> int:
 
 
 def _discard_stdout() -> None:
-    """Let the interpreter flush what nobody reads into nothing."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
+    """Redirect stdout to nowhere, because the interpreter flushes it at its end."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())

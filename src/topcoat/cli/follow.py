@@ -1,4 +1,4 @@
-"""Print the logs of replicas, of several at once if need be."""
+"""Print the logs of one or several replicas."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _COLORS = (36, 33, 32, 35, 34, 31)
 
 
 class ReplicaId(NamedTuple):
-    """Name a replica."""
+    """Identify a replica within its application."""
 
     role: str
     number: int
 
 
 class LogQuery(NamedTuple):
-    """Say which lines are wanted; see ``Scheduler.log_iter``."""
+    """Select log lines; see ``Scheduler.log_iter``."""
 
     regex: str | None = None
     since: datetime | None = None
@@ -42,7 +42,7 @@ def replicas_of(runner: Runner, handle: str) -> list[ReplicaId]:
     """Return every replica of an application.
 
     Raises:
-        UnknownApp: there is no such application.
+        UnknownApp: the scheduler does not know the application.
     """
     app = runner.describe(handle)
     if app is None:
@@ -52,14 +52,14 @@ def replicas_of(runner: Runner, handle: str) -> list[ReplicaId]:
 
 def unknown_app(handle: str) -> UnknownApp:
     """Return the error for a *handle* that its scheduler does not know."""
-    return UnknownApp(f"there is no job {handle}", hint=f"topcoat list -s {handle.partition('://')[0]}")
+    return UnknownApp(f"unknown job {handle}", hint=f"topcoat list -s {handle.partition('://')[0]}")
 
 
 def wait_until_started(runner: Runner, handle: str) -> AppStatus:
-    """Wait until an application runs, or has ended, and return its status.
+    """Wait until an application runs or has ended, and return its status.
 
     Raises:
-        UnknownApp: there is no such application.
+        UnknownApp: the scheduler does not know the application.
     """
     from topcoat.specs import is_started
 
@@ -73,9 +73,9 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
 
 
 def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query: LogQuery, out: TextIO) -> None:
-    """Print the logs of *replicas* to *out*: as they are for one, each line with ``role/replica`` for several.
+    """Print the logs of *replicas* to *out*; for several, each line begins with ``role/replica``.
 
-    With ``query.follow``, go on until the application has ended, all replicas side by side; else one after the other.
+    With ``query.follow``, print all replicas concurrently until the application has ended; else one after the other.
     """
 
     def lines(replica: ReplicaId) -> Iterable[str]:
@@ -94,28 +94,28 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query
         prefix = f"\033[{_COLORS[position % len(_COLORS)]}m{name}\033[0m " if colors(out) else f"{name} "
         copiers.append(_copier(lines, replica, prefix, out, lock))
     if query.follow:
-        _side_by_side(copiers)
+        _run_concurrently(copiers)
     else:
         for copy in copiers:
             copy()
 
 
-def _side_by_side(functions: Sequence[Callable[[], None]]) -> None:
-    """Run all *functions* and return when they have returned, or one has raised: nobody waits for the others then."""
-    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+def _run_concurrently(functions: Sequence[Callable[[], None]]) -> None:
+    """Run *functions* in threads until all have returned; if one raises, raise its exception without waiting."""
+    outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def run(function: Callable[[], None]) -> None:
         try:
             function()
         except BaseException as error:
-            ended.put(error)
+            outcomes.put(error)
         else:
-            ended.put(None)
+            outcomes.put(None)
 
     for function in functions:
         threading.Thread(target=run, args=(function,), daemon=True).start()
     for _ in functions:
-        if (error := ended.get()) is not None:
+        if (error := outcomes.get()) is not None:
             raise error
 
 
@@ -125,7 +125,7 @@ def _copier(
     def copy() -> None:
         line = ""
         for piece in lines(replica):
-            # Pieces of one line must not be torn apart by another replica's.
+            # Write whole lines, so that lines of two replicas do not mix.
             line += piece
             if line.endswith(("\n", "\r")):
                 _write(out, lock, f"{prefix}{line[:-1]}\n")

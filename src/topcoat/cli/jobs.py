@@ -1,4 +1,4 @@
-"""What several commands do with the jobs that handles name."""
+"""Helpers of the commands that take handles."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from topcoat.specs import AppStatus
 
 
-def each_job(handles: Iterable[str], do: Callable[[Runner, str], object]) -> int:
-    """Do something with each job, in the order of *handles*, and return the exit code.
+def each_job(handles: Iterable[str], action: Callable[[Runner, str], object]) -> int:
+    """Call *action* for each job, in the order of *handles*, and return the exit code.
 
     Raises:
-        UnknownApp: there is no such job; those before it are done.
+        UnknownApp: unknown job; the jobs before it are done.
     """
     from topcoat.cli.arguments import open_runner
     from topcoat.cli.follow import unknown_app
@@ -23,15 +23,15 @@ def each_job(handles: Iterable[str], do: Callable[[Runner, str], object]) -> int
         for handle in handles:
             if runner.status(handle) is None:
                 raise unknown_app(handle)
-            do(runner, handle)
+            action(runner, handle)
     return 0
 
 
 def job_facts(handle: str) -> dict[str, Any]:
-    """Return what a handle says, under the names that ``torchx --json`` gives it.
+    """Return the parts of a handle under the names of ``torchx --json``.
 
     Raises:
-        InvalidHandle: it is none.
+        InvalidHandle: invalid handle.
     """
     from topcoat.specs import parse_app_handle
 
@@ -40,9 +40,9 @@ def job_facts(handle: str) -> dict[str, Any]:
 
 
 def status_facts(handle: str, status: AppStatus, roles: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return a status as ``--json`` shows it, of *roles* only where they are given.
+    """Return a status as ``--json`` shows it, limited to *roles* if given.
 
-    As in TorchX, a replica's ``state`` is a number; ``state_name`` beside it is for people and for ``jq``.
+    As in TorchX, a replica's ``state`` is a number; ``state_name`` is added for people and ``jq``.
     """
     from topcoat.specs import AppState
 
@@ -54,7 +54,7 @@ def status_facts(handle: str, status: AppStatus, roles: Sequence[str] | None = N
 
 
 def local_handles() -> list[str]:
-    """Return the handles of the jobs that this machine keeps, the newest first; nobody else is asked."""
+    """Return the handles of the jobs in the state directory, the newest first."""
     from topcoat.runner.api import SESSION
     from topcoat.schedulers.local import jobs as local_jobs
     from topcoat.specs import make_app_handle

@@ -1,7 +1,7 @@
 """``topcoat``: find the command, parse its arguments, run it.
 
-What stands before the command's name is parsed by hand, so that ``topcoat --help`` needs no parser and a command needs
-no other command's.
+Flags before the command's name are parsed here, without argparse, so that ``topcoat --help`` is fast and a command
+loads no other command's parser.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ GLOBAL_FLAGS = {
 }
 
 
-# Commands that run nobody else's code, which might want to know of the process's end.
-_LEAVES_NOTHING = ("build", "ls")
+# Commands that run only topcoat's own code: nothing has to be cleaned up when the process ends.
+_SKIP_CLEANUP = ("build", "ls")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,21 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> NoReturn:
     """Run the process's command line and end the process."""
-    leaves_nothing = sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING
-    if leaves_nothing:
-        # Looking for cycles among the tens of thousands of tuples of a scan, which have none, would take as long.
+    skip_cleanup = sys.argv[1:2] and sys.argv[1] in _SKIP_CLEANUP
+    if skip_cleanup:
+        # A scan makes tens of thousands of tuples without cycles; searching them would take as long as the scan.
         gc.set_threshold(1_000_000)
-    with _tidying():
+    with _signals():
         code = main()
-    if leaves_nothing:
-        # Freeing, object by object, what goes with the process anyway would take a tenth of a warm build.
+    if skip_cleanup:
+        # Freeing every object would take a tenth of the time of a warm build.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def _tidying() -> AbstractContextManager[None]:
-    """Return what lets signals raise where there may be something to tidy up: not for ``topcoat --help``."""
+def _signals() -> AbstractContextManager[None]:
+    """Return ``signals_as_exceptions`` for commands, which may have to clean up; nothing for ``topcoat --help``."""
     if sys.argv[1:2] and not sys.argv[1].startswith("-"):
         from topcoat.cli.signals import signals_as_exceptions
 
@@ -78,7 +78,7 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
         if flag != "--debug":
             from topcoat.errors import UsageError
 
-            raise UsageError(f"there is no flag {flag!r} before the command", hint="topcoat --help")
+            raise UsageError(f"unknown flag {flag!r} before the command", hint="topcoat --help")
         handler.debug = True
     if not words:
         print(help_text(), end="", file=sys.stderr)
@@ -91,10 +91,10 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
 
 
 def find_command(name: str) -> tuple[Command, Parser]:
-    """Return the command *name*, built in or of an installed package, and its parser with what is configured.
+    """Return the command *name*, built in or of an installed package, and its parser with the configured defaults.
 
     Raises:
-        UsageError: there is none.
+        UsageError: unknown command.
     """
     from topcoat.cli.commands import load
     from topcoat.cli.defaults import apply_defaults, configured
@@ -114,11 +114,11 @@ def find_command(name: str) -> tuple[Command, Parser]:
 
 
 def help_text() -> str:
-    """Return what ``topcoat --help`` prints."""
+    """Return the text of ``topcoat --help``."""
     from topcoat.cli.plugins import command_names
 
-    more = [name for name in command_names() if name not in COMMANDS]
-    width = max(map(len, [*COMMANDS, *more]))
+    installed = [name for name in command_names() if name not in COMMANDS]
+    width = max(map(len, [*COMMANDS, *installed]))
     lines = [
         "usage: topcoat [--debug] COMMAND [ARGUMENTS]",
         "",
@@ -127,8 +127,8 @@ def help_text() -> str:
         "commands:",
         *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
     ]
-    if more:
-        lines += ["", "commands of installed packages:", *(f"  {name}" for name in more)]
+    if installed:
+        lines += ["", "commands of installed packages:", *(f"  {name}" for name in installed)]
     width = max(map(len, GLOBAL_FLAGS))
     lines += ["", "flags:", *(f"  {flags:{width}}  {text}" for flags, text in GLOBAL_FLAGS.items())]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, words on stderr."""
+"""Print results on stdout and messages on stderr."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def json_result(value: object) -> None:
 
 
 def emit(text: str | bytes, stream: TextIO) -> None:
-    """Write *text* to *stream* as it is, at once.
+    """Write *text* to *stream* unchanged, and flush.
 
     Raises:
-        TopcoatError: the stream cannot take it; a pipe that nobody reads stays a ``BrokenPipeError``.
+        BrokenPipeError: the reader of a pipe is gone.
+        TopcoatError: another error of the stream.
     """
     try:
         if isinstance(text, bytes):
@@ -44,14 +45,14 @@ def emit(text: str | bytes, stream: TextIO) -> None:
 
 
 def say(text: str) -> None:
-    """Print words on stderr, every line marked as topcoat's."""
-    # In one piece: logs are printed from another thread, and print() would write the line's end on its own.
+    """Print a message on stderr, ``topcoat:`` before each line."""
+    # One write: another thread may print logs, and print() writes the newline separately.
     sys.stderr.write("".join([f"topcoat: {line}\n" for line in text.splitlines()]))
     sys.stderr.flush()
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
-    """Return *rows* as text in columns, the last one as long as it likes."""
+    """Return *rows* as text in aligned columns."""
     lines = [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)

@@ -1,4 +1,4 @@
-"""A parser of one command's arguments: argparse, with errors of ours."""
+"""The parser of a command's arguments: argparse that raises ``UsageError``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from topcoat.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """Parse the arguments of the command *name*; wrong ones raise ``UsageError``.
+    """Parse the arguments of the command *name*; invalid ones raise ``UsageError``.
 
-    Underscores do for the dashes within a flag.
+    Dashes within a flag may be written as underscores.
 
     Attributes:
-        settings: what ``[cli:<name>]`` of a configuration file may set besides flags.
-        aliases: further spellings of flags, which the help leaves out.
+        settings: names besides flags that ``[cli:<name>]`` of a configuration file may set.
+        aliases: further spellings of flags, which are not in the help.
     """
 
     def __init__(self, name: str, summary: str, examples: str = "") -> None:
-        """Describe a command: what it does in a few words, and examples of its use, a line each."""
+        """Create the parser of a command; *examples* has one command line per line."""
         super().__init__(
             prog=f"topcoat {name}",
             description=f"{summary[:1].upper()}{summary[1:]}." if summary else None,
@@ -39,11 +39,11 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def actions(self) -> list[argparse.Action]:
-        """Every flag and argument, in the order in which it was added."""
+        """All flags and arguments, in the order of their definition."""
         return list(self._actions)
 
     def alias(self, flag: str, *spellings: str) -> None:
-        """Let *spellings*, TorchX's for the most part, do for *flag*."""
+        """Accept *spellings*, mostly TorchX's, for *flag*."""
         self.aliases.update(dict.fromkeys(spellings, self.flags()[flag]))
 
     def flags(self) -> dict[str, argparse.Action]:
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         return underscores | flags
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Return what *words* say, or raise ``UsageError``."""
+        """Parse *words*, or raise ``UsageError``."""
         self._option_string_actions.update(self.flags())
         args, rest = self.parse_known_args(words)
         if rest:
@@ -69,13 +69,13 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message: str) -> NoReturn:
-        """Raise ``UsageError`` with what argparse found wrong."""
+        """Raise ``UsageError`` with argparse's *message*."""
         raise UsageError(f"{self.prog}: {message}", hint=f"{self.prog} --help")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        # Without a width argparse imports shutil, and with it every compression module.
+        # Without a width argparse imports shutil, which imports every compression module.
         super().__init__(prog, width=_width(), max_help_position=30)
 
 

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from topcoat.cli.commands import Command
 
 GROUPS = ("topcoat.cmds", "torchx.cli.cmds")
-"""In order of precedence. An entry point names a module, a class or an object with ``add_arguments`` and ``run``."""
+"""In order of precedence. An entry point is a module, a class or an object with ``add_arguments`` and ``run``."""
 
 
 def command_names() -> list[str]:
-    """Return the names of the commands that installed packages add, sorted; nothing of them is imported.
+    """Return the names of the commands that installed packages add, sorted, without importing them.
 
-    The files are read here, because importlib.metadata takes longer to import than all else that a help needs.
+    The metadata files are read here, because importing importlib.metadata takes longer than the rest of the help.
     """
     return sorted({name for path in _entry_point_files() for name in _names_in(path)})
 
@@ -52,8 +52,8 @@ def load_command(name: str) -> Command:
     """Return the command *name* of an installed package.
 
     Raises:
-        UsageError: there is none.
-        TopcoatError: its package cannot be imported, or it is no command.
+        UsageError: unknown command.
+        TopcoatError: its package cannot be imported, or it is not a command.
     """
     from importlib.metadata import entry_points
 
@@ -61,11 +61,11 @@ def load_command(name: str) -> Command:
     from topcoat.errors import TopcoatError, UsageError
     from topcoat.suggest import did_you_mean
 
-    found = [entry for group in GROUPS for entry in entry_points(group=group, name=name)]
-    if not found:
+    entries = [entry for group in GROUPS for entry in entry_points(group=group, name=name)]
+    if not entries:
         hint = did_you_mean(name, [*COMMANDS, *command_names()], otherwise="topcoat --help lists the commands")
         raise UsageError(f"unknown command {name!r}", hint=hint)
-    entry = found[0]
+    entry = entries[0]
     owner = entry.dist.name if entry.dist else entry.value
     try:
         loaded = entry.load()
@@ -76,5 +76,5 @@ def load_command(name: str) -> Command:
             hint=f"reinstall {owner}, or remove it",
         ) from error
     if not (callable(getattr(command, "add_arguments", None)) and callable(getattr(command, "run", None))):
-        raise TopcoatError(f"the command {name!r} of {owner} is no command: {entry.value} has no add_arguments and run")
+        raise TopcoatError(f"{entry.value} of {owner} is not a command: it has no add_arguments and run")
     return cast("Command", command)

@@ -1,4 +1,4 @@
-"""Say that something is being done, on a terminal, once it takes longer than a moment."""
+"""Show a spinner on a terminal while something takes long."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 import threading
 from types import TracebackType
 
-DELAY = 0.5
-"""Seconds after which a user begins to wonder."""
+DELAY_S = 0.5
+"""Seconds before the spinner is shown."""
 
 
 class Progress:
-    """Show *text* and a spinner on stderr while a ``with`` block runs; nothing where nobody watches, or it is quick."""
+    """Show *text* and a spinner on stderr while a ``with`` block runs, if stderr is a terminal and it takes long."""
 
     def __init__(self, text: str, *, quiet: bool = False) -> None:
         self._text = text
@@ -33,7 +33,7 @@ class Progress:
             self._thread.join()
 
     def _show(self, stream: object) -> None:
-        if self._done.wait(DELAY):
+        if self._done.wait(DELAY_S):
             return
         from rich.console import Console
         from rich.status import Status

@@ -1,4 +1,4 @@
-"""``topcoat run [role flags] -- CMD ARGS...``: an application of one role, without a component."""
+"""``topcoat run [role flags] -- CMD ARGS...``: build an application of one role from flags."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _NAMES = (
 def add_role_flags(parser: Parser) -> None:
     """Add the flags that describe the role."""
     role = parser.add_argument_group("role flags, for -- CMD")
-    role.add_argument("--name", help="name of the job (default: that of the program)")
+    role.add_argument("--name", help="name of the job (default: name of the program)")
     role.add_argument("--image", help="container image, or a directory for local")
-    role.add_argument("--num-replicas", type=int, metavar="N", help="how many to start (default: 1)")
-    role.add_argument("--cpu", type=int, metavar="N", help="processors of each replica")
+    role.add_argument("--num-replicas", type=int, metavar="N", help="number of replicas (default: 1)")
+    role.add_argument("--cpu", type=int, metavar="N", help="CPUs of each replica")
     role.add_argument("--gpu", type=int, metavar="N", help="GPUs of each replica")
     role.add_argument("--memMB", type=int, metavar="N", help="memory of each replica in MiB")
-    role.add_argument("--resource", metavar="NAME", help="named resource, instead of the three")
+    role.add_argument("--resource", metavar="NAME", help="named resource, instead of --cpu, --gpu and --memMB")
     role.add_argument(
-        "--env", action="append", metavar="K=V", help="environment variable; K alone takes your own; may be repeated"
+        "--env", action="append", metavar="K=V", help="environment variable; K alone copies your own; may be repeated"
     )
-    role.add_argument("--env-file", action="append", metavar="F", help="file of K=V lines; --env wins over it")
+    role.add_argument("--env-file", action="append", metavar="F", help="file of K=V lines; --env overrides it")
     role.add_argument(
         "--mount",
         action="append",
@@ -43,8 +43,8 @@ def add_role_flags(parser: Parser) -> None:
         help="src:dst[:ro], or type=bind|volume|device,src=...,dst=...[,readonly]; may be repeated",
     )
     role.add_argument("--port", action="append", metavar="NAME=N", help="port that the role serves; may be repeated")
-    role.add_argument("--max-retries", type=int, metavar="N", help="how often to start again")
-    role.add_argument("--retry-policy", type=str.upper, choices=RETRY_POLICIES, help="what to start again")
+    role.add_argument("--max-retries", type=int, metavar="N", help="maximum number of restarts")
+    role.add_argument("--retry-policy", type=str.upper, choices=RETRY_POLICIES, help="what to restart after a failure")
     parser.alias("--memMB", "--mem-mb")
     parser.alias("--resource", "--h")
 
@@ -55,21 +55,21 @@ def refuse_role_flags(args: Namespace, component: str) -> None:
         if getattr(args, name) is not None and name not in args.configured:
             flag = "--" + name.replace("_", "-")
             raise UsageError(
-                f"{flag} describes the role of a command after --, and {component} is a component",
-                hint=f"topcoat run {component} --help lists the flags of the component itself; they go after its name",
+                f'{flag} only applies to "topcoat run -- CMD"; {component} is a component',
+                hint=f"topcoat run {component} --help lists the component's own flags; they go after its name",
             )
 
 
 def role_app(args: Namespace, command: Sequence[str]) -> AppDef:
-    """Return the application that runs *command* as the role flags say.
+    """Return the application that runs *command*, with the role of the flags in *args*.
 
     Raises:
-        UsageError: a flag's value cannot be understood.
+        UsageError: invalid value of a flag.
     """
     from topcoat.specs import AppDef, RetryPolicy, Role
 
     if not command:
-        raise UsageError("there is no command after --", hint="topcoat run -- python train.py")
+        raise UsageError("no command after --", hint="topcoat run -- python train.py")
     name = args.name or program_name(command)
     role = Role(
         name=name,
@@ -92,7 +92,7 @@ def role_app(args: Namespace, command: Sequence[str]) -> AppDef:
 
 
 def program_name(command: Sequence[str]) -> str:
-    """Return a name for *command*: of the script or module that Python runs, else of the program."""
+    """Return a name for *command*: that of the script or module that Python runs, else that of the program."""
     program = os.path.basename(command[0])
     name = program
     if re.fullmatch(r"python[\d.]*", program):
@@ -120,11 +120,11 @@ def _env(pairs: Iterable[str], where: str = "--env") -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name.strip() or any(char.isspace() for char in name):
-            raise UsageError(f"{where} {pair!r} is not K=V")
+            raise UsageError(f"{where}: invalid variable {pair!r}: expected K=V")
         if not equals:
             if name not in os.environ:
                 raise UsageError(
-                    f"{where} {name} takes its value from your environment, where it is not set",
+                    f"{where}: {name} is not set in your environment",
                     hint=f"export {name}, or write {name}=VALUE",
                 )
             value = os.environ[name]
@@ -141,9 +141,9 @@ def _env_of_files(paths: Iterable[str]) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read --env-file {path}: {getattr(error, 'strerror', None) or error}") from error
         for number, line in enumerate(lines, 1):
-            # The format is docker's: no quotes, no continuation, comments in whole lines.
+            # Docker's format: no quotes, no continuation, whole-line comments.
             if line.strip() and not line.lstrip().startswith("#"):
-                env.update(_env([line.lstrip()], f"{path}:{number}:"))
+                env.update(_env([line.lstrip()], f"{path}:{number}"))
     return env
 
 
@@ -152,7 +152,7 @@ def _ports(pairs: Iterable[str]) -> dict[str, int]:
     for pair in pairs:
         name, _, number = pair.partition("=")
         if not name or not number.isdecimal() or not 0 < int(number) < 65536:
-            raise UsageError(f"--port {pair!r} is not NAME=N, with a port from 1 to 65535", hint="--port http=8080")
+            raise UsageError(f"invalid --port {pair!r}: expected NAME=N, N from 1 to 65535", hint="--port http=8080")
         ports[name] = int(number)
     return ports
 
@@ -171,11 +171,12 @@ def _long_mount(text: str) -> str:
     source, *rest = text.split(":")
     if not source or not 1 <= len(rest) <= 2 or not rest[0].startswith("/") or rest[1:] not in ([], ["ro"], ["rw"]):
         raise InvalidMount(
-            f"--mount {text!r} is neither src:dst[:ro] nor type=...", hint="--mount ~/data:/data:ro, or a volume's name"
+            f"invalid --mount {text!r}: expected src:dst[:ro] or type=...",
+            hint="--mount ~/data:/data:ro",
         )
     if "," in text:
-        raise InvalidMount(f"--mount {text!r} has a comma in a path, which mounts cannot have")
-    # As docker does: what looks like a path is one, anything else is a volume's name.
+        raise InvalidMount(f"invalid --mount {text!r}: a path cannot contain a comma")
+    # As in docker: what looks like a path is one, anything else is the name of a volume.
     is_path = source.startswith(("/", ".", "~"))
     source = os.path.abspath(os.path.expanduser(source)) if is_path else source
     readonly = ",readonly" if rest[1:] == ["ro"] else ""

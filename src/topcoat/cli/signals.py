@@ -1,4 +1,4 @@
-"""Being asked to end: SIGTERM and SIGHUP raise where the main thread is, as ^C does, so that all is tidied up."""
+"""Make SIGTERM and SIGHUP raise in the main thread, as ^C does, so that commands clean up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was asked to end by the signal *number*."""
+    """The process got the signal *number*, which asks it to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
-    """Raise `Stopped` for the signals that would end the process meanwhile; those that are ignored stay ignored."""
+    """Raise ``Stopped`` for SIGTERM and SIGHUP while a ``with`` block runs; ignored signals stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -28,7 +28,7 @@ def signals_as_exceptions() -> Iterator[None]:
         raise Stopped(number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # nohup has SIGHUP ignored, and means it.
+    # nohup ignores SIGHUP.
     changed = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in changed:
         signal.signal(number, stop)

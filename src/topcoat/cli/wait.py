@@ -1,4 +1,4 @@
-"""Wait for a job in the foreground: its logs, its end, and what ^C means."""
+"""Wait for a job in the foreground: print its logs, and cancel it on ^C."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ if TYPE_CHECKING:
     from topcoat.runner import Runner
     from topcoat.specs import AppStatus
 
-WAIT_INTERVAL = 5.0
-"""The longest pause between two questions to a scheduler, in seconds."""
-_PATIENCE = 30.0
+_MAX_POLL_INTERVAL_S = 5.0
+_CANCEL_TIMEOUT_S = 30.0
 
 
 def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool) -> AppStatus:
     """Wait until an application has ended and return its status.
 
     Args:
-        runner: that knows it.
-        handle: its name.
+        runner: knows the application.
+        handle: the application.
         logs: print its logs on stderr meanwhile.
-        cancel: on ^C, SIGTERM and SIGHUP cancel it and wait for its end; else it goes on without us.
+        cancel: on ^C, SIGTERM and SIGHUP, cancel it and wait for its end; else it continues to run.
 
     Raises:
         KeyboardInterrupt: on ^C.
-        UnknownApp: it is no longer there.
+        UnknownApp: the scheduler no longer knows it.
     """
     try:
         if logs:
             wait_until_started(runner, handle)
             print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr)
-        status = runner.wait(handle, wait_interval=WAIT_INTERVAL)
+        status = runner.wait(handle, wait_interval=_MAX_POLL_INTERVAL_S)
     except KeyboardInterrupt:
         if cancel:
             _cancel(runner, handle)
         else:
-            say(f"{handle} goes on; end it with: topcoat cancel {handle}")
+            say(f"{handle} continues to run; end it with: topcoat cancel {handle}")
         raise
     if status is None:
         raise unknown_app(handle)
@@ -68,7 +67,7 @@ def failure(handle: str, status: AppStatus) -> AppFailed:
 def _cancel(runner: Runner, handle: str) -> None:
     say(f"cancelling {handle} (it has 10 s to end by itself)")
     runner.cancel(handle)
-    # A second ^C ends this wait, not the job's end.
-    end = time.monotonic() + _PATIENCE
-    while (status := runner.status(handle)) is not None and not status.is_terminal() and time.monotonic() < end:
+    # A second ^C ends this wait; the job still ends.
+    deadline = time.monotonic() + _CANCEL_TIMEOUT_S
+    while (status := runner.status(handle)) is not None and not status.is_terminal() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
+from topcoat.notices import notice
 from topcoat.pack.layer_cache import read_entries, write_entries
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -131,8 +132,9 @@ def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
     for path in left_out:
         while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
             kept.pop(path, None)
-    told = [f"{os.fsdecode(path)} is a job directory: left out" for path in sorted(earlier)]
-    return scan.with_warnings(told, Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
+    for path in sorted(earlier):
+        notice(f"{os.fsdecode(path)} is a job directory: left out")
+    return scan.narrow(Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
 
 
 def _inside(workspace: Workspace, job_dir: str) -> set[bytes]:

@@ -131,7 +131,7 @@ class _Evaluation:
         for instruction in self._stage.instructions:
             with self._at(instruction):
                 executor.carry_out(instruction)
-        result = filesystem.scan(preserve_mtimes=scan.snapshot.preserve_mtimes, warnings=scan.warnings)
+        result = filesystem.scan(preserve_mtimes=scan.snapshot.preserve_mtimes)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 
     def _base_name(self) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from topcoat.dockerfile.paths import decode, join, not_a_directory
 from topcoat.errors import InvalidImage
+from topcoat.notices import notice
 from topcoat.pack.tar import Ownership, derived_mtime
 from topcoat.rootfs.nodes import BaseTree, ImageNode
 from topcoat.rootfs.target import resolve_target
@@ -116,7 +117,7 @@ class ImageFilesystem:
                 self.put(Entry(parent.path, "dir", 0o755, 0, b"", FIXED))
         return landing.target
 
-    def scan(self, *, preserve_mtimes: bool, warnings: tuple[str, ...] = ()) -> Scan:
+    def scan(self, *, preserve_mtimes: bool) -> Scan:
         """Return the entries as a snapshot of the root, with the directories above them as the base has them."""
         items = dict(self._items)
         for path in self._items:
@@ -128,9 +129,9 @@ class ImageFilesystem:
         if self._assumed:
             names = ", ".join([f"/{decode(path)}" for path in self._assumed])
             what = "assuming directories of root with mode 0755, and new files"
-            warnings = (*warnings, f"the base image was not read as far as {names} (base_scan_limit): {what}")
+            notice(f"the base image was not read as far as {names} (base_scan_limit): {what}")
         entries = [item.entry for item in items.values()]
-        return Scan(Snapshot(entries, preserve_mtimes=preserve_mtimes), warnings, sources)
+        return Scan(Snapshot(entries, preserve_mtimes=preserve_mtimes), sources)
 
     def _repeated(self, path: bytes) -> Entry:
         node = self._find_in_base(path)

@@ -195,8 +195,8 @@ class Runner:
         if scheduler is None or app is None:
             raise UsageError("the dry-run info was not created by Runner.dryrun: no scheduler recorded")
         sched = self._scheduler(scheduler)
-        if dryrun_info.workspace_plan is not None:
-            delivered = dryrun_info.workspace_plan.carry_out()
+        delivered = dryrun_info.deliver()
+        if delivered:
             apply_images(app.roles, delivered)
             sched.update_request(dryrun_info, delivered)
         handle = make_app_handle(scheduler, self._name, sched.schedule(dryrun_info))
@@ -227,6 +227,10 @@ class Runner:
     def scheduler_backends(self) -> list[str]:
         """Return the names of all schedulers."""
         return [*self._factories]
+
+    def scheduler_uses_workspace(self, scheduler: str) -> bool:
+        """Tell whether a scheduler can deliver workspaces."""
+        return self._scheduler(scheduler).uses_workspace
 
     def scheduler_run_opts(self, scheduler: str) -> runopts:
         """Return the run options of a scheduler."""

@@ -1,7 +1,7 @@
-"""How long after its last change a file counts as settled, by the clock that writes its times.
+"""How old the mtime and ctime of a file must be for the file to count as settled.
 
-A local file system takes them from the clock of this machine. A file server takes them from its own, which may be
-behind ours: an edit of just now then looks like an old one.
+A local file system takes them from this machine's clock. A file server takes them from its own clock, which may be
+behind ours: then a file that was edited a moment ago looks like an old one.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import re
 import sys
 
-# The coarsest clock of a file system in use is FAT's, with two seconds.
+# In nanoseconds. FAT has the coarsest times of all file systems in use: two seconds.
 SETTLED = 2_000_000_000
-# A server's clock that is further off than this would trouble `make` and everybody else too.
+# If a server's clock is further off than this, `make` and other programs have trouble too.
 SETTLED_REMOTE = 60_000_000_000
 
-# Those that run in this machine's kernel; all others (NFS, SMB, 9P, FUSE, Lustre...) may have a clock of their own.
+# File systems that run in this machine's kernel. All others (NFS, SMB, 9P, FUSE, Lustre...) may have another clock.
 _LOCAL = frozenset((
     "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "iso9660", "jfs", "msdos",
     "nilfs2", "ntfs3", "overlay", "ramfs", "reiserfs", "squashfs", "tmpfs", "ubifs", "udf", "ufs", "vfat", "xfs", "zfs",
@@ -25,9 +25,9 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def settling_time(directory: str) -> int:
-    """Return how old, in nanoseconds, a file's times in *directory* have to be for the file to count as settled.
+    """Return how old, in nanoseconds, the times of a file in *directory* must be for the file to count as settled.
 
-    Where it cannot be told what kind of file system this is, the clock is taken for ours.
+    A file system of unknown type counts as local.
     """
     if sys.platform != "linux":
         return SETTLED
@@ -36,7 +36,7 @@ def settling_time(directory: str) -> int:
 
 
 def _kind(path: bytes) -> str | None:
-    """Return the type of the file system that *path* lies in (proc_pid_mountinfo(5))."""
+    """Return the type of the file system that holds *path* (proc_pid_mountinfo(5))."""
     try:
         with open(_MOUNTS, "rb") as file:
             lines = file.read().splitlines()
@@ -49,7 +49,7 @@ def _kind(path: bytes) -> str | None:
         if not separator or len(fields) < 5:
             continue
         point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), fields[4])
-        # Of several mounted in one place, the last one is seen.
+        # If several are mounted at one place, the last one is visible.
         if len(point) >= longest and (path + b"/").startswith(point.rstrip(b"/") + b"/"):
             longest, kind = len(point), os.fsdecode(after.split(b" ")[0])
     return kind

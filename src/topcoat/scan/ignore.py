@@ -1,15 +1,13 @@
-"""Ignore files: the ``.dockerignore`` grammar, decided path by path as BuildKit does while it walks.
+"""Ignore files: the ``.dockerignore`` grammar, applied path by path as BuildKit does during its walk.
 
-The rules are one list. A path starts out kept; a plain rule may leave it out, a ``!`` rule may bring it
-back, and the last one that says something wins. A rule speaks for a path when its pattern matches the
-path or a directory above it, where "above" is what the walk has seen: a rule that had no say on a
-directory (a plain one for a directory already out, a ``!`` one for a directory still in) is not asked
-about it again for the paths below.
+The rules are one list. A path is kept at first; a plain rule may exclude it, a ``!`` rule may bring it back, and the
+last rule that applies wins. A rule applies to a path if its pattern matches the path, or if the rule applied to the
+directory above. A plain rule is tried only while the path is kept, a ``!`` rule only while it is excluded; a rule that
+was not tried for a directory does not apply to the paths below it because of that directory.
 
-So what a walk has to carry downwards is one bit per rule. Neighbours of the same sign can share theirs:
-whether any of them matched is all that later rules and the children can notice. The rules are therefore
-grouped into runs, each run is one regular expression, and the state of a walk is an integer with one bit
-per run.
+So a walk passes one bit for each rule from a directory to its children. Consecutive rules of the same sign can share a
+bit, because later rules and the children depend only on whether any of them applied. Such a run of rules is one regular
+expression, and the state of a walk is an integer with one bit for each run.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from topcoat.errors import InvalidIgnorePattern
 from topcoat.scan.pattern import Term, compile_pattern, decode, encode, matcher
 
 State = int
-"""What a walk hands from a directory to its children."""
+"""What a walk passes from a directory to its children."""
 
 DEFAULT_PATTERNS = (
     "**/.git",
@@ -43,10 +41,10 @@ DEFAULT_PATTERNS = (
     "**/.ipynb_checkpoints",
     "**/.DS_Store",
 )
-"""What stays behind where a workspace has no ignore file: version control, environments, caches."""
+"""Excluded if a workspace has no ignore file: version control, environments, caches."""
 
 _BOM = b"\xef\xbb\xbf"
-_LONGEST_LINE = 64 * 1024 - 1
+_MAX_LINE_BYTES = 64 * 1024 - 1
 # Go's unicode.IsSpace; str.strip() alone would also take U+001C to U+001F.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _WILDCARDS = frozenset("*[]?^\\")
@@ -56,10 +54,10 @@ class Match(NamedTuple):
     """The rule that decided about a path.
 
     Attributes:
-        pattern: the line as it is written, without the space around it.
-        file: the ignore file's name as given to the parser.
-        line: its line there, from 1.
-        excluded: whether the path is left out; False where a ``!`` rule brought it back.
+        pattern: the line as written, without the white space around it.
+        file: the ignore file's name as passed to the parser.
+        line: line number in the file, from 1.
+        excluded: whether the path is excluded; False for a ``!`` rule.
     """
 
     pattern: str
@@ -72,9 +70,9 @@ class Rule(NamedTuple):
     """One line of an ignore file.
 
     Attributes:
-        line: the line, as `IgnoreRules.explain` names it.
+        line: the line, as `IgnoreRules.explain` returns it.
         pattern: cleaned, without the ``!``.
-        term: the pattern, compiled.
+        term: the compiled pattern.
     """
 
     line: Match
@@ -89,14 +87,15 @@ class _Run(NamedTuple):
 
 
 class IgnoreRules:
-    """The rules of a workspace, in the order in which they apply.
+    """The rules of a workspace, in order.
 
-    Paths are relative to the workspace's root, separated by ``/``, without one in front, decoded with
-    ``surrogateescape``. Letters are compared as they are, on every platform.
+    Paths are relative to the workspace's root, separated by ``/``, without a leading one, decoded with
+    ``surrogateescape``. Matching is case-sensitive on every platform.
 
     Attributes:
         rules: the rules.
-        touches: says whether any plain rule matches a path. Where none does and no state came down, the path is kept.
+        touches: tells whether any plain rule matches a path. If none does and the directory's state is 0, the path is
+            kept.
     """
 
     __slots__ = ("_reopened", "_runs", "rules", "touches")
@@ -115,10 +114,10 @@ class IgnoreRules:
 
     @classmethod
     def parse(cls, sources: Iterable[tuple[str, bytes]]) -> IgnoreRules:
-        """Read ignore files, given as (name for messages, content), as one list.
+        """Read ignore files, as pairs of name (for messages) and content, as one list.
 
         Raises:
-            InvalidIgnorePattern: with every malformed line of all of them, by file and line.
+            InvalidIgnorePattern: lists every malformed line of all files, by file and line.
         """
         return cls._build(
             (name, number, line)
@@ -138,17 +137,17 @@ class IgnoreRules:
     @classmethod
     def _build(cls, lines: Iterable[tuple[str, int, bytes]]) -> IgnoreRules:
         rules: list[Rule] = []
-        wrong: list[str] = []
+        errors: list[str] = []
         for name, number, line in lines:
             try:
                 rules += _read(name, number, line)
             except ValueError as error:
                 shown = line.strip().decode(errors="backslashreplace")
                 shown = shown if len(shown) < 80 else shown[:77] + "..."
-                wrong.append(f"{name}:{number}: malformed pattern {shown}: {error}")
-        if wrong:
+                errors.append(f"{name}:{number}: malformed pattern {shown}: {error}")
+        if errors:
             raise InvalidIgnorePattern(
-                "\n".join(wrong),
+                "\n".join(errors),
                 hint="correct or remove the line; a class is [abc], [a-z] or [^a-z], a backslash escapes punctuation",
             )
         return cls(tuple(rules))
@@ -163,11 +162,11 @@ class IgnoreRules:
         return hash(self.rules)
 
     def decide(self, path: str, parent: State) -> tuple[bool, State]:
-        """Say whether *path* is left out, and with what state to go on below it.
+        """Tell whether *path* is excluded, and return the state for the paths below it.
 
         Args:
             path: a path of the workspace.
-            parent: what this method returned for its directory; `ROOT_STATE` for the root's own members.
+            parent: the state of its directory; `ROOT_STATE` for the members of the root.
         """
         if not parent and not self.touches(path):
             return False, 0
@@ -179,29 +178,29 @@ class IgnoreRules:
         return excluded, parent
 
     def can_prune(self, path: str) -> bool:
-        """Say whether a walk may leave the excluded directory *path* alone: no ``!`` rule reaches below it.
+        """Tell whether a walk may skip the excluded directory *path*, because no ``!`` rule reaches below it.
 
-        As in BuildKit, only where every ``!`` rule is a plain path, with ``/*`` or ``/**`` after it or not.
+        As in BuildKit, only if every ``!`` rule is a plain path, optionally with ``/*`` or ``/**`` at the end.
         """
         return self._reopened is not None and path not in self._reopened
 
     def explain(self, path: str) -> Match | None:
-        """Return the rule that decided about *path*, None where no rule speaks for it."""
+        """Return the rule that decided about *path*, None if no rule applies."""
         decisive: Match | None = None
-        spoke: set[int] = set()
+        applied: set[int] = set()
         for end in [*(at for at, char in enumerate(path) if char == "/"), len(path)]:
             excluded, decisive = False, None
             for index, rule in enumerate(self.rules):
-                if index in spoke or (excluded is not rule.line.excluded and _single(rule.term)(path[:end])):
-                    spoke.add(index)
+                if index in applied or (excluded is not rule.line.excluded and _single(rule.term)(path[:end])):
+                    applied.add(index)
                     excluded, decisive = rule.line.excluded, rule.line
         return decisive
 
 
 def _read(name: str, number: int, line: bytes) -> list[Rule]:
-    """Read one line: at most one rule. The two steps are those of the file reader and of the matcher."""
-    if len(line) > _LONGEST_LINE:
-        raise ValueError(f"the line is longer than {_LONGEST_LINE} bytes")
+    """Read one line: at most one rule. The two steps are the file reader's and the matcher's."""
+    if len(line) > _MAX_LINE_BYTES:
+        raise ValueError(f"the line is longer than {_MAX_LINE_BYTES} bytes")
     text = decode(line.removeprefix(_BOM) if number == 1 else line)
     written = text.strip(_SPACE)
     if text.startswith("#") or not written:
@@ -237,7 +236,7 @@ def clean(path: str) -> str:
 
 
 def _reopened(rules: Iterable[Rule]) -> frozenset[str] | None:
-    """Return every path that a ``!`` rule names, with the directories above; None if one has wildcards."""
+    """Return the path of every ``!`` rule and the directories above; None if one has wildcards."""
     paths: set[str] = set()
     for rule in rules:
         if rule.line.excluded:

@@ -1,12 +1,12 @@
-"""The stat index: remembered stat data and content digests, so that an unchanged file is not read again.
+"""The stat index: a cache of stat data and content digests, so that an unchanged file is not read again.
 
-A file is taken as unchanged when its inode, size, mode, mtime and ctime are what they were. That is right only when
-the file system's clock has moved on since the file was read: an edit in the same tick leaves every one of them as it
-was. So a file whose times were not settled when the scan began (see `clock`), or lie in the future, is not remembered
-and is read again the next time.
+A file counts as unchanged if its inode, size, mode, mtime and ctime are the same. That is right only if the file
+system's clock has advanced since the file was read: an edit in the same tick changes none of them. So a file whose
+times were not settled when the scan began (see `clock`), or are in the future, is not put into the index and is read
+again next time.
 
-What is remembered is one run of bytes for each directory: an unchanged directory is recognised by a single
-comparison, and neither read nor written file by file.
+The index has one byte string for each directory: an unchanged directory takes one comparison, and is neither read nor
+written file by file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COUNT = struct.Struct("<I")
 _STAT = "IqqqQ"
 _STAT_SIZE = struct.calcsize(f"<{_STAT}")
 _DIGEST = 32
-# Bytes of a directory's path and of what is remembered of its files.
+# Bytes of a directory's path and of its files' records.
 _LENGTHS = struct.Struct("<IQ")
 _NAME = itemgetter(0)
 
@@ -40,17 +40,17 @@ Stat = tuple[int, int, int, int, int]
 
 
 class Record(NamedTuple):
-    """What a file looked like when its content was read, and the raw SHA-256 of that content."""
+    """The stat data of a file when its content was read, and the raw SHA-256 of the content."""
 
     stat: Stat
     digest: bytes
 
 
 class StatIndex:
-    """Look-up of what was seen last in a directory; collects what the scan at hand sees."""
+    """Look up the records of the last scan, and collect those of the current scan."""
 
     def __init__(self, known: Mapping[str, bytes], root: str = "", *, now: int | None = None) -> None:
-        """Look up in *known*: by a directory's path below *root*, its files as `_pack` writes them."""
+        """Look up in *known*, which maps a directory's path below *root* to its files as `_pack` writes them."""
         self._known = known
         self._unchanged: dict[str, bytes] = {}
         self._changed: dict[str, dict[str, Record]] = {}
@@ -59,12 +59,12 @@ class StatIndex:
 
     @cached_property
     def _horizon(self) -> int:
-        # Asked for only where something has been read, which most scans do not.
+        # Computed only if a file was read; most scans read none.
         return self._began - settling_time(self._root)
 
     @classmethod
     def load(cls, path: Path, root: str = "") -> StatIndex:
-        """Read the index of *root* at *path*; one that is absent, cut short or of another version counts as empty."""
+        """Read the index of *root* at *path*; one that is missing, truncated or of another version counts as empty."""
         try:
             data = path.read_bytes()
         except OSError:
@@ -72,10 +72,7 @@ class StatIndex:
         return cls(_parse(data), root)
 
     def digests(self, directory: str, files: Sequence[SourceNode]) -> Sequence[bytes | None]:
-        """Return the digest of each of *files*, which are those of *directory* sorted by name.
-
-        It is None for a file that has to be read.
-        """
+        """Return the digest of each of *files*, all files of *directory* sorted by name; None for a file to read."""
         known = self._known.get(directory)
         if known is None:
             return [None] * len(files)
@@ -94,13 +91,13 @@ class StatIndex:
                 found.append(None)
         return found
 
-    def remember(self, directory: str, node: SourceNode, digest: bytes) -> None:
-        """Note that the content of the file listed in *directory* as *node* has this digest."""
+    def put(self, directory: str, node: SourceNode, digest: bytes) -> None:
+        """Record that the content of the file that was listed in *directory* as *node* has this digest."""
         if 0 <= node.mtime < self._horizon and 0 <= node.ctime < self._horizon:
             self._changed.setdefault(directory, {})[node.name] = Record(node.stat, digest)
 
     def save(self, path: Path) -> None:
-        """Write what this scan saw, unless that is what the file holds already.
+        """Write the records of this scan, unless the file already holds the same.
 
         Raises:
             StateError: the file cannot be written.
@@ -111,7 +108,7 @@ class StatIndex:
 
 
 def _head(files: Sequence[SourceNode]) -> bytes:
-    """Return what stands before the digests of *files*; nothing where a value is out of bounds."""
+    """Return the part before the digests of *files*; no bytes if a value is out of bounds."""
     values: list[int] = []
     for node in files:
         values += node[2:7]
@@ -129,7 +126,7 @@ def _packer(count: int) -> Callable[..., bytes]:
 
 
 def _pack(records: Mapping[str, Record]) -> bytes:
-    """Return what is kept of a directory's files: their number, stat data, names and digests, sorted by name."""
+    """Return the records of a directory as bytes: number of files, stat data, names and digests, sorted by name."""
     items = sorted(records.items(), key=_NAME)
     stats = b"".join([_packer(1)(*record.stat) for _, record in items])
     names = os.fsencode("\0".join([name for name, _ in items]))
@@ -156,7 +153,7 @@ def _format(directories: Mapping[str, bytes]) -> bytes:
 
 def _parse(data: bytes) -> dict[str, bytes]:
     start = len(_MAGIC) + _CHECKSUM
-    # Not a slice of bytes: copying a megabyte costs as much as parsing it.
+    # Not a slice of bytes: copying a megabyte takes as long as parsing it.
     if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != hashlib.sha256(memoryview(data)[start:]).digest():
         return {}
     (count,) = _COUNT.unpack_from(data, start)

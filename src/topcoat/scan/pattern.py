@@ -1,9 +1,9 @@
-"""One pattern of an ignore file, as the container builders understand it.
+"""One pattern of an ignore file, as the container builders read it.
 
-The grammar is that of ``github.com/moby/patternmatcher``: a pattern without wildcards is compared as it
-is, one that only begins or ends with ``**`` by its end or beginning, every other one becomes a regular
-expression. The expression is built letter by letter as there, oddities included, because its meaning is
-the contract: ``^`` stays an anchor, ``|`` and ``{2}`` keep their meaning, ``[^a]`` matches a slash.
+The grammar is that of ``github.com/moby/patternmatcher``: a pattern without wildcards is compared as it is; one that
+only begins or ends with ``**`` by its end or beginning; every other one becomes a regular expression. The expression is
+built character by character as there, oddities included, because its meaning is the contract: ``^`` stays an anchor,
+``|`` and ``{2}`` keep their meaning, ``[^a]`` matches a slash.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from topcoat.scan.re2 import Piece
+    from topcoat.scan.re2 import Element
 
-# Patterns rarely need these expressions, or what reads RE2: they are compiled, and that is imported, when one does.
+# Few patterns need these expressions or the re2 module: they are compiled and imported on demand.
 _SURROGATE = "[\ud800-\udfff]"
-# The grammar of Go's filepath.Match: a character, an escape or a class is an element, stars separate chunks of them.
+# The grammar of Go's filepath.Match: a character, an escape or a class is an element; stars separate runs of elements.
 _NOT_IN_CLASS = r"\ud800-\udfff"
 _CLASS_CHAR = rf"(?:[^\\\]\-{_NOT_IN_CLASS}]|\\[^{_NOT_IN_CLASS}])"
 _ELEMENT = rf"(?:[^\\\[*]|\\.|\[(?:\^|(?!\^))(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+\])"
-_CHUNK = rf"(?s)\**(?!\*)({_ELEMENT}*)(?=\*|\Z)"
+_RUN = rf"(?s)\**(?!\*)({_ELEMENT}*)(?=\*|\Z)"
 _CLASS_RANGE = r"(?s)\\?(.)(?:-\\?(.))?"
 
-# Atomic groups came with Python 3.11. Where they are used, only the time of a failing match depends on them.
+# Python 3.11 and later have atomic groups. They only make failing matches faster.
 _ATOMIC = "?>" if sys.version_info >= (3, 11) else "?:"
 _ANYTHING = "(?s:.*)"
 
@@ -35,9 +35,9 @@ class Term(NamedTuple):
     """A pattern, compiled so that many of them can be matched at once.
 
     Attributes:
-        lead: what may stand before *body*, as ``re`` source; terms with the same lead share it.
-        body: the rest, with its own anchor at the end where it has one.
-        undecoded: for a pattern that starts or ends within a character, the test on the path's bytes.
+        lead: ``re`` source of what may precede *body*; terms with the same lead share it.
+        body: ``re`` source of the rest, with its own anchor at the end if it has one.
+        undecoded: a test of the path's bytes, for a pattern that starts or ends within a character.
     """
 
     lead: str
@@ -49,9 +49,9 @@ def compile_pattern(pattern: str) -> Term:
     """Compile *pattern*: cleaned, without its ``!``, undecodable bytes as surrogates.
 
     Raises:
-        ValueError: the pattern is malformed; the message says what is wrong with it.
+        ValueError: the pattern is malformed; the message is the reason.
     """
-    if not _well_formed(pattern):
+    if not _is_well_formed(pattern):
         raise ValueError("a class that is not like [a-z], or a backslash at the end")
     kind, expression = _expression(pattern)
     if kind == "exact":
@@ -61,7 +61,7 @@ def compile_pattern(pattern: str) -> Term:
         within = re.fullmatch(_SURROGATE, start[-1:])
         return Term("", re.escape(start), methodcaller("startswith", encode(start)) if within else None)
     if kind == "suffix":
-        # The first two bytes are cut off even where a byte order mark, which the reader skips, precedes "**".
+        # The first two bytes are cut off even if a byte order mark, which the reader skips, precedes "**".
         end = decode(encode(pattern)[2:])
         if end.startswith("/"):
             return Term(_directories("(?s:.*)", last="/" not in end[1:]), re.escape(end[1:]) + r"\Z")
@@ -71,32 +71,32 @@ def compile_pattern(pattern: str) -> Term:
 
 
 def _compile_expression(expression: str) -> Term:
-    from topcoat.scan import re2
+    from topcoat.scan.re2 import BEGIN, END, STAR, TREE, parse
 
-    alternatives = re2.parse(expression)
+    alternatives = parse(expression)
     first = alternatives[0]
-    if alternatives[1:] or first[0] is not re2.BEGIN:
+    if alternatives[1:] or first[0] is not BEGIN:
         return Term("", "|".join(map(_alternative, alternatives)))
-    if first[1] is not re2.TREE:
+    if first[1] is not TREE:
         return Term("", _join(first[1:]))
-    flat = all(piece.single or piece in (re2.STAR, re2.END) for piece in first[2:])
-    return Term(_directories(".*", last=flat), _join(first[2:]))
+    is_name = all(element.single or element in (STAR, END) for element in first[2:])
+    return Term(_directories(".*", last=is_name), _join(first[2:]))
 
 
-def _alternative(pieces: list[Piece]) -> str:
-    """Return one side of a ``|``, which matches anywhere in the path where it has no anchor of its own."""
-    from topcoat.scan import re2
+def _alternative(elements: list[Element]) -> str:
+    """Return one side of a ``|``; without an anchor of its own it matches anywhere in the path."""
+    from topcoat.scan.re2 import BEGIN
 
-    return _join(pieces[1:]) if pieces[:1] == [re2.BEGIN] else _ANYTHING + _join(pieces)
+    return _join(elements[1:]) if elements[:1] == [BEGIN] else _ANYTHING + _join(elements)
 
 
 def _directories(anything: str, *, last: bool) -> str:
-    """Return a lead for the directories above; *last*: a name follows, so only the last slash counts."""
+    """Return a lead for the directories above; with *last* a name follows, so only the last slash counts."""
     return f"({_ATOMIC if last else '?:'}{anything}/|)"
 
 
 def matcher(terms: Iterable[Term]) -> Callable[[str], object]:
-    """Return a function that says (by the truth of its result) whether any of *terms* matches a path."""
+    """Return a function whose result is true if any of *terms* matches a path."""
     terms = tuple(terms)
     groups: dict[str, dict[str, None]] = {}
     for term in terms:
@@ -109,28 +109,28 @@ def matcher(terms: Iterable[Term]) -> Callable[[str], object]:
     return lambda path: match(path) or any(test(encode(path)) for test in undecoded)
 
 
-def _well_formed(pattern: str) -> bool:
+def _is_well_formed(pattern: str) -> bool:
     """Check *pattern* as far as Go's ``filepath.Match(pattern, ".")`` does.
 
-    That stops at the first run of elements between stars that does not match, so that ``a*[]b]`` passes
-    and ``*[]b]`` does not.
+    Go stops at the first run of elements between stars that does not match, so ``a*[]b]`` passes and ``*[]b]`` does
+    not.
     """
     if "[" not in pattern and "\\" not in pattern:
         return True
-    chunk = re.match(_CHUNK, pattern)
-    if chunk and _is_dot(chunk[1]):
-        chunk = re.match(_CHUNK, pattern[chunk.end() :])
-    return chunk is not None
+    run = re.match(_RUN, pattern)
+    if run and _is_dot(run[1]):
+        run = re.match(_RUN, pattern[run.end() :])
+    return run is not None
 
 
-def _is_dot(chunk: str) -> bool:
-    """Whether *chunk*, which is well formed, matches ``.`` by itself."""
-    if chunk in (".", "\\.", "?"):
+def _is_dot(run: str) -> bool:
+    """Tell whether *run*, which is well formed, matches ``.`` by itself."""
+    if run in (".", "\\.", "?"):
         return True
-    if not re.fullmatch(_ELEMENT, chunk, re.DOTALL) or not chunk.startswith("["):
+    if not re.fullmatch(_ELEMENT, run, re.DOTALL) or not run.startswith("["):
         return False
-    negated = chunk.startswith("[^")
-    ranges = re.findall(_CLASS_RANGE, chunk[1 + negated : -1])
+    negated = run.startswith("[^")
+    ranges = re.findall(_CLASS_RANGE, run[1 + negated : -1])
     return any(low <= "." <= (high or low) for low, high in ranges) != negated
 
 
@@ -176,28 +176,28 @@ def _expression(pattern: str) -> tuple[str, str]:
     return kind, "".join(parts) + "$"
 
 
-def _join(pieces: list[Piece]) -> str:
-    """Write *pieces* as one expression, with no more back-tracking than needed.
+def _join(elements: list[Element]) -> str:
+    """Write *elements* as one expression that backtracks no more than necessary.
 
-    Repeated "any directories" are the same as one. Between two stars, the first place where the elements in
-    between fit is as good as any later one, so the search commits to it: many stars stay cheap.
+    A sequence of "any directories" is the same as one. If the elements between two stars match at a place, no later
+    place is better, so the search commits to the first one: many stars stay fast.
     """
-    from topcoat.scan import re2
+    from topcoat.scan.re2 import STAR, TREE
 
     source: list[str] = []
     held: list[str] = []
     previous = None
-    for piece in pieces:
-        if piece is re2.TREE and previous is re2.TREE:
+    for element in elements:
+        if element is TREE and previous is TREE:
             continue
-        previous = piece
-        if piece is re2.STAR:
+        previous = element
+        if element is STAR:
             source += [f"({_ATOMIC}[^/]*?{''.join(held[1:])})"] if held else []
-            held = [piece.source]
-        elif held and piece.single:
-            held.append(piece.source)
+            held = [element.source]
+        elif held and element.single:
+            held.append(element.source)
         else:
-            source += [*held, piece.source]
+            source += [*held, element.source]
             held = []
     return "".join(source + held)
 

@@ -1,14 +1,15 @@
-"""Scan a workspace: its projects, walked under their ignore rules, as one snapshot."""
+"""Scan a workspace: walk its projects under their ignore rules and return one snapshot."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceNotFound
+from topcoat.notices import notice
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
 from topcoat.scan.index import StatIndex
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -29,7 +30,7 @@ class ScanOptions(NamedTuple):
     """How a workspace is read.
 
     Attributes:
-        ignore_files: names of the ignore files at each project's root; read in this order as one list.
+        ignore_files: names of the ignore files at each project's root; read in this order as one list of rules.
         modes: ``portable`` makes every file 0644 or 0755 and every directory 0755; ``exact`` keeps permission bits.
         mtimes: ``preserve`` makes modification times part of the snapshot's identity.
     """
@@ -40,30 +41,28 @@ class ScanOptions(NamedTuple):
 
 
 class Scan:
-    """A snapshot, what the user should know about it, and where its content can be read."""
+    """A snapshot, and where the content of its files can be read."""
 
-    def __init__(
-        self, snapshot: Snapshot, warnings: Iterable[str], origins: dict[bytes, tuple[Tree, str]] | Tree
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, sources: dict[bytes, tuple[Tree, str]] | Tree) -> None:
+        """Take the tree and path of every file, or the one tree whose paths are those of the snapshot."""
         self.snapshot = snapshot
-        self.warnings = tuple(warnings)
-        self._origins = origins
+        self._sources = sources
 
-    def with_warnings(self, more: Iterable[str], snapshot: Snapshot | None = None) -> Scan:
-        """Return the scan with *more* to say, of all of it or of the part that *snapshot* is."""
-        return Scan(self.snapshot if snapshot is None else snapshot, (*self.warnings, *more), self._origins)
+    def narrow(self, snapshot: Snapshot) -> Scan:
+        """Return the scan of *snapshot*, which holds some of the entries."""
+        return Scan(snapshot, self._sources)
 
     def source_of(self, entry: Entry) -> tuple[Tree, str]:
         """Return the tree that holds *entry*, and its path there."""
-        if isinstance(self._origins, dict):
-            return self._origins[entry.path]
-        return self._origins, os.fsdecode(entry.path)
+        if isinstance(self._sources, dict):
+            return self._sources[entry.path]
+        return self._sources, os.fsdecode(entry.path)
 
     def read(self, entry: Entry) -> bytes:
-        """Read a file whole, and check that it is what the snapshot says.
+        """Read a whole file and check it against its entry.
 
         Raises:
-            WorkspaceChanged: it is not.
+            WorkspaceChanged: the file differs from its entry, or is gone.
         """
         tree, path = self.source_of(entry)
         try:
@@ -75,10 +74,10 @@ class Scan:
         return data
 
     def open(self, entry: Entry) -> BinaryIO:
-        """Open a file for reading in blocks; the reader checks size and digest.
+        """Open a file to read it in blocks; the caller checks size and digest.
 
         Raises:
-            WorkspaceChanged: it is gone.
+            WorkspaceChanged: the file is gone.
         """
         tree, path = self.source_of(entry)
         try:
@@ -88,7 +87,7 @@ class Scan:
 
 
 def changed(entry: Entry) -> WorkspaceChanged:
-    """Return the error for a file that is no longer what its entry says."""
+    """Return the error for a file that differs from its entry."""
     return WorkspaceChanged(f"{os.fsdecode(entry.path)} changed after it was scanned", hint="run the command again")
 
 
@@ -97,8 +96,13 @@ def scan(
 ) -> Scan:
     """Read *workspace* and return its snapshot.
 
-    Files that the stat index knows as unchanged are not opened. Where two projects hold the same file, the later one
-    wins. *projects* are its sources where they have just been found: a remote one takes round trips to find.
+    Files that are unchanged according to the stat index are not opened. If two projects hold the same path, the later
+    project wins. Notices report skipped and unusual files.
+
+    Args:
+        workspace: the directories and files to read.
+        options: how they are read.
+        projects: the result of `find_scan_roots` if the caller has it; for remote projects it takes round trips.
 
     Raises:
         WorkspaceNotFound: a project's directory or file does not exist.
@@ -110,29 +114,28 @@ def scan(
     options = options or ScanOptions()
     projects = find_scan_roots(workspace) if projects is None else projects
     scanned = [_ProjectScan(project, options) for project in projects]
-    warnings = [warning for one in scanned for warning in one.warnings]
     preserve_mtimes = options.mtimes == "preserve"
     if len(projects) == 1 and not projects[0].target:
-        return Scan(Snapshot(scanned[0].entries, preserve_mtimes=preserve_mtimes), warnings, projects[0].tree)
+        return Scan(Snapshot(scanned[0].entries, preserve_mtimes=preserve_mtimes), projects[0].tree)
     entries: dict[bytes, Entry] = {}
-    origins: dict[bytes, tuple[Tree, str]] = {}
-    for one in scanned:
-        for entry in one.entries:
+    sources: dict[bytes, tuple[Tree, str]] = {}
+    for project in scanned:
+        for entry in project.entries:
             _check_clash(entries.get(entry.path), entry)
             entries[entry.path] = entry
-            origins[entry.path] = one.source_of(entry)
+            sources[entry.path] = project.source_of(entry)
     _add_parents(entries)
-    return Scan(Snapshot(entries.values(), preserve_mtimes=preserve_mtimes), warnings, origins)
+    return Scan(Snapshot(entries.values(), preserve_mtimes=preserve_mtimes), sources)
 
 
 def read_rules(tree: Tree, names: tuple[str, ...], label: str) -> tuple[IgnoreRules, bool]:
-    """Read the ignore files *names* at the root of *tree*; the built-in patterns where there is none.
+    """Read the ignore files *names* at the root of *tree*; without any of them, return the built-in rules.
 
     Returns:
         The rules, and whether they are the built-in ones.
 
     Raises:
-        InvalidIgnorePattern: with file and line; *label* is the directory that the message names.
+        InvalidIgnorePattern: with file and line; *label* is the name of the directory in the message.
     """
     present = {node.name for node in tree.list("") if node.kind in ("file", "link")}
     sources = [(f"{label}/{name}", tree.read(name)) for name in names if name in present]
@@ -147,18 +150,17 @@ class _ProjectScan:
     def __init__(self, project: ScanRoot, options: ScanOptions) -> None:
         self.project = project
         self.entries: list[Entry] = []
-        self.warnings: list[str] = []
         self._exact = options.modes == "exact"
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
         self._kept: set[str] = set()
         if project.file is not None:
-            self._add_file("", project.file, landing=project.target)
+            self._add_file("", project.file, target=project.target)
         elif project.local:
-            remembered = cache_dir("index") / hashlib.sha256(os.fsencode(project.label)).hexdigest()[:32]
-            self._index = StatIndex.load(remembered, project.label)
+            index_file = cache_dir("index") / hashlib.sha256(os.fsencode(project.label)).hexdigest()[:32]
+            self._index = StatIndex.load(index_file, project.label)
             self._walk(options)
-            self._index.save(remembered)
+            self._index.save(index_file)
         else:
             self._walk(options)
 
@@ -166,7 +168,7 @@ class _ProjectScan:
         tree = self.project.tree
         rules, built_in = read_rules(tree, options.ignore_files, self.project.label)
         if built_in:
-            self.warnings.append(
+            notice(
                 f"no {options.ignore_files[-1]} in {self.project.label}: leaving out caches, virtual environments and "
                 "version control; `topcoat init` writes one"
             )
@@ -182,14 +184,14 @@ class _ProjectScan:
             for node in below:
                 directories[inner + node.name] = node
             files = [node for node in members if node.kind == "file"]
-            landing = self._prefix + os.fsencode(inner)
+            target = self._prefix + os.fsencode(inner)
             for node, content in zip(files, self._index.digests(path, files), strict=True):
                 if content is None:
                     self._add_member(path, node)
                     continue
-                # `_add_file` spelled out, down to what `Entry` does, for an unchanged file is one of thousands.
+                # `_add_file` and `Entry.__new__` spelled out, because this runs once for every unchanged file.
                 mode = node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
-                name = landing + node.name.encode(encoding, errors)
+                name = target + node.name.encode(encoding, errors)
                 add(new(Entry, (name, "file", mode, node.size, content, node.mtime, None)))
             for node in members if len(files) < len(members) else ():
                 if node.kind != "file":
@@ -205,7 +207,7 @@ class _ProjectScan:
             return []
 
     def _warn_gone(self, path: str) -> None:
-        self.warnings.append(f"{path} was deleted while the workspace was scanned: left out")
+        notice(f"{path} was deleted while the workspace was scanned: left out")
 
     def source_of(self, entry: Entry) -> tuple[Tree, str]:
         """Return the project's tree, and the path of *entry* there."""
@@ -221,12 +223,12 @@ class _ProjectScan:
             elif node.kind == "link":
                 self._add_link(path, node)
             else:
-                self.warnings.append(f"{path} is neither file, directory nor link: left out")
+                notice(f"{path} is a device, socket or FIFO: left out")
         except WorkspaceNotFound:
             self._warn_gone(path)
 
     def _add_directory(self, path: str, directories: dict[str, SourceNode]) -> None:
-        # An excluded directory is kept when something below it is, so its parents may be missing too.
+        # An excluded directory is kept if something below it is kept, so its parents may be missing too.
         while path and path not in self._kept:
             self._kept.add(path)
             node = directories[path]
@@ -234,21 +236,21 @@ class _ProjectScan:
             self.entries.append(Entry(self._prefix + os.fsencode(path), "dir", mode, 0, b"", node.mtime))
             path = path.rpartition("/")[0]
 
-    def _add_file(self, directory: str, node: SourceNode, landing: bytes = b"") -> None:
+    def _add_file(self, directory: str, node: SourceNode, target: bytes = b"") -> None:
         path = _join(directory, node.name)
         size, content = digest_file(self.project.tree, path, node.size)
-        self._index.remember(directory, node, content)
+        self._index.put(directory, node, content)
         mode = node.mode if self._exact else 0o755 if node.mode & 0o111 else 0o644
-        landing = landing or self._prefix + os.fsencode(path)
-        self.entries.append(Entry(landing, "file", mode, size, content, node.mtime))
+        target = target or self._prefix + os.fsencode(path)
+        self.entries.append(Entry(target, "file", mode, size, content, node.mtime))
 
     def _add_link(self, path: str, node: SourceNode) -> None:
-        target = self.project.tree.readlink(path, node)
-        inside = os.path.normpath(os.path.join(os.path.dirname(path), target))
-        if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
-            self.warnings.append(f"{path} links to {target}, outside the workspace: kept as a link")
-        landing = self._prefix + os.fsencode(path)
-        self.entries.append(Entry(landing, "link", 0o777, 0, os.fsencode(target), node.mtime))
+        link = self.project.tree.readlink(path, node)
+        resolved = os.path.normpath(os.path.join(os.path.dirname(path), link))
+        if os.path.isabs(link) or resolved == ".." or resolved.startswith("../"):
+            notice(f"{path} links to {link}, outside the workspace: kept as a link")
+        target = self._prefix + os.fsencode(path)
+        self.entries.append(Entry(target, "link", 0o777, 0, os.fsencode(link), node.mtime))
 
 
 def _join(directory: str, name: str) -> str:

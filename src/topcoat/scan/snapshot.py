@@ -1,4 +1,4 @@
-"""Entries and snapshots: what a job would get, as frozen values with one identity."""
+"""Entries and snapshots: the files that a job gets, as frozen values with one identity."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Entry(NamedTuple):
     """One path of a snapshot.
 
     Attributes:
-        path: relative to the remote root, ``/``-separated, as bytes: any name works.
+        path: relative to the remote root, ``/``-separated, as bytes, so that any name works.
         kind: regular file, directory or symbolic link.
-        mode: permission bits as the job will see them.
+        mode: permission bits as the job sees them.
         size: bytes of content; 0 for directories and links.
-        content: raw SHA-256 of a file's content, a link's target, nothing for a directory.
-        mtime: nanoseconds since the epoch; part of the identity only where a snapshot preserves times.
-        owner: numeric owner and group; None for those that the whole snapshot is given.
+        content: raw SHA-256 of a file's content, or a link's target; empty for a directory.
+        mtime: nanoseconds since the epoch; part of the identity only if the snapshot preserves mtimes.
+        owner: numeric owner and group; None for the snapshot's.
     """
 
     path: bytes
@@ -37,17 +37,17 @@ class Entry(NamedTuple):
     owner: tuple[int, int] | None = None
 
     def facts(self, *, preserve_mtimes: bool = False) -> tuple[object, ...]:
-        """Return what counts of the entry; *preserve_mtimes* says whether its modification time does."""
+        """Return the parts of the entry that count for its identity, the mtime only with *preserve_mtimes*."""
         path, kind, mode, size, content, mtime, owner = self
         return path, kind, mode, size, content, owner, mtime if preserve_mtimes else None
 
 
 def identify(entries: Sequence[Entry], *, preserve_mtimes: bool) -> bytes:
-    """Return *entries* as bytes from which what counts of them can be read back, so that no two lists collide.
+    """Return the identity of *entries* as bytes that could be parsed, so that no two lists collide.
 
-    Column by column, which takes a third of the time that a record for each entry does: their number; the lengths of
-    the paths; kinds, modes, sizes; the lengths of the contents; whose owner is their own (by position), and which;
-    whether modification times follow; paths and contents; modification times.
+    The format is by column, which takes a third of the time of a record for each entry: number of entries; lengths of
+    the paths; kinds, modes, sizes; lengths of the contents; positions and owners of the entries that have an owner;
+    whether mtimes follow; paths and contents; mtimes.
     """
     count = len(entries)
     paths, kinds, modes, sizes, contents, mtimes, owners = zip(*entries, strict=True) if entries else [()] * 7
@@ -59,20 +59,20 @@ def identify(entries: Sequence[Entry], *, preserve_mtimes: bool) -> bytes:
             b"".join([LETTERS[kind] for kind in kinds]),
             struct.pack(f">{count}I{count}Q{count}I", *modes, *sizes, *lengths[1]),
             struct.pack(">Q", len(owned)),
-            *[_OWNER(*one) for one in owned],
+            *[_OWNER(*item) for item in owned],
             b"@" if preserve_mtimes else b"-",
             *paths,
             *contents,
-            # In decimal, for some file systems keep dates that nanoseconds in 64 bits cannot.
+            # In decimal, because some file systems keep dates that do not fit into nanoseconds of 64 bits.
             *([b"%d\n" % mtime for mtime in mtimes] if preserve_mtimes else ()),
         ]
     )
 
 
 class Snapshot:
-    """The sorted, frozen entries that a job would get; ``digest`` is their identity.
+    """The sorted, frozen entries that a job gets; ``digest`` is their identity.
 
-    A snapshot keeps modification times as facts, and counts them in its identity only when *preserve_mtimes* is set.
+    Entries always have their mtimes; these are part of the identity only with *preserve_mtimes*.
     """
 
     __slots__ = ("_digest", "entries", "preserve_mtimes")
@@ -84,7 +84,7 @@ class Snapshot:
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and 64 hex digits over what counts of all entries."""
+        """``sha256:`` and 64 hex digits, over the identity of all entries."""
         if not self._digest:
             found = hashlib.sha256(b"topcoat-snapshot-2\n")
             found.update(identify(self.entries, preserve_mtimes=self.preserve_mtimes))
@@ -92,12 +92,12 @@ class Snapshot:
         return self._digest
 
     def find(self, path: bytes) -> Entry | None:
-        """Return the entry at *path*, None where there is none."""
+        """Return the entry at *path*, None if the path is not in the snapshot."""
         at = bisect_left(self.entries, path, key=itemgetter(0))
         return self.entries[at] if at < len(self.entries) and self.entries[at].path == path else None
 
     def has_directory(self, path: bytes) -> bool:
-        """Tell whether there is a directory at *path*."""
+        """Tell whether *path* is a directory."""
         found = self.find(path)
         return found is not None and found.kind == "dir"
 

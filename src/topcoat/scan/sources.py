@@ -1,4 +1,4 @@
-"""Turn a workspace's declaration into the trees to scan."""
+"""Find the directories and files that a workspace declares."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from topcoat.specs.projects import Projects
 
 
 class ScanRoot(NamedTuple):
-    """One source of a workspace and where it lands.
+    """One source of a workspace and its target.
 
     Attributes:
-        label: the source as messages and caches name it: an absolute path or a URL.
+        label: absolute path or URL of the source, for messages and caches.
         tree: the directory to walk, or the one that holds *file*.
-        target: where it lands below the remote root; empty for the root itself.
-        file: set when the source is a single file; *target* then is the file's whole name.
-        local: its stat data can be remembered.
+        target: path below the remote root; empty for the root itself.
+        file: set if the source is a single file; *target* is then the path of the file.
+        local: whether a stat index can be kept.
     """
 
     label: str
@@ -29,7 +29,7 @@ class ScanRoot(NamedTuple):
 
 
 def find_scan_roots(workspace: Projects) -> list[ScanRoot]:
-    """Return the sources of *workspace* in its order.
+    """Return the sources of *workspace*, in order.
 
     Raises:
         WorkspaceNotFound: a source does not exist.
@@ -39,9 +39,9 @@ def find_scan_roots(workspace: Projects) -> list[ScanRoot]:
 
 
 def _find(source: str, target: str) -> ScanRoot:
-    landing = os.fsencode(target)
+    target_path = os.fsencode(target)
     if "://" in source and not source.startswith("file://"):
-        return _find_remote(source, landing)
+        return _find_remote(source, target_path)
     path = os.path.normpath(os.path.join(current_directory(), source.removeprefix("file://")))
     if not os.path.lexists(path):
         raise WorkspaceNotFound(
@@ -55,29 +55,29 @@ def _find(source: str, target: str) -> ScanRoot:
                 f"{path} is a home directory or the root of a file system, not a workspace",
                 hint='run from the project\'s directory, name it with --workspace DIR, or use --workspace ""',
             )
-        return ScanRoot(path, LocalTree(path), landing, None, True)
+        return ScanRoot(path, LocalTree(path), target_path, None, True)
     parent, name = os.path.split(path)
-    return _single_file(path, LocalTree(parent), landing, name, local=True)
+    return _single_file(path, LocalTree(parent), target_path, name, local=True)
 
 
 def current_directory() -> str:
     """Return the current directory.
 
     Raises:
-        WorkspaceNotFound: it was removed.
+        WorkspaceNotFound: the directory was removed.
     """
     try:
         return os.getcwd()
     except FileNotFoundError:
-        raise WorkspaceNotFound("the current directory does not exist any more", hint="cd to one that does") from None
+        raise WorkspaceNotFound("the current directory no longer exists", hint="cd to one that does") from None
 
 
-def _find_remote(source: str, landing: bytes) -> ScanRoot:
+def _find_remote(source: str, target_path: bytes) -> ScanRoot:
     from fsspec.core import url_to_fs
 
     try:
         fs, path = url_to_fs(source)
-        # A listing cached by an earlier scan in this process would hide an edit.
+        # A cached listing of an earlier scan in this process would hide an edit.
         fs.invalidate_cache()
         exists, is_directory = fs.exists(path), fs.isdir(path)
     except ImportError as error:
@@ -92,16 +92,16 @@ def _find_remote(source: str, landing: bytes) -> ScanRoot:
             hint="check the URL given with --workspace or in the role's workspace",
         )
     if is_directory:
-        return ScanRoot(source, FsspecTree(fs, path), landing, None, False)
+        return ScanRoot(source, FsspecTree(fs, path), target_path, None, False)
     parent, _, name = path.rpartition("/")
-    return _single_file(source, FsspecTree(fs, parent), landing, name, local=False)
+    return _single_file(source, FsspecTree(fs, parent), target_path, name, local=False)
 
 
-def _single_file(label: str, tree: Tree, landing: bytes, name: str, *, local: bool) -> ScanRoot:
+def _single_file(label: str, tree: Tree, target_path: bytes, name: str, *, local: bool) -> ScanRoot:
     node = tree.stat(name)
     if node.kind != "file":
         raise InvalidWorkspace(
             f"workspace {label} is neither a directory nor a file",
             hint="name the directory that holds the code with --workspace DIR",
         )
-    return ScanRoot(label, tree, landing or os.fsencode(name), node, local)
+    return ScanRoot(label, tree, target_path or os.fsencode(name), node, local)

@@ -1,4 +1,4 @@
-"""Trees to scan: a local directory, or a directory on any fsspec file system."""
+"""Trees to scan: a local directory, or a directory of any fsspec file system."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 NodeKind = Literal["file", "dir", "link", "other"]
 
 _BLOCK = 1 << 20
-_TRIES = 5
+_MAX_ATTEMPTS = 5
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
 class SourceNode(NamedTuple):
-    """One member of a directory as the tree lists it; times in nanoseconds, *inode* 0 where there is none."""
+    """One member of a directory as the tree lists it; times in nanoseconds, *inode* 0 if unknown."""
 
     name: str
     kind: NodeKind
@@ -37,7 +37,7 @@ class SourceNode(NamedTuple):
 
     @property
     def stat(self) -> tuple[int, int, int, int, int]:
-        """Mode, size, times and inode: what tells that a file may have changed."""
+        """Mode, size, times and inode: if one differs, the file may have changed."""
         return self[2:7]
 
 
@@ -48,10 +48,10 @@ class Tree(Protocol):
         """List the members of a directory."""
 
     def stat(self, path: str) -> SourceNode:
-        """Return what is at *path*; of a symbolic link, what it leads to."""
+        """Return the node at *path*, symbolic links followed."""
 
     def read(self, path: str) -> bytes:
-        """Read a whole file: for small ones. Never returns a mix of two versions."""
+        """Read a whole (small) file. Never returns a mix of two versions."""
 
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading, unbuffered."""
@@ -61,7 +61,7 @@ class Tree(Protocol):
 
 
 class LocalTree:
-    """A directory of the local machine, or of anything mounted on it."""
+    """A directory of this machine, mounted file systems included."""
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
@@ -78,9 +78,9 @@ class LocalTree:
             for member in members:
                 try:
                     st = member.stat(follow_symlinks=False)
-                except FileNotFoundError:  # gone since the directory was read: an editor's temporary file
+                except FileNotFoundError:  # deleted since the directory was read, such as an editor's temporary file
                     continue
-                # `_local_node` spelled out, down to what `SourceNode` does: here a warm scan spends most of its time.
+                # `_local_node` and `SourceNode.__new__` spelled out: a warm scan spends most of its time here.
                 mode = st.st_mode
                 kind, bits = kinds.get(mode & 0o170000, "other"), mode & 0o7777
                 values = (member.name, kind, bits, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, None)
@@ -118,7 +118,7 @@ def _members(directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(directory) as members:
             yield members
         return
-    # By its handle, asking for each member does not begin with walking down to the directory again.
+    # With a handle, a stat of a member does not resolve the path of the directory again.
     handle = os.open(directory, _READ_ONLY)
     try:
         with os.scandir(handle) as members:
@@ -128,28 +128,28 @@ def _members(directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 class FsspecTree:
-    """A directory on an fsspec file system such as ``memory://`` or ``s3://``."""
+    """A directory of an fsspec file system such as ``memory://`` or ``s3://``."""
 
     def __init__(self, fs: AbstractFileSystem, root: str) -> None:
         self.fs = fs
         self.root = root.rstrip("/")
 
     def full(self, path: str) -> str:
-        """Return the file system's own name of a member."""
+        """Return a member's path in the file system."""
         return f"{self.root}/{path}" if path else self.root or self.fs.root_marker
 
     def list(self, path: str) -> list[SourceNode]:
         full = self.full(path)
         with _reading_remote(full):
             infos: list[dict[str, Any]] = self.fs.ls(full, detail=True)
-        # Object stores list a directory's own marker object among its members.
+        # Object stores list the marker object of a directory as one of its members.
         own = {full.rstrip("/"), full.rstrip("/") + "/"}
         nodes: dict[str, SourceNode] = {}
         for node in [_fsspec_node(info) for info in infos if info["name"] not in own]:
             if nodes.setdefault(node.name, node).kind != node.kind:
                 raise WorkspaceError(
                     f"{full}/{node.name} is both a file and a directory",
-                    hint="only object stores have that, and no job's file system; rename one of them",
+                    hint="only object stores can have both; rename one of them",
                 )
         return list(nodes.values())
 
@@ -167,13 +167,13 @@ class FsspecTree:
             return cast(BinaryIO, self.fs.open(self.full(path), "rb"))
 
     def readlink(self, path: str, node: SourceNode) -> str:
-        # Asking again would not do: some file systems fail on a dangling link.
+        # A new request would not do: some file systems fail on a dangling link.
         return os.fsdecode(cast(str, (node.info or {})["destination"]))
 
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Turn what an operating system says about *path* into an error of ours."""
+    """Turn an ``OSError`` about *path* into a `WorkspaceError`."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -194,12 +194,12 @@ def _reading_remote(path: str) -> Iterator[None]:
             yield
         except (OSError, TopcoatError):
             raise
-        except Exception as error:  # each file system has its own exceptions
+        except Exception as error:  # each file system raises its own exceptions
             raise WorkspaceError(f"cannot read {path}: {error}") from error
 
 
 def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
-    """Return size and raw SHA-256 of a file's content; *size* is what the listing said, and only steers the reading.
+    """Return size and raw SHA-256 of a file's content; *size* is the listed one and only decides how to read.
 
     Raises:
         WorkspaceChanged: the file keeps changing while it is read.
@@ -207,7 +207,7 @@ def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
     if size < _BLOCK:
         data = tree.read(path)
         return len(data), hashlib.sha256(data).digest()
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         digest, total = hashlib.sha256(), 0
         with tree.open(path) as source, reading(path):
             before = _source_version(source)
@@ -215,7 +215,7 @@ def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
                 digest.update(block)
                 total += len(block)
                 if before and total > before[0]:
-                    break  # it grows: reading on might never end
+                    break  # the file grows: reading it might never end
             if _source_version(source) == before:
                 return total, digest.digest()
     raise _keeps_changing(path)
@@ -223,14 +223,14 @@ def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
 
 def _version(handle: int) -> tuple[int, int, int]:
     st = os.fstat(handle)
-    # A writer can set the mtime back, but not the ctime.
+    # A program can set the mtime back, but not the ctime.
     return st.st_size, st.st_mtime_ns, st.st_ctime_ns
 
 
 def _source_version(source: BinaryIO) -> tuple[int, int, int] | None:
     try:
         return _version(source.fileno())
-    except (OSError, AttributeError, NotImplementedError):  # not a file of this machine
+    except (OSError, AttributeError, NotImplementedError):  # not a local file
         return None
 
 
@@ -263,7 +263,7 @@ def _mtime(info: Mapping[str, Any]) -> int:
 
 
 def _open_regular(path: str) -> int:
-    # Without O_NONBLOCK, opening a FIFO that took the file's place would wait for a writer.
+    # If a FIFO has replaced the file, opening it without O_NONBLOCK would wait for a writer.
     handle = os.open(path, _READ_ONLY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -275,7 +275,7 @@ def _open_regular(path: str) -> int:
 
 
 def _read_settled(handle: int, path: str) -> bytes:
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         before = _version(handle)
         size = before[0]
         data = os.read(handle, size + 1) if size < _BLOCK else b""
@@ -292,5 +292,5 @@ def _read_settled(handle: int, path: str) -> bytes:
 def _keeps_changing(path: str) -> WorkspaceChanged:
     return WorkspaceChanged(
         f"{path} keeps changing while it is read",
-        hint="stop what writes it, or leave it out with a line in .torchxignore",
+        hint="stop the program that writes it, or leave it out with a line in .torchxignore",
     )

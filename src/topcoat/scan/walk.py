@@ -1,4 +1,4 @@
-"""Walk a tree under ignore rules, never below a directory that no rule can bring back."""
+"""Walk a tree under ignore rules; skip excluded directories that no rule can bring back."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Listing(NamedTuple):
 
     Attributes:
         path: relative to the root, ``""`` for the root.
-        excluded: the rules leave the directory itself out; it is here because something below may be kept.
+        excluded: the rules exclude the directory itself, but may keep something below it.
         members: the files, links and special files that are kept.
-        directories: the sub-directories that are kept or have to be looked into.
+        directories: the sub-directories that are kept or may hold something kept.
     """
 
     path: str
@@ -29,9 +29,9 @@ class Listing(NamedTuple):
 
 
 def walk(list_directory: Callable[[str], list[SourceNode]], rules: IgnoreRules) -> Iterator[Listing]:
-    """Yield each directory that is kept or may hold something kept, parents first, names in order.
+    """Yield each directory that is kept or may hold something kept, parents first, sorted by name.
 
-    This is the walk of BuildKit: an excluded directory is descended into where a ``!`` rule can reach below it.
+    This is BuildKit's walk: it descends into an excluded directory if a ``!`` rule can reach below it.
     """
     decide, touches = rules.decide, rules.touches
     pending = [("", False, rules.ROOT_STATE)]
@@ -43,14 +43,14 @@ def walk(list_directory: Callable[[str], list[SourceNode]], rules: IgnoreRules) 
         below = []
         for node in sorted(list_directory(path), key=_NAME):
             full = prefix + node.name
-            # Most paths are of no concern to any rule.
-            left_out, inner = decide(full, state) if state or touches(full) else (False, 0)
+            # No rule applies to most paths.
+            is_excluded, inner = decide(full, state) if state or touches(full) else (False, 0)
             if node.kind == "dir":
-                if left_out and rules.can_prune(full):
+                if is_excluded and rules.can_prune(full):
                     continue
                 directories.append(node)
-                below.append((full, left_out, inner))
-            elif not left_out:
+                below.append((full, is_excluded, inner))
+            elif not is_excluded:
                 members.append(node)
         yield Listing(path, excluded, members, directories)
         pending.extend(reversed(below))

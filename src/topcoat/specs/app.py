@@ -15,7 +15,7 @@ from topcoat.specs.workspace import Workspace
 
 if TYPE_CHECKING:
     from topcoat.specs.cfg import CfgVal
-from topcoat.specs.delivery import WorkspacePlan
+from topcoat.specs.delivery import Delivered, WorkspacePlan
 
 T = TypeVar("T")
 
@@ -120,6 +120,7 @@ class AppDryRunInfo(Generic[T]):
         self._scheduler: str | None = None
         self._workspace_plan: WorkspacePlan | None = None
         self._app_id = ""
+        self._delivered: Mapping[str, Delivered] | None = None
 
     def fill_in(
         self,
@@ -156,8 +157,17 @@ class AppDryRunInfo(Generic[T]):
 
     @property
     def workspace_plan(self) -> WorkspacePlan | None:
-        """What ``Runner.schedule`` carries out before it submits; ``None`` if nothing is left to do."""
+        """What has to be delivered before the request is submitted; ``None`` if nothing has to be."""
         return self._workspace_plan
+
+    def deliver(self) -> Mapping[str, Delivered]:
+        """Carry out the workspace plan, the first time; return what each role got, by role name.
+
+        Raise ``WorkspaceChanged`` if the files are no longer what was planned; it can then be called again.
+        """
+        if self._delivered is None:
+            self._delivered = self._workspace_plan.carry_out() if self._workspace_plan else {}
+        return self._delivered
 
     def __repr__(self) -> str:
         return self._fmt(self.request)

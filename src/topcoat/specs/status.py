@@ -84,7 +84,7 @@ class RoleStatus:
         return {"role": self.role, "replicas": [asdict(replica) for replica in self.replicas]}
 
 
-@dataclass(repr=False)
+@dataclass
 class AppStatus:
     """Hold the status of an application; *roles* are those of its latest attempt."""
 
@@ -130,13 +130,6 @@ class AppStatus:
             f"    Msg: {self.msg}\n"
             f"    Structured Error Msg: {self.structured_error_msg}\n"
             f"    UI URL: {self.ui_url}\n"
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f"AppStatus(state={self.state!r}, num_restarts={self.num_restarts}, msg={self.msg!r}, "
-            f"structured_error_msg={self.structured_error_msg!r}, ui_url={self.ui_url!r}, "
-            f"roles={self.roles!r})"
         )
 
     def _roles(self, names: list[str] | None) -> list[RoleStatus]:

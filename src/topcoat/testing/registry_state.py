@@ -67,22 +67,22 @@ class Token(NamedTuple):
     uses: list[str]
 
 
+@dataclass
 class Repository:
     """Manifests by digest (with their media types), tags, and the digests of the blobs that it can serve."""
 
-    def __init__(self) -> None:
-        self.manifests: dict[str, tuple[str, bytes]] = {}
-        self.tags: dict[str, str] = {}
-        self.blobs: set[str] = set()
+    manifests: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    blobs: set[str] = field(default_factory=set)
 
 
+@dataclass
 class Upload:
     """An open upload session: its repository, its content so far, and the size of the last chunk."""
 
-    def __init__(self, repository: str) -> None:
-        self.repository = repository
-        self.content = bytearray()
-        self.last_chunk = 0
+    repository: str
+    content: bytearray = field(default_factory=bytearray)
+    last_chunk: int = 0
 
 
 @dataclass(kw_only=True, eq=False)

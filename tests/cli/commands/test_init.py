@@ -30,7 +30,7 @@ def test_a_file_that_is_there_is_not_overwritten(cli: Cli, workspace: Path) -> N
     before = (workspace / ".torchxignore").read_bytes()
     done = cli("init")
     assert (done.code, done.out) == (2, "")
-    assert done.error == (".torchxignore is there already", "edit it, or remove it first")
+    assert done.error == (".torchxignore already exists", "edit it, or remove it first")
     assert (workspace / ".torchxignore").read_bytes() == before
 
 

@@ -154,7 +154,7 @@ def test_log_shows_what_there_is_of_a_job_that_runs(cli: Cli, running: str) -> N
 def test_a_job_that_is_not_there_is_an_error(cli: Cli, command: str) -> None:
     found = cli(command, UNKNOWN)
     assert (found.code, found.out) == (1, "")
-    assert found.error == (f"there is no job {UNKNOWN}", "topcoat list -s local")
+    assert found.error == (f"unknown job {UNKNOWN}", "topcoat list -s local")
 
 
 @pytest.mark.parametrize("command", ["status", "log", "cancel", "delete", "describe"])
@@ -174,9 +174,9 @@ def test_an_unknown_scheduler_in_a_handle_is_named(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("rest", "message", "hint"),
     [
-        ("/jobb", "has no role 'jobb'", "it has job"),
+        ("/jobb", "has no role 'jobb'", "it has job/0, job/1"),
         ("/job/2", "has no replica 2", "it has job/0, job/1"),
-        ("/job/0,x", "is not scheduler://session/app_id[/role[/k,k]]", "topcoat list"),
+        ("/job/0,x", "expected scheduler://session/app_id[/role[/k,k]]", "topcoat list"),
     ],
 )
 def test_a_replica_that_is_not_there_is_wrong_usage(cli: Cli, done: str, rest: str, message: str, hint: str) -> None:
@@ -227,5 +227,5 @@ def test_times_can_be_dates() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "10", "m", "-1h", "", "1e999d", "2030-13-01"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(UsageError, match="is no time"):
+    with pytest.raises(UsageError, match="invalid --since value"):
         parse_time("--since", text)

@@ -67,7 +67,7 @@ def test_configure_overwrites_only_by_force(cli: Cli, workspace: Path) -> None:
     (workspace / ".torchxconfig").write_text("[mine]\n")
     done = cli("configure")
     assert done.code == 2
-    assert done.error[0] == ".torchxconfig is there already"
+    assert done.error[0] == ".torchxconfig already exists"
     assert (workspace / ".torchxconfig").read_text() == "[mine]\n"
     assert cli("configure", "--force").code == 0
     assert "mine" not in (workspace / ".torchxconfig").read_text()

@@ -191,8 +191,8 @@ def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        ((), "there is nothing to run", "topcoat run -- python train.py"),
-        (("--",), "there is no command after --", "topcoat run -- python train.py"),
+        ((), "no component and no command given", "topcoat run -- python train.py"),
+        (("--",), "no command after --", "topcoat run -- python train.py"),
         (("-s", "locl", "--", "true"), "unknown scheduler 'locl'", "did you mean local"),
         (("utils.ech",), "unknown component 'utils.ech'", "did you mean utils.echo"),
         (("utils.echo", "--mgs", "x"), "the component echo", "did you mean --msg"),
@@ -202,7 +202,7 @@ def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> Non
         (("no.py:job",), "cannot read the component file no.py", "components are named"),
         (
             ("--cpu", "2", "utils.echo"),
-            "--cpu describes the role of a command after --",
+            '--cpu only applies to "topcoat run -- CMD"',
             "topcoat run utils.echo --help",
         ),
         (("-cfg", "log_dirr=x", "--", "true"), "unknown run option 'log_dirr'", "did you mean log_dir"),

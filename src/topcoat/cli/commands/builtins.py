@@ -1,4 +1,4 @@
-"""``topcoat builtins``: the components that have a name."""
+"""``topcoat builtins``: list the components that have a name."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Ask each job to end, without waiting for it; one that has ended stays as it is."""
+    """Ask each job to end, without waiting for it; do nothing if it has ended."""
     from topcoat.cli.jobs import each_job
 
     return each_job(args.handles, lambda runner, handle: runner.cancel(handle))

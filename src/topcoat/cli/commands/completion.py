@@ -1,4 +1,4 @@
-"""``topcoat completion``: what a shell needs to complete topcoat's command lines."""
+"""``topcoat completion``: print the completion script for a shell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", nargs="?", help=", ".join(SHELLS))
     parser.add_argument(
-        "--handles", action="store_true", help="print the handles of this machine's jobs, as the scripts ask for them"
+        "--handles", action="store_true", help="print the handles of this machine's jobs; the scripts call this"
     )
 
 
@@ -38,12 +38,12 @@ def run(args: Namespace) -> int:
         emit("".join([f"{handle}\n" for handle in local_handles()]), sys.stdout)
         return 0
     if args.shell is None:
-        raise UsageError("topcoat completion needs to know the shell", hint=f"one of {', '.join(SHELLS)}")
-    from topcoat.cli.command_docs import Kind, pages
+        raise UsageError("topcoat completion: no shell given", hint=f"choose {', '.join(SHELLS)}")
+    from topcoat.cli.command_docs import Kind, command_docs
     from topcoat.cli.completion import SCRIPTS
     from topcoat.components.finder import get_components
     from topcoat.schedulers import get_scheduler_factories
 
     values: dict[Kind, list[str]] = {"scheduler": list(get_scheduler_factories()), "component": list(get_components())}
-    result(SCRIPTS[args.shell](pages(), values).rstrip())
+    result(SCRIPTS[args.shell](command_docs(), values).rstrip())
     return 0

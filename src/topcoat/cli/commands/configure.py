@@ -1,4 +1,4 @@
-"""``topcoat configure``: a ``.torchxconfig`` to start from."""
+"""``topcoat configure``: write a ``.torchxconfig`` to start from."""
 
 from __future__ import annotations
 
@@ -39,8 +39,6 @@ def run(args: Namespace) -> int:
     import os
 
     if os.path.exists(CONFIG_FILE) and not args.force:
-        raise InvalidConfigFile(
-            f"{CONFIG_FILE} is there already", hint="--force overwrites it, --print shows a new one"
-        )
+        raise InvalidConfigFile(f"{CONFIG_FILE} already exists", hint="--force overwrites it, --print shows a new one")
     result(str(configure(CONFIG_FILE, schedulers, required_only=not args.all, overwrite=args.force)))
     return 0

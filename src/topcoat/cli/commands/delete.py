@@ -1,4 +1,4 @@
-"""``topcoat delete``: remove jobs, and what is kept of them."""
+"""``topcoat delete``: remove jobs and their data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Remove each job from its scheduler, cancelled first if it runs."""
+    """Remove each job from its scheduler; cancel it first if it runs."""
     from topcoat.cli.jobs import each_job
 
     return each_job(args.handles, lambda runner, handle: runner.delete(handle))

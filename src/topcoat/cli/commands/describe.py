@@ -1,4 +1,4 @@
-"""``topcoat describe``: what a job was asked to do."""
+"""``topcoat describe``: print the definition of a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print the application as far as its scheduler knows it."""
+    """Print what the scheduler knows of the application's definition."""
     from dataclasses import asdict
 
     from topcoat.cli.follow import unknown_app

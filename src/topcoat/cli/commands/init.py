@@ -1,4 +1,4 @@
-"""``topcoat init``: a ``.torchxignore`` to start from."""
+"""``topcoat init``: write a ``.torchxignore`` to start from."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ EXAMPLES = """\
 """
 
 _HEAD = """\
-# What stays behind when this directory is shipped to a job. `topcoat ls` shows what is left.
+# Files that are not shipped to a job. `topcoat ls` lists the files that are shipped.
 #
-# The grammar is that of .dockerignore: a pattern without **/ is for the top level, * stops at a slash, ! brings back,
-# and the last line that matches a path decides about it.
+# The grammar is that of .dockerignore: a pattern without **/ matches at the top level only, * does not match a slash,
+# ! includes a path again, and the last line that matches a path decides.
 
-# Version control, environments and caches, wherever they are.
+# Version control, environments and caches, at any depth.
 """
 
 _TAIL = """
-# What jobs hardly ever need: take the # away where it is so for yours.
+# Jobs seldom need these: remove the # before what yours do not need.
 # data/
 # outputs/
 # wandb/
@@ -31,7 +31,7 @@ _TAIL = """
 # **/*.pt
 # **/.env
 
-# Bring something back.
+# Include something again.
 # !data/config.yaml
 """
 
@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Write the file and print its path; one that is there is left alone."""
+    """Write the file and print its path; an existing one is not changed."""
     from topcoat.cli.output import result
     from topcoat.errors import UsageError, WorkspaceNotFound
     from topcoat.scan.ignore import DEFAULT_PATTERNS
@@ -51,11 +51,11 @@ def run(args: Namespace) -> int:
     path = os.path.join(args.directory, TORCHX_IGNORE)
     text = _HEAD + "".join(f"{pattern}\n" for pattern in DEFAULT_PATTERNS) + _TAIL
     try:
-        # Mode x: a file that is there is never overwritten, nor one that comes this very moment.
+        # Mode x never overwrites, even if another process creates the file now.
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{os.path.normpath(path)} is there already", hint="edit it, or remove it first") from None
+        raise UsageError(f"{os.path.normpath(path)} already exists", hint="edit it, or remove it first") from None
     except FileNotFoundError:
         raise WorkspaceNotFound(f"{args.directory} does not exist") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``topcoat list``: the jobs of a scheduler."""
+"""``topcoat list``: list the jobs of a scheduler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print a line for each job: its handle, how it is doing, its name."""
+    """Print a line for each job: handle, state and name."""
     from topcoat.cli.output import json_result, result, table
     from topcoat.runner import config
 

@@ -1,4 +1,4 @@
-"""``topcoat log``: what a job has written."""
+"""``topcoat log``: print the logs of a job."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ EXAMPLES = """\
 """
 
 _IDENTIFIER = re.compile(r"([^\s/:]+://[^\s/]*/[^\s/]+)(?:/([^\s/]+)(?:/([\d,]+))?)?")
+_TIME_FORMS = "10m (ago; s, m, h or d), or 2030-01-31T12:00"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "identifier", metavar="HANDLE[/ROLE[/K,K]]", help="a job, one of its roles, or some replicas of that"
+        "identifier", metavar="HANDLE[/ROLE[/K,K]]", help="a job, one of its roles, or replicas of a role"
     )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
-    parser.add_argument("--since", metavar="TIME", help="from then on: 10m (ago; s, m, h or d), or 2030-01-31T12:00")
-    parser.add_argument("--until", metavar="TIME", help="up to then")
-    parser.add_argument("-r", "--regex", metavar="REGEX", help="only lines in which it is found")
+    parser.add_argument("-f", "--follow", action="store_true", help="continue until the job has ended")
+    parser.add_argument("--since", metavar="TIME", help=f"only lines written since then: {_TIME_FORMS}")
+    parser.add_argument("--until", metavar="TIME", help="only lines written until then")
+    parser.add_argument("-r", "--regex", metavar="REGEX", help="only lines that match")
     parser.add_argument(
         "--streams", choices=("stdout", "stderr", "combined"), help="which output (default: the scheduler's choice)"
     )
@@ -42,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print the lines; those of several replicas each with ``role/replica`` before it."""
+    """Print the lines; for several replicas, each begins with ``role/replica``."""
     import sys
 
     from topcoat.cli.follow import LogQuery, print_logs, wait_until_started
@@ -64,15 +65,15 @@ def run(args: Namespace) -> int:
 
 
 def parse_identifier(identifier: str) -> tuple[str, list[str], list[int]]:
-    """Return handle, roles and replica numbers of ``handle[/role,role[/k,k]]``; nothing means all.
+    """Return handle, roles and replica numbers of ``handle[/role,role[/k,k]]``; an empty list means all.
 
     Raises:
-        InvalidHandle: it is something else.
+        InvalidHandle: the identifier has another form.
     """
     match = _IDENTIFIER.fullmatch(identifier)
     if match is None:
         raise InvalidHandle(
-            f"{identifier!r} is not scheduler://session/app_id[/role[/k,k]]",
+            f"invalid handle {identifier!r}: expected scheduler://session/app_id[/role[/k,k]]",
             hint="topcoat list shows the handles of your jobs",
         )
     handle, roles, numbers = match.groups(default="")
@@ -80,10 +81,10 @@ def parse_identifier(identifier: str) -> tuple[str, list[str], list[int]]:
 
 
 def parse_time(flag: str, text: str | None) -> datetime | None:
-    """Return the moment that *text* names: so long ago (``90s``, ``10m``, ``2h``, ``1d``), or an ISO date and time.
+    """Return the time that *text* names: a duration ago (``90s``, ``10m``, ``2h``, ``1d``), or an ISO date and time.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: *text* has another form.
     """
     if text is None:
         return None
@@ -95,19 +96,19 @@ def parse_time(flag: str, text: str | None) -> datetime | None:
             return datetime.now() - timedelta(seconds=float(number) * _UNITS[unit])
         return datetime.fromisoformat(text.replace("Z", "+00:00"))
     except (ValueError, OverflowError):
-        raise UsageError(f"{flag} {text!r} is no time", hint="10m (ago; s, m, h or d), or 2030-01-31T12:00") from None
+        raise UsageError(f"invalid {flag} value {text!r}", hint=_TIME_FORMS) from None
 
 
 def _replicas(runner: Runner, handle: str, roles: list[str], numbers: list[int]) -> list[ReplicaId]:
     from topcoat.cli.follow import replicas_of
 
-    known = replicas_of(runner, handle)
-    for wanted, there, what in (
-        (roles, {replica.role for replica in known}, "role"),
-        (numbers, {replica.number for replica in known if not roles or replica.role in roles}, "replica"),
-    ):
-        for one in wanted:
-            if one not in there:
-                names = ", ".join(sorted({f"{role}/{number}" if what == "replica" else role for role, number in known}))
-                raise UsageError(f"the job {handle} has no {what} {one!r}", hint=f"it has {names}")
-    return [one for one in known if (not roles or one.role in roles) and (not numbers or one.number in numbers)]
+    existing = replicas_of(runner, handle)
+    hint = f"it has {', '.join(f'{role}/{number}' for role, number in existing)}"
+    replicas = [replica for replica in existing if not roles or replica.role in roles]
+    for role in roles:
+        if role not in {replica.role for replica in replicas}:
+            raise UsageError(f"the job {handle} has no role {role!r}", hint=hint)
+    for number in numbers:
+        if number not in {replica.number for replica in replicas}:
+            raise UsageError(f"the job {handle} has no replica {number}", hint=hint)
+    return [replica for replica in replicas if not numbers or replica.number in numbers]

@@ -1,4 +1,4 @@
-"""``topcoat ls``: the paths that a job would get."""
+"""``topcoat ls``: list the files that a job would get."""
 
 from __future__ import annotations
 
@@ -42,18 +42,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print the paths, sorted, directories with a slash at the end."""
+    """Print the paths, sorted, directories with a trailing slash."""
     from topcoat.cli.output import emit, json_result
     from topcoat.cli.progress import Progress
-    from topcoat.notices import notice
     from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, ScanOptions, scan
     from topcoat.specs.workspace import Workspace
 
     files = DIRECTORY_IGNORE_FILES if args.directory_rules else IMAGE_IGNORE_FILES
     with Progress("scanning"):
         scanned = scan(Workspace.from_str(args.workspace or "."), ScanOptions(files))
-    for warning in scanned.warnings:
-        notice(warning)
     snapshot = scanned.snapshot
     if args.json:
         entries = [
@@ -64,6 +61,6 @@ def run(args: Namespace) -> int:
         return 0
     end = b"\0" if args.null else b"\n"
     paths = [entry.path + b"/" * (entry.kind == "dir") + end for entry in snapshot]
-    # Bytes, because a path need not be text.
+    # Bytes, because a path need not be valid text.
     emit(b"".join(paths), sys.stdout)
     return 0

@@ -1,4 +1,4 @@
-"""``topcoat run``: submit a component, or a command, with local code."""
+"""``topcoat run``: submit a component or a command with local code."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def add_arguments(parser: Parser) -> None:
     add_cfg(parser, "run options of the scheduler (topcoat runopts)")
     add_workspace(
         parser,
-        "directory, URL, or mapping '{src: dst, src2: dst2}': the local code of the first role "
-        "(default: the current directory, where the scheduler takes one and the role has none of its own); '' for none",
+        "directory, URL, or mapping '{src: dst, src2: dst2}': the local code of the first role (default: the current "
+        "directory, if the scheduler takes a workspace and the role has none); '' for none",
         default=argparse.SUPPRESS,
     )
-    parser.add_argument("--dryrun", action="store_true", help="print what would be submitted, do nothing")
-    parser.add_argument("--wait", action="store_true", help="wait for the job's end; 1 is the exit code if it fails")
+    parser.add_argument("--dryrun", action="store_true", help="print what would be submitted, and submit nothing")
+    parser.add_argument("--wait", action="store_true", help="wait for the job's end; the exit code is 1 if it fails")
     parser.add_argument("--log", action="store_true", help="print the job's logs on stderr while waiting for its end")
     parser.add_argument(
-        "--detach", action="store_true", help="return at once; without it local* schedulers wait and print the logs"
+        "--detach", action="store_true", help="do not wait; without it, local* schedulers wait and print the logs"
     )
     add_json(parser)
     parser.add_argument("--parent-run-id", metavar="ID", help="for experiment trackers")
@@ -75,9 +75,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Submit, print the handle, and wait if that is wanted."""
+    """Submit, print the handle, and wait if the flags say so."""
     if args.detach and (args.wait or args.log):
-        raise UsageError("--detach does not wait, and --wait and --log do", hint="give one or the other")
+        raise UsageError("--detach cannot be combined with --wait or --log", hint="give one or the other")
     component, words = _component(args)
     if component and "--help" in words[: words.index("--") if "--" in words else None]:
         return _component_help(component)
@@ -95,7 +95,7 @@ def run(args: Namespace) -> int:
 
 
 def _component(args: Namespace) -> tuple[str, list[str]]:
-    """Return the component's name, empty for a command, and the words that are the component's or the command."""
+    """Return the component's name and its arguments, or an empty name and the command."""
     words: list[str] = args.words
     if words and words[0] == "--":
         return "", words[1:]
@@ -105,7 +105,7 @@ def _component(args: Namespace) -> tuple[str, list[str]]:
     component = args.configured.get("component")
     if not component:
         raise UsageError(
-            "there is nothing to run", hint="topcoat run -- python train.py, or a component: topcoat builtins"
+            "no component and no command given", hint="topcoat run -- python train.py, or a component: topcoat builtins"
         )
     return component, []
 
@@ -134,7 +134,7 @@ def _component_app(component: str, words: list[str]) -> AppDef:
         hint = f"to run it as a command: topcoat run -- {component} ..."
         raise UnknownComponent(error.message, hint=hint) from error
     except InvalidComponent as error:
-        # An easy slip: the flags of topcoat run after the component's name.
+        # A common mistake: flags of topcoat run after the component's name.
         misplaced = [flag for flag in _OWN_FLAGS if error.message.endswith(f"has no parameter {flag}")]
         if not misplaced:
             raise
@@ -157,9 +157,8 @@ def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> 
             for role in app.roles:
                 role.workspace = None
         return args.workspace or None
-    # What was not asked for on this command line is a default: it yields to the role's own, and to schedulers that
-    # take no workspace.
-    if not runner._scheduler(scheduler).uses_workspace or (app.roles and app.roles[0].workspace):
+    # A default applies only if the scheduler takes a workspace and the role has none.
+    if not runner.scheduler_uses_workspace(scheduler) or (app.roles and app.roles[0].workspace):
         return None
     configured: str | None = args.configured.get("workspace")
     return "." if configured is None else configured or None
@@ -168,7 +167,7 @@ def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> 
 def _print_dry_run(info: AppDryRunInfo[Any], *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    plan = info._workspace_plan.lines() if info._workspace_plan else []
+    plan = info.workspace_plan.lines() if info.workspace_plan else []
     if as_json:
         app = asdict(info.app) if info.app else None
         json_result({"scheduler": info.scheduler, "app": app, "workspaces": plan, "request": str(info)})
@@ -187,17 +186,15 @@ def _submit(
     parent_run_id: str | None,
 ) -> str:
     from topcoat.cli.progress import Progress
-    from topcoat.errors import WorkspaceChanged
+    from topcoat.scan.retry import retry_if_changed
+
+    def attempt() -> tuple[AppDryRunInfo[Any], str]:
+        info = runner.dryrun(app, scheduler, cfg, workspace, parent_run_id)
+        return info, runner.schedule(info)
 
     with Progress(f"submitting {app.name} to {scheduler}", quiet=bool(cfg.get("quiet"))):
-        info = runner.dryrun(app, scheduler, cfg, workspace, parent_run_id)
-        lines = info._workspace_plan.lines() if info._workspace_plan else []
-        try:
-            handle = runner.schedule(info)
-        except WorkspaceChanged:
-            lines = []
-            handle = runner.run(app, scheduler, cfg, workspace, parent_run_id)
-    for line in lines:
+        info, handle = retry_if_changed(attempt)
+    for line in info.workspace_plan.lines() if info.workspace_plan else []:
         say(line)
     return handle
 
@@ -206,18 +203,18 @@ def _after_submit(runner: Runner, handle: str, *, local: bool, args: Namespace) 
     from topcoat.cli.jobs import job_facts, status_facts
     from topcoat.cli.wait import failure, wait_for
 
-    waits = not args.detach and (local or args.wait or args.log)
+    wait = not args.detach and (local or args.wait or args.log)
     if not args.json:
         result(handle)
-    if not waits:
+    if not wait:
         if args.json:
-            found = None
-            # The job is submitted: its handle must be known, whatever becomes of this question.
+            current = None
+            # The job is submitted: print its handle even if the status request fails.
             with suppress(TopcoatError):
-                found = runner.status(handle)
-            # As in TorchX, these two are there in any case.
+                current = runner.status(handle)
+            # As in TorchX, state and ui_url are always present.
             unknown = {**job_facts(handle), "state": None, "ui_url": None}
-            json_result(status_facts(handle, found) if found else unknown)
+            json_result(status_facts(handle, current) if current else unknown)
         return 0
     status = wait_for(runner, handle, logs=local or args.log, cancel=local)
     if args.json:

@@ -1,4 +1,4 @@
-"""``topcoat runopts``: the options that ``-cfg`` takes."""
+"""``topcoat runopts``: list the options that ``-cfg`` takes."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ EXAMPLES = """\
 
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("scheduler", nargs="?", metavar="SCHED", help="of this scheduler only")
+    parser.add_argument("scheduler", nargs="?", metavar="SCHED", help="only this scheduler")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
-    """Print the options of one scheduler or of all, with types, defaults and what they mean."""
-    from topcoat.cli.output import json_result, result, say
+    """Print the options of one scheduler or of all, with types, defaults and help."""
+    from topcoat.cli.output import json_result, result
     from topcoat.errors import SchedulerError
+    from topcoat.notices import notice
 
-    found: dict[str, runopts] = {}
+    options: dict[str, runopts] = {}
     with open_runner() as runner:
         for name in [args.scheduler] if args.scheduler else runner.scheduler_backends():
             try:
-                found[name] = runner.scheduler_run_opts(name)
+                options[name] = runner.scheduler_run_opts(name)
             except (ImportError, SchedulerError) as error:
-                # One that lacks a dependency, or whose package is broken, has no options; the others have theirs.
+                # A missing dependency, or a broken package: list the others.
                 if args.scheduler:
                     raise
-                say(f"{name} is left out: {error}")
+                notice(f"the scheduler {name} is left out: {error}")
     if args.json:
-        json_result({name: _facts(opts) for name, opts in found.items()})
+        json_result({name: _facts(opts) for name, opts in options.items()})
     else:
-        result("\n\n".join(f"{name}:\n{opts!r}" for name, opts in found.items()))
+        result("\n\n".join(f"{name}:\n{opts!r}" for name, opts in options.items()))
     return 0
 
 

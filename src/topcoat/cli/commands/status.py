@@ -1,4 +1,4 @@
-"""``topcoat status``: how a job is doing."""
+"""``topcoat status``: print the status of a job."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EXAMPLES = """\
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("handle", metavar="HANDLE", help="scheduler://session/app_id")
-    parser.add_argument("--roles", metavar="R,...", help="of these roles only")
+    parser.add_argument("--roles", metavar="R,...", help="only these roles")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
-    """Print the status; how the job is doing does not decide the exit code."""
+    """Print the status; the state of the job does not change the exit code."""
     from topcoat.cli.follow import unknown_app
     from topcoat.cli.jobs import status_facts
     from topcoat.cli.output import json_result, result
