@@ -72,7 +72,7 @@ def test_a_deleted_file_is_an_error(scanned: Scan, tmp_path: Path) -> None:
     planned = next(
         planned
         for planned in code_layers.plan(_OPTIONS, 3)
-        if any(entry.path == b"f7" for entry in planned.group.entries)
+        if any(entry.path == b"f7" for entry in planned.group.members)
     )
     with pytest.raises(WorkspaceChanged, match="f7"):
         code_layers.pack(planned, _OPTIONS)

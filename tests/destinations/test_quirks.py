@@ -338,7 +338,7 @@ class TestABaseThatIsNotThere:
         assert len(asked) == 2
 
     def test_an_id_is_the_engines_business_alone(self, bases: RegistryBases, asked: list[str]) -> None:
-        with pytest.raises(ImageNotFound, match="no registry knows it") as raised:
+        with pytest.raises(ImageNotFound, match="registries do not know such ids") as raised:
             look_up(bases, f"sha256:{'a' * 64}")
         assert "docker images" in (raised.value.hint or "")
         assert asked == [f"sha256:{'a' * 64}"]
