@@ -48,28 +48,26 @@ def step(name): steps.append((name, (time.time() - start) * 1000))
 step("imports")
 import gc
 import socket
-import topcoat.images.build as build
+import topcoat.pipeline as pipeline
 import topcoat.destinations.push as push
 import topcoat.destinations.registry as registry
-from topcoat.oci.reference import Reference
-from topcoat.registry.clients import Clients
+from topcoat.images.options import image_options
 from topcoat.specs.projects import Projects
 # As the command line does.
 gc.set_threshold(1_000_000)
-def told(module, name, label):
+def mark(module, name, label):
     function = getattr(module, name)
-    def telling(*args, **kwargs):
+    def marked(*args, **kwargs):
         step(label)
         return function(*args, **kwargs)
-    setattr(module, name, telling)
-told(build, "scan", "scan")
-told(build, "_image_build", "snapshot and tag")
-told(registry.RegistryDestination, "begin", "first round trip")
-told(registry, "plan_pieces", "cut and plan")
-told(push.Push, "run", "pack, upload, manifest")
+    setattr(module, name, marked)
+mark(pipeline, "scan", "scan")
+mark(pipeline, "plan_patch", "snapshot and tag")
+mark(registry.RegistryDestination, "begin", "first round trip")
+mark(registry, "_plan", "cut and plan")
+mark(push.Push, "run", "pack, upload, manifest")
 workspace, base, repository = sys.argv[2:]
-destination = registry.RegistryDestination(Reference.parse(repository), Clients())
-build.build_image(Projects({workspace: ""}), base, destination)
+pipeline.build_image(Projects({workspace: ""}), base, image_options({"image_repo": repository}))
 step("end")
 for (name, at), (_, until) in zip(steps, steps[1:]):
     print(f"{name:24}{until - at:7.0f} ms")
@@ -181,12 +179,12 @@ def main() -> None:
 def _where_the_time_goes(running: Rig, workspace: Path, source: Path, base: Pushed) -> str:
     env = _as_installed(running.scratch)
     words = [str(workspace), base.reference, f"{running.registry.host}/topcoat"]
-    told = ""
+    steps = ""
     for number in range(3):
         edit_line(source, number)
         command = [sys.executable, "-c", _STEPS, str(time.time()), *words]
-        told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-    return told
+        steps = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    return steps
 
 
 def _as_installed(scratch: Path) -> dict[str, str]:

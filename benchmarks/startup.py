@@ -18,7 +18,7 @@ _IMPORTS = {
     "topcoat --help": ["-m", "topcoat", "--help"],
     "topcoat ls (no files)": ["-m", "topcoat", "ls"],
     "import topcoat.specs": ["-c", "import topcoat.specs"],
-    "import what a build needs": ["-c", "import topcoat.images.build, topcoat.destinations.registry, http.client"],
+    "import what a build needs": ["-c", "import topcoat.pipeline, topcoat.destinations.registry"],
 }
 
 

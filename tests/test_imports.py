@@ -29,7 +29,7 @@ ROWS = (
     ("images",),
     ("destinations",),
     ("builders",),
-    ("build",),
+    ("pipeline",),
     ("workspace",),
     ("schedulers",),
     ("components",),
@@ -42,7 +42,18 @@ ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 TESTING = {"errors", "oci", "scan", "specs", "testing"}
 
 # Names of other libraries: NamedTuple's public methods, and what has no public name there.
-LIBRARIES = {"_replace", "_asdict", "_exit", "_strip_protocol", "_parent", "_response", "_AppendAction", "_HelpAction"}
+LIBRARIES = {
+    "_replace",
+    "_asdict",
+    "_exit",
+    "_strip_protocol",
+    "_parent",
+    "_response",
+    "_actions",
+    "_option_string_actions",
+    "_AppendAction",
+    "_HelpAction",
+}
 
 # TorchX's name for the engine's client, which subclasses of its mixin use.
 TORCHX = {"_docker_client"}

@@ -49,7 +49,7 @@ def test_directories_follow_the_xdg_rules(
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_every_directory_on_the_way_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int) -> None:
+def test_every_created_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not/there/yet"))
     with umask(mask):
         found = cache_dir("index", "deep")
@@ -58,20 +58,22 @@ def test_every_directory_on_the_way_is_made_private(tmp_path: Path, monkeypatch:
         found = found.parent
 
 
-def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_directory_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     tmp_path.chmod(0o755)
     cache_dir("index")
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
-def test_a_deleted_directory_comes_back() -> None:
+def test_a_deleted_directory_is_created_again() -> None:
     found = cache_dir("index")
     found.rmdir()
     assert cache_dir("index").is_dir()
 
 
-def test_a_file_in_the_way_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_place_of_a_directory_is_an_error_with_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(StateError, match=r"cannot write to .*file/topcoat/index") as caught:
@@ -80,7 +82,7 @@ def test_a_file_in_the_way_is_an_error_that_says_what_to_do(tmp_path: Path, monk
 
 
 @linux
-def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_directory_the_hint_names_the_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     import pwd
 
     def unknown(uid: int) -> pwd.struct_passwd:
@@ -89,12 +91,12 @@ def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch: pytest
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    with pytest.raises(StateError, match="no home directory") as caught:
+    with pytest.raises(StateError, match="cannot find a home directory") as caught:
         cache_dir("index")
     assert "set HOME" in str(caught.value.hint)
 
 
-def test_a_file_is_replaced_whole_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "note"
     write_atomic(path, b"one")
     with path.open("rb") as reader:
@@ -123,6 +125,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert os.listdir(tmp_path) == ["note"]
 
 
-def test_a_directory_that_is_gone_is_a_state_error(tmp_path: Path) -> None:
+def test_a_deleted_directory_is_a_state_error(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file or directory"):
         write_atomic(tmp_path / "gone" / "note", b"")

@@ -86,12 +86,12 @@ def test_installing_imports_nothing_and_can_be_done_twice() -> None:
 
 
 @pytest.mark.parametrize("name", ["torchx.tracker", "torchx.specs.nope", "torchx.plugins", "torchx.components.a.b"])
-def test_a_module_without_counterpart_is_an_import_error_that_says_so(name: str) -> None:
+def test_a_module_that_topcoat_lacks_is_an_import_error_that_says_so(name: str) -> None:
     output = run(
         INSTALL + f"try:\n    import {name}\nexcept ModuleNotFoundError as error:\n    print(error.name, '|', error)\n"
     )
     assert output.startswith("torchx.")
-    assert "no counterpart in topcoat" in output
+    assert "does not exist in topcoat" in output
 
 
 @pytest.mark.parametrize("name", ["runopts", "macros", "resource", "named_resources"])
@@ -120,7 +120,7 @@ def test_the_real_torchx_is_left_alone(tmp_path: Path) -> None:
         "import torchx\nassert torchx.REAL\n"
     )
     output = run("import topcoat.errors\n" + code, tmp_path)
-    assert "TorchX is installed here" in output
+    assert "TorchX is installed, and" in output
     assert "pip uninstall torchx" in output
 
 

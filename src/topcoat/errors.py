@@ -41,8 +41,8 @@
         ├── UnknownApp
         └── AppFailed
 
-Every class has a kebab-case ``code`` (stable, for scripts), an ``exit_code`` for the command line, and
-every instance a message and, where a fix is known, a ``hint``: what to type or change next.
+Every class has a kebab-case ``code`` (stable, for scripts) and an ``exit_code`` for the command line. Every instance
+has a message and, if a fix is known, a ``hint``: what to type or change next.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from typing import Any
 
 
 class TopcoatError(Exception):
-    """Root of everything topcoat raises on purpose."""
+    """Root of all exceptions that topcoat raises on purpose."""
 
     code = "error"
     exit_code = 1
@@ -66,7 +66,7 @@ class TopcoatError(Exception):
 
 
 class UsageError(TopcoatError):
-    """The call is wrong: a flag, an option or an argument that cannot be used as given."""
+    """The call is wrong: an invalid flag, option or argument."""
 
     code = "usage"
     exit_code = 2
@@ -78,79 +78,79 @@ class InvalidRunConfigException(UsageError, ValueError, TypeError):
     Also a ``ValueError`` and a ``TypeError``, which TorchX raises for some of these.
 
     Attributes:
-        cfg_key: the option at fault, empty where no single one is.
+        cfg_key: the invalid option; empty if it is not a single one.
     """
 
     code = "invalid-run-option"
 
     def __init__(self, message: str, cfg_key: str = "", cfg: object = None, *, hint: str | None = None) -> None:
-        """Take TorchX's three arguments; *cfg* is not printed, for it may hold secrets."""
+        """Take TorchX's three arguments; *cfg* is not printed, because it may hold secrets."""
         super().__init__(message, hint=hint)
         self.cfg_key = cfg_key
 
 
 class InvalidWorkspace(UsageError, ValueError):
-    """A workspace declaration that cannot be understood."""
+    """A workspace declaration is invalid."""
 
     code = "invalid-workspace"
 
 
 class InvalidApp(UsageError, ValueError):
-    """An application or role that no scheduler could run as declared."""
+    """An application or role is invalid: no scheduler could run it."""
 
     code = "invalid-app"
 
 
 class InvalidMount(UsageError, ValueError, KeyError):
-    """A mount that is not ``type=bind|volume|device,src=...,dst=...``."""
+    """A mount is not ``type=bind|volume|device,src=...,dst=...``."""
 
     code = "invalid-mount"
 
 
 class UnknownResource(UsageError, KeyError):
-    """No named resource of that name."""
+    """No named resource has this name."""
 
     code = "unknown-resource"
 
 
 class UnknownScheduler(UsageError, KeyError):
-    """No scheduler of that name is registered."""
+    """No registered scheduler has this name."""
 
     code = "unknown-scheduler"
 
 
 class UnknownComponent(UsageError):
-    """No component of that name, or no such component file or function."""
+    """No component, component file or function has this name."""
 
     code = "unknown-component"
 
 
 class InvalidComponent(UsageError):
-    """A component that cannot be called: bad signature, bad arguments, or it raised."""
+    """A component cannot be called: invalid signature, invalid arguments, or it raised."""
 
     code = "invalid-component"
 
 
 class InvalidHandle(UsageError, ValueError):
-    """An application handle that is not ``scheduler://session/app_id``."""
+    """An application handle is not ``scheduler://session/app_id``."""
 
     code = "invalid-handle"
 
 
 class InvalidReference(UsageError, ValueError):
-    """An image name that is not ``[registry/]repository[:tag][@digest]``."""
+    """An image name is not ``[registry/]repository[:tag][@digest]``."""
 
     code = "invalid-reference"
 
 
 class InvalidConfigFile(UsageError):
-    """A configuration file that cannot be parsed."""
+    """A configuration file cannot be parsed."""
 
     code = "invalid-config-file"
 
 
 class TorchXInstalled(UsageError):
-    """The real TorchX is installed where topcoat was asked to take its name."""
+    """TorchX is installed, so topcoat cannot be imported under its name."""
 
     code = "torchx-installed"
 
@@ -162,7 +162,7 @@ class MissingDependency(UsageError, ImportError):
 
 
 class WorkspaceError(TopcoatError):
-    """The local code cannot be read as asked."""
+    """The local code cannot be read."""
 
     code = "workspace"
 
@@ -180,25 +180,25 @@ class InvalidIgnorePattern(WorkspaceError, ValueError):
 
 
 class InvalidDockerfile(WorkspaceError, ValueError):
-    """A Dockerfile that cannot be understood, or that asks for what is not there."""
+    """A Dockerfile is malformed, or copies something that does not exist."""
 
     code = "invalid-dockerfile"
 
 
 class WorkspaceChanged(WorkspaceError):
-    """A file changed between the scan and the moment it was packed."""
+    """A file changed between the scan and the packing."""
 
     code = "workspace-changed"
 
 
 class ImageError(TopcoatError):
-    """A container image cannot be used as asked."""
+    """A container image cannot be used."""
 
     code = "image"
 
 
 class ImageNotFound(ImageError):
-    """The registry or daemon has no such image."""
+    """The registry or engine does not have the image."""
 
     code = "image-not-found"
 
@@ -210,19 +210,19 @@ class NeedsBuilder(ImageError):
 
 
 class InvalidImage(ImageError):
-    """A manifest or config that breaks the image specification."""
+    """A manifest or config breaks the image specification."""
 
     code = "invalid-image"
 
 
 class PathConflict(ImageError):
-    """The workspace has something that cannot take the place of what the image has there."""
+    """A path of the workspace cannot replace that of the image."""
 
     code = "path-conflict"
 
 
 class NoSuchPlatform(ImageError):
-    """An index without the platform that the job needs."""
+    """The index has no image for the platform of the job."""
 
     code = "no-such-platform"
 
@@ -231,9 +231,9 @@ class RegistryError(TopcoatError):
     """A registry refused or failed a request.
 
     Attributes:
-        status: HTTP status, 0 when there was no answer.
+        status: HTTP status, 0 without a response.
         registry_code: the registry's own error code, such as ``MANIFEST_UNKNOWN``.
-        request: method and URL, without query values that could hold a credential.
+        request: method and URL, without query values that may hold a credential.
         temporary: whether the same request may succeed later.
     """
 
@@ -257,13 +257,13 @@ class RegistryError(TopcoatError):
 
 
 class RegistryUnavailable(RegistryError):
-    """No connection to the registry, or none that lasted."""
+    """The connection to the registry failed or broke."""
 
     code = "registry-unavailable"
 
 
 class AuthenticationFailed(RegistryError):
-    """The registry does not accept the credentials, or needs some."""
+    """The registry rejects the credentials, or requires some."""
 
     code = "authentication-failed"
 
@@ -281,19 +281,19 @@ class DaemonError(TopcoatError):
 
 
 class DaemonUnavailable(DaemonError):
-    """No container engine answers."""
+    """No container engine can be reached."""
 
     code = "daemon-unavailable"
 
 
 class DestinationError(TopcoatError):
-    """The snapshot cannot be put where it was asked to go."""
+    """The snapshot cannot be delivered to its destination."""
 
     code = "destination"
 
 
 class JobDirConflict(DestinationError, FileExistsError):
-    """The job directory already holds something else."""
+    """The job directory already has other content."""
 
     code = "job-dir-conflict"
 
@@ -311,7 +311,7 @@ class SchedulerError(TopcoatError):
 
 
 class UnknownApp(SchedulerError):
-    """The scheduler knows no such application."""
+    """The scheduler does not have the application."""
 
     code = "unknown-app"
 
@@ -320,7 +320,7 @@ class AppFailed(SchedulerError):
     """The application ended without success.
 
     Attributes:
-        status: the ``AppStatus`` that says so, where one is known.
+        status: the ``AppStatus``, if known.
     """
 
     code = "app-failed"

@@ -1,7 +1,7 @@
-"""Where topcoat keeps what it remembers: caches, and the jobs of the local scheduler.
+"""The directories for caches and for the jobs of the local scheduler.
 
-Deleting any of it costs time, never correctness. Directories are made with mode 0700; files are written beside
-their final place and renamed into it, so that a reader sees an old file or a new one and never a half.
+Deleting a cache costs time, never correctness. Directories have mode 0700. Files are written under a temporary name and
+renamed, so a reader sees the old file or the new one and never a part.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from typing import BinaryIO, cast
 
 from topcoat.errors import StateError
 
-_PLACES = "point XDG_CACHE_HOME and XDG_STATE_HOME to a directory that can be written"
-
-
+_HINT = "set XDG_CACHE_HOME and XDG_STATE_HOME to a writable directory"
 _LINUX = sys.platform == "linux"
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return a directory for data that can be made again, created on demand.
+    """Return a directory for data that can be computed again; create it if necessary.
 
     Raises:
         StateError: the directory cannot be created or written.
@@ -31,7 +29,7 @@ def cache_dir(*parts: str) -> Path:
 
 
 def state_dir(*parts: str) -> Path:
-    """Return a directory for facts that live nowhere else (local jobs), created on demand.
+    """Return a directory for data that exists nowhere else (local jobs); create it if necessary.
 
     Raises:
         StateError: the directory cannot be created or written.
@@ -40,13 +38,13 @@ def state_dir(*parts: str) -> Path:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write *data* to *path* so that a reader sees all of it or what was there before.
+    """Write *data* to *path*; a reader sees the whole new file or the old one.
 
     Raises:
         StateError: the file cannot be written.
     """
     try:
-        # tempfile is a module too many for the start of every command; eight random bytes do not collide either.
+        # Importing tempfile would slow the start of every command; eight random bytes do not collide either.
         temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         try:
@@ -62,25 +60,25 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextmanager
 def spooling(what: str) -> Iterator[None]:
-    """Turn failures to write *what* to the spool into errors that say what to do.
+    """Turn a failure to write *what* to the spool into a `StateError`.
 
     Raises:
-        StateError: there is no room, or no permission.
+        StateError: the disk is full, or permission is denied.
     """
     try:
         yield
     except OSError as error:
         raise StateError(
             f"cannot spool {what} in {cache_dir('spool')}: {error.strerror or error}",
-            hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
+            hint="free some space there, or set XDG_CACHE_HOME to a directory on a larger disk",
         ) from error
 
 
 def spool_file(what: str) -> BinaryIO:
-    """Return a nameless file for *what*, which is gone once it is closed.
+    """Return an unnamed temporary file for *what*.
 
     Raises:
-        StateError: there is no place for it.
+        StateError: the file cannot be created.
     """
     import tempfile
 
@@ -89,10 +87,10 @@ def spool_file(what: str) -> BinaryIO:
 
 
 def _base(variable: str, fallback: str) -> Path:
-    # The XDG rule is spelled out for Linux because importing platformdirs costs more than a whole warm scan.
+    # Spelled out for Linux, because importing platformdirs takes longer than a whole warm scan.
     if _LINUX:
-        given = os.environ.get(variable, "")
-        return (Path(given) if os.path.isabs(given) else _home() / fallback) / "topcoat"
+        directory = os.environ.get(variable, "")
+        return (Path(directory) if os.path.isabs(directory) else _home() / fallback) / "topcoat"
     import platformdirs
 
     find = platformdirs.user_cache_dir if variable == "XDG_CACHE_HOME" else platformdirs.user_state_dir
@@ -102,8 +100,8 @@ def _base(variable: str, fallback: str) -> Path:
 def _home() -> Path:
     try:
         return Path.home()
-    except RuntimeError:  # a container's user that no user database knows
-        raise StateError("there is no home directory for caches and jobs", hint=f"set HOME, or {_PLACES}") from None
+    except RuntimeError:  # the user is not in the user database, as in some containers
+        raise StateError("cannot find a home directory for caches and jobs", hint=f"set HOME, or {_HINT}") from None
 
 
 def _make(base: Path, parts: tuple[str, ...]) -> Path:
@@ -116,7 +114,7 @@ def _make(base: Path, parts: tuple[str, ...]) -> Path:
 
 
 def _make_private(path: Path) -> None:
-    # Path.mkdir(parents=True) would make the directories above with the default mode.
+    # Path.mkdir(parents=True) would create the directories above with the default mode.
     try:
         path.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
@@ -125,4 +123,4 @@ def _make_private(path: Path) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> StateError:
-    return StateError(f"cannot write to {path}: {error.strerror or error}", hint=f"make it writable, or {_PLACES}")
+    return StateError(f"cannot write to {path}: {error.strerror or error}", hint=f"make it writable, or {_HINT}")

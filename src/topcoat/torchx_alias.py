@@ -1,7 +1,7 @@
 """Let code that was written for TorchX find topcoat where TorchX is not installed.
 
-``install_as_torchx()`` makes ``import torchx`` and its public submodules give the modules of topcoat that
-hold the same names, the very same objects: a ``torchx.specs.Role`` is a ``topcoat.specs.Role``.
+``install_as_torchx()`` makes ``import torchx`` and its public submodules import the corresponding modules of topcoat,
+the same objects: ``torchx.specs.Role`` is ``topcoat.specs.Role``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from topcoat.errors import TorchXInstalled
 if TYPE_CHECKING:
     from importlib.abc import Loader
 else:
-    Loader = object  # The import system asks for the two methods only, and the base class is slow to import.
+    Loader = object  # The import system needs only the two methods, and the base class is slow to import.
 
-# Where a name differs from ours; below these packages, all others are the same.
+# All other modules of these packages have the same name in topcoat.
 _RENAMED = {
     "torchx.specs.api": "topcoat.specs",
     "torchx.specs.finder": "topcoat.components.finder",
@@ -30,20 +30,20 @@ _PACKAGES = ("specs", "workspace", "schedulers", "runner", "components", "versio
 
 
 def install_as_torchx() -> None:
-    """Make ``import torchx`` and its submodules find topcoat, in this process, from now on.
+    """Make ``import torchx`` and its submodules find topcoat in this process from now on.
 
-    Nothing is imported before it is asked for, and calling it again changes nothing. Raise
-    ``TorchXInstalled`` where the real TorchX is: to hide it would change what other code gets.
+    Modules are imported on first use; a second call changes nothing. Raise ``TorchXInstalled`` if TorchX is installed:
+    hiding it would change what other code imports.
     """
     if not install_as_torchx_if_missing():
         raise TorchXInstalled(
-            "TorchX is installed here, and topcoat does not take its place",
+            "TorchX is installed, and topcoat does not replace it",
             hint="pip uninstall torchx, or use its own modules: topcoat accepts its AppDef",
         )
 
 
 def install_as_torchx_if_missing() -> bool:
-    """Do what ``install_as_torchx`` does unless TorchX is installed; tell whether ``torchx`` is topcoat."""
+    """Call ``install_as_torchx`` unless TorchX is installed; return whether ``torchx`` is topcoat."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return True
     if _torchx_is_installed():
@@ -56,12 +56,12 @@ def _torchx_is_installed() -> bool:
     if "torchx" in sys.modules:
         return True
     spec = importlib.util.find_spec("torchx")
-    # A mere directory named torchx, which Python takes for a namespace package, has no origin.
+    # A directory named torchx is found as a namespace package, which has no origin.
     return spec is not None and spec.origin is not None
 
 
 class _Finder:
-    """Find ``torchx`` and what is below it."""
+    """Find ``torchx`` and its submodules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -70,43 +70,42 @@ class _Finder:
             return ModuleSpec(fullname, _RootLoader(), is_package=True)
         if not fullname.startswith("torchx."):
             return None
-        ours = _RENAMED.get(fullname, f"topcoat{fullname.removeprefix('torchx')}")
-        known = fullname.split(".")[1] in _PACKAGES and importlib.util.find_spec(ours) is not None
-        if not known or _hides_an_export(ours):
-            # Left to the other finders, a file of ours could be loaded a second time under this name.
+        name = _RENAMED.get(fullname, f"topcoat{fullname.removeprefix('torchx')}")
+        exists = fullname.split(".")[1] in _PACKAGES and importlib.util.find_spec(name) is not None
+        if not exists or _hides_an_export(name):
+            # Another finder might load a file of topcoat a second time under this name.
             raise ModuleNotFoundError(
-                f"{fullname} has no counterpart in topcoat, which is imported as torchx here", name=fullname
+                f"{fullname} does not exist in topcoat, which is imported as torchx here", name=fullname
             )
-        return ModuleSpec(fullname, _AliasLoader(ours))
+        return ModuleSpec(fullname, _AliasLoader(name))
 
 
-def _hides_an_export(ours: str) -> bool:
-    """Tell whether the module *ours* has the name of something else in its package, like ``topcoat.specs.runopts``.
+def _hides_an_export(module: str) -> bool:
+    """Return whether *module* has the name of another object of its package, like ``topcoat.specs.runopts``.
 
-    To import it under another name would put it in that one's place. TorchX has no such modules.
+    Importing it as an alias would replace that object in the package. TorchX has no such modules.
     """
-    package, _, name = ours.rpartition(".")
+    package, _, name = module.rpartition(".")
     export = getattr(sys.modules.get(package), name, None)
     return export is not None and not isinstance(export, ModuleType)
 
 
 class _AliasLoader(Loader):
-    """Put a module of ours where the import system looks for the one that it wants."""
+    """Load a module of topcoat under another name."""
 
-    def __init__(self, ours: str) -> None:
-        self._ours = ours
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system takes what sys.modules holds after this call, so that the module keeps its own
-        # spec.
-        sys.modules[module.__name__] = importlib.import_module(self._ours)
+        # The import system returns what sys.modules holds after this call; the module keeps its own spec.
+        sys.modules[module.__name__] = importlib.import_module(self._name)
 
 
 class _RootLoader(Loader):
-    """Make the module ``torchx`` itself, which holds a few names and leads to the rest."""
+    """Create the module ``torchx`` itself, which imports its attributes on first use."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -117,7 +116,7 @@ class _RootLoader(Loader):
 
 
 def _torchx_attribute(name: str) -> object:
-    """Return what ``torchx.<name>`` is: a submodule, or TorchX's name for the version or the default image."""
+    """Return ``torchx.<name>``: a submodule, the version or the default image."""
     if name in _PACKAGES:
         return importlib.import_module(f"torchx.{name}")
     if name == "__version__":

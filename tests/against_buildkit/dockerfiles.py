@@ -63,7 +63,7 @@ def _archive(name: str, chance: random.Random) -> bytes:
 class RandomDockerfile:
     """A Dockerfile for `write_context`; about one in three is refused for one reason or another.
 
-    A *plain* one has nothing that takes a builder: no stage from scratch or elsewhere, no archive, no user by name.
+    A *plain* one has nothing that needs a builder: no stage from scratch or elsewhere, no archive, no user by name.
     """
 
     def __init__(self, chance: random.Random, images: Sequence[str], *, plain: bool) -> None:

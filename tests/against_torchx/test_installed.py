@@ -58,7 +58,7 @@ except TorchXInstalled as error:
     print(json.dumps([str(error), torchx.specs.Role.__module__]))
 """
     message, module = _ask(any_torchx, program, tmp_path)
-    assert message == "TorchX is installed here, and topcoat does not take its place"
+    assert message == "TorchX is installed, and topcoat does not replace it"
     assert module == "torchx.specs.api"
 
 

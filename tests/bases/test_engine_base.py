@@ -243,8 +243,8 @@ def test_no_engine_answers(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(ImageNotFound, match="there is no image") as raised:
         push(workspace, f"{registry.host}/nobody/has-it:1", fresh(registry))
-    assert f"no container engine answers at unix://{tmp_path}/none.sock" in (raised.value.hint or "")
-    with pytest.raises(DaemonUnavailable, match="there is no such socket"), open_engine():
+    assert f"cannot connect to the container engine at unix://{tmp_path}/none.sock" in (raised.value.hint or "")
+    with pytest.raises(DaemonUnavailable, match="socket not found"), open_engine():
         pass
 
 

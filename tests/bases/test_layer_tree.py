@@ -108,7 +108,7 @@ def test_a_layer_that_is_read_whole_is_checked(fake: FakeRegistry, client: Regis
     fake.blobs[wrong.digest] = _LOWER
     with (
         LayerTree(client, "base", [wrong], None) as tree,
-        pytest.raises(RegistryError, match="did not arrive as it was described"),
+        pytest.raises(RegistryError, match="does not match its descriptor"),
     ):
         tree.find(b"nothing")
 

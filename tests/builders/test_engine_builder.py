@@ -69,12 +69,12 @@ def test_podmans_service_builds_although_it_has_no_buildkit(
     built = role(workspace, "localhost/service:base")
     mixin = DockerWorkspaceMixin()
     mixin.build_workspaces([built], {})
-    said = capfd.readouterr().err.splitlines()
+    message = capfd.readouterr().err.splitlines()
     why = "Dockerfile.torchx:3: RUN runs a command in the image (RUN echo hel''lo > /made)"
-    assert said[0] == f"building Dockerfile.torchx with Podman's service; {why}"
-    assert len(said) > 1
+    assert message[0] == f"building Dockerfile.torchx with Podman's service; {why}"
+    assert len(message) > 1
     assert podman.run("run", "--rm", "--network", "none", built.image, "cat", "/made") == "hello"
-    mixin._close_docker_client()
+    mixin._connections.close()
 
 
 @pytest.mark.parametrize("builder", ["best", "classic"])
@@ -90,9 +90,9 @@ def test_the_output_of_a_build_that_fails_is_shown_whole(
     chosen = engine_builder(client, Clients(), command_line=builder == "best")
     with pytest.raises(DaemonError, match="what went wrong") as caught:
         build(chosen, recipe, "topcoat:fails", None)
-    first, said = caught.value.message.splitlines()[:2]
+    first, message = caught.value.message.splitlines()[:2]
     assert first == "building Dockerfile.torchx failed:"
-    assert said == f"building Dockerfile.torchx with {chosen.label}"
+    assert message == f"building Dockerfile.torchx with {chosen.label}"
     assert "first\n" in caught.value.message.replace("\r", "")
     heard: list[str] = []
     with pytest.raises(DaemonError) as caught:
@@ -101,7 +101,7 @@ def test_the_output_of_a_build_that_fails_is_shown_whole(
     client.close()
 
 
-def test_what_the_classic_builder_cannot_do_is_said_in_its_own_words(
+def test_what_the_classic_builder_cannot_do_is_reported_in_its_own_words(
     docker20: Docker, busybox_image: Image, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker20.use(monkeypatch)
@@ -111,7 +111,7 @@ def test_what_the_classic_builder_cannot_do_is_said_in_its_own_words(
     mixin = DockerWorkspaceMixin()
     with pytest.raises(DaemonError, match="--mount option requires BuildKit"):
         mixin.build_workspaces([role(workspace, base)], {"quiet": True})
-    mixin._close_docker_client()
+    mixin._connections.close()
 
 
 def test_an_image_that_the_dockerfile_does_not_use_is_neither_looked_up_nor_pulled(
@@ -128,7 +128,7 @@ def test_an_image_that_the_dockerfile_does_not_use_is_neither_looked_up_nor_pull
     assert not [one for one in log if unused.repository in one.path]
     assert not any_docker.has(unused.reference)
     assert any_docker.run("run", "--rm", "--network", "none", built.image, "cat", "/made") == "built"
-    mixin._close_docker_client()
+    mixin._connections.close()
 
 
 def test_a_new_image_under_the_name_of_the_base_gives_another_tag(
@@ -144,7 +144,7 @@ def test_a_new_image_under_the_name_of_the_base_gives_another_tag(
         planned = role(workspace, base)
         mixin = DockerWorkspaceMixin()
         mixin.plan_workspaces([planned], {})
-        mixin._close_docker_client()
+        mixin._connections.close()
         tags.append(planned.image)
     assert tags[0] == tags[1] != tags[2]
 
@@ -183,7 +183,7 @@ def test_a_private_registry_is_pulled_from_and_pushed_to_with_dockers_login(
     plan.carry_out()
     tag = planned.image.rpartition(":")[2]
     assert tag in tls_registry.request("GET", f"/v2/{repository}/tags/list").json()["tags"]
-    mixin._close_docker_client()
+    mixin._connections.close()
     if client is not None:
         client.close()
 
@@ -202,4 +202,4 @@ def test_preserved_times_and_exact_modes_reach_the_builder(
     mixin.build_workspaces([built], {"quiet": True, "modes": "exact", "mtime": "preserve"})
     shown = docker_today.run("run", "--rm", "--network", "none", built.image, "stat", "-c", "%a %Y", "/code/train.py")
     assert shown == "751 1600000000"
-    mixin._close_docker_client()
+    mixin._connections.close()

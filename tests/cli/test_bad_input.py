@@ -58,7 +58,7 @@ def test_a_malformed_ignore_file(topcoat: Cli, workspace: Path, home: Path, word
     assert _jobs(home) == set()
 
 
-def test_a_home_directory_is_no_workspace(topcoat: Cli, home: Path) -> None:
+def test_a_home_directory_is_refused_as_a_workspace(topcoat: Cli, home: Path) -> None:
     done = topcoat("run", "--", "true", cwd=home)
     assert (done.code, done.out) == (2, "")
     assert done.error[0].startswith(f"{home} is a home directory")
@@ -76,7 +76,7 @@ def test_a_state_directory_that_cannot_be_written(
     assert "XDG_STATE_HOME" in done.error[1]
 
 
-def test_a_program_that_is_not_there(topcoat: Cli, workspace: Path) -> None:
+def test_a_missing_program(topcoat: Cli, workspace: Path) -> None:
     done = topcoat("run", "--", "no-such-program")
     assert done.code == 1
     assert "no-such-program" in done.err
@@ -97,7 +97,7 @@ def test_no_daemon(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     done = topcoat(*words)
     assert (done.code, done.out) == (1, "")
-    assert done.error[0] == f"no container engine answers at unix://{tmp_path}/no.sock: there is no such socket"
+    assert done.error[0] == f"cannot connect to the container engine at unix://{tmp_path}/no.sock: socket not found"
     assert "DOCKER_HOST" in done.error[1]
 
 
@@ -160,7 +160,7 @@ def test_a_component_file_that_cannot_be_loaded(topcoat: Cli, workspace: Path) -
     assert "jobs.py:1" in done.error[0]
 
 
-def test_a_role_without_an_image_is_refused_before_any_engine_is_asked(topcoat: Cli) -> None:
+def test_a_role_without_an_image_is_refused_before_the_engine_is_contacted(topcoat: Cli) -> None:
     done = topcoat("run", "-s", "local_docker", "--", "true")
     assert (done.code, done.out) == (2, "")
     assert "has no image" in done.error[0]
@@ -180,5 +180,5 @@ def test_a_current_directory_that_was_removed_is_named(words: tuple[str, ...], t
     command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -m topcoat {" ".join(words)}'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "current directory does not exist" in done.stderr
+    assert "current directory no longer exists" in done.stderr
     assert "bug" not in done.stderr

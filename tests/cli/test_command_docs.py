@@ -22,7 +22,7 @@ def test_repeated_and_optional_arguments_show_in_the_usage() -> None:
     assert command_doc("ls").usage == "topcoat ls [flags]"
 
 
-def test_switches_have_no_value_and_flags_that_repeat_say_so() -> None:
+def test_switches_have_no_value_and_repeatable_flags_are_marked() -> None:
     flags = {flag.spellings[-1]: flag for flag in command_doc("run").flags}
     assert flags["--dryrun"].value == ""
     assert flags["--env"].value == "K=V"

@@ -145,7 +145,7 @@ def test_zsh_completes_handles(cli: Cli, place: Path, handles: list[str]) -> Non
         zsh.close()
 
 
-def test_a_shell_or_the_handles_have_to_be_asked_for(cli: Cli) -> None:
+def test_no_shell_and_no_handles_is_wrong_usage(cli: Cli) -> None:
     done = cli("completion")
     assert (done.code, done.error) == (2, ("topcoat completion: no shell given", "choose bash, zsh, fish"))
 

@@ -22,12 +22,12 @@ def _parse(section: dict[str, str], *words: str) -> dict[str, object]:
     return vars(parser.parse(words))
 
 
-def test_what_is_configured_is_the_default() -> None:
+def test_a_configured_value_is_the_default() -> None:
     args = _parse({"num_replicas": "3", "wait": "True", "env": "\nA=1\nB=2", "stream": "b"})
     assert (args["num_replicas"], args["wait"], args["env"], args["stream"]) == (3, True, ["A=1", "B=2"], "b")
 
 
-def test_the_command_line_wins() -> None:
+def test_the_command_line_overrides_the_file() -> None:
     assert _parse({"num_replicas": "3"}, "--num-replicas", "4")["num_replicas"] == 4
 
 
@@ -43,13 +43,13 @@ def test_other_settings_of_a_command_are_kept_for_it() -> None:
         ({"stream": "c"}, "invalid value 'c': choose a, b"),
     ],
 )
-def test_a_value_that_a_flag_does_not_take_is_an_error_that_names_it(section: dict[str, str], message: str) -> None:
+def test_an_invalid_value_for_a_flag_is_an_error_that_shows_it(section: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidConfigFile, match="cli:try") as caught:
         _parse(section)
     assert message in caught.value.message
 
 
-def test_a_file_says_more_than_the_command_knows(cli: Cli, workspace: Path) -> None:
+def test_an_unknown_name_in_a_file_is_ignored_with_a_notice(cli: Cli, workspace: Path) -> None:
     (workspace / ".torchxconfig").write_text("[cli:ls]\nworkspace = pkg\nno-such = 1\nhelp = 1\n")
     done = cli("ls", "--image-rules")
     assert done.code == 0
@@ -61,7 +61,7 @@ def test_a_file_says_more_than_the_command_knows(cli: Cli, workspace: Path) -> N
     ]
 
 
-def test_files_are_looked_for_where_torchx_looks(
+def test_files_are_searched_where_torchx_searches(
     home: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert configured("run") == {}
@@ -81,4 +81,4 @@ def test_a_malformed_file_is_an_error_with_its_line(cli: Cli, workspace: Path) -
     done = cli("ls")
     assert done.code == 2
     where = os.path.join(os.path.realpath(workspace), ".torchxconfig")
-    assert done.error[0] == f"{where}:2: neither [section] nor key = value: workspace"
+    assert done.error[0] == f"{where}:2: expected [section] or key = value: workspace"

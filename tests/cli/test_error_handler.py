@@ -40,7 +40,7 @@ def test_an_unexpected_error_is_one_line_with_its_type(capsys: pytest.CaptureFix
     assert "--debug" in second
 
 
-def test_interrupts_are_130_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_exit_code_130_without_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert _raising(KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "")
 
@@ -58,14 +58,14 @@ def test_debug_shows_the_traceback_of_any_error(cli: Cli, monkeypatch: pytest.Mo
     assert "Traceback" not in cli("ls", "--workspace", "/no/such").err
 
 
-def test_debug_after_a_components_name_is_the_components(cli: Cli) -> None:
+def test_debug_after_the_name_of_a_component_belongs_to_the_component(cli: Cli) -> None:
     done = cli("run", "no.such", "--debug")
     assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("words", [("ls",), ("ls", "--json"), ("runopts", "local"), ("--help",)])
 @pytest.mark.usefixtures("workspace")
-def test_a_reader_that_has_gone_away_ends_a_command_quietly(words: tuple[str, ...]) -> None:
+def test_a_closed_pipe_ends_a_command_quietly(words: tuple[str, ...]) -> None:
     read, write = os.pipe()
     os.close(read)
     with open(write, "wb") as pipe:

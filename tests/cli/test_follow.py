@@ -44,13 +44,13 @@ def _printed(lines: Mapping[ReplicaId, Iterable[str]], *, follow: bool = False, 
     return out.getvalue()
 
 
-def test_one_replicas_log_is_printed_as_it_is() -> None:
+def test_the_log_of_one_replica_is_printed_unchanged() -> None:
     pieces = ["one\n", "50 %\r", "100 %\r", "prompt> ", "yes\n", "no end"]
     assert _printed({ReplicaId("a", 0): pieces}) == "".join(pieces)
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_lines_of_several_replicas_say_whose_they_are_and_are_not_torn(follow: bool) -> None:
+def test_lines_of_several_replicas_have_a_prefix_and_stay_whole(follow: bool) -> None:
     lines = {
         ReplicaId("a", 0): ["one\n", "half", "-half\n", "50 %\r", "100 %\r\n"],
         ReplicaId("trainer", 10): [f"{number}\n" for number in range(500)] + ["no end"],
@@ -93,7 +93,7 @@ def test_a_failure_of_one_log_does_not_wait_for_the_others() -> None:
     hold.set()
 
 
-def test_what_is_asked_for_reaches_the_scheduler() -> None:
+def test_the_query_reaches_the_scheduler() -> None:
     runner = _Runner({ReplicaId("a", 0): []})
     query = LogQuery("x", None, None, True, None)
     print_logs(cast(Runner, runner), "x:///app", [ReplicaId("a", 0)], query, io.StringIO())

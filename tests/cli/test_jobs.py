@@ -23,7 +23,7 @@ class FakeRunner:
         return None if handle == "x://s/gone" else AppStatus(AppState.RUNNING)
 
 
-def test_jobs_are_done_in_order_up_to_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_handled_in_order_until_an_unknown_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arguments, "open_runner", FakeRunner)
     done: list[str] = []
     assert each_job(["x://s/1", "x://s/2"], lambda runner, handle: done.append(handle)) == 0
@@ -32,7 +32,7 @@ def test_jobs_are_done_in_order_up_to_one_that_is_not_there(monkeypatch: pytest.
     assert done == ["x://s/1", "x://s/2", "x://s/3"]
 
 
-def test_a_handle_says_its_parts() -> None:
+def test_the_parts_of_a_handle_have_torchxs_names() -> None:
     assert job_facts("k8s://s/ns:app") == {"handle": "k8s://s/ns:app", "scheduler": "k8s", "app_id": "ns:app"}
     with pytest.raises(InvalidHandle):
         job_facts("ns:app")

@@ -31,7 +31,7 @@ def test_without_a_command_the_help_goes_to_stderr(cli: Cli) -> None:
     assert "commands:" in done.err
 
 
-def test_an_unknown_command_is_wrong_usage_and_the_nearest_is_named(cli: Cli) -> None:
+def test_an_unknown_command_is_wrong_usage_with_a_suggestion(cli: Cli) -> None:
     done = cli("rum")
     assert done.code == 2
     assert done.error == ("unknown command 'rum'", "did you mean run?")
@@ -85,7 +85,7 @@ SLOW = {"asyncio", "concurrent.futures", "configparser", "docker", "fsspec", "im
 SLOW |= {"shutil", "unittest", "yaml"}
 
 
-def test_help_imports_next_to_nothing() -> None:
+def test_help_imports_few_modules() -> None:
     modules = _modules_after("--help")
     assert not modules & (SLOW | {"argparse", "dataclasses", "json", "tempfile"})
     assert {name for name in modules if name.startswith("topcoat.")} == {

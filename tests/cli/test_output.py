@@ -8,7 +8,7 @@ import pytest
 from topcoat.cli.output import colors, json_result, result, say, table
 
 
-def test_results_go_to_stdout_and_words_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_go_to_stdout_and_messages_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     result("a")
     json_result({"b": 1})
     say("c\nd")
@@ -39,7 +39,7 @@ def test_colors_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch
     assert not colors(_Terminal())
 
 
-def test_a_line_is_written_in_one_piece_so_that_no_log_line_gets_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_one_write_so_that_no_log_line_gets_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 
     class Stream(io.StringIO):

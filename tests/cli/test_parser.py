@@ -15,18 +15,18 @@ def _parser() -> Parser:
 
 
 @pytest.mark.parametrize("flag", ["--num-replicas", "--num_replicas"])
-def test_underscores_do_for_dashes(flag: str) -> None:
+def test_dashes_may_be_written_as_underscores(flag: str) -> None:
     assert _parser().parse([flag, "2"]).num_replicas == 2
     assert _parser().parse([f"{flag}=2"]).num_replicas == 2
 
 
 @pytest.mark.parametrize("flag", ["--buck-target", "--buck_target"])
-def test_an_alias_does_for_the_flag_and_stays_out_of_the_help(flag: str) -> None:
+def test_an_alias_stands_for_the_flag_and_is_not_in_the_help(flag: str) -> None:
     assert _parser().parse([flag, "w"]).workspace == "w"
     assert "buck" not in _parser().format_help()
 
 
-def test_flags_are_not_guessed_from_their_beginnings() -> None:
+def test_flags_cannot_be_abbreviated() -> None:
     with pytest.raises(UsageError) as caught:
         _parser().parse(["--work", "w"])
     assert caught.value.message == "topcoat try: unknown flag '--work'"
@@ -42,7 +42,7 @@ def test_flags_are_not_guessed_from_their_beginnings() -> None:
         (["--workspace"], "topcoat try: argument --workspace: expected one argument", "topcoat try --help"),
     ],
 )
-def test_wrong_words_are_wrong_usage_with_a_hint(words: list[str], message: str, hint: str) -> None:
+def test_invalid_arguments_are_wrong_usage_with_a_hint(words: list[str], message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         _parser().parse(words)
     assert (caught.value.message, caught.value.hint) == (message, hint)

@@ -91,7 +91,7 @@ def test_a_command_that_cannot_be_used_is_an_error_that_names_its_package(cli: C
     assert done.error[0].startswith(message)
 
 
-def test_odd_files_in_the_path_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_files_on_the_path_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.dist-info").write_text("a file")
     (tmp_path / "b.dist-info" / "entry_points.txt").mkdir(parents=True)
     (tmp_path / "c.dist-info").mkdir()

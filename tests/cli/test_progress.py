@@ -44,14 +44,14 @@ def _on_a_terminal(seconds: float) -> tuple[str, bool]:
     return shown.decode(), out.strip() == b"True"
 
 
-def test_what_takes_long_shows_on_a_terminal_and_goes_away() -> None:
+def test_a_slow_operation_shows_a_spinner_on_a_terminal_until_it_ends() -> None:
     shown, rich = _on_a_terminal(1.2)
     assert "topcoat: doing a thing" in shown
     assert shown.endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
     assert rich
 
 
-def test_what_is_quick_shows_nothing_and_imports_nothing() -> None:
+def test_a_quick_operation_shows_nothing_and_imports_nothing() -> None:
     assert _on_a_terminal(0.05) == ("", False)
 
 
@@ -61,7 +61,7 @@ class _Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("stream", "quiet"), [(io.StringIO(), False), (_Terminal(), True)])
-def test_nothing_shows_where_nobody_watches_or_quiet_is_wanted(
+def test_no_spinner_without_a_terminal_or_when_quiet(
     stream: io.StringIO, quiet: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)

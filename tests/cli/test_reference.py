@@ -9,7 +9,7 @@ from topcoat.cli.reference import reference
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
-def test_the_page_in_the_docs_is_what_the_commands_say() -> None:
+def test_the_page_in_the_docs_is_generated_from_the_commands() -> None:
     assert PAGE.read_text() == reference(), "run: python -m topcoat.cli.reference > docs/cli.md"
 
 

@@ -93,7 +93,7 @@ def test_a_relative_mount_is_made_absolute(tmp_path: Path, home: Path, monkeypat
         (("--mount", "/a:b"), InvalidMount, "invalid --mount '/a:b'"),
         (("--mount", "/a:/b:rx"), InvalidMount, "invalid --mount '/a:/b:rx'"),
         (("--mount", "/a,b:/c"), InvalidMount, "invalid --mount '/a,b:/c': a path cannot contain a comma"),
-        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "no mount type 'tmpfs'"),
+        (("--mount", "type=tmpfs,dst=/b"), InvalidMount, "invalid mount type 'tmpfs'"),
         (("--port", "8080"), UsageError, "invalid --port '8080': expected NAME=N"),
         (("--port", "http=99999"), UsageError, "invalid --port 'http=99999': expected NAME=N"),
         (("--env", "=x"), UsageError, "--env: invalid variable '=x': expected K=V"),
@@ -103,7 +103,7 @@ def test_a_relative_mount_is_made_absolute(tmp_path: Path, home: Path, monkeypat
         (("--resource", "gpu.smal"), TopcoatError, "unknown named resource 'gpu.smal'"),
     ],
 )
-def test_a_value_that_cannot_be_understood_is_an_error_that_shows_it(
+def test_an_invalid_value_is_an_error_that_shows_it(
     words: tuple[str, ...], error: type[TopcoatError], message: str
 ) -> None:
     with pytest.raises(error) as caught:
@@ -112,7 +112,7 @@ def test_a_value_that_cannot_be_understood_is_an_error_that_shows_it(
     assert caught.value.exit_code == 2
 
 
-def test_a_line_of_an_env_file_that_is_wrong_is_named(tmp_path: Path) -> None:
+def test_an_invalid_line_of_an_env_file_is_an_error_with_its_number(tmp_path: Path) -> None:
     (tmp_path / "vars").write_text("A=1\n\nB C=1\n")
     with pytest.raises(UsageError, match=r"vars:3: invalid variable 'B C=1': expected K=V"):
         _role("--env-file", str(tmp_path / "vars"))

@@ -381,7 +381,7 @@ class TestPushImage:
 
 def test_an_engine_that_is_down_is_unavailable(workspace: Workspace) -> None:
     client = docker.DockerClient(base_url="tcp://127.0.0.1:1", version="1.41")
-    with pytest.raises(DaemonUnavailable, match="does not answer: connection refused") as raised:
+    with pytest.raises(DaemonUnavailable, match="does not respond: connection refused") as raised:
         load(client, workspace, "python:3")
     assert "DOCKER_HOST" in (raised.value.hint or "")
     client.close()

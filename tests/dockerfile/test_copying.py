@@ -131,7 +131,7 @@ def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("COPY dir /file", "/file"),
         ("COPY a.py /file/", "/file"),
@@ -143,8 +143,8 @@ def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:
         ("COPY missing/*.py /x", "/missing not found"),
     ],
 )
-def test_what_does_not_fit_is_refused(context: Scan, text: str, said: str) -> None:
-    with pytest.raises(InvalidDockerfile, match=said):
+def test_what_does_not_fit_is_refused(context: Scan, text: str, message: str) -> None:
+    with pytest.raises(InvalidDockerfile, match=message):
         carried_out(context, text)
 
 
@@ -158,7 +158,7 @@ def test_a_directory_takes_the_place_of_no_link_of_the_image(context: Scan, tmp_
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "x"])
-def test_an_archive_that_add_unpacks_is_left_to_a_builder(tmp_path: Path, name: str) -> None:
+def test_an_archive_that_add_unpacks_is_handed_to_a_builder(tmp_path: Path, name: str) -> None:
     modes = {"x.tar": "w", "x.tar.gz": "w:gz", "x.tar.bz2": "w:bz2", "x.tar.xz": "w:xz", "x": "w:gz"}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=modes[name]) as tar:  # type: ignore[call-overload]
@@ -183,7 +183,7 @@ def test_files_of_a_copied_directory_are_not_looked_up_one_by_one(context: Scan)
     assert set(image.asked) == {b"app", b"new"}
 
 
-def test_where_the_image_was_not_read_far_enough_a_safe_default_is_said(context: Scan) -> None:
+def test_where_the_image_was_not_read_far_enough_a_safe_default_is_reported(context: Scan) -> None:
     image = Image({"app": ImageNode("dir", 0o700, 1, 1)}, unread=True)
     with recorded_notices() as notices:
         found = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan

@@ -194,7 +194,7 @@ def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "message"),
     [
         ("FROM a\nENV A=1\nRUN true", 3, "RUN runs a command"),
         ("FROM scratch\nCOPY . /", 1, "scratch"),
@@ -224,8 +224,8 @@ def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
         ("FROM a\nADD --unpack train.py /x", 2, "--unpack"),
     ],
 )
-def test_what_only_a_builder_can_do_is_left_to_one(context: Scan, text: str, line: int, said: str) -> None:
-    with pytest.raises(NeedsBuilder, match=said) as caught:
+def test_what_only_a_builder_can_do_is_handed_over(context: Scan, text: str, line: int, message: str) -> None:
+    with pytest.raises(NeedsBuilder, match=message) as caught:
         carried_out(context, text)
     assert caught.value.message.startswith(f"Dockerfile.torchx:{line}: ")
 
@@ -243,7 +243,7 @@ def test_a_builder_is_not_needed_for_a_stage_that_nothing_starts_from(context: S
     assert paths(carried_out(context, "FROM a AS tests\nRUN pytest\nFROM a\nCOPY train.py /")) == ["train.py"]
 
 
-def test_a_base_with_triggers_is_left_to_a_builder(context: Scan) -> None:
+def test_a_base_with_triggers_is_handed_to_a_builder(context: Scan) -> None:
     with pytest.raises(NeedsBuilder, match=r"^Dockerfile\.torchx:2: the base image has ONBUILD triggers: RUN x"):
         carried_out(context, "# base\nFROM a", origin(OnBuild=["RUN x", "ENV A=1"]))
 
@@ -257,7 +257,7 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "message"),
     [
         ("FRMO a", 1, "unknown instruction: FRMO"),
         ("ENV A=1\nFROM a", 1, "no build stage"),
@@ -295,9 +295,9 @@ def test_the_own_syntax_is_understood(context: Scan, syntax: str) -> None:
         ("# one\n\nFROM a\nCOPY train.py \\\n  # two\n  nowhere \\\n  /x/", 4, "nowhere"),
     ],
 )
-def test_a_mistake_is_said_with_file_and_line(context: Scan, text: str, line: int, said: str) -> None:
+def test_a_mistake_is_reported_with_file_and_line(context: Scan, text: str, line: int, message: str) -> None:
     image = Image({"file": ImageNode("file")})
-    with pytest.raises(InvalidDockerfile, match=said) as caught:
+    with pytest.raises(InvalidDockerfile, match=message) as caught:
         carried_out(context, text, origin(image))
     assert caught.value.message.startswith(f"Dockerfile.torchx:{line}: " if line else "Dockerfile.torchx ")
     assert caught.value.hint
@@ -330,7 +330,7 @@ def test_a_misspelt_word_is_suggested(context: Scan) -> None:
         DaemonUnavailable("refused", hint="log in"),
     ],
 )
-def test_an_image_that_cannot_be_had_is_told_with_file_line_and_image(context: Scan, error: TopcoatError) -> None:
+def test_an_image_that_is_not_found_is_reported_with_file_line_and_image(context: Scan, error: TopcoatError) -> None:
     def find(name: str, platform: str) -> StageBase:
         raise error
 
@@ -342,7 +342,7 @@ def test_an_image_that_cannot_be_had_is_told_with_file_line_and_image(context: S
     assert vars(error) == before
 
 
-def test_the_hint_for_an_image_that_cannot_be_had_fits_what_is_written(context: Scan) -> None:
+def test_the_hint_for_an_image_that_cannot_be_looked_up_fits_what_is_written(context: Scan) -> None:
     def hint(text: str, error: TopcoatError) -> str | None:
         def find(name: str, platform: str) -> StageBase:
             raise error

@@ -50,13 +50,13 @@ def test_a_text_expands_to(text: str, expanded: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["${x:?is needed}", "${x?}", "${x#v}", "${x##v}", "${x%e}", "${x%%e}", "${x/a/b}"])
-def test_a_rare_substitution_is_left_to_a_builder(text: str) -> None:
+def test_a_rare_substitution_is_handed_to_a_builder(text: str) -> None:
     with pytest.raises(NeedsBuilder, match=re.escape(f"the substitution {text[:4]}")):
         expand(text, VARIABLES)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("'open", "single-quote"),
         ('"open', "double-quote"),
@@ -70,8 +70,8 @@ def test_a_rare_substitution_is_left_to_a_builder(text: str) -> None:
         ("${x:-open", "missing"),
     ],
 )
-def test_what_cannot_be_expanded_is_said(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_what_cannot_be_expanded_is_reported(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         expand(text, VARIABLES)
 
 
@@ -79,7 +79,7 @@ def test_the_escape_character_can_be_a_backtick() -> None:
     assert expand("C:\\dir`$x $x", VARIABLES, "`").text == "C:\\dir$x value"
 
 
-def test_a_variable_without_value_is_told() -> None:
+def test_a_variable_without_value_is_reported() -> None:
     assert expand("$none ${gone} ${none:-x} $x", VARIABLES).unset == ("none", "gone")
 
 

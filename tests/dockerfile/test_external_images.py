@@ -53,7 +53,7 @@ def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
         "ENV",
     ],
 )
-def test_an_image_that_is_known_only_during_the_build_cannot_be_told(text: str) -> None:
+def test_an_image_that_is_known_only_during_the_build_is_unknown(text: str) -> None:
     assert images_of(text, {"IMAGE": "base"} if "UNKNOWN" in text else {}) is None
 
 

@@ -57,7 +57,7 @@ def test_the_snapshot_has_every_directory_above_as_the_image_has_it(overlay: Ima
     assert scan.snapshot.preserve_mtimes
 
 
-def test_what_is_known_is_told_without_looking(overlay: ImageFilesystem) -> None:
+def test_what_is_known_is_reported_without_looking(overlay: ImageFilesystem) -> None:
     overlay.find(b"app")
     overlay.learn(b"app")
     assert overlay.known(b"app/old") == ImageNode("file", 0o600, 1, 2)

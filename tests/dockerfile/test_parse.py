@@ -50,7 +50,7 @@ def test_each_instruction_has_words_of_its_own(text: str, words: tuple[str, ...]
     assert only(text).words == words
 
 
-def test_the_is_exec_form_is_told_from_the_shell_form() -> None:
+def test_the_is_exec_form_is_reported_from_the_shell_form() -> None:
     assert only('ENTRYPOINT ["a"]').is_exec_form
     assert not only("ENTRYPOINT [a]").is_exec_form
 
@@ -98,7 +98,7 @@ def test_the_syntax_directive_is_found_where_it_counts(text: str, syntax: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "message"),
     [
         ("# escape=x\nFROM a", 1, "escape token"),
         ("# escape=`\n# escape=\\\nFROM a", 2, "only one"),
@@ -111,11 +111,11 @@ def test_the_syntax_directive_is_found_where_it_counts(text: str, syntax: str) -
         ("FROM a\nENV " + "x" * 70_000, 2, "longer"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(text: str, line: int, said: str) -> None:
+def test_what_is_wrong_is_reported_with_its_line(text: str, line: int, message: str) -> None:
     error = parse_dockerfile(text.encode(), "Dockerfile").error
     assert isinstance(error, InvalidDockerfile)
     assert error.message.startswith(f"Dockerfile:{line}: ")
-    assert said in error.message
+    assert message in error.message
     assert error.hint
 
 

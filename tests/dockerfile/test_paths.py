@@ -47,7 +47,7 @@ def test_links_of_an_image_are_followed(path: str, real: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["loop", "loop/x", "etc/file/x"])
-def test_a_way_that_leads_nowhere_is_said(path: str) -> None:
+def test_a_way_that_leads_nowhere_is_reported(path: str) -> None:
     with pytest.raises(ValueError, match=r"links|cannot be a directory"):
         resolve(IMAGE, path.encode())
 
@@ -91,7 +91,7 @@ def test_a_pattern_matches_as_go_has_it(pattern: str, path: str, matches: bool) 
     assert bool(matcher(pattern)(path)) is matches
 
 
-def test_a_malformed_pattern_is_refused_and_a_class_left_to_a_builder() -> None:
+def test_a_malformed_pattern_is_refused_and_a_class_handed_to_a_builder() -> None:
     with pytest.raises(ValueError, match="syntax error"):
         matcher("a\\")
     with pytest.raises(NeedsBuilder, match="class"):

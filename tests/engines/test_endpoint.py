@@ -1,4 +1,4 @@
-"""Where an engine is looked for, held against where the docker command line looks."""
+"""The engine that is found, compared with the one that the docker command line finds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.components.daemons import Docker
-from topcoat.engines.endpoint import Endpoint, Tls, find_endpoint, other_sockets
+from topcoat.engines.endpoint import Endpoint, find_endpoint, other_sockets
 from topcoat.errors import DaemonUnavailable
+from topcoat.http.tls import TLSSettings
 
 
 def _context(config: Path, name: str, endpoint: object, *pems: str) -> None:
@@ -32,7 +33,7 @@ def _use(config: Path, name: str) -> None:
     (config / "config.json").write_text(json.dumps({"currentContext": name}))
 
 
-def test_nothing_said_is_the_default_socket(tmp_path: Path) -> None:
+def test_without_configuration_the_default_socket_is_used(tmp_path: Path) -> None:
     found = find_endpoint({"DOCKER_CONFIG": str(tmp_path)})
     assert found == Endpoint("")
     assert str(found) == "unix:///var/run/docker.sock"
@@ -57,20 +58,20 @@ def test_docker_context_wins_over_the_current_one(tmp_path: Path) -> None:
     assert find_endpoint({**env, "DOCKER_CONTEXT": "default"}) == Endpoint("")
 
 
-def test_the_configuration_of_the_home_directory(home: Path) -> None:
+def test_the_configuration_in_the_home_directory_is_read(home: Path) -> None:
     _context(home / ".docker", "a", {"Host": "tcp://a:1"})
     _use(home / ".docker", "a")
     assert find_endpoint({}).url == "tcp://a:1"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"currentContext": ""}', '{"currentContext": 1}', "\xff"])
-def test_a_configuration_that_names_no_context(tmp_path: Path, text: str) -> None:
+def test_a_configuration_without_a_context_is_the_default_socket(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     assert find_endpoint({"DOCKER_CONFIG": str(tmp_path)}) == Endpoint("")
 
 
 class TestTls:
-    """Which TLS an address comes with."""
+    """The TLS settings of an address."""
 
     @pytest.fixture
     def env(self, tmp_path: Path) -> dict[str, str]:
@@ -78,21 +79,21 @@ class TestTls:
             (tmp_path / pem).write_text(pem)
         return {"DOCKER_HOST": "tcp://h:2376", "DOCKER_CONFIG": str(tmp_path)}
 
-    def test_of_the_environment(self, tmp_path: Path, env: dict[str, str]) -> None:
-        three = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
-        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).tls == Tls(True, *three)
-        assert find_endpoint({**env, "DOCKER_TLS": "1"}).tls == Tls(False, *three)
+    def test_the_environment_configures_tls(self, tmp_path: Path, env: dict[str, str]) -> None:
+        files = (f"{tmp_path}/ca.pem",), ((f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem"),)
+        assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).tls == TLSSettings(True, *files)
+        assert find_endpoint({**env, "DOCKER_TLS": "1"}).tls == TLSSettings(False, *files)
         other = tmp_path / "other"
         other.mkdir()
         (other / "ca.pem").touch()
-        only_ca = Tls(True, other / "ca.pem", None, None)
+        only_ca = TLSSettings(True, (str(other / "ca.pem"),))
         assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(other)}).tls == only_ca
 
     @pytest.mark.parametrize("also", [{}, {"DOCKER_TLS_VERIFY": ""}, {"DOCKER_CERT_PATH": "/certs"}])
-    def test_is_not_assumed(self, env: dict[str, str], also: dict[str, str]) -> None:
+    def test_tls_is_off_by_default(self, env: dict[str, str], also: dict[str, str]) -> None:
         assert find_endpoint({**env, **also}).tls is None
 
-    def test_alone_it_names_a_port_of_this_machine(self, env: dict[str, str]) -> None:
+    def test_tls_verify_alone_means_port_2376_of_this_machine(self, env: dict[str, str]) -> None:
         del env["DOCKER_HOST"]
         assert find_endpoint({**env, "DOCKER_TLS_VERIFY": "1"}).url == "tcp://localhost:2376"
 
@@ -100,45 +101,48 @@ class TestTls:
         ("unchecked", "pems", "tls"),
         [
             (False, (), None),
-            (False, ("ca.pem",), (True, "ca.pem", None, None)),
-            (False, ("ca.pem", "cert.pem", "key.pem"), (True, "ca.pem", "cert.pem", "key.pem")),
-            (True, ("cert.pem", "key.pem"), (False, None, "cert.pem", "key.pem")),
-            (True, (), (False, None, None, None)),
+            (False, ("ca.pem",), TLSSettings(True, ("ca.pem",))),
+            (False, ("ca.pem", "cert.pem"), TLSSettings(True, ("ca.pem",))),
+            (False, ("ca.pem", "cert.pem", "key.pem"), TLSSettings(True, ("ca.pem",), (("cert.pem", "key.pem"),))),
+            (True, ("cert.pem", "key.pem"), TLSSettings(False, (), (("cert.pem", "key.pem"),))),
+            (True, (), TLSSettings(False)),
         ],
     )
-    def test_of_a_context_is_what_it_says_of_itself(
+    def test_a_context_has_its_own_tls_settings(
         self,
         tmp_path: Path,
         env: dict[str, str],
         unchecked: bool,
         pems: tuple[str, ...],
-        tls: tuple[bool, str | None, str | None, str | None] | None,
+        tls: TLSSettings | None,
     ) -> None:
         _context(tmp_path, "a", {"Host": "tcp://a:1", "SkipTLSVerify": unchecked}, *pems)
         asked = {"DOCKER_CONFIG": env["DOCKER_CONFIG"], "DOCKER_CONTEXT": "a", "DOCKER_TLS_VERIFY": "1"}
         found = find_endpoint(asked).tls
-        names = found and (found.verify, *(path and path.name for path in found[1:]))
-        assert names == tls
+        if found is not None:
+            certs = tuple((Path(cert).name, Path(key).name) for cert, key in found.client_certs)
+            found = TLSSettings(found.verify, tuple(Path(file).name for file in found.ca_files), certs)
+        assert found == tls
 
-    def test_a_socket_has_none(self, tmp_path: Path) -> None:
+    def test_a_socket_has_no_tls(self, tmp_path: Path) -> None:
         _context(tmp_path, "a", {"Host": "unix:///x", "SkipTLSVerify": True})
         assert find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "a"}).tls is None
 
 
-def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DaemonUnavailable, match="no docker context absent") as raised:
+def test_a_missing_context_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DaemonUnavailable, match="docker context 'absent' does not exist") as raised:
         find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "absent"})
     assert "docker context" in (raised.value.hint or "")
 
 
 @pytest.mark.parametrize("endpoint", [None, 1, "text", []])
-def test_a_context_that_cannot_be_read_is_named(tmp_path: Path, endpoint: object) -> None:
+def test_a_malformed_context_is_named(tmp_path: Path, endpoint: object) -> None:
     _context(tmp_path, "odd", endpoint)
-    with pytest.raises(DaemonUnavailable, match=r"docker context odd cannot be read from .*meta\.json"):
+    with pytest.raises(DaemonUnavailable, match=r"cannot read the docker context 'odd' from .*meta\.json"):
         find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "odd"})
 
 
-def test_engines_of_a_user_are_known_of(tmp_path: Path) -> None:
+def test_the_sockets_of_other_engines_are_found(tmp_path: Path) -> None:
     env = {"XDG_RUNTIME_DIR": str(tmp_path)}
     before = other_sockets(env)
     (tmp_path / "podman").mkdir()
@@ -159,7 +163,7 @@ def test_engines_of_a_user_are_known_of(tmp_path: Path) -> None:
         {"DOCKER_TLS_VERIFY": "1", "DOCKER_HOST": "tcp://127.0.0.1:2"},
     ],
 )
-def test_the_docker_command_line_looks_at_the_same_place(
+def test_the_docker_command_line_finds_the_same_engine(
     docker_today: Docker, tmp_path: Path, said: dict[str, str]
 ) -> None:
     config = tmp_path / "config"

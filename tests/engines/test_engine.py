@@ -1,4 +1,4 @@
-"""Which engine is found, and what is said where none is."""
+"""Connecting to an engine, and the errors if that fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.components.daemons import Docker
 from tests.components.host import Tool
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.refusing import refusing
-from topcoat.engines.engine import connect, engine_error, engine_errors
+from topcoat.engines.engine import connect, engine_errors
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
 
@@ -62,22 +62,22 @@ def test_an_unknown_context_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # The docker package does not close a unix socket that it cannot connect.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_a_socket_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    with pytest.raises(DaemonUnavailable, match=rf"at unix://{tmp_path}/none\.sock: there is no such socket") as raised:
+    with pytest.raises(DaemonUnavailable, match=rf"at unix://{tmp_path}/none\.sock: socket not found") as raised:
         connect()
     assert "DOCKER_HOST" in (raised.value.hint or "")
     del raised
     gc.collect()
 
 
-def test_a_port_where_nobody_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(DaemonUnavailable, match=r"tcp://127\.0\.0\.1:1: connection refused"):
         connect()
 
 
-def test_a_docker_host_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_docker_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "nonsense://x")
     with pytest.raises(DaemonUnavailable, match="nonsense://x"):
         connect()
@@ -85,7 +85,7 @@ def test_a_docker_host_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPa
 
 # The docker package does not close a unix socket that it cannot connect.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_another_engine_of_this_machine_is_named_and_not_used(
+def test_another_engine_on_this_machine_is_suggested_and_not_used(
     podman: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("topcoat.engines.endpoint.DEFAULT_SOCKET", f"unix://{tmp_path}/none.sock")
@@ -93,7 +93,7 @@ def test_another_engine_of_this_machine_is_named_and_not_used(
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman/podman.sock").symlink_to(podman.host.removeprefix("unix://"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(DaemonUnavailable, match="there is no such socket") as raised:
+    with pytest.raises(DaemonUnavailable, match="socket not found") as raised:
         connect()
     assert raised.value.hint == f"export DOCKER_HOST=unix://{tmp_path}/podman/podman.sock"
     del raised
@@ -101,15 +101,15 @@ def test_another_engine_of_this_machine_is_named_and_not_used(
 
 
 class TestApiVersion:
-    """The version that the engine is spoken to in."""
+    """The version of the API that is used."""
 
-    def test_is_the_engines(self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_the_version_of_the_engine(self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
         any_docker.use(monkeypatch)
         client = connect()
         assert client.api.api_version == client.version()["ApiVersion"]
         client.close()
 
-    def test_is_the_one_that_is_asked_for(self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_the_requested_version(self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
         any_docker.use(monkeypatch)
         monkeypatch.setenv("DOCKER_API_VERSION", "1.41")
         client = connect()
@@ -118,7 +118,7 @@ class TestApiVersion:
         client.close()
 
     @pytest.mark.parametrize("version", ["1.99", "1.12", "nonsense"])
-    def test_is_refused_where_the_engine_or_we_do_not_speak_it(
+    def test_an_unsupported_version_is_refused(
         self, any_docker: Docker, monkeypatch: pytest.MonkeyPatch, version: str
     ) -> None:
         any_docker.use(monkeypatch)
@@ -128,7 +128,7 @@ class TestApiVersion:
 
 
 class TestTls:
-    """Engines that speak TLS, and want a certificate."""
+    """Engines with TLS that require a client certificate."""
 
     @pytest.fixture
     def certificates(self, tmp_path: Path) -> Certificates:
@@ -149,7 +149,7 @@ class TestTls:
             (directory / name).write_bytes(Path(source).read_bytes())
         return directory
 
-    def test_by_the_environment(
+    def test_tls_settings_of_the_environment_are_used(
         self, docker_today: Docker, server: ssl.SSLContext, pems: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("DOCKER_CERT_PATH", str(pems))
@@ -158,7 +158,7 @@ class TestTls:
             monkeypatch.setenv("DOCKER_HOST", address)
             assert "dts" in _server()
 
-    def test_by_a_context(
+    def test_tls_settings_of_a_context_are_used(
         self, docker_today: Docker, server: ssl.SSLContext, pems: Path, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = {"HOME": str(home), "DOCKER_CONFIG": str(home / ".docker"), "PATH": docker_today.env["PATH"]}
@@ -172,7 +172,7 @@ class TestTls:
 
     # The docker package does not close a socket that it cannot use.
     @pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
-    def test_a_stranger_is_not_trusted(
+    def test_an_unknown_authority_is_not_trusted(
         self, docker_today: Docker, server: ssl.SSLContext, pems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "stranger").mkdir()
@@ -193,16 +193,16 @@ def test_the_docker_package_is_optional(monkeypatch: pytest.MonkeyPatch) -> None
     assert "topcoat[docker]" in (raised.value.hint or "")
 
 
-def test_errors_of_ours_pass_through() -> None:
+def test_errors_of_ours_are_not_translated() -> None:
     with pytest.raises(DaemonError, match=r"^mine$"), engine_errors("doing something"):
         raise DaemonError("mine")
 
 
-def test_what_the_engine_says_is_kept() -> None:
+def test_the_message_of_the_engine_is_kept() -> None:
     from docker.errors import APIError
     from requests import Response
 
     said = APIError("500 Server Error", response=Response(), explanation="no space left on device")
-    error = engine_error("loading x", said)
-    assert str(error) == "loading x: no space left on device"
-    assert type(error) is DaemonError
+    with pytest.raises(DaemonError, match=r"^loading x: no space left") as raised, engine_errors("loading x"):
+        raise said
+    assert type(raised.value) is DaemonError

@@ -1,4 +1,4 @@
-"""Archives as engines save them, read layer by layer."""
+"""Archives as engines export them, read layer by layer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _diff_ids(layers: list[bytes]) -> list[str]:
 
 
 def saved(form: str, layers: list[bytes]) -> bytes:
-    """Return *layers* as an engine of this form saves them."""
+    """Return *layers* as an engine exports them in this form."""
     config = json.dumps({"os": "linux", "rootfs": {"type": "layers", "diff_ids": _diff_ids(layers)}}).encode()
     files: dict[str, bytes] = {}
     if form == "docker 20":
@@ -79,7 +79,7 @@ def saved(form: str, layers: list[bytes]) -> bytes:
 def _read(archive: bytes, layers: list[bytes], skip: frozenset[str] = frozenset(), block: int = 1000):
     export = Export((archive[at : at + block] for at in range(0, len(archive), block)), _diff_ids(layers))
     yielded = [(layer.descriptor, layer.blob.read()) for layer in export.layers(skip)]
-    return yielded, export.found()
+    return yielded, export.descriptors()
 
 
 def _check(descriptor: Descriptor, data: bytes) -> None:
@@ -92,7 +92,7 @@ def _check(descriptor: Descriptor, data: bytes) -> None:
     contents=st.lists(st.dictionaries(st.sampled_from("abc{["), st.binary(max_size=2000)), max_size=5),
     block=st.integers(1, 5000),
 )
-def test_every_layer_comes_once_and_is_known_by_its_diff_id(
+def test_every_layer_is_yielded_once_and_found_by_its_diff_id(
     form: str, contents: list[dict[str, bytes]], block: int
 ) -> None:
     layers = [tar_of(files) for files in contents]
@@ -109,7 +109,7 @@ def test_every_layer_comes_once_and_is_known_by_its_diff_id(
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
-def test_what_is_known_is_not_read(form: str) -> None:
+def test_skipped_layers_are_not_yielded(form: str) -> None:
     layers = [tar_of({"a": b"one"}), tar_of({"b": b"two"})]
     everything, found = _read(saved(form, layers), layers)
     first = f"sha256:{_hex(layers[0])}"
@@ -165,7 +165,7 @@ def test_a_damaged_zstd_layer_is_refused() -> None:
         _read(saved_blobs(layers, [damaged]), layers)
 
 
-def test_layers_of_other_images_are_left_out() -> None:
+def test_layers_of_other_images_are_not_yielded() -> None:
     layers = [tar_of({"a": b"one"})]
     archive = tar_of({"x/layer.tar": tar_of({"b": b"another"}), "y/layer.tar": layers[0]})
     yielded, found = _read(archive, layers)
@@ -173,27 +173,27 @@ def test_layers_of_other_images_are_left_out() -> None:
     assert len(found) == 1
 
 
-def test_a_blob_with_a_wrong_name_is_refused() -> None:
+def test_a_blob_that_does_not_match_its_name_is_refused() -> None:
     layers = [tar_of({"a": b"one"})]
     for content in (gzip.compress(layers[0]), layers[0]):
-        with pytest.raises(DaemonError, match="other content"):
+        with pytest.raises(DaemonError, match="does not match its name"):
             _read(tar_of({f"blobs/sha256/{'0' * 64}": content}), layers)
 
 
 @pytest.mark.parametrize("cut", [100, 600, 20_000])
-def test_an_archive_that_ends_too_early_is_refused(cut: int) -> None:
+def test_an_incomplete_archive_is_refused(cut: int) -> None:
     layers = [tar_of({"a": b"x" * 30_000})]
-    with pytest.raises(DaemonError, match="not a whole archive") as raised:
+    with pytest.raises(DaemonError, match="damaged or incomplete archive") as raised:
         _read(saved("podman", layers)[:cut], layers)
     assert raised.value.hint
 
 
-def test_what_is_no_archive_is_refused() -> None:
-    with pytest.raises(DaemonError, match="not a whole archive"):
+def test_data_that_is_not_an_archive_is_refused() -> None:
+    with pytest.raises(DaemonError, match="damaged or incomplete archive"):
         _read(b'{"message": "no such image"}' * 100, [])
 
 
-def test_lists_that_make_no_sense_name_no_layer() -> None:
+def test_a_malformed_list_names_no_layer() -> None:
     blob = gzip.compress(tar_of({"a": b"one"}), mtime=0)
     files = {f"blobs/sha256/{_hex(blob)}": blob}
     for text in (b"[1]", b"{}", b"no json", b'[{"Config": "x", "Layers": []}]', b'[{"Layers": []}]'):
@@ -201,7 +201,7 @@ def test_lists_that_make_no_sense_name_no_layer() -> None:
         assert found == {}
 
 
-def test_one_layer_lies_on_disk_at_a_time_and_none_is_left(home: Path) -> None:
+def test_at_most_one_layer_is_on_disk_and_none_in_the_end(home: Path) -> None:
     layers = [tar_of({str(number): bytes(100_000)}) for number in range(4)]
     export = Export([saved("podman", layers)], _diff_ids(layers))
     blobs = []
@@ -213,7 +213,7 @@ def test_one_layer_lies_on_disk_at_a_time_and_none_is_left(home: Path) -> None:
     assert list((home / ".cache/topcoat/spool").iterdir()) == []
 
 
-def test_the_archive_is_read_no_further_than_it_is_asked_for() -> None:
+def test_the_archive_is_read_layer_by_layer() -> None:
     layers = [tar_of({str(number): bytes([number]) * 3_000_000}) for number in range(5)]
     archive, given_out = saved("podman", layers), 0
 

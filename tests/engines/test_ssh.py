@@ -1,4 +1,4 @@
-"""Engines over ssh, with an ssh that stays on this machine."""
+"""Engines over ssh, with a program ssh that connects to an engine on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from topcoat.errors import DaemonUnavailable
 
 @pytest.fixture
 def calls(docker_today: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put an ssh before all others that writes down its arguments and runs docker here; return the file."""
+    """Install an ssh that logs its arguments and runs docker on this machine; return the log file."""
     file = tmp_path / "calls"
     program = tmp_path / "bin/ssh"
     program.parent.mkdir()
@@ -67,15 +67,15 @@ def test_ssh_is_called_as_the_docker_command_line_calls_it(docker_today: Docker,
 @pytest.mark.parametrize(
     "url", ["ssh://", "ssh://:22", "ssh://u:p@h", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://h?x", "ssh://h:port"]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(DaemonUnavailable, match="no address") as raised:
+def test_an_invalid_address_is_refused(url: str) -> None:
+    with pytest.raises(DaemonUnavailable, match="invalid engine address") as raised:
         ssh_command(url)
     assert "ssh://" in (raised.value.hint or "")
 
 
 # The docker package does not close a connection that it cannot use.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_what_ssh_says_is_said(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_ssh_is_shown(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://unknown")
     with pytest.raises(DaemonUnavailable, match="at ssh://unknown: ssh: no route to unknown") as raised:
         connect()
@@ -84,14 +84,14 @@ def test_what_ssh_says_is_said(calls: Path, monkeypatch: pytest.MonkeyPatch) -> 
     gc.collect()
 
 
-def test_a_machine_without_ssh_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_ssh_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DaemonUnavailable, match="no ssh here") as raised:
+    with pytest.raises(DaemonUnavailable, match="ssh is not installed") as raised:
         SshRelay("ssh://box")
     assert raised.value.hint
 
 
-def test_the_end_leaves_nothing_behind(docker_today: Docker, calls: Path) -> None:
+def test_closing_removes_the_socket_and_the_processes(docker_today: Docker, calls: Path) -> None:
     relay = SshRelay("ssh://box")
     client = docker.DockerClient(base_url=relay.url, version="auto")
     socket = Path(relay.url.removeprefix("unix://"))

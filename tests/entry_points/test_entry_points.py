@@ -24,7 +24,7 @@ def test_the_environment_has_the_wheels_and_nothing_of_the_checkout(environment:
     assert all(line.startswith(str(environment)) for line in printed.splitlines())
 
 
-def test_schedulers_of_a_package_stand_beside_the_built_in_ones(python: Python) -> None:
+def test_schedulers_of_a_package_are_added_to_the_built_in_ones(python: Python) -> None:
     names = _json(
         python(
             "import json\nfrom topcoat.runner import get_runner\nprint(json.dumps(get_runner().scheduler_backends()))\n"
@@ -73,7 +73,7 @@ print(json.dumps([handle, env, state, sorted(tarfile.open("0.tar").getnames())])
     assert names == [".", "./src", "./src/.torchxignore", "./src/main.py"]
 
 
-def test_a_scheduler_that_was_written_for_torchx_works(python: Python, tmp_path: Path) -> None:
+def test_a_scheduler_written_for_torchx_works(python: Python, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     code = """
 from topcoat.runner import get_runner
@@ -94,7 +94,7 @@ with get_runner("s") as runner:
         ("foreign", "'foreign' of topcoat-demo is a builtins.object", "derive it from topcoat.schedulers.api"),
     ],
 )
-def test_a_broken_scheduler_says_so_when_it_is_asked_for(run: Run, name: str, message: str, hint: str) -> None:
+def test_a_broken_scheduler_is_an_error_when_it_is_used(run: Run, name: str, message: str, hint: str) -> None:
     done = run("topcoat", "run", "-s", name, "--", "true")
     assert done.returncode == 1
     assert message in done.stderr
@@ -102,20 +102,20 @@ def test_a_broken_scheduler_says_so_when_it_is_asked_for(run: Run, name: str, me
     assert "Traceback" not in done.stderr
 
 
-def test_a_required_option_of_a_package_s_mixin_is_asked_for(run: Run) -> None:
+def test_a_required_option_of_a_package_s_mixin_is_required(run: Run) -> None:
     done = run("topcoat", "run", "-s", "demo", "--", "true")
     assert done.returncode == 2
     assert "the run option 'archive_dir' is required: directory for archives" in done.stderr
     assert "-cfg archive_dir=..." in done.stderr
 
 
-def test_what_is_broken_does_not_keep_others_from_running(run: Run) -> None:
+def test_a_broken_package_does_not_affect_others(run: Run) -> None:
     done = run("topcoat", "run", "-s", "local_cwd", "--", "echo", "still here")
     assert done.returncode == 0, done.stderr
     assert "still here" in done.stderr + done.stdout
 
 
-def test_run_options_are_listed_with_the_broken_ones_named(run: Run) -> None:
+def test_run_options_are_listed_with_a_notice_for_broken_schedulers(run: Run) -> None:
     done = run("topcoat", "runopts")
     assert done.returncode == 0, done.stderr
     assert "archive_dir" in done.stdout

@@ -1,3 +1,5 @@
-"""What the tests of the HTTP client share with those of the registry client."""
+"""What the tests of the HTTP client share."""
 
-from tests.registry.conftest import *  # noqa: F403
+from tests.support.certificates import certificates
+
+__all__ = ["certificates"]

@@ -3,24 +3,26 @@ import threading
 
 import pytest
 
-from tests.support.http_servers import ok, read_request, say, scripted_server
-from topcoat.errors import InvalidImage
-from topcoat.http.pool import Body, Origin, Pool, Request
-from topcoat.registry.hosts import HostConfig
+from tests.support.http_servers import ok, read_request, respond, scripted_server
+from topcoat.http.errors import BodyTooShort
+from topcoat.http.origin import Origin
+from topcoat.http.pool import Pool
+from topcoat.http.request import Body, Request
+from topcoat.http.tls import TLSSettings
 
 
 @pytest.fixture
 def pool_of():
-    """Make pools that are closed at the end."""
-    made = []
+    """Make pools that are closed after the test."""
+    pools = []
 
     def make(host, scheme="http"):
         name, _, port = host.partition(":")
-        made.append(Pool(Origin(scheme, name, int(port)), HostConfig()))
-        return made[-1]
+        pools.append(Pool(Origin(scheme, name, int(port)), TLSSettings()))
+        return pools[-1]
 
     yield make
-    for pool in made:
+    for pool in pools:
         pool.close()
 
 
@@ -43,21 +45,21 @@ def test_a_connection_is_used_again(pool_of):
     assert [head.split(b"\r\n")[0] for head in heads] == [b"GET /x?a=1 HTTP/1.1"] * 2
 
 
-def test_a_connection_that_was_closed_while_idle_is_not_used(pool_of):
+def test_a_connection_that_was_closed_while_idle_is_not_used_again(pool_of):
     closed = threading.Event()
 
     def serve_one(connection):
-        say(ok(b"1"))(connection)
+        respond(ok(b"1"))(connection)
         closed.set()
 
-    with scripted_server(serve_one, say(ok(b"2"))) as host:
+    with scripted_server(serve_one, respond(ok(b"2"))) as host:
         pool = pool_of(host)
         assert pool.exchange(_request(host)).read_all(9) == b"1"
         closed.wait(5)
         assert pool.exchange(_request(host)).read_all(9) == b"2"
 
 
-def test_a_request_that_hits_a_stale_connection_is_sent_again_whole(pool_of):
+def test_a_request_on_a_stale_connection_is_sent_again_with_its_whole_body(pool_of):
     bodies = []
 
     def close_on_second(connection):
@@ -79,13 +81,13 @@ def test_a_request_that_hits_a_stale_connection_is_sent_again_whole(pool_of):
     assert bodies == [b"body" * 1000] * 2
 
 
-def test_a_fresh_connection_that_is_cut_is_not_tried_again(pool_of):
-    with scripted_server(lambda connection: connection.close(), say(ok())) as host, pytest.raises(ConnectionError):
+def test_a_request_on_a_new_connection_that_is_cut_is_not_repeated(pool_of):
+    with scripted_server(lambda connection: connection.close(), respond(ok())) as host, pytest.raises(ConnectionError):
         pool_of(host).exchange(_request(host))
 
 
 @pytest.mark.parametrize("reads_on", [True, False])
-def test_the_answer_to_a_body_that_is_refused_early_is_read(pool_of, reads_on):
+def test_the_response_to_a_body_that_is_refused_before_its_end_is_read(pool_of, reads_on):
     def refuse(connection):
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
@@ -93,25 +95,25 @@ def test_the_answer_to_a_body_that_is_refused_early_is_read(pool_of, reads_on):
             pass
         connection.close()
 
-    with scripted_server(refuse, say(ok(b"next"))) as host:
+    with scripted_server(refuse, respond(ok(b"next"))) as host:
         pool = pool_of(host)
         response = pool.exchange(_request(host, "PUT", Body(b"x" * (64 << 20))))
         assert response.status == 413
         assert response.read_all(9) == b"big"
-        # A connection whose request was left half sent is of no further use.
+        # A connection with a half-sent request cannot be reused.
         assert len(pool._idle) == reads_on
         pool.close()
         assert pool.exchange(_request(host)).read_all(9) == b"next"
 
 
-def test_a_body_that_broke_off_is_not_taken_for_a_whole_one(pool_of):
-    with scripted_server(say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")) as host:
+def test_an_incomplete_body_is_an_error(pool_of):
+    with scripted_server(respond(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")) as host:
         response = pool_of(host).exchange(_request(host))
         with pytest.raises(ConnectionResetError):
             response.read_all(100)
 
 
-def test_a_chunked_answer_is_read_and_its_connection_kept(pool_of):
+def test_a_connection_is_used_again_after_a_chunked_response(pool_of):
     def serve(connection):
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
@@ -124,8 +126,8 @@ def test_a_chunked_answer_is_read_and_its_connection_kept(pool_of):
         assert pool.exchange(_request(host)).read_all(100) == b"next"
 
 
-def test_an_endless_answer_is_read_to_the_limit_only(pool_of):
-    with scripted_server(say(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000)) as host:
+def test_a_body_is_not_read_beyond_the_limit(pool_of):
+    with scripted_server(respond(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000)) as host:
         assert pool_of(host).exchange(_request(host)).read_all(10) == b"x" * 10
 
 
@@ -144,8 +146,8 @@ def test_at_most_eight_idle_connections_are_kept(pool_of):
         assert pool._idle == []
 
 
-def test_a_connection_that_comes_back_after_closing_is_closed(pool_of):
-    with scripted_server(say(ok(b"1"))) as host:
+def test_a_connection_given_back_to_a_closed_pool_is_closed(pool_of):
+    with scripted_server(respond(ok(b"1"))) as host:
         pool = pool_of(host)
         response = pool.exchange(_request(host))
         pool.close()
@@ -153,7 +155,7 @@ def test_a_connection_that_comes_back_after_closing_is_closed(pool_of):
         assert pool._idle == []
 
 
-def test_a_plain_http_request_through_a_proxy_names_the_whole_url(monkeypatch, pool_of):
+def test_a_plain_http_request_through_a_proxy_has_the_whole_url(monkeypatch, pool_of):
     heads = []
 
     def serve(connection):
@@ -168,7 +170,7 @@ def test_a_plain_http_request_through_a_proxy_names_the_whole_url(monkeypatch, p
     assert "Proxy-Authorization: Basic bWU6cHc=" in heads[0]
 
 
-def test_a_body_can_be_sent_twice_and_in_parts():
+def test_a_body_can_be_sent_twice_and_read_in_parts():
     for body in (Body(b"0123456789"), Body(io.BytesIO(b"0123456789"))):
         for _ in range(2):
             sent = []
@@ -178,9 +180,9 @@ def test_a_body_can_be_sent_twice_and_in_parts():
         assert body.part(8, 5) == b"89"
 
 
-def test_a_file_that_shrank_is_noticed():
+def test_a_file_that_has_become_shorter_is_an_error():
     file = io.BytesIO(b"0123456789")
     body = Body(file)
     file.truncate(4)
-    with pytest.raises(InvalidImage, match="ended after 4 of 10 bytes"):
+    with pytest.raises(BodyTooShort, match="ended after 4 of 10 bytes"):
         body.send(lambda block: None)

@@ -1,23 +1,26 @@
 import pytest
 
-from topcoat.errors import RegistryUnavailable
+from topcoat.http.errors import InvalidSettings
+from topcoat.http.origin import Origin
 from topcoat.http.proxy import proxy_for
 
-
-def test_without_variables_connections_are_direct():
-    assert proxy_for("https", "ghcr.io", 443) is None
+_GHCR = Origin("https", "ghcr.io", 443)
 
 
-def test_each_scheme_has_its_variable(monkeypatch):
+def test_connections_are_direct_without_variables():
+    assert proxy_for(_GHCR) is None
+
+
+def test_each_scheme_has_its_own_variable(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.corp:3128")
     monkeypatch.setenv("http_proxy", "other.corp")
-    assert proxy_for("https", "ghcr.io", 443)[:2] == ("proxy.corp", 3128)
-    assert proxy_for("http", "ghcr.io", 80)[:2] == ("other.corp", 80)
+    assert proxy_for(_GHCR)[:2] == ("proxy.corp", 3128)
+    assert proxy_for(Origin("http", "ghcr.io", 80))[:2] == ("other.corp", 80)
 
 
-def test_the_login_goes_into_a_header_and_is_not_shown(monkeypatch):
+def test_the_login_of_a_proxy_becomes_a_header_and_is_not_shown(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://me:p%40ss@proxy.corp:3128")
-    proxy = proxy_for("https", "ghcr.io", 443)
+    proxy = proxy_for(_GHCR)
     assert proxy.headers == {"Proxy-Authorization": "Basic bWU6cEBzcw=="}
     assert repr(proxy) == "Proxy(proxy.corp:3128)"
 
@@ -25,7 +28,7 @@ def test_the_login_goes_into_a_header_and_is_not_shown(monkeypatch):
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_loopback_is_never_proxied(monkeypatch, host):
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.corp:3128")
-    assert proxy_for("http", host, 80) is None
+    assert proxy_for(Origin("http", host, 80)) is None
 
 
 @pytest.mark.parametrize(
@@ -54,13 +57,15 @@ def test_loopback_is_never_proxied(monkeypatch, host):
 def test_no_proxy_is_read_as_docker_reads_it(monkeypatch, entries, host, port, direct):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.corp:3128")
     monkeypatch.setenv("NO_PROXY", entries)
-    assert (proxy_for("https", host, port) is None) is direct
+    assert (proxy_for(Origin("https", host, port)) is None) is direct
 
 
-@pytest.mark.parametrize("url", ["socks5://proxy.corp:1080", "https://proxy.corp", "http://"])
-def test_an_unsupported_proxy_is_refused_by_name_and_without_its_password(monkeypatch, url):
-    monkeypatch.setenv("HTTPS_PROXY", url.replace("://", "://me:secret@") if "corp" in url else url)
-    with pytest.raises(RegistryUnavailable, match="HTTPS_PROXY") as caught:
-        proxy_for("https", "ghcr.io", 443)
+@pytest.mark.parametrize(
+    "url", ["socks5://me:secret@proxy.corp:1080", "https://me:secret@proxy.corp", "http://", "me:secret@proxy:port"]
+)
+def test_an_invalid_proxy_is_named_by_its_variable_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    with pytest.raises(InvalidSettings, match="invalid HTTPS_PROXY") as caught:
+        proxy_for(_GHCR)
     assert "secret" not in str(caught.value)
     assert "NO_PROXY" in caught.value.hint

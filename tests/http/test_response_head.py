@@ -1,6 +1,7 @@
 import pytest
 
-from topcoat.http.response_head import MOST_FIELDS, Framing, NotHTTP, parse_fields, parse_status
+from topcoat.http.errors import NotHTTP
+from topcoat.http.response_head import MAX_FIELDS, Framing, parse_fields, parse_status
 
 
 def head(*lines, status=b"HTTP/1.1 200 OK"):
@@ -17,7 +18,7 @@ def head(*lines, status=b"HTTP/1.1 200 OK"):
         (b"HTTP/1.1 299 \xe9t\xe9", 1, 299, "\xe9t\xe9"),
     ],
 )
-def test_a_status_line_is_read(line, minor, status, reason):
+def test_a_status_line_is_parsed(line, minor, status, reason):
     assert parse_status(line) == (minor, status, reason, {})
 
 
@@ -40,12 +41,12 @@ def test_a_status_line_is_read(line, minor, status, reason):
         b"HTTP/1.1 \xb2\xb2\xb2 OK",
     ],
 )
-def test_anything_else_is_not_http(line):
-    with pytest.raises(NotHTTP, match="an answer that begins with"):
+def test_any_other_status_line_is_refused(line):
+    with pytest.raises(NotHTTP, match="invalid status line"):
         parse_status(line)
 
 
-def test_headers_are_found_by_name_in_any_case_with_all_their_values():
+def test_all_values_of_a_header_are_found_by_its_name_in_any_case():
     fields = head(b"Set-It:1", b"X:\t y \t", b"SET-IT:  2", b"Empty:", b"A: b: c")
     assert fields.all("set-IT") == ["1", "2"]
     assert (fields.all("x"), fields.all("Empty"), fields.all("A"), fields.all("None")) == (["y"], [""], ["b: c"], [])
@@ -56,14 +57,14 @@ def test_headers_are_found_by_name_in_any_case_with_all_their_values():
     [b"no colon", b": no name", b"Space : x", b" Folded: x", b"\tfolded", b"A: b\rc", b"A: \0", b"A\xe9: b", b"(A): b"],
 )
 def test_a_malformed_header_is_refused(line):
-    with pytest.raises(NotHTTP, match="a header that reads"):
+    with pytest.raises(NotHTTP, match="invalid header line"):
         parse_fields([b"Fine: yes", line])
 
 
-def test_headers_are_counted():
-    assert len(parse_fields([b"A: b"] * MOST_FIELDS)["a"]) == MOST_FIELDS
-    with pytest.raises(NotHTTP, match=f"more than {MOST_FIELDS} headers"):
-        parse_fields([b"A: b"] * (MOST_FIELDS + 1))
+def test_too_many_headers_are_refused():
+    assert len(parse_fields([b"A: b"] * MAX_FIELDS)["a"]) == MAX_FIELDS
+    with pytest.raises(NotHTTP, match=f"more than {MAX_FIELDS} headers"):
+        parse_fields([b"A: b"] * (MAX_FIELDS + 1))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_headers_are_counted():
         (b"HTTP/1.0 200 OK", [b"Connection: keep-alive, close"], False),
     ],
 )
-def test_whether_a_connection_can_be_used_again(status, lines, persists):
+def test_the_version_and_the_connection_header_decide_whether_a_connection_is_reused(status, lines, persists):
     assert head(*lines, status=status).persists is persists
 
 
@@ -92,13 +93,13 @@ def test_whether_a_connection_can_be_used_again(status, lines, persists):
         ([], Framing(None)),
     ],
 )
-def test_where_a_body_ends(lines, framing):
+def test_the_headers_decide_where_a_body_ends(lines, framing):
     assert head(*lines).framing("GET") == framing
     assert framing.delimited is (framing != Framing(None))
 
 
 @pytest.mark.parametrize("lines", [[b"Content-Length: 7"], [b"Transfer-Encoding: chunked"], []])
-def test_some_answers_have_no_body_whatever_they_say(lines):
+def test_responses_to_head_and_with_204_and_304_have_no_body(lines):
     assert head(*lines).framing("HEAD") == Framing(0)
     for status in (b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified"):
         assert head(*lines, status=status).framing("GET") == Framing(0)
@@ -128,11 +129,11 @@ def test_some_answers_have_no_body_whatever_they_say(lines):
         [b"Transfer-Encoding:"],
     ],
 )
-def test_a_body_that_could_end_in_two_places_is_refused(lines):
+def test_an_ambiguous_body_length_is_refused(lines):
     with pytest.raises(NotHTTP, match="Content-Length"):
         head(*lines).framing("GET")
 
 
-def test_chunks_are_refused_where_http_did_not_have_them_yet():
+def test_chunks_are_refused_in_http_1_0():
     with pytest.raises(NotHTTP, match=r"'chunked' .*HTTP/1\.0"):
         head(b"Transfer-Encoding: chunked", status=b"HTTP/1.0 200 OK").framing("GET")

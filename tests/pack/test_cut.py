@@ -74,7 +74,7 @@ def test_every_entry_is_in_one_group_with_the_directories_above_it(tree: Tree, r
 
 
 @given(seeds, st.sampled_from([0, 1, 30, 300, 1500]), st.sampled_from([1, 2, 3, 5, 24]))
-def test_random_workspaces_are_well_cut(seed: int, count: int, room: int) -> None:
+def test_random_workspaces_are_cut_correctly(seed: int, count: int, room: int) -> None:
     assert_well_cut(random_tree(random.Random(seed), count), room)
 
 
@@ -90,7 +90,7 @@ def test_groups_of_small_files_are_of_even_weight(seed: int, count: int) -> None
 
 
 @given(st.lists(st.integers(0, 1 << 34), max_size=200), st.integers(1, 20))
-def test_the_least_weight_is_a_power_of_two_that_gives_no_more_groups_than_asked(sizes: list[int], count: int) -> None:
+def test_the_target_weight_is_a_power_of_two_that_gives_at_most_count_groups(sizes: list[int], count: int) -> None:
     entries = [Entry(b"%04d" % at, "file", 0o644, size, bytes(32), 0) for at, size in enumerate(sizes)]
     least = target_weight(sum(map(weight, entries)), count)
     assert least >= MIN_WEIGHT
@@ -202,7 +202,7 @@ def large_files(chance: random.Random, count: int) -> Tree:
 
 
 @given(seeds, st.integers(0, 60))
-def test_large_files_that_come_or_go_do_not_make_the_others_travel_again(seed: int, count: int) -> None:
+def test_adding_or_deleting_large_files_changes_few_groups_of_the_others(seed: int, count: int) -> None:
     """Cut by weight, four of ten large files travelled again on average whenever one was added or removed."""
     chance = random.Random(seed)
     tree = large_files(chance, count)
@@ -224,7 +224,7 @@ def test_an_edit_of_a_large_file_changes_one_group(seed: int, count: int) -> Non
     assert len(keys(edited) - keys(tree)) == 1
 
 
-def test_many_large_files_fill_all_groups_alike() -> None:
+def test_many_large_files_fill_all_groups_evenly() -> None:
     tree = large_files(random.Random(3), 400)
     sizes = [len(group.members) for group in groups(tree) if is_large(group)]
     assert len(sizes) == MAX_LARGE_GROUPS
@@ -235,7 +235,7 @@ def test_many_large_files_fill_all_groups_alike() -> None:
 # Keys.
 
 
-def test_a_key_names_everything_that_decides_the_layer() -> None:
+def test_a_key_covers_everything_that_the_layer_depends_on() -> None:
     chance = random.Random(5)
     top, inner = directory(b"a"), directory(b"a/b")
     member = new_file(chance, b"a/b/c", 10)
@@ -267,7 +267,7 @@ def test_a_key_names_everything_that_decides_the_layer() -> None:
 
 
 @given(trees)
-def test_ancestors_and_members_do_not_run_into_each_other(tree: dict[bytes, Any]) -> None:
+def test_a_key_separates_ancestors_and_members(tree: dict[bytes, Any]) -> None:
     entries = tuple(sorted(tree.values()))
     found = {EntryGroup(entries[at:], entries[:at]).key("o", preserve_mtimes=False) for at in range(len(entries) + 1)}
     assert len(found) == len(entries) + 1

@@ -121,7 +121,7 @@ def test_equal_content_gives_equal_layers_everywhere(tmp_path: Path) -> None:
     assert packed_tree(tmp_path / "one", gz).layer != packed_tree(tmp_path / "two", gz).layer
 
 
-def test_the_layer_of_a_known_tree_is_what_it_always_was(tmp_path: Path) -> None:
+def test_the_layer_of_a_known_tree_never_changes(tmp_path: Path) -> None:
     """Another value means that every layer that was ever pushed is pushed anew. tarfile arrives at it too."""
     build_tree(tmp_path, TREE)
     packed = packed_tree(tmp_path, PackOptions(b"app/code", (Parent(b"app"), Parent(b"app/code"))))
@@ -154,14 +154,14 @@ def test_zstd_is_an_optional_dependency(monkeypatch: pytest.MonkeyPatch) -> None
     assert PLAIN._replace(compression="gzip").identity()
 
 
-def test_gzip_tells_neither_time_nor_name(tmp_path: Path) -> None:
+def test_gzip_headers_have_no_time_and_no_name(tmp_path: Path) -> None:
     build_tree(tmp_path, TREE)
     head = packed_tree(tmp_path, PLAIN._replace(compression="gzip")).blob.read(10)
     magic, method, flags, mtime = head[:2], head[2], head[3], head[4:8]
     assert (magic, method, flags, mtime) == (b"\x1f\x8b", 8, 0, bytes(4))
 
 
-def test_every_member_lies_below_the_target_whose_parents_come_first(tmp_path: Path) -> None:
+def test_every_member_is_below_the_target_and_its_parents_come_first(tmp_path: Path) -> None:
     build_tree(tmp_path, TREE)
     parents = (Parent(b"home", 0o711, Ownership(0, 5)), Parent(b"home/me", 0o700, Ownership(7, 7)))
     options = PLAIN._replace(target=b"home/me", parents=parents, owner=Ownership(1000, 1001))
@@ -188,7 +188,7 @@ def test_a_group_repeats_the_directories_above_its_members(tmp_path: Path) -> No
         assert (found[b"a"].mode, found[b"a/b"].mode) == (0o711, 0o700)
 
 
-def test_times_are_kept_on_request_and_follow_from_content_otherwise(tmp_path: Path) -> None:
+def test_mtimes_are_preserved_on_request_and_derived_from_content_otherwise(tmp_path: Path) -> None:
     build_tree(tmp_path, {"new": File("x", mtime=1_700_000_000_999_999_999), "old": File("x", mtime=-5_000_000_000)})
     found = members(packed_tree(tmp_path, PLAIN._replace(preserve_mtimes=True)))
     assert {name: member.mtime for name, member in found.items()} == {b"new": 1_700_000_000, b"old": 0}
@@ -206,7 +206,7 @@ def test_an_empty_group_is_an_empty_archive(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_memory_does_not_follow_the_size_of_a_file(tmp_path: Path, compression: module.Compression) -> None:
+def test_memory_use_does_not_depend_on_the_size_of_a_file(tmp_path: Path, compression: module.Compression) -> None:
     size = 96 * MIB
     with (tmp_path / "sparse").open("wb") as out:
         out.truncate(size - 3)
@@ -230,7 +230,7 @@ def test_memory_does_not_follow_the_size_of_a_file(tmp_path: Path, compression: 
 
 
 @pytest.mark.usefixtures("clean")
-def test_a_large_layer_is_spooled_out_of_sight(tmp_path: Path) -> None:
+def test_a_large_layer_is_spooled_to_an_unnamed_file(tmp_path: Path) -> None:
     build_tree(tmp_path, {"a": os.urandom(9 * MIB)})
     with packed_tree(tmp_path).blob as blob:
         assert not isinstance(blob, io.BytesIO)
@@ -329,7 +329,7 @@ def test_a_full_disk_is_a_state_error_that_says_what_to_do(
 
 
 @pytest.mark.usefixtures("clean")
-def test_no_place_to_spool_is_a_state_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spool_that_cannot_be_created_is_a_state_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -67,7 +67,7 @@ def test_a_damaged_record_counts_as_missing(tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("mtime", [1 << 80, -(1 << 80)])
-def test_a_date_that_64_bits_cannot_hold_does_not_break_the_record(tmp_path: Path, mtime: int) -> None:
+def test_an_mtime_beyond_64_bits_does_not_break_the_record(tmp_path: Path, mtime: int) -> None:
     cache = LayerCache(tmp_path)
     cache.put(KEY, EntryGroup((FILE._replace(mtime=mtime),), ()), LAYER)
     found = cache.get(KEY)
@@ -80,13 +80,13 @@ def test_a_record_that_cannot_be_written_is_a_state_error(tmp_path: Path) -> Non
         LayerCache(tmp_path / "gone").put(KEY, GROUP, LAYER)
 
 
-def test_the_default_place_is_the_cache(home: Path) -> None:
+def test_the_default_directory_is_in_the_cache(home: Path) -> None:
     LayerCache().put(KEY, GROUP, LAYER)
     assert (home / ".cache/topcoat/code-layers" / KEY).is_file()
 
 
 @given(trees, st.binary(max_size=20))
-def test_entries_are_read_back_behind_any_head(
+def test_entries_are_read_back_after_any_head(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, Entry], head: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("entries") / "file"

@@ -128,7 +128,7 @@ def assert_right(
     steps=st.integers(1, 12),
 )
 @settings(deadline=None, max_examples=60)
-def test_the_layers_are_the_snapshot_whatever_was_built_before(
+def test_the_layers_equal_the_snapshot_after_any_earlier_builds(
     tmp_path_factory: pytest.TempPathFactory, times: bool, seed: int, size: int, room: int, steps: int
 ) -> None:
     chance = random.Random(seed)
@@ -151,7 +151,7 @@ def test_the_layers_are_the_snapshot_whatever_was_built_before(
 
 @given(st.integers(0, 1 << 32), st.integers(1, 6))
 @settings(deadline=None, max_examples=30)
-def test_without_a_hot_layer_the_layers_follow_from_the_snapshot_alone(
+def test_without_a_hot_layer_the_layers_depend_on_the_snapshot_alone(
     tmp_path_factory: pytest.TempPathFactory, seed: int, steps: int
 ) -> None:
     chance = random.Random(seed)
@@ -203,14 +203,14 @@ def small_file(tree: Tree) -> Entry:
     return tree[next(path for path in files(tree) if 100 < tree[path].size < 10_000)]
 
 
-def test_nothing_changed_packs_nothing(place: Place, tree: Tree) -> None:
+def test_an_unchanged_workspace_packs_nothing(place: Place, tree: Tree) -> None:
     planned = after(place, tree)
     assert len(planned) > 8
     assert all(layer.layer is not None and not layer.kept and not layer.hot for layer in planned)
 
 
 @pytest.mark.parametrize("change", [{"content": b"\x01" * 32}, {"mode": 0o755}, {"size": 90_000, "content": bytes(32)}])
-def test_an_edit_travels_in_the_hot_layer_alone(place: Place, tree: Tree, change: dict[str, Any]) -> None:
+def test_an_edit_is_in_the_hot_layer_only(place: Place, tree: Tree, change: dict[str, Any]) -> None:
     edited = small_file(tree)._replace(**change)
     planned = after(place, tree, edited)
     assert [layer.group.members for layer in planned if layer.layer is None] == [(edited,)]
@@ -241,7 +241,7 @@ def test_undoing_the_edit_needs_no_hot_layer(place: Place, tree: Tree) -> None:
     assert not any(layer.hot for layer in planned)
 
 
-def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, tree: Tree) -> None:
+def test_new_files_directories_and_links_are_in_the_hot_layer(place: Place, tree: Tree) -> None:
     new = (
         directory(b"zz/new"),
         new_file(random.Random(1), b"zz/new/file", 500),
@@ -279,7 +279,7 @@ def test_new_files_directories_and_links_travel_in_the_hot_layer(place: Place, t
         "directory mode",
     ],
 )
-def test_what_a_layer_on_top_cannot_say_repacks_the_layer(
+def test_a_change_that_a_hot_layer_cannot_express_repacks_the_layer(
     place: Place, tree: Tree, gone: tuple[bytes, ...], changes: tuple[Entry, ...]
 ) -> None:
     planned = after(place, tree, *changes, without=gone)
@@ -287,7 +287,7 @@ def test_what_a_layer_on_top_cannot_say_repacks_the_layer(
     assert 1 <= len([layer for layer in planned if layer.layer is None]) <= 3
 
 
-def test_a_deletion_repacks_its_layer_and_another_edit_still_travels_hot(place: Place, tree: Tree) -> None:
+def test_a_deletion_repacks_its_layer_and_another_edit_stays_in_the_hot_layer(place: Place, tree: Tree) -> None:
     edited = small_file(tree)._replace(content=bytes(32))
     planned = after(place, tree, edited, without=(b"zz/a",))
     assert planned[-1].hot
@@ -296,7 +296,7 @@ def test_a_deletion_repacks_its_layer_and_another_edit_still_travels_hot(place: 
     assert len([layer for layer in planned if layer.layer is None and not layer.hot]) == 1
 
 
-def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_layer(place: Place, tree: Tree) -> None:
+def test_an_edit_above_the_maximum_hot_weight_repacks_its_layer(place: Place, tree: Tree) -> None:
     chance = random.Random(4)
     planned = after(place, tree, new_file(chance, b"zz/a", MIN_LARGE_SIZE - 1))
     assert not any(layer.hot for layer in planned)
@@ -304,7 +304,7 @@ def test_an_edit_heavier_than_the_hot_layer_may_be_repacks_its_layer(place: Plac
     assert planned[-1].hot
 
 
-def test_a_heavy_layer_lets_no_hot_layer_grow_that_spares_it_nothing(place: Place) -> None:
+def test_a_heavy_repacked_layer_does_not_raise_the_maximum_hot_weight(place: Place) -> None:
     """The heaviest layer that changed decided how heavy the hot layer may be, even where it was packed anew anyway."""
     chance = random.Random(6)
     huge, big = new_file(chance, b"huge", 800 * MIN_LARGE_SIZE), new_file(chance, b"m-big", 150 * MIN_LARGE_SIZE)
@@ -323,7 +323,7 @@ def test_a_heavy_layer_lets_no_hot_layer_grow_that_spares_it_nothing(place: Plac
 
 
 @pytest.mark.parametrize("room", [2, 3, 5, 9])
-def test_there_is_room_for_the_hot_layer(tmp_path: Path, tree: Tree, room: int) -> None:
+def test_the_plan_leaves_room_for_the_hot_layer(tmp_path: Path, tree: Tree, room: int) -> None:
     place = Place(tmp_path, room=room)
     place.deliver(place.plan(tree))
     edited = small_file(tree)._replace(content=bytes(32))
@@ -332,7 +332,7 @@ def test_there_is_room_for_the_hot_layer(tmp_path: Path, tree: Tree, room: int) 
     assert len(planned) <= room
 
 
-def test_a_file_that_was_only_touched_does_not_travel(place: Place, tree: Tree) -> None:
+def test_a_touched_file_is_not_packed_again(place: Place, tree: Tree) -> None:
     edited, touched = tree[b"zz/a"]._replace(content=bytes(32)), tree[b"zz/b"]._replace(mtime=1)
     planned = after(place, tree, edited, touched)
     assert planned[-1].hot
@@ -347,7 +347,7 @@ def test_a_directory_whose_mode_changed_repacks_every_layer_that_repeats_it(plac
     assert all(layer.layer is None for layer in planned)
 
 
-def test_a_layer_that_was_packed_for_another_destination_still_travels_hot(tmp_path: Path, tree: Tree) -> None:
+def test_an_edit_that_was_packed_for_another_destination_is_still_in_the_hot_layer(tmp_path: Path, tree: Tree) -> None:
     place, other = Place(tmp_path), Place(tmp_path)
     place.deliver(place.plan(tree))
     edited = small_file(tree)._replace(content=bytes(32))
@@ -358,7 +358,7 @@ def test_a_layer_that_was_packed_for_another_destination_still_travels_hot(tmp_p
     assert planned[-1].group.members == (edited,)
 
 
-def test_too_many_layers_for_the_room_are_the_layers_of_the_snapshot(tmp_path: Path, tree: Tree) -> None:
+def test_a_plan_with_too_many_layers_falls_back_to_those_of_the_snapshot(tmp_path: Path, tree: Tree) -> None:
     wide = Place(tmp_path)
     wide.deliver(wide.plan(tree))
     tree[b"zz/a"] = new_file(random.Random(1), b"zz/a", 20)
@@ -368,7 +368,7 @@ def test_too_many_layers_for_the_room_are_the_layers_of_the_snapshot(tmp_path: P
     assert not any(layer.hot or layer.kept for layer in narrow)
 
 
-def test_an_anchor_that_is_not_remembered_is_no_anchor(tmp_path: Path, tree: Tree) -> None:
+def test_an_anchor_that_is_not_cached_is_ignored(tmp_path: Path, tree: Tree) -> None:
     (tmp_path / "here").mkdir()
     place = Place(tmp_path / "here")
     place.deliver(place.plan(tree))
@@ -378,7 +378,7 @@ def test_an_anchor_that_is_not_remembered_is_no_anchor(tmp_path: Path, tree: Tre
     assert all(layer.layer is None and not layer.hot for layer in planned)
 
 
-def test_new_files_that_fill_a_layer_of_their_own_are_that_layer(place: Place) -> None:
+def test_new_files_that_fill_a_layer_of_their_own_are_not_in_the_hot_layer(place: Place) -> None:
     """In the hot layer they would travel again with every edit, and a plan of it alone left nothing to build on."""
     chance = random.Random(2)
     tree = {entry.path: entry for entry in [new_file(chance, b"a%03d" % number, 30_000) for number in range(40)]}
@@ -407,7 +407,7 @@ def test_an_empty_snapshot_has_no_layers(place: Place) -> None:
     assert place.plan({}) == []
 
 
-def test_an_empty_snapshot_has_a_layer_where_directories_are_to_be_made(tmp_path: Path) -> None:
+def test_an_empty_snapshot_has_a_layer_if_the_target_must_be_made(tmp_path: Path) -> None:
     place = Place(tmp_path, OPTIONS._replace(target=b"opt/code", parents=(Directory(b"opt"), Directory(b"opt/code"))))
     (layer,) = place.plan({})
     assert layer.group == ((), ())
@@ -440,7 +440,7 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
 # With files.
 
 
-def test_extracting_the_layers_one_over_another_gives_the_workspace(tmp_path: Path) -> None:
+def test_extracting_the_layers_in_order_gives_the_workspace(tmp_path: Path) -> None:
     chance = random.Random(8)
     workspace, cache = tmp_path / "ws", LayerCache(tmp_path / "layers")
     (tmp_path / "layers").mkdir()

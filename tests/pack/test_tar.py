@@ -132,7 +132,7 @@ def test_names_around_the_limits_of_ustar_read_back(length: int, slash: int) -> 
         (b"/".join([b"d" * 50] * 4), 1),
     ],
 )
-def test_pax_records_are_written_only_where_ustar_has_no_room(path: bytes, blocks: int) -> None:
+def test_pax_records_are_written_only_for_values_that_ustar_cannot_hold(path: bytes, blocks: int) -> None:
     assert len(header(path, file(path), ROOT, 0)) == blocks * BLOCK
     assert_reads_back(file(path))
 
@@ -142,7 +142,7 @@ def test_the_slash_of_a_directory_counts(path: bytes) -> None:
     assert_reads_back(directory(path))
 
 
-def test_no_name_is_empty_behind_its_prefix() -> None:
+def test_no_name_after_a_prefix_is_empty() -> None:
     data = header(b"n" * 120, directory(b"n" * 120), ROOT, 0)
     assert len(data) == 3 * BLOCK
     assert data[2 * BLOCK :].startswith(b"n" * 100)
@@ -171,7 +171,7 @@ def test_gnu_tar_lists_names_of_every_length(length: int) -> None:
 
 
 @gnu_tar
-def test_what_ustar_has_no_room_for_reads_back(tmp_path: Path) -> None:
+def test_values_that_ustar_cannot_hold_read_back(tmp_path: Path) -> None:
     """Nine gigabytes, an owner beyond two million, a date in the year 2286; the content is a hole."""
     entry, owner = file(b"big", 9 * GIB), Ownership(8**7, 3_000_000_000)
     path = tmp_path / "big.tar"
@@ -208,7 +208,7 @@ def test_the_length_of_a_pax_record_counts_its_own_digits(length: int) -> None:
     assert int(stated) == len(stated) + 1 + len(record)
 
 
-def test_times_follow_from_content_alone() -> None:
+def test_derived_mtimes_depend_on_content_alone() -> None:
     one, same = file(b"a"), file(b"b", 9, 0o755)
     other = one._replace(content=b"\x00\x00\x00\x01" * 8)
     assert (
@@ -218,7 +218,7 @@ def test_times_follow_from_content_alone() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32))
-def test_derived_times_lie_where_every_tool_can_keep_them(content: bytes) -> None:
+def test_derived_mtimes_are_in_the_range_of_every_tool(content: bytes) -> None:
     """Zip archives begin in 1980; a date of today could be that of a compiled file."""
     assert 315_532_800 <= derived_mtime(file(b"a")._replace(content=content)) < 946_684_800
 

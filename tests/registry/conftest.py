@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import make_certificates
+from tests.support.certificates import certificates
 from topcoat.registry import hosts
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry
 
+__all__ = ["certificates"]
+
 
 @pytest.fixture(autouse=True)
 def etc(tmp_path_factory, monkeypatch):
-    """Stand in for /etc, so that this machine's Docker does not matter."""
+    """Replace /etc, so that this machine's Docker configuration is not read."""
     directory = tmp_path_factory.mktemp("etc")
     monkeypatch.setattr(hosts, "_ETC", str(directory))
     return directory
@@ -23,30 +25,24 @@ def etc(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
-    """The seconds that would have been waited between attempts."""
-    waited = []
-    monkeypatch.setattr("time.sleep", waited.append)
-    return waited
+    """Record the seconds between attempts instead of waiting."""
+    seconds = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
 
 
 @pytest.fixture
 def fake():
-    """A registry without peculiarities."""
+    """Start a registry without quirks."""
     with FakeRegistry() as registry:
         yield registry
 
 
 @pytest.fixture
 def client(fake):
-    """A client of it."""
+    """Make a client of the fake registry."""
     with RegistryClient(fake.host) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
-    """A certificate authority of our own, and a certificate for loopback that it signed."""
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def docker_login(home: Path, host: str, username: str = "tester", password: str = "s3cret", **keys: str) -> None:
@@ -63,11 +59,11 @@ def write_docker_config(home: Path, document: object) -> Path:
     return path
 
 
-def asked(registry: FakeRegistry) -> list[tuple[str, int]]:
-    """Return method and status of each request, tokens left out."""
+def request_log(registry: FakeRegistry) -> list[tuple[str, int]]:
+    """Return method and status of each request, except those for tokens."""
     return [(r.method, r.status) for r in registry.requests if not r.path.startswith("/token")]
 
 
 def random_bytes(size: int, seed: int = 0) -> bytes:
-    """Return *size* bytes that are the same each time."""
+    """Return *size* bytes, the same at every call."""
     return random.Random(seed).randbytes(size)

@@ -11,7 +11,7 @@ from topcoat.registry.auth import Challenge, parse_challenges
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry, Token
 
-from .conftest import asked, docker_login, write_docker_config
+from .conftest import docker_login, request_log, write_docker_config
 
 _TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", fullmatch=True)
 _PARAMS = st.dictionaries(_TOKEN.map(str.lower), st.text(st.characters(min_codepoint=32, max_codepoint=126)))
@@ -48,12 +48,12 @@ def _push(client, repository="app"):
         (["=", ',,"'], []),
     ],
 )
-def test_challenges_are_read(values, challenges):
+def test_challenges_are_parsed(values, challenges):
     assert parse_challenges(values) == tuple(Challenge(*challenge) for challenge in challenges)
 
 
 @given(st.lists(st.tuples(_TOKEN, _PARAMS), min_size=1, max_size=3))
-def test_any_list_of_challenges_is_read_back(challenges):
+def test_any_list_of_challenges_is_parsed(challenges):
     text = ", ".join(
         f"{scheme} " + ", ".join(f"{name}={_quoted(value)}" for name, value in params.items())
         for scheme, params in challenges
@@ -62,17 +62,17 @@ def test_any_list_of_challenges_is_read_back(challenges):
 
 
 @given(st.text())
-def test_no_header_is_too_odd_to_be_read(text):
+def test_any_text_can_be_parsed_as_challenges(text):
     parse_challenges([text])
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
-def test_nothing_is_sent_before_the_registry_asks(home, auth):
+def test_no_credentials_are_sent_before_a_challenge(home, auth):
     with FakeRegistry(auth=auth) as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         _push(client)
         assert "authorization" not in registry.requests[0].headers
-        assert asked(registry) == [("POST", 401), ("POST", 202), ("PUT", 201)]
+        assert request_log(registry) == [("POST", 401), ("POST", 202), ("PUT", 201)]
 
 
 def test_basic_needs_no_further_request(home):
@@ -80,10 +80,10 @@ def test_basic_needs_no_further_request(home):
         docker_login(home, registry.host)
         _push(client)
         _push(client, "other")
-        assert [status for _, status in asked(registry)] == [401, 202, 201, 202, 201]
+        assert [status for _, status in request_log(registry)] == [401, 202, 201, 202, 201]
 
 
-def test_one_token_serves_all_that_it_covers(home):
+def test_one_token_is_used_for_all_requests_that_it_covers(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         _push(client)
@@ -93,7 +93,7 @@ def test_one_token_serves_all_that_it_covers(home):
         assert token.path == "/token?service=fake&scope=repository%3Aapp%3Apull%2Cpush"
 
 
-def test_a_push_that_is_expected_makes_the_first_token_enough(home):
+def test_an_expected_push_needs_one_token(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         client.expect_push("app")
@@ -111,10 +111,10 @@ def test_threads_share_one_token_request(home):
         for thread in threads:
             thread.join()
         assert len(_tokens(registry)) == 1
-        assert len([status for _, status in asked(registry) if status == 201]) == 6
+        assert len([status for _, status in request_log(registry) if status == 201]) == 6
 
 
-def test_a_token_that_ran_out_is_renewed_before_it_is_used(home, monkeypatch):
+def test_an_expiring_token_is_renewed_before_it_is_used(home, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     with FakeRegistry(auth="bearer", token_seconds=300) as registry, RegistryClient(registry.host) as client:
@@ -123,20 +123,20 @@ def test_a_token_that_ran_out_is_renewed_before_it_is_used(home, monkeypatch):
         now[0] += 280
         _push(client)
         assert len(_tokens(registry)) == 2
-        assert 401 not in [status for _, status in asked(registry)][1:]
+        assert 401 not in [status for _, status in request_log(registry)][1:]
 
 
-def test_a_token_that_the_registry_gave_up_is_renewed_and_the_body_sent_again(home):
+def test_a_revoked_token_is_renewed_and_the_body_sent_again(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         location = client.start_upload("app")
         registry.tokens.clear()
         client.finish_upload("app", location, _BLOB, _DESCRIPTOR)
-        assert asked(registry)[-2:] == [("PUT", 401), ("PUT", 201)]
+        assert request_log(registry)[-2:] == [("PUT", 401), ("PUT", 201)]
         assert registry.blobs[_DESCRIPTOR.digest] == _BLOB
 
 
-def test_a_mount_asks_for_both_repositories_the_target_first(home):
+def test_the_token_for_a_mount_names_the_target_before_the_source(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.add_blob("base", _BLOB)
@@ -147,7 +147,7 @@ def test_a_mount_asks_for_both_repositories_the_target_first(home):
         assert len(_tokens(registry)) == 1
 
 
-def test_a_token_service_that_grants_the_first_scope_only_still_lets_us_push(home):
+def test_a_token_service_that_grants_only_the_first_scope_allows_a_push(home):
     with FakeRegistry(auth="bearer", quirks={"first-scope-only"}) as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.add_blob("base", _BLOB)
@@ -166,7 +166,7 @@ def test_an_identity_token_is_exchanged(home):
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_an_identity_token_is_used_as_a_password_where_oauth_is_not_spoken(home, status):
+def test_an_identity_token_is_used_as_a_password_without_oauth(home, status):
     with FakeRegistry(auth="bearer", quirks={"no-oauth"}) as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host, "x", "", identitytoken="identity-of-tester")
         if status == 405:
@@ -194,7 +194,7 @@ def test_a_public_registry_gives_a_token_to_anyone():
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
-def test_a_wrong_password_is_refused_by_name_and_not_shown(home, auth):
+def test_the_error_for_a_wrong_password_names_the_user_and_hides_the_password(home, auth):
     with FakeRegistry(auth=auth) as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host, "tester", "wr0ng-pw")
         with pytest.raises(AuthenticationFailed, match=r"as tester \(401") as caught:
@@ -204,7 +204,7 @@ def test_a_wrong_password_is_refused_by_name_and_not_shown(home, auth):
         assert len(registry.requests) <= 3
 
 
-def test_a_password_that_was_refused_is_not_sent_twice_for_one_request(home):
+def test_a_refused_password_is_sent_once_for_each_request(home):
     with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host, "tester", "wr0ng-pw")
         for count in (2, 3):
@@ -213,14 +213,14 @@ def test_a_password_that_was_refused_is_not_sent_twice_for_one_request(home):
             assert len(registry.requests) == count
 
 
-def test_a_missing_login_is_said_to_be_missing(home):
+def test_a_missing_login_is_an_error_with_the_login_command(home):
     with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as client:
         with pytest.raises(AuthenticationFailed, match=f"{registry.host} needs a login") as caught:
             client.start_upload("app")
         assert caught.value.hint == f"docker login {registry.host}"
 
 
-def test_a_broken_credential_store_matters_only_where_credentials_are_asked_for(home, fake, client):
+def test_a_broken_credential_store_only_matters_after_a_challenge(home, fake, client):
     write_docker_config(home, "{")
     _push(client)
     with FakeRegistry(auth="basic") as registry, RegistryClient(registry.host) as other, pytest.raises(CredentialError):
@@ -245,14 +245,14 @@ def test_an_unknown_scheme_is_named(fake, client):
         client.start_upload("app")
 
 
-def test_a_refusal_without_a_challenge_is_taken(fake, client):
+def test_a_401_without_a_challenge_is_final(fake, client):
     fake.fail(401)
     with pytest.raises(AuthenticationFailed, match="denies access to app"):
         client.start_upload("app")
     assert len(fake.requests) == 1
 
 
-def test_credentials_do_not_go_to_a_realm_without_tls(home, certificates):
+def test_credentials_are_not_sent_to_a_realm_without_tls(home, certificates):
     with FakeRegistry(tls=certificates.tls) as registry, FakeRegistry() as realm:
         docker_login(home, registry.host)
         _challenge(registry, f'Bearer realm="http://{realm.host}/token"')
@@ -262,13 +262,13 @@ def test_credentials_do_not_go_to_a_realm_without_tls(home, certificates):
 
 
 @pytest.mark.parametrize("value", ["Bearer", 'Bearer realm="not a url"', 'Bearer realm="ftp://x/"'])
-def test_a_realm_that_is_no_url_is_refused(fake, client, value):
+def test_a_realm_that_is_not_a_url_is_refused(fake, client, value):
     _challenge(fake, value)
     with pytest.raises(RegistryError, match="which is not a URL"):
         client.start_upload("app")
 
 
-def test_another_name_for_what_we_need_is_asked_for_first(home):
+def test_the_scope_of_the_challenge_is_requested_first(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         realm = f'realm="http://{registry.host}/token?x=1"'
@@ -281,14 +281,14 @@ def test_another_name_for_what_we_need_is_asked_for_first(home):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"hello", "something that is not JSON"),
-        (b"[]", "something that is not JSON"),
-        (b"{}", "without a usable token"),
-        (b'{"token":7}', "without a usable token"),
-        (b'{"token":"a\\nb"}', "without a usable token"),
+        (b"hello", "did not send a JSON object"),
+        (b"[]", "did not send a JSON object"),
+        (b"{}", "sent no usable token"),
+        (b'{"token":7}', "sent no usable token"),
+        (b'{"token":"a\\nb"}', "sent no usable token"),
     ],
 )
-def test_a_token_service_that_talks_nonsense_is_an_error_of_ours(home, body, why):
+def test_an_invalid_response_of_the_token_service_is_an_error(home, body, why):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.fail(200, path="/token", body=body)
@@ -297,7 +297,7 @@ def test_a_token_service_that_talks_nonsense_is_an_error_of_ours(home, body, why
 
 
 @pytest.mark.parametrize("body", [b'{"access_token":"t"}', b'{"token":"t","expires_in":null}', b'{"token":"t"}'])
-def test_a_token_may_come_under_either_name_and_without_an_expiry(home, body):
+def test_a_token_may_have_either_name_and_no_expiry(home, body):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.tokens["t"] = Token(frozenset({("app", "pull"), ("app", "push")}), float("inf"), True, [])
@@ -306,7 +306,7 @@ def test_a_token_may_come_under_either_name_and_without_an_expiry(home, body):
         assert len(_tokens(registry)) == 1
 
 
-def test_a_token_service_in_trouble_is_asked_again(home, waits):
+def test_a_request_to_the_token_service_is_retried(home, waits):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.fail(503, path="/token")
@@ -314,7 +314,7 @@ def test_a_token_service_in_trouble_is_asked_again(home, waits):
         assert [r.status for r in _tokens(registry)] == [503, 200]
 
 
-def test_a_token_service_that_echoes_the_secret_does_not_make_us_show_it(home):
+def test_a_secret_that_the_token_service_repeats_is_hidden(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host, "x", "", identitytoken="very-secret-token")
         registry.fail(400, path="/token", body=b'{"details":"bad refresh_token very-secret-token"}')

@@ -12,7 +12,7 @@ from topcoat.oci.manifest import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Manif
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry
 
-from .conftest import asked, docker_login, random_bytes
+from .conftest import docker_login, random_bytes, request_log
 
 _BLOB = b"some layer"
 _DESCRIPTOR = Descriptor(OCI_LAYER_GZIP, sha256_digest(_BLOB), len(_BLOB))
@@ -25,7 +25,7 @@ def _manifest(registry, repository="app", layers=()):
 
 @pytest.fixture
 def quirky():
-    """Make registries with quirks, and their clients, that end with the test."""
+    """Make registries with quirks, and their clients, which are closed after the test."""
     made = []
 
     def make(*quirks, **options):
@@ -39,7 +39,7 @@ def quirky():
         one.__exit__(None, None, None)
 
 
-def test_importing_the_client_leaves_the_heavy_modules_out():
+def test_importing_the_client_imports_no_slow_modules():
     heavy = [
         "http.client",
         "ssl",
@@ -56,7 +56,7 @@ def test_importing_the_client_leaves_the_heavy_modules_out():
     assert done.stdout.strip() == "[]"
 
 
-def test_talking_to_a_registry_over_plain_http_takes_no_http_library(fake):
+def test_plain_http_needs_no_slow_modules(fake):
     heavy = ["http.client", "ssl", "email", "encodings.idna"]
     fake.add_image("base", "1")
     code = (
@@ -69,32 +69,32 @@ def test_talking_to_a_registry_over_plain_http_takes_no_http_library(fake):
 
 
 class TestHeadManifest:
-    def test_it_says_what_a_tag_refers_to_in_one_request(self, fake, client):
+    def test_a_tag_is_resolved_with_one_request(self, fake, client):
         stored = fake.add_image("base", "1")
         assert client.head_manifest("base", "1") == stored._replace(extra={})
         assert client.head_manifest("base", stored.digest).digest == stored.digest
-        assert asked(fake) == [("HEAD", 200)] * 2
+        assert request_log(fake) == [("HEAD", 200)] * 2
 
-    def test_nothing_is_none(self, fake, client):
+    def test_a_missing_tag_or_repository_is_none(self, fake, client):
         fake.add_image("base", "1")
         assert client.head_manifest("base", "2") is None
         assert client.head_manifest("other", "1") is None
 
-    def test_a_403_is_nothing(self, quirky):
+    def test_a_403_is_none(self, quirky):
         registry, client = quirky("forbidden-for-missing")
         assert client.head_manifest("base", "2") is None
-        assert asked(registry) == [("HEAD", 403)]
+        assert request_log(registry) == [("HEAD", 403)]
 
     @pytest.mark.parametrize("quirk", ["no-digest-header", "no-head"])
-    def test_a_head_that_does_not_say_it_is_followed_by_a_get(self, quirky, quirk):
+    def test_a_head_without_a_digest_is_followed_by_a_get(self, quirky, quirk):
         registry, client = quirky(quirk)
         stored = registry.add_image("base", "1")
         assert client.head_manifest("base", "1").digest == stored.digest
-        assert [method for method, _ in asked(registry)] == ["HEAD", "GET"]
+        assert [method for method, _ in request_log(registry)] == ["HEAD", "GET"]
         if quirk == "no-head":
             assert client.head_manifest("base", "2") is None
 
-    def test_every_kind_of_manifest_is_acceptable(self, fake, client):
+    def test_every_kind_of_manifest_is_accepted(self, fake, client):
         client.head_manifest("base", "1")
         accept = fake.requests[0].headers["accept"]
         assert "oci.image.index" in accept
@@ -102,21 +102,21 @@ class TestHeadManifest:
         assert "distribution.manifest.list.v2" in accept
         assert "distribution.manifest.v2" in accept
 
-    def test_trouble_is_an_error_and_not_nothing(self, fake, client):
+    def test_a_server_error_is_not_a_missing_tag(self, fake, client):
         fake.fail(500, times=9)
         with pytest.raises(RegistryError, match="500"):
             client.head_manifest("base", "1")
 
 
 class TestGetManifest:
-    def test_it_gives_the_bytes_and_what_they_are(self, fake, client):
+    def test_the_descriptor_and_the_bytes_are_returned(self, fake, client):
         stored = fake.add_image("base", "1")
         descriptor, data = client.get_manifest("base", "1")
         assert descriptor == stored._replace(extra={})
         assert sha256_digest(data) == stored.digest
         assert client.get_manifest("base", stored.digest) == (descriptor, data)
 
-    def test_without_a_digest_header_the_digest_is_that_of_the_bytes(self, quirky):
+    def test_without_a_digest_header_the_digest_is_computed(self, quirky):
         registry, client = quirky("no-digest-header")
         assert client.get_manifest("base", registry.add_image("base", "1").digest)[0].digest
         assert client.get_manifest("base", "1")[0].digest == registry.repositories["base"].tags["1"]
@@ -124,7 +124,7 @@ class TestGetManifest:
     @pytest.mark.parametrize(
         ("identifier", "name"), [("2", "base:2"), ("sha256:" + "0" * 64, "base@sha256:" + "0" * 64)]
     )
-    def test_no_such_image_is_named(self, fake, client, identifier, name):
+    def test_a_missing_image_is_named(self, fake, client, identifier, name):
         fake.add_image("base", "1")
         with pytest.raises(ImageNotFound, match=f"there is no image {fake.host}/{name}") as caught:
             client.get_manifest("base", identifier)
@@ -135,53 +135,53 @@ class TestGetManifest:
         with pytest.raises(AuthenticationFailed, match="denies access to base"):
             client.get_manifest("base", "1")
 
-    def test_other_content_than_the_digest_says_is_refused(self, fake, client):
+    def test_content_that_does_not_match_the_digest_is_refused(self, fake, client):
         stored = fake.add_image("base", "1")
         media_type, data = fake.repositories["base"].manifests[stored.digest]
         fake.repositories["base"].manifests[stored.digest] = (media_type, data + b" ")
         for identifier in ("1", stored.digest):
-            with pytest.raises(RegistryError, match="other content than its digest") as caught:
+            with pytest.raises(RegistryError, match="does not match its digest") as caught:
                 client.get_manifest("base", identifier)
             assert caught.value.temporary
 
-    def test_a_connection_that_breaks_within_the_manifest_is_tried_again(self, fake, client):
+    def test_a_manifest_is_read_again_after_the_connection_broke(self, fake, client):
         stored = fake.add_image("base", "1")
         fake.cut(after=10)
         assert client.get_manifest("base", "1")[0].digest == stored.digest
         fake.cut(after=10, times=2)
-        with pytest.raises(RegistryError, match="it cut the connection"):
+        with pytest.raises(RegistryError, match="the server closed the connection"):
             client.get_manifest("base", "1")
 
-    def test_a_manifest_without_end_is_refused(self, fake, client, monkeypatch):
-        monkeypatch.setattr("topcoat.registry.client._MOST_MANIFEST_BYTES", 100)
+    def test_a_manifest_is_not_read_beyond_the_maximum(self, fake, client, monkeypatch):
+        monkeypatch.setattr("topcoat.registry.client._MAX_MANIFEST_BYTES", 100)
         fake.add_image("base", "1")
         with pytest.raises(InvalidImage, match="larger than 100 bytes"):
             client.get_manifest("base", "1")
 
 
 class TestBlobs:
-    def test_a_blob_is_read_and_known_to_be_there(self, fake, client):
+    def test_an_existing_blob_is_found_and_read(self, fake, client):
         blob = fake.add_blob("base", _BLOB)
         assert client.has_blob("base", blob.digest)
         assert not client.has_blob("other", blob.digest)
         assert client.get_blob("base", blob) == _BLOB
 
-    def test_content_that_the_descriptor_carries_is_not_asked_for(self, fake, client):
+    def test_content_in_the_descriptor_is_not_requested(self, fake, client):
         carried = _DESCRIPTOR._replace(extra={"data": base64.b64encode(_BLOB).decode()})
         assert client.get_blob("base", carried) == _BLOB
         assert fake.requests == []
 
     @pytest.mark.parametrize("data", ["not base64!", base64.b64encode(b"other").decode(), 7])
-    def test_content_that_the_descriptor_carries_wrongly_is_asked_for(self, fake, client, data):
+    def test_wrong_content_in_the_descriptor_is_ignored(self, fake, client, data):
         fake.add_blob("base", _BLOB)
         assert client.get_blob("base", _DESCRIPTOR._replace(extra={"data": data})) == _BLOB
 
     @pytest.mark.parametrize(("status", "found"), [(403, False), (404, False)])
-    def test_a_blob_that_may_not_be_seen_counts_as_missing(self, fake, client, status, found):
+    def test_a_blob_with_status_403_counts_as_missing(self, fake, client, status, found):
         fake.fail(status)
         assert client.has_blob("base", _DESCRIPTOR.digest) is found
 
-    def test_trouble_is_an_error_and_not_a_missing_blob(self, fake, client):
+    def test_a_server_error_is_not_a_missing_blob(self, fake, client):
         fake.fail(500, times=9)
         with pytest.raises(RegistryError, match="500"):
             client.has_blob("base", _DESCRIPTOR.digest)
@@ -192,26 +192,26 @@ class TestMount:
     def source(self, fake):
         return fake.add_blob("base", _BLOB)
 
-    def test_a_blob_of_another_repository_is_taken_over(self, fake, client, source):
+    def test_a_blob_of_another_repository_is_mounted(self, fake, client, source):
         assert client.mount("app", source.digest, "base") is None
         assert client.has_blob("app", source.digest)
-        assert asked(fake) == [("POST", 201), ("HEAD", 200)]
+        assert request_log(fake) == [("POST", 201), ("HEAD", 200)]
 
-    def test_an_unknown_blob_gives_a_session_instead(self, fake, client, source):
+    def test_mounting_an_unknown_blob_opens_a_session(self, fake, client, source):
         location = client.mount("app", "sha256:" + "0" * 64, "base")
         client.finish_upload("app", location, _BLOB, source)
-        assert asked(fake) == [("POST", 202), ("PUT", 201)]
+        assert request_log(fake) == [("POST", 202), ("PUT", 201)]
 
     @pytest.mark.parametrize(("quirk", "requests"), [("no-mount", ["POST"]), ("mount-refused", ["POST", "POST"])])
-    def test_a_registry_that_cannot_mount_gives_a_session(self, quirky, quirk, requests):
+    def test_a_registry_that_cannot_mount_opens_a_session(self, quirky, quirk, requests):
         registry, client = quirky(quirk)
         blob = registry.add_blob("base", _BLOB)
         location = client.mount("app", blob.digest, "base")
-        assert [method for method, _ in asked(registry)] == requests
+        assert [method for method, _ in request_log(registry)] == requests
         client.finish_upload("app", location, _BLOB, blob)
         assert blob.digest in registry.repositories["app"].blobs
 
-    def test_a_source_that_may_not_be_seen_gives_a_session(self, quirky, home):
+    def test_mounting_from_a_denied_source_opens_a_session(self, quirky, home):
         registry, client = quirky(auth="bearer")
         docker_login(home, registry.host)
         registry.fail(403, path="scope=repository%3Abase")
@@ -221,14 +221,14 @@ class TestMount:
 
 
 class TestUpload:
-    def test_a_blob_takes_two_requests(self, fake, client):
+    def test_an_upload_needs_two_requests(self, fake, client):
         client.finish_upload("app", client.start_upload("app"), _BLOB, _DESCRIPTOR)
         assert fake.blobs[_DESCRIPTOR.digest] == _BLOB
-        assert asked(fake) == [("POST", 202), ("PUT", 201)]
+        assert request_log(fake) == [("POST", 202), ("PUT", 201)]
         assert fake.requests[1].sent == len(_BLOB)
         assert fake.requests[1].headers["content-length"] == str(len(_BLOB))
 
-    def test_a_file_is_sent_from_where_it_stands(self, fake, client, tmp_path):
+    def test_a_file_is_sent_from_its_current_position(self, fake, client, tmp_path):
         data = random_bytes(5_000_000)
         path = tmp_path / "blob"
         path.write_bytes(b"head" + data)
@@ -239,7 +239,7 @@ class TestUpload:
         assert fake.blobs[descriptor.digest] == data
 
     @pytest.mark.parametrize("quirk", ["state-in-location", "lost-port-location", "upload-elsewhere"])
-    def test_a_session_is_followed_wherever_it_is(self, quirky, home, quirk):
+    def test_the_location_of_a_session_is_followed(self, quirky, home, quirk):
         registry, client = quirky(quirk, auth="basic")
         docker_login(home, registry.host)
         client.finish_upload("app", client.start_upload("app"), _BLOB, _DESCRIPTOR)
@@ -248,18 +248,18 @@ class TestUpload:
         assert ("authorization" in last.headers) is (quirk != "upload-elsewhere")
 
     @pytest.mark.parametrize("quirk", ["state-in-location", "lost-port-location", "upload-elsewhere"])
-    def test_chunks_follow_it_too(self, quirky, quirk, monkeypatch):
+    def test_chunks_follow_the_location_of_the_session(self, quirky, quirk, monkeypatch):
         monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 4)
         registry, client = quirky(quirk)
         client.finish_upload("app", client.start_upload("app"), _BLOB, _DESCRIPTOR, chunked=True)
         assert registry.blobs[_DESCRIPTOR.digest] == _BLOB
-        assert asked(registry) == [("POST", 202), *[("PATCH", 202)] * 3, ("PUT", 201)]
+        assert request_log(registry) == [("POST", 202), *[("PATCH", 202)] * 3, ("PUT", 201)]
 
-    def test_a_body_of_another_size_is_refused_before_it_is_sent(self, fake, client):
+    def test_a_body_of_the_wrong_size_is_not_sent(self, fake, client):
         location = client.start_upload("app")
-        with pytest.raises(InvalidImage, match="is to have 11 bytes and has 10"):
+        with pytest.raises(InvalidImage, match="has 10 bytes, expected 11"):
             client.finish_upload("app", location, _BLOB, _DESCRIPTOR._replace(size=11))
-        assert asked(fake) == [("POST", 202)]
+        assert request_log(fake) == [("POST", 202)]
 
     def test_a_wrong_digest_is_refused_by_the_registry(self, fake, client):
         wrong = _DESCRIPTOR._replace(digest="sha256:" + "0" * 64)
@@ -267,7 +267,7 @@ class TestUpload:
             client.finish_upload("app", client.start_upload("app"), _BLOB, wrong)
         assert caught.value.registry_code == "DIGEST_INVALID"
 
-    def test_a_repository_that_must_be_made_first_is_said_to(self, quirky):
+    def test_a_missing_repository_is_an_error_that_says_to_make_it(self, quirky):
         registry, client = quirky("closed-repositories")
         with pytest.raises(RegistryError, match="NAME_UNKNOWN") as caught:
             client.start_upload("app")
@@ -275,26 +275,26 @@ class TestUpload:
         registry.add_repository("app")
         assert client.start_upload("app")
 
-    def test_a_session_can_be_given_up(self, fake, client):
+    def test_a_session_can_be_cancelled_twice(self, fake, client):
         location = client.start_upload("app")
         client.cancel_upload("app", location)
         client.cancel_upload("app", location)
-        assert asked(fake) == [("POST", 202), ("DELETE", 204), ("DELETE", 404)]
+        assert request_log(fake) == [("POST", 202), ("DELETE", 204), ("DELETE", 404)]
         assert fake.uploads == {}
 
-    def test_giving_up_a_session_never_fails(self, fake, client):
+    def test_cancelling_a_session_never_fails(self, fake, client):
         location = client.start_upload("app")
         fake.cut(times=9)
         client.cancel_upload("app", location)
 
-    def test_an_answer_without_a_location_is_an_error(self, fake, client):
+    def test_a_response_without_a_location_is_an_error(self, fake, client):
         fake.fail(202, method="POST")
-        with pytest.raises(RegistryError, match="answered 202 without a Location"):
+        with pytest.raises(RegistryError, match="sent status 202 without a Location"):
             client.start_upload("app")
 
 
 class TestPutManifest:
-    def test_it_is_stored_under_its_tag_and_its_digest(self, fake, client):
+    def test_a_manifest_is_stored_under_its_tag_and_its_digest(self, fake, client):
         data = _manifest(fake)
         digest = client.put_manifest("app", "v1", data, OCI_MANIFEST)
         assert digest == sha256_digest(data)
@@ -302,13 +302,13 @@ class TestPutManifest:
             assert parse(client.get_manifest("app", identifier)[1]).media_type == OCI_MANIFEST
         assert client.put_manifest("app", digest, data, OCI_MANIFEST) == digest
 
-    def test_a_missing_blob_is_named_by_code_and_digest(self, fake, client):
+    def test_the_error_for_a_missing_blob_has_its_code_and_digest(self, fake, client):
         data = _manifest(fake, layers=[_DESCRIPTOR])
         with pytest.raises(RegistryError, match=_DESCRIPTOR.digest) as caught:
             client.put_manifest("app", "v1", data, OCI_MANIFEST)
         assert caught.value.registry_code == "MANIFEST_BLOB_UNKNOWN"
 
-    def test_some_registries_store_what_is_broken(self, quirky):
+    def test_a_registry_may_store_a_manifest_with_a_missing_blob(self, quirky):
         registry, client = quirky("accepts-broken")
         client.put_manifest("app", "v1", _manifest(registry, layers=[_DESCRIPTOR]), OCI_MANIFEST)
         assert client.head_manifest("app", "v1")
@@ -321,20 +321,20 @@ class TestPutManifest:
             client.put_manifest("app", "v1", _manifest(registry), OCI_MANIFEST)
         assert not caught.value.temporary
 
-    def test_it_is_sent_again_after_trouble(self, fake, client):
+    def test_a_manifest_is_sent_again_after_a_server_error(self, fake, client):
         data = _manifest(fake)
         fake.fail(503, method="PUT")
         fake.cut(method="PUT")
         client.put_manifest("app", "v1", data, OCI_MANIFEST)
         assert [r.sent for r in fake.requests if r.method == "PUT"] == [len(data)] * 3
 
-    def test_a_registry_that_stores_something_else_is_noticed(self, fake, client):
+    def test_a_registry_that_states_another_digest_is_an_error(self, fake, client):
         fake.fail(201, method="PUT", headers={"Docker-Content-Digest": "sha256:" + "0" * 64})
         with pytest.raises(RegistryError, match="instead of"):
             client.put_manifest("app", "v1", _manifest(fake), OCI_MANIFEST)
 
 
-def test_html_from_a_proxy_stays_out_of_the_message(quirky):
+def test_html_from_a_proxy_is_not_shown(quirky):
     registry, client = quirky("html-errors")
     with pytest.raises(RegistryError) as caught:
         client.put_manifest("app", "v1", _manifest(registry, layers=[_DESCRIPTOR]), OCI_MANIFEST)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from topcoat.errors import CredentialError
-from topcoat.registry.credentials import Credential, Keyring, basic
+from topcoat.registry.credentials import Credential, Keyring
 
 from .conftest import docker_login, write_docker_config
 
@@ -22,14 +22,14 @@ def _auth(username="me", password="pw"):
 
 @pytest.fixture
 def helper(tmp_path, monkeypatch):
-    """Install a credential helper: a shell script, which also notes what it is asked for."""
+    """Install a credential helper: a shell script, which also logs its calls."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def install(name, script):
         path = tmp_path / f"docker-credential-{name}"
-        path.write_text(f'#!/bin/sh\nread host\necho "$1 $host" >> {tmp_path}/asked\n{script}\n')
+        path.write_text(f'#!/bin/sh\nread host\necho "$1 $host" >> {tmp_path}/calls\n{script}\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        return tmp_path / "asked"
+        return tmp_path / "calls"
 
     return install
 
@@ -38,24 +38,24 @@ def _say(username, secret):
     return "echo '" + json.dumps({"ServerURL": "x", "Username": username, "Secret": secret}) + "'"
 
 
-def test_without_any_file_there_are_no_credentials():
+def test_without_any_file_no_credential_is_found():
     assert Keyring().get("ghcr.io", "org/app") is None
 
 
-def test_what_docker_login_wrote_is_found(home):
+def test_a_login_written_by_docker_is_found(home):
     docker_login(home, "ghcr.io", "me", "pw:with:colons")
     assert Keyring().get("ghcr.io") == Credential("me", "pw:with:colons")
     assert Keyring().get("quay.io") is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(st.text().filter(lambda t: ":" not in t and "\0" not in t), st.text(min_size=1).filter(lambda t: "\0" not in t))
-def test_any_user_and_password_survive(home, username, password):
+def test_any_user_and_password_are_read_back(home, username, password):
     docker_login(home, "ghcr.io", username, password)
     assert Keyring().get("ghcr.io") == Credential(username, password)
 
 
-def test_nul_characters_that_docker_pads_with_are_dropped(home):
+def test_padding_with_nul_characters_is_removed(home):
     docker_login(home, "ghcr.io", "me", "pw\0\0\0")
     assert Keyring().get("ghcr.io") == _ME
 
@@ -67,17 +67,17 @@ def test_keys_that_are_urls_are_found_by_their_host(home, key):
 
 
 @pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "https://docker.io"])
-def test_docker_hub_has_a_key_of_old(home, key):
+def test_docker_hub_has_several_keys(home, key):
     docker_login(home, key, "me", "pw")
     assert Keyring().get("docker.io") == _ME
 
 
-def test_user_and_password_may_be_spelled_out(home):
+def test_user_and_password_may_be_separate_fields(home):
     write_docker_config(home, {"auths": {"ghcr.io": {"username": "me", "password": "pw"}}})
     assert Keyring().get("ghcr.io") == _ME
 
 
-def test_tokens_are_kept_apart_from_passwords(home):
+def test_tokens_are_not_passwords(home):
     write_docker_config(
         home,
         {"auths": {"a.io": {"auth": _auth("me", "")["auth"], "identitytoken": "t"}, "b.io": {"registrytoken": "r"}}},
@@ -92,7 +92,7 @@ def test_an_entry_without_a_secret_is_no_credential(home, entry):
     assert Keyring().get("ghcr.io") is None
 
 
-def test_the_closest_part_of_a_registry_wins(home):
+def test_the_longest_path_of_a_registry_wins(home):
     write_docker_config(
         home,
         {"auths": {"q.io": _auth("host"), "q.io/org": _auth("org"), "q.io/org/app": _auth("app")}},
@@ -108,7 +108,7 @@ def test_the_variable_comes_before_the_file_and_falls_back_to_it(home, monkeypat
     assert Keyring().get("ghcr.io").username == "file"
 
 
-def test_podmans_files_are_asked_after_dockers(home, monkeypatch):
+def test_podmans_files_are_read_after_dockers(home, monkeypatch):
     runtime, config = home / ".run" / "containers", home / ".config" / "containers"
     for directory, name in ((runtime, "runtime"), (config, "config")):
         directory.mkdir(parents=True)
@@ -124,24 +124,24 @@ def test_podmans_files_are_asked_after_dockers(home, monkeypatch):
 
 
 def test_a_helper_for_the_host_comes_before_the_store_and_the_file(home, helper):
-    asked = helper("own", _say("own", "s"))
+    calls = helper("own", _say("own", "s"))
     helper("store", _say("store", "s"))
     config = {"credHelpers": {"ghcr.io": "own"}, "credsStore": "store", "auths": {"ghcr.io": _auth("file")}}
     write_docker_config(home, config)
     keyring = Keyring()
     assert keyring.get("ghcr.io") == Credential("own", "s")
     assert keyring.get("quay.io") == Credential("store", "s")
-    assert asked.read_text().splitlines() == ["get ghcr.io", "get quay.io"]
+    assert calls.read_text().splitlines() == ["get ghcr.io", "get quay.io"]
 
 
-def test_docker_hub_is_asked_for_under_its_key_of_old(home, helper):
-    asked = helper("store", _say("me", "pw"))
+def test_helpers_are_asked_for_docker_hub_by_its_url(home, helper):
+    calls = helper("store", _say("me", "pw"))
     write_docker_config(home, {"credsStore": "store"})
     assert Keyring().get("docker.io") == _ME
-    assert asked.read_text().splitlines() == ["get https://index.docker.io/v1/"]
+    assert calls.read_text().splitlines() == ["get https://index.docker.io/v1/"]
 
 
-def test_a_helper_that_has_nothing_is_no_error_and_the_file_is_asked(home, helper):
+def test_the_file_is_read_if_the_helper_has_no_credential(home, helper):
     helper("store", "echo 'credentials not found in native keychain'; exit 1")
     write_docker_config(home, {"credsStore": "store", "auths": {"ghcr.io": _auth()}})
     assert Keyring().get("ghcr.io") == _ME
@@ -154,8 +154,8 @@ def test_a_token_user_means_an_identity_token(home, helper):
     assert Keyring().get("x.azurecr.io") == Credential(identity_token="refresh")
 
 
-def test_a_helper_is_run_once_for_threads_that_need_it_together(home, helper):
-    asked = helper("store", "sleep 0.05\n" + _say("me", "pw"))
+def test_a_helper_is_run_once_for_several_threads(home, helper):
+    calls = helper("store", "sleep 0.05\n" + _say("me", "pw"))
     write_docker_config(home, {"credsStore": "store"})
     keyring, found = Keyring(), []
     threads = [threading.Thread(target=lambda: found.append(keyring.get("ghcr.io", "a"))) for _ in range(4)]
@@ -164,10 +164,10 @@ def test_a_helper_is_run_once_for_threads_that_need_it_together(home, helper):
     for thread in threads:
         thread.join()
     assert found == [_ME] * 4
-    assert len(asked.read_text().splitlines()) == 1
+    assert len(calls.read_text().splitlines()) == 1
 
 
-def test_a_missing_helper_is_named_with_the_file_that_names_it(home):
+def test_the_error_for_a_missing_helper_names_the_file(home):
     path = write_docker_config(home, {"credsStore": "gone"})
     with pytest.raises(CredentialError, match="docker-credential-gone, which is not installed") as caught:
         Keyring().get("ghcr.io")
@@ -175,11 +175,12 @@ def test_a_missing_helper_is_named_with_the_file_that_names_it(home):
     assert "docker login ghcr.io" in caught.value.hint
 
 
-def test_a_helper_that_hangs_is_given_up(home, helper):
+def test_a_helper_that_hangs_is_stopped(home, helper, monkeypatch):
+    monkeypatch.setattr("topcoat.registry.credentials._HELPER_TIMEOUT_S", 0.2)
     helper("slow", "exec sleep 60")
     write_docker_config(home, {"credsStore": "slow"})
-    with pytest.raises(CredentialError, match=r"no answer for ghcr\.io within 0\.2 s") as caught:
-        Keyring(helper_seconds=0.2).get("ghcr.io")
+    with pytest.raises(CredentialError, match=r"did not finish for ghcr\.io within 0\.2 s") as caught:
+        Keyring().get("ghcr.io")
     assert "docker-credential-slow get" in caught.value.hint
 
 
@@ -200,9 +201,9 @@ def test_a_helper_that_fails_is_quoted(home, helper, script, why):
         Keyring().get("ghcr.io")
 
 
-def test_a_helper_that_cannot_be_run_is_an_error_of_ours(home, helper):
-    asked = helper("store", "exit 0")
-    (asked.parent / "docker-credential-store").write_text("#!/no/such/interpreter\n")
+def test_a_helper_that_cannot_be_run_is_an_error(home, helper):
+    calls = helper("store", "exit 0")
+    (calls.parent / "docker-credential-store").write_text("#!/no/such/interpreter\n")
     write_docker_config(home, {"credsStore": "store"})
     with pytest.raises(CredentialError, match="docker-credential-store"):
         Keyring().get("ghcr.io")
@@ -220,7 +221,7 @@ def test_a_helper_that_cannot_be_run_is_an_error_of_ours(home, helper):
         ({"auths": {"ghcr.io": {"auth": base64.b64encode(b"nocolon").decode()}}}, "is not user:password"),
     ],
 )
-def test_a_malformed_file_is_named_and_nothing_secret_is_shown(home, document, why):
+def test_the_error_for_a_malformed_file_names_it_and_shows_no_secret(home, document, why):
     path = write_docker_config(home, document)
     with pytest.raises(CredentialError, match=why) as caught:
         Keyring().get("ghcr.io")
@@ -238,12 +239,12 @@ def test_a_malformed_variable_is_named(monkeypatch):
 def test_a_file_that_cannot_be_read_is_named(home):
     path = home / ".docker" / "config.json"
     path.mkdir(parents=True)
-    with pytest.raises(CredentialError, match="cannot be read: Is a directory") as caught:
+    with pytest.raises(CredentialError, match=r"cannot read .*: Is a directory") as caught:
         Keyring().get("ghcr.io")
     assert str(path) in str(caught.value)
 
 
-def test_an_empty_file_is_no_file(home):
+def test_an_empty_file_is_ignored(home):
     write_docker_config(home, "")
     assert Keyring().get("ghcr.io") is None
 
@@ -253,8 +254,3 @@ def test_a_credential_does_not_show_its_secrets():
     assert repr(credential) == "Credential(username='me', ...)"
     assert f"{credential}" == repr(credential)
     assert credential.secrets == ("secret-1", "secret-2", "secret-3")
-
-
-def test_basic_authentication_is_encoded_as_the_standard_says():
-    # The example of RFC 7617.
-    assert basic("Aladdin", "open sesame") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="

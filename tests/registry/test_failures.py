@@ -2,12 +2,13 @@ import json
 
 import pytest
 
-from topcoat.errors import AuthenticationFailed, RegistryError
-from topcoat.registry.failures import error_body, is_network_error, redact, refusal
+from topcoat.errors import AuthenticationFailed, InvalidImage, RegistryError, RegistryUnavailable
+from topcoat.http.errors import BodyTooShort, InvalidSettings, NotHTTP, ProxyRefused
+from topcoat.registry.failures import error_body, no_response, redact, refusal
 
 
-class _Answer:
-    """An answer as the pool gives it."""
+class _Response:
+    """A response as the pool returns it."""
 
     def __init__(self, status, body=b"", url="https://reg.io/v2/app/manifests/1", **headers):
         self.status = status
@@ -29,7 +30,7 @@ def _errors(*errors):
 
 
 def _refused(status, body=b"", registry="reg.io", method="GET", **keys):
-    return refusal(_Answer(status, body), method, registry, "app", **keys)
+    return refusal(_Response(status, body), method, registry, "app", **keys)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_url_is_shown_without_what_could_be_a_credential(url, shown):
     assert redact(url) == (shown or url)
 
 
-def test_what_the_registry_says_is_passed_on_with_its_code():
+def test_the_messages_and_the_code_of_the_registry_are_shown():
     digest = "sha256:" + "a" * 64
     body = _errors({"code": "MANIFEST_INVALID", "message": "bad", "detail": {"digest": digest}}, {"code": "OTHER"})
     error = _refused(400, body, method="PUT")
@@ -78,11 +79,11 @@ def test_the_digest_that_an_error_is_about_is_shown(detail):
         (ConnectionResetError("cut"), ""),
     ],
 )
-def test_an_answer_in_any_format_gives_one_short_line(body, said):
-    assert error_body(_Answer(500, body))[1] == said
+def test_an_error_response_in_any_format_becomes_one_short_line(body, said):
+    assert error_body(_Response(500, body))[1] == said
 
 
-def test_a_secret_that_the_registry_repeats_is_not_shown():
+def test_a_secret_that_the_registry_repeats_is_hidden():
     error = _refused(400, _errors({"code": "X", "message": "bad token s3cret here"}), secrets=["s3cret"])
     assert "s3cret" not in str(error)
     assert "bad token *** here" in str(error)
@@ -102,14 +103,14 @@ def test_a_secret_that_the_registry_repeats_is_not_shown():
 )
 def test_denied_access_says_how_to_log_in_there(registry, hint):
     for status in (401, 403):
-        error = _refused(status, registry=registry, who="me")
+        error = _refused(status, registry=registry, user="me")
         assert isinstance(error, AuthenticationFailed)
         assert error.hint.startswith(hint)
         assert f"{registry} denies access to app as me ({status})" in str(error)
 
 
-def test_denied_access_says_who_was_denied():
-    assert "access to app without a login (401)" in str(_refused(401, who="anonymous"))
+def test_denied_access_names_the_user():
+    assert "access to app without a login (401)" in str(_refused(401, user="anonymous"))
     assert "access to app (401)" in str(_refused(401))
 
 
@@ -121,22 +122,21 @@ def test_denied_access_says_who_was_denied():
         ("europe-docker.pkg.dev", "gcloud artifacts repositories create"),
     ],
 )
-def test_a_repository_that_must_be_made_first_is_said_to(registry, hint):
+def test_a_missing_repository_is_an_error_that_says_to_make_it(registry, hint):
     unknown = _errors({"code": "NAME_UNKNOWN", "message": "no repository"})
     assert hint in _refused(404, unknown, registry, method="POST").hint
     assert hint in _refused(404, b"", registry, method="POST").hint
 
 
-def test_a_rate_limit_says_when_to_come_back():
-    answer = _Answer(429, Retry_After="120")
-    error = refusal(answer, "GET", "reg.io", "app")
+def test_a_rate_limit_says_when_to_try_again():
+    error = refusal(_Response(429, Retry_After="120"), "GET", "reg.io", "app")
     assert error.temporary
     assert error.hint == "the registry limits the rate; try again in 120 s"
-    assert "docker login" in refusal(_Answer(429), "GET", "docker.io", "app").hint
+    assert "docker login" in refusal(_Response(429), "GET", "docker.io", "app").hint
 
 
 @pytest.mark.parametrize(("status", "temporary"), [(500, True), (503, True), (400, False), (404, False)])
-def test_trouble_of_the_registry_is_temporary(status, temporary):
+def test_server_errors_are_temporary(status, temporary):
     error = _refused(status)
     assert error.temporary is temporary
     assert bool(error.hint) is temporary
@@ -145,22 +145,38 @@ def test_trouble_of_the_registry_is_temporary(status, temporary):
 @pytest.mark.parametrize(
     ("status", "method", "code", "said", "hint"),
     [
-        (403, "PUT", "DENIED", "will exceed the configured quota", "the quota of app is used up"),
-        (405, "POST", "UNSUPPORTED", "", "a mirror or a cache"),
+        (403, "PUT", "DENIED", "will exceed the configured quota", "the quota of app is exceeded"),
+        (405, "POST", "UNSUPPORTED", "", "a read-only mirror or cache"),
         (413, "PATCH", "", "", "client_max_body_size"),
         (400, "PUT", "MANIFEST_INVALID", "", "Docker's format"),
         (415, "PUT", "", "", "Docker's format"),
         (429, "GET", "TOOMANYREQUESTS", "unauthenticated pull rate limit", "docker login reg.io"),
     ],
 )
-def test_what_can_be_done_about_a_refusal_is_said(status, method, code, said, hint):
+def test_a_refusal_has_a_hint(status, method, code, said, hint):
     error = _refused(status, _errors({"code": code, "message": said}), "reg.io", method=method)
     assert hint in error.hint
     assert not isinstance(error, AuthenticationFailed)
 
 
-def test_our_own_errors_are_not_those_of_the_network():
-    assert is_network_error(ConnectionResetError())
-    assert is_network_error(TimeoutError())
-    assert not is_network_error(ValueError())
-    assert not is_network_error(AuthenticationFailed("x"))
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (ConnectionRefusedError(), "cannot connect to reg.io: connection refused", "curl -i reg.io/v2/"),
+        (TimeoutError(), "request to reg.io failed: timed out", "curl -i reg.io/v2/"),
+        (ConnectionResetError("x"), "request to reg.io failed: the server closed the connection", "firewall"),
+        (NotHTTP("y"), "request to reg.io failed: the server sent an invalid HTTP response: y", "curl -i reg.io/v2/"),
+        (ProxyRefused("407 Login"), "cannot connect to reg.io: the proxy refused: 407 Login", "HTTPS_PROXY"),
+        (OSError(113, "No route to host"), "request to reg.io failed: No route to host", "curl -i reg.io/v2/"),
+        (InvalidSettings("invalid HTTPS_PROXY", "set it"), "invalid HTTPS_PROXY", "set it"),
+    ],
+)
+def test_every_error_of_the_http_client_is_translated(error, message, hint):
+    translated = no_response(error, "GET", "https://me:pw@reg.io/v2/")
+    assert type(translated) is RegistryUnavailable
+    assert str(translated) == message
+    assert hint in translated.hint
+
+
+def test_a_body_that_has_become_shorter_is_no_error_of_the_registry():
+    assert type(no_response(BodyTooShort("ended"), "PUT", "https://reg.io/v2/")) is InvalidImage

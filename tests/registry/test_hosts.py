@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from topcoat.registry.hosts import endpoint, host_settings, is_loopback, split_host
+from topcoat.registry.hosts import endpoint, host_settings
 
 
 def _daemon_json(directory, *listed):
@@ -17,67 +17,37 @@ def test_docker_hub_is_served_by_another_host_than_its_name():
     assert endpoint("ghcr.io") == "ghcr.io"
 
 
-@pytest.mark.parametrize(
-    ("netloc", "parts"),
-    [
-        ("ghcr.io", ("ghcr.io", None)),
-        ("localhost:5000", ("localhost", 5000)),
-        ("[::1]", ("::1", None)),
-        ("[::1]:80", ("::1", 80)),
-    ],
-)
-def test_host_and_port_are_split(netloc, parts):
-    assert split_host(netloc) == parts
-
-
-@pytest.mark.parametrize(
-    ("name", "is_it"),
-    [
-        ("localhost", True),
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("127.evil.example", False),
-        ("localhost.example", False),
-        ("10.0.0.1", False),
-        ("128.0.0.1", False),
-    ],
-)
-def test_loopback_is_known_for_certain(name, is_it):
-    assert is_loopback(name) is is_it
-
-
-def test_a_host_is_reached_by_verified_tls_alone():
+def test_a_host_is_reached_by_verified_tls_only():
     settings = host_settings("ghcr.io")
     assert settings.schemes == ("https",)
-    assert settings.verify
+    assert settings.tls.verify
 
 
 @pytest.mark.parametrize("registry", ["localhost:5000", "127.0.0.1", "[::1]:5000"])
 def test_loopback_is_tried_in_plain_http_first_and_trusted(registry):
     settings = host_settings(registry)
     assert settings.schemes == ("http", "https")
-    assert not settings.verify
+    assert not settings.tls.verify
 
 
-def test_a_loopback_certificate_is_checked_where_an_authority_was_given_for_it(etc):
-    assert host_settings("127.0.0.1:5000", ca_file="/ca.pem").verify
+def test_a_loopback_certificate_is_verified_by_an_authority_for_that_host(etc):
+    assert host_settings("127.0.0.1:5000", ca_file="/ca.pem").tls.verify
     directory = etc / "docker" / "certs.d" / "127.0.0.1:5000"
     directory.mkdir(parents=True)
     (directory / "ca.crt").touch()
     settings = host_settings("127.0.0.1:5000")
-    assert settings.verify
-    assert settings.ca_files == (str(directory / "ca.crt"),)
-    assert not host_settings("127.0.0.1:5001").verify
+    assert settings.tls.verify
+    assert settings.tls.ca_files == (str(directory / "ca.crt"),)
+    assert not host_settings("127.0.0.1:5001").tls.verify
 
 
-def test_the_caller_has_the_last_word_on_trust(etc):
+def test_the_insecure_argument_overrides_the_configuration(etc):
     _daemon_json(etc, "reg.corp")
     assert host_settings("127.0.0.1", insecure=False) == host_settings("ghcr.io", insecure=False)
     assert host_settings("reg.corp", insecure=False).schemes == ("https",)
     settings = host_settings("ghcr.io", insecure=True)
     assert settings.schemes == ("https", "http")
-    assert not settings.verify
+    assert not settings.tls.verify
 
 
 @pytest.mark.parametrize("listed", ["reg.corp:5000", "reg.corp"])
@@ -85,26 +55,26 @@ def test_insecure_registries_of_docker_are_tried_in_tls_first(etc, listed):
     _daemon_json(etc, "other.corp", listed)
     settings = host_settings("reg.corp:5000")
     assert settings.schemes == ("https", "http")
-    assert not settings.verify
-    assert host_settings("reg.corp:5001").verify is (listed != "reg.corp")
+    assert not settings.tls.verify
+    assert host_settings("reg.corp:5001").tls.verify is (listed != "reg.corp")
 
 
 def test_rootless_docker_lists_insecure_registries_in_the_home_directory(home):
     _daemon_json(home / ".config", "reg.corp")
-    assert not host_settings("reg.corp").verify
+    assert not host_settings("reg.corp").tls.verify
 
 
 def test_insecure_registries_can_be_a_network(etc):
     _daemon_json(etc, "10.1.0.0/16", "not a network/x", 7)
-    assert not host_settings("10.1.2.3:5000").verify
-    assert host_settings("10.2.2.3:5000").verify
+    assert not host_settings("10.1.2.3:5000").tls.verify
+    assert host_settings("10.2.2.3:5000").tls.verify
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"insecure-registries": "reg.corp"}', '{"insecure-registries": null}'])
-def test_a_broken_daemon_json_lists_nothing(etc, text):
+def test_a_malformed_daemon_json_is_ignored(etc, text):
     _daemon_json(etc)
     (etc / "docker" / "daemon.json").write_text(text)
-    assert host_settings("reg.corp").verify
+    assert host_settings("reg.corp").tls.verify
 
 
 @pytest.mark.parametrize("place", [".docker/certs.d", ".config/docker/certs.d", ".config/containers/certs.d"])
@@ -114,8 +84,8 @@ def test_certificates_of_a_host_are_found_where_docker_and_podman_keep_them(home
     for name in ("b.crt", "a.crt", "client.cert", "client.key", "notes.txt"):
         (directory / name).touch()
     settings = host_settings("reg.corp:5000")
-    assert settings.ca_files == (str(directory / "a.crt"), str(directory / "b.crt"))
-    assert settings.client_certs == ((str(directory / "client.cert"), str(directory / "client.key")),)
+    assert settings.tls.ca_files == (str(directory / "a.crt"), str(directory / "b.crt"))
+    assert settings.tls.client_certs == ((str(directory / "client.cert"), str(directory / "client.key")),)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="reading TOML needs Python 3.11")
@@ -126,11 +96,11 @@ class TestContainerd:
         path.parent.mkdir(parents=True)
         return path
 
-    def test_plain_http_of_containerd_is_taken_over(self, hosts_toml):
+    def test_plain_http_of_containerd_is_used(self, hosts_toml):
         hosts_toml.write_text('server = "http://reg.corp:5000"\n')
         assert host_settings("reg.corp:5000").schemes == ("https", "http")
 
-    def test_authorities_and_certificates_of_containerd_are_taken_over(self, hosts_toml):
+    def test_authorities_and_certificates_of_containerd_are_used(self, hosts_toml):
         hosts_toml.write_text(
             'server = "https://reg.corp:5000"\n'
             '[host."https://mirror.corp"]\nskip_verify = true\n'
@@ -138,16 +108,16 @@ class TestContainerd:
         )
         settings = host_settings("reg.corp:5000")
         where = str(hosts_toml.parent)
-        assert settings.verify
-        assert settings.ca_files == (f"{where}/own.pem",)
-        assert settings.client_certs == ((f"{where}/c.pem", f"{where}/c.key"), (f"{where}/both.pem",) * 2)
+        assert settings.tls.verify
+        assert settings.tls.ca_files == (f"{where}/own.pem",)
+        assert settings.tls.client_certs == ((f"{where}/c.pem", f"{where}/c.key"), (f"{where}/both.pem",) * 2)
 
-    def test_skip_verify_of_containerd_is_taken_over(self, hosts_toml):
+    def test_skip_verify_of_containerd_is_used(self, hosts_toml):
         hosts_toml.write_text('[host."https://reg.corp:5000"]\nskip_verify = true\nca = ["/a", "/b"]\n')
         settings = host_settings("reg.corp:5000")
-        assert not settings.verify
-        assert settings.ca_files == ("/a", "/b")
+        assert not settings.tls.verify
+        assert settings.tls.ca_files == ("/a", "/b")
 
-    def test_a_broken_hosts_toml_says_nothing(self, hosts_toml):
+    def test_a_malformed_hosts_toml_is_ignored(self, hosts_toml):
         hosts_toml.write_text("server = ")
-        assert host_settings("reg.corp:5000").verify
+        assert host_settings("reg.corp:5000").tls.verify

@@ -7,7 +7,7 @@ from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.resolve import resolve
 
-from .conftest import asked
+from .conftest import request_log
 
 
 def _resolve(fake, client, tag="1", platform=None):
@@ -27,10 +27,10 @@ def index(fake):
     return images, fake.add_index("base", "1", [attestation, *images.values()])
 
 
-def test_an_image_takes_two_requests(fake, client):
+def test_an_image_is_resolved_with_two_requests(fake, client):
     stored = fake.add_image("base", "1", layers=[b"a", b"b"], config={"config": {"WorkingDir": "/w"}})
     found = _resolve(fake, client)
-    assert asked(fake) == [("GET", 200)] * 2
+    assert request_log(fake) == [("GET", 200)] * 2
     assert found.digest == found.manifest_digest == stored.digest
     assert len(found.manifest.layers) == 2
     assert b'"WorkingDir":"/w"' in found.config
@@ -53,28 +53,28 @@ def test_no_layer_is_read(fake, client, index):
         ("windows/amd64", "windows/amd64"),
     ],
 )
-def test_the_platform_of_an_index_is_chosen(fake, client, index, wanted, name):
+def test_the_requested_platform_of_an_index_is_selected(fake, client, index, wanted, name):
     images, stored = index
     found = _resolve(fake, client, platform=wanted)
     assert found.digest == stored.digest
     assert found.manifest_digest == images[name].digest
     assert str(found.platform) == name
-    assert asked(fake) == [("GET", 200)] * 3
+    assert request_log(fake) == [("GET", 200)] * 3
 
 
-def test_a_digest_is_enough(fake, client, index):
+def test_a_digest_is_resolved(fake, client, index):
     images, stored = index
     reference = Reference.parse(f"{fake.host}/base@{stored.digest}")
     assert resolve(client, reference, None).manifest_digest == images["linux/amd64"].digest
 
 
-def test_an_index_within_an_index_is_followed(fake, client, index):
+def test_an_index_in_an_index_is_followed(fake, client, index):
     images, stored = index
     fake.add_index("base", "2", [stored])
     assert _resolve(fake, client, "2", "linux/arm64").manifest_digest == images["linux/arm64/v8"].digest
 
 
-def test_indexes_without_end_are_refused(fake, client):
+def test_indexes_nested_too_deep_are_refused(fake, client):
     inner = fake.add_index("base", "", [])
     for _ in range(4):
         inner = fake.add_index("base", "1", [inner])
@@ -82,7 +82,7 @@ def test_indexes_without_end_are_refused(fake, client):
         _resolve(fake, client)
 
 
-def test_a_platform_that_is_not_there_is_answered_with_what_is(fake, client, index):
+def test_a_missing_platform_is_an_error_that_lists_the_available_ones(fake, client, index):
     with pytest.raises(
         NoSuchPlatform, match="linux/s390x image; available platforms: linux/arm64/v8, linux/amd64, windows/amd64"
     ):
@@ -96,7 +96,7 @@ def test_a_single_image_for_another_platform_is_refused(fake, client):
     assert _resolve(fake, client).platform == Platform("linux", "arm64")
 
 
-def test_an_image_that_does_not_state_its_platform_is_taken_for_what_is_needed(fake, client):
+def test_an_image_without_a_platform_is_used_for_the_requested_one(fake, client):
     config = fake.add_blob("base", canonical_json({"rootfs": {"type": "layers", "diff_ids": []}}), OCI_CONFIG)
     data = Manifest.build(media_type=OCI_MANIFEST, config=config, layers=[])
     fake.store_manifest("base", "1", data, OCI_MANIFEST)
@@ -104,19 +104,19 @@ def test_an_image_that_does_not_state_its_platform_is_taken_for_what_is_needed(f
     assert not _resolve(fake, client).platform.known
 
 
-def test_no_such_image_is_an_error(fake, client):
+def test_a_missing_image_is_an_error(fake, client):
     with pytest.raises(ImageNotFound, match="there is no image"):
         _resolve(fake, client)
 
 
-def test_an_index_entry_that_was_lost_is_an_error(fake, client, index):
+def test_a_missing_entry_of_an_index_is_an_error(fake, client, index):
     images, _ = index
     del fake.repositories["base"].manifests[images["linux/amd64"].digest]
     with pytest.raises(ImageNotFound, match=images["linux/amd64"].digest):
         _resolve(fake, client)
 
 
-def test_what_is_no_container_image_is_refused(fake, client):
+def test_an_artifact_that_is_not_an_image_is_refused(fake, client):
     config = fake.add_blob("base", b"{}", "application/vnd.cncf.helm.config.v1+json")
     data = Manifest.build(media_type=OCI_MANIFEST, config=config, layers=[])
     fake.store_manifest("base", "1", data, OCI_MANIFEST)
@@ -125,7 +125,7 @@ def test_what_is_no_container_image_is_refused(fake, client):
 
 
 @pytest.mark.parametrize("config", [b"[]", b"not json"])
-def test_a_config_that_is_none_is_refused(fake, client, config):
+def test_a_config_that_is_not_an_object_is_refused(fake, client, config):
     blob = fake.add_blob("base", config, OCI_CONFIG)
     fake.store_manifest("base", "1", Manifest.build(media_type=OCI_MANIFEST, config=blob, layers=[]), OCI_MANIFEST)
     with pytest.raises(InvalidImage, match="config: JSON: expected an object"):
@@ -148,7 +148,7 @@ def _base(fake, config, layers=(b"one", b"two"), media_type=OCI_MANIFEST):
         ({"config": {"Env": {"A": "b"}}}, "config.Env"),
     ],
 )
-def test_a_base_that_nothing_right_can_be_laid_over_is_refused_with_all_that_is_wrong(fake, client, change, said):
+def test_a_broken_base_is_refused_with_all_its_mismatches(fake, client, change, said):
     config = {"os": "linux", "architecture": "amd64", "rootfs": _ROOTFS, "history": [], **change}
     _base(fake, {**config, "config": {"User": 7, **config.get("config", {})}})
     with pytest.raises(InvalidImage, match=said) as raised:
@@ -172,24 +172,24 @@ _ROOTFS = {"type": "layers", "diff_ids": [sha256_digest(b"one"), sha256_digest(b
         {"config": {"Labels": {"dev.topcoat.layers": sha256_digest(b"gone")}}},
     ],
 )
-def test_a_sloppy_base_is_good_enough(fake, client, change):
+def test_a_base_with_minor_mismatches_is_accepted(fake, client, change):
     _base(fake, {"os": "linux", "architecture": "amd64", "rootfs": _ROOTFS, **change})
     assert len(_resolve(fake, client).manifest.layers) == 2
 
 
-def test_a_base_of_mixed_flavours_is_good_enough(fake, client):
+def test_a_base_of_mixed_media_types_is_accepted(fake, client):
     _base(fake, {"os": "linux", "architecture": "amd64", "rootfs": _ROOTFS}, media_type=DOCKER_MANIFEST)
     assert _resolve(fake, client).manifest.media_type == DOCKER_MANIFEST
 
 
-def test_a_config_without_end_is_not_read(fake, client, monkeypatch):
-    monkeypatch.setattr("topcoat.registry.resolve._MOST_CONFIG_BYTES", 10)
+def test_a_config_larger_than_the_maximum_is_refused(fake, client, monkeypatch):
+    monkeypatch.setattr("topcoat.registry.resolve._MAX_CONFIG_BYTES", 10)
     fake.add_image("base", "1")
-    with pytest.raises(InvalidImage, match=r"the config of .* has"):
+    with pytest.raises(InvalidImage, match="is larger than 10 bytes"):
         _resolve(fake, client)
 
 
-def test_a_config_with_other_content_than_its_digest_says_is_refused(fake, client):
+def test_a_config_that_does_not_match_its_digest_is_refused(fake, client):
     fake.add_image("base", "1")
     digest = fake.manifest("base", "1")["config"]["digest"]
     fake.blobs[digest] = fake.blobs[digest].replace(b"amd64", b"arm64")

@@ -9,7 +9,7 @@ from topcoat.registry.client import RegistryClient
 from topcoat.registry.upload import upload_blob
 from topcoat.testing.registry import FakeRegistry
 
-from .conftest import asked, random_bytes
+from .conftest import random_bytes, request_log
 
 _DATA = random_bytes(1_000_000)
 _DESCRIPTOR = Descriptor("", sha256_digest(_DATA), len(_DATA))
@@ -33,34 +33,34 @@ class TestThatEndsWell:
         file = io.BytesIO(b"12" + _DATA)
         file.seek(2)
         _upload(client, file)
-        assert asked(fake) == [("POST", 202), ("PUT", 201)] * 2
+        assert request_log(fake) == [("POST", 202), ("PUT", 201)] * 2
 
-    def test_a_session_that_is_open_is_used(self, fake, client):
+    def test_an_open_session_is_used(self, fake, client):
         _upload(client, location=client.start_upload("app"))
-        assert asked(fake) == [("POST", 202), ("PUT", 201)]
+        assert request_log(fake) == [("POST", 202), ("PUT", 201)]
 
     @pytest.mark.parametrize("status", [404, 416, 429, 500, 502, 503])
-    def test_a_put_that_fails_starts_over_with_a_new_session(self, fake, client, waits, status):
+    def test_a_failed_put_starts_over_in_a_new_session(self, fake, client, waits, status):
         fake.fail(status, method="PUT")
         file = io.BytesIO(b"12" + _DATA)
         file.seek(2)
         _upload(client, file)
-        assert asked(fake) == [("POST", 202), ("PUT", status), ("POST", 202), ("PUT", 201)]
+        assert request_log(fake) == [("POST", 202), ("PUT", status), ("POST", 202), ("PUT", 201)]
         assert len(waits) == 1
 
     @pytest.mark.parametrize("code", ["BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "SIZE_INVALID"])
-    def test_a_session_that_went_wrong_is_replaced(self, fake, client, code):
+    def test_a_damaged_session_is_replaced(self, fake, client, code):
         fake.fail(400, method="PUT", body=b'{"errors":[{"code":"%b"}]}' % code.encode())
         _upload(client)
-        assert asked(fake) == [("POST", 202), ("PUT", 400), ("POST", 202), ("PUT", 201)]
+        assert request_log(fake) == [("POST", 202), ("PUT", 400), ("POST", 202), ("PUT", 201)]
 
-    def test_a_session_that_the_registry_forgot_is_replaced(self, fake, client):
+    def test_an_expired_session_is_replaced(self, fake, client):
         location = client.start_upload("app")
         fake.uploads.clear()
         _upload(client, location=location)
-        assert asked(fake) == [("POST", 202), ("PUT", 404), ("POST", 202), ("PUT", 201)]
+        assert request_log(fake) == [("POST", 202), ("PUT", 404), ("POST", 202), ("PUT", 201)]
 
-    def test_a_connection_that_is_cut_starts_over(self, fake, client, waits):
+    def test_an_upload_on_a_cut_connection_starts_over(self, fake, client, waits):
         # Once for the kept connection, which counts as stale, and once for a fresh one.
         fake.cut(method="PUT", times=2)
         _upload(client)
@@ -71,11 +71,11 @@ class TestThatEndsWell:
         monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 400_000)
         fake.fail(500, method="PUT", times=2)
         _upload(client)
-        methods = [method for method, _ in asked(fake)]
+        methods = [method for method, _ in request_log(fake)]
         assert methods == ["POST", "PUT", "POST", "PUT", "POST", "PATCH", "PATCH", "PATCH", "PUT"]
 
 
-def test_a_registry_that_keeps_failing_is_given_up(fake, client):
+def test_an_upload_ends_after_three_attempts(fake, client):
     fake.fail(500, times=99, method="PUT")
     with pytest.raises(RegistryError, match="500") as caught:
         _upload(client)
@@ -83,18 +83,18 @@ def test_a_registry_that_keeps_failing_is_given_up(fake, client):
     assert len([r for r in fake.requests if r.method == "POST"]) == 3
 
 
-def test_a_refusal_is_not_argued_with(fake, client, waits):
+def test_a_permanent_refusal_is_not_retried(fake, client, waits):
     fake.fail(403, method="PUT")
     with pytest.raises(RegistryError, match="denies access"):
         _upload(client)
-    assert asked(fake) == [("POST", 202), ("PUT", 403)]
+    assert request_log(fake) == [("POST", 202), ("PUT", 403)]
     assert waits == []
 
 
-def test_a_body_that_does_not_fit_its_descriptor_is_not_tried_again(fake, client):
+def test_a_body_of_the_wrong_size_is_not_retried(fake, client):
     with pytest.raises(InvalidImage):
         _upload(client, b"short")
-    assert [method for method, _ in asked(fake)] == ["POST"]
+    assert [method for method, _ in request_log(fake)] == ["POST"]
 
 
 def test_a_blob_is_streamed_from_one_registry_to_another(fake, client):
@@ -116,7 +116,7 @@ def test_a_blob_is_streamed_within_one_registry(fake, client):
     assert blob.digest in fake.repositories["app"].blobs
 
 
-def test_a_source_that_breaks_for_good_ends_the_upload(fake, client):
+def test_an_upload_ends_if_its_source_fails(fake, client):
     with FakeRegistry() as source, RegistryClient(source.host) as reader:
         blob = source.add_blob("base", _DATA)
         with reader.open_blob("base", blob) as body:
@@ -124,6 +124,6 @@ def test_a_source_that_breaks_for_good_ends_the_upload(fake, client):
             source.cut(times=99)
             body.read(10)
             body.seek(0)
-            with pytest.raises(RegistryUnavailable, match=f"cannot reach {source.host}"):
+            with pytest.raises(RegistryUnavailable, match=f"request to {source.host} failed"):
                 _upload(client, body)
     assert _DESCRIPTOR.digest not in fake.blobs

@@ -8,7 +8,7 @@ from topcoat.oci.digest import sha256_digest
 from topcoat.registry.client import RegistryClient
 from topcoat.testing.registry import FakeRegistry
 
-from .conftest import asked, random_bytes
+from .conftest import random_bytes, request_log
 
 _DATA = random_bytes(3_000_000)
 _DESCRIPTOR = Descriptor("", sha256_digest(_DATA), len(_DATA))
@@ -32,16 +32,16 @@ def test_a_body_that_is_too_large_is_sent_in_chunks_that_are_small_enough(monkey
         assert registry.uploads == {}
 
 
-def test_the_next_large_body_does_not_run_into_the_same_wall(monkeypatch):
+def test_the_next_large_body_is_sent_in_chunks_at_once(monkeypatch):
     monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 500_000)
     with FakeRegistry(put_limit=600_000) as registry, RegistryClient(registry.host) as client:
         _push(client)
         registry.requests.clear()
         _push(client, _DATA + b"more")
-        assert asked(registry) == [("POST", 202), *[("PATCH", 202)] * 7, ("PUT", 201)]
+        assert request_log(registry) == [("POST", 202), *[("PATCH", 202)] * 7, ("PUT", 201)]
         registry.requests.clear()
         _push(client, b"small")
-        assert asked(registry) == [("POST", 202), ("PUT", 201)]
+        assert request_log(registry) == [("POST", 202), ("PUT", 201)]
 
 
 def test_chunks_are_as_large_as_the_registry_wants_them(monkeypatch):
@@ -55,7 +55,7 @@ def test_chunks_are_as_large_as_the_registry_wants_them(monkeypatch):
         assert _sizes(registry) == [1_000_000] * 3
 
 
-def test_a_registry_that_takes_neither_is_an_error(monkeypatch):
+def test_a_registry_that_refuses_the_smallest_chunks_is_an_error(monkeypatch):
     monkeypatch.setattr("topcoat.registry.upload_session._CHUNK", 1_000_000)
     with FakeRegistry(put_limit=1000) as registry, RegistryClient(registry.host) as client:
         with pytest.raises(RegistryError, match="413"):
@@ -63,7 +63,7 @@ def test_a_registry_that_takes_neither_is_an_error(monkeypatch):
         assert len(registry.requests) < 15
 
 
-def test_a_registry_that_does_not_do_chunks_says_so():
+def test_a_registry_without_chunks_is_an_error():
     with (
         FakeRegistry(quirks={"no-chunks"}, put_limit=1_000_000) as registry,
         RegistryClient(registry.host) as client,
@@ -74,4 +74,4 @@ def test_a_registry_that_does_not_do_chunks_says_so():
 
 def test_an_empty_blob_can_be_sent_in_chunks(fake, client):
     _push(client, b"", chunked=True)
-    assert asked(fake) == [("POST", 202), ("PUT", 201)]
+    assert request_log(fake) == [("POST", 202), ("PUT", 201)]

@@ -19,9 +19,7 @@ def _snapshot(*entries: tuple[str, Kind]) -> Snapshot:
 @pytest.mark.parametrize("there", _KINDS)
 @pytest.mark.parametrize("kind", ["dir", "file", "link"])
 @pytest.mark.parametrize("much", [False, True])
-def test_a_directory_only_meets_a_directory_and_a_directory_is_only_met_by_one(
-    kind: Kind, there: NodeKind, much: bool
-) -> None:
+def test_a_directory_conflicts_with_anything_but_a_directory(kind: Kind, there: NodeKind, much: bool) -> None:
     below = {b"d/x": ImageNode(there), b"d": ImageNode("dir"), b"elsewhere": ImageNode("file")}
     if much:
         below |= {b"%d" % number: ImageNode("file") for number in range(10)}
@@ -35,7 +33,7 @@ def test_a_directory_only_meets_a_directory_and_a_directory_is_only_met_by_one(
     assert "d/x" in raised.value.hint
 
 
-def test_the_error_says_what_build_says_and_more() -> None:
+def test_the_error_has_builds_text_and_both_paths() -> None:
     with pytest.raises(PathConflict) as raised:
         check_collisions(_snapshot(("bin", "dir")), b"", {b"bin": ImageNode("link", link=b"usr/bin")})
     assert str(raised.value) == (
@@ -49,11 +47,11 @@ def test_the_error_says_what_build_says_and_more() -> None:
     )
 
 
-def test_of_several_the_first_is_said() -> None:
+def test_the_error_names_the_first_of_several_conflicts() -> None:
     below = {b"z": ImageNode("file"), b"a": ImageNode("file")}
     with pytest.raises(PathConflict, match="/a is"):
         check_collisions(_snapshot(("a", "dir"), ("z", "dir")), b"", below)
 
 
-def test_what_is_not_known_is_no_conflict() -> None:
+def test_an_unknown_node_is_not_a_conflict() -> None:
     check_collisions(_snapshot(("a", "dir"), ("b", "file")), b"", {b"a": UNKNOWN, b"b": UNKNOWN})

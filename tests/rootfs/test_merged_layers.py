@@ -33,28 +33,28 @@ def read(*layers: Layer) -> MergedLayers:
     return overlay
 
 
-def test_what_is_on_top_counts() -> None:
+def test_the_top_layer_counts() -> None:
     overlay = read([directory("app", 0o700, 1, 2), entry("app/f", mode=0o600)], [directory("app", 0o2775, 3, 4)])
     assert overlay.find(b"app") == ImageNode("dir", 0o2775, 3, 4)
     assert overlay.find(b"app/f") == ImageNode("file", 0o600)
     assert overlay.find(b"nothing") is None
 
 
-def test_a_directory_that_a_layer_only_has_entries_in_is_looked_up_further_down() -> None:
+def test_an_implied_directory_is_looked_up_in_lower_layers() -> None:
     overlay = read([directory("home/user", 0o700, 1000, 1000)], [entry("home/user/f")])
     assert overlay.find(b"home/user") == ImageNode("dir", 0o700, 1000, 1000)
     assert overlay.find(b"home") == _IMPLIED
 
 
 @pytest.mark.parametrize("below", [entry("a", "link", link="b"), entry("a"), entry("a", "other")])
-def test_an_entry_in_what_is_no_directory_further_down_replaces_that(below: Member) -> None:
+def test_an_entry_below_a_lower_layers_file_replaces_the_file(below: Member) -> None:
     overlay = read([directory("a", 0o700), entry("a/lowest")], [below], [entry("a/f")])
     assert overlay.find(b"a") == _IMPLIED
     assert overlay.below(b"a") == {b"f": ImageNode("file", 0o644)}
 
 
 @pytest.mark.parametrize("above", [entry("a", "link", link="b"), entry("a"), entry("a", "other")])
-def test_what_is_no_directory_hides_what_was_in_one(above: Member) -> None:
+def test_a_file_hides_the_content_of_a_lower_layers_directory(above: Member) -> None:
     overlay = read([directory("a"), directory("a/b"), entry("a/b/c")], [above])
     found = overlay.find(b"a")
     assert found is not None
@@ -63,7 +63,7 @@ def test_what_is_no_directory_hides_what_was_in_one(above: Member) -> None:
     assert overlay.below(b"a") == {}
 
 
-def test_a_whiteout_deletes_what_is_below_and_nothing_of_its_own_layer() -> None:
+def test_a_whiteout_deletes_from_lower_layers_and_not_from_its_own() -> None:
     lower = [directory("a", 0o700), entry("a/f"), entry("a/g"), directory("b"), entry("b/f")]
     overlay = read(lower, [entry(".wh.a"), directory("a", 0o711), entry("a/f", mode=0o600), entry("b/.wh.f")])
     assert overlay.find(b"a") == ImageNode("dir", 0o711)
@@ -72,20 +72,20 @@ def test_a_whiteout_deletes_what_is_below_and_nothing_of_its_own_layer() -> None
     assert overlay.below(b"") == {b"a": ImageNode("dir", 0o711), b"a/f": ImageNode("file", 0o600), b"b": _IMPLIED}
 
 
-def test_a_whiteout_counts_wherever_it_stands_in_its_layer() -> None:
+def test_a_whiteout_counts_at_any_position_in_its_layer() -> None:
     overlay = read([directory("a"), entry("a/old")], [directory("a", 0o700), entry("a/new"), entry(".wh.a")])
     assert overlay.find(b"a") == ImageNode("dir", 0o700)
     assert overlay.below(b"a") == {b"new": ImageNode("file", 0o644)}
 
 
-def test_what_is_deleted_and_only_implied_again_is_a_plain_directory() -> None:
+def test_a_directory_that_is_deleted_and_implied_again_has_default_attributes() -> None:
     overlay = read([directory("a", 0o700, 5), entry("a/old")], [entry(".wh.a"), entry("a/new")])
     assert overlay.find(b"a") == _IMPLIED
     assert overlay.below(b"a") == {b"new": ImageNode("file", 0o644)}
 
 
 @pytest.mark.parametrize("also", [[], [directory("a", 0o711)]])
-def test_an_opaque_directory_hides_what_is_in_it_further_down(also: Layer) -> None:
+def test_an_opaque_directory_hides_its_content_in_lower_layers(also: Layer) -> None:
     lower = [directory("a", 0o700, 5), entry("a/old"), directory("a/d"), entry("a/d/f")]
     overlay = read(lower, [*also, entry("a/.wh..wh..opq"), entry("a/new"), entry("a/d/g")])
     assert overlay.find(b"a") == (ImageNode("dir", 0o711) if also else ImageNode("dir", 0o700, 5))
@@ -97,7 +97,7 @@ def test_an_opaque_root_hides_everything_below_it() -> None:
     assert overlay.below(b"") == {b"b": ImageNode("dir", 0o755)}
 
 
-def test_the_notes_of_old_engines_are_not_files() -> None:
+def test_reserved_names_of_old_engines_are_not_files() -> None:
     overlay = read([directory(".wh..wh.plnk"), entry(".wh..wh.aufs"), entry("a")])
     assert overlay.below(b"") == {b"a": ImageNode("file", 0o644)}
 
@@ -107,27 +107,27 @@ def test_a_layer_without_entries_changes_nothing() -> None:
 
 
 class TestAsFarAsItIsRead:
-    def test_an_entry_is_an_answer_at_once(self) -> None:
+    def test_an_entry_is_found_at_once(self) -> None:
         overlay = MergedLayers()
         assert overlay.find(b"app") is UNKNOWN
         overlay.add(directory("app", 0o700))
         assert overlay.find(b"app") == ImageNode("dir", 0o700)
         assert overlay.find(b"app/f") is UNKNOWN
 
-    def test_an_implied_directory_is_no_answer_yet(self) -> None:
+    def test_an_implied_directory_stays_unknown_until_lower_layers_are_read(self) -> None:
         overlay = MergedLayers()
         overlay.add(entry("app/f"))
         assert overlay.find(b"app") is UNKNOWN
         assert overlay.below(b"") == {b"app": _IMPLIED, b"app/f": ImageNode("file", 0o644)}
 
-    def test_a_whiteout_is_an_answer_when_its_layer_ends(self) -> None:
+    def test_a_whiteout_counts_when_its_layer_ends(self) -> None:
         overlay = MergedLayers()
         overlay.add(entry(".wh.app"))
         assert overlay.find(b"app") is UNKNOWN
         overlay.end_layer()
         assert overlay.find(b"app") is overlay.find(b"app/f") is None
 
-    def test_what_is_below_an_opaque_directory_or_a_file_is_known(self) -> None:
+    def test_paths_below_an_opaque_directory_or_a_file_are_known(self) -> None:
         overlay = MergedLayers()
         for member in (entry("app/.wh..wh..opq"), entry("file")):
             overlay.add(member)
@@ -163,7 +163,7 @@ def _layers(draw: st.DrawFn) -> list[Layer]:
 
 @settings(deadline=None)
 @given(_layers())
-def test_it_is_what_applying_the_layers_from_the_bottom_gives(layers: list[Layer]) -> None:
+def test_merged_layers_equal_layers_applied_from_the_bottom(layers: list[Layer]) -> None:
     applied = _applied(layers)
     overlay = read(*layers)
     assert overlay.below(b"") == applied
@@ -174,7 +174,7 @@ def test_it_is_what_applying_the_layers_from_the_bottom_gives(layers: list[Layer
 
 @settings(deadline=None)
 @given(_layers(), st.integers(0, 12))
-def test_an_answer_that_is_given_early_is_the_last_one_too(layers: list[Layer], stop: int) -> None:
+def test_a_node_that_is_known_early_never_changes(layers: list[Layer], stop: int) -> None:
     applied = _applied(layers)
     overlay, taken = MergedLayers(), 0
     for layer in reversed(layers):

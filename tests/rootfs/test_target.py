@@ -59,7 +59,7 @@ def _paths(landing: ResolvedTarget) -> list[str]:
         ("srv/team", [Directory(b"srv"), Directory(b"srv/team", 0o2775, Ownership(0, 50))]),
     ],
 )
-def test_directories_stay_as_the_base_has_them(directory: str, parents: list[Directory]) -> None:
+def test_directories_keep_the_attributes_of_the_base(directory: str, parents: list[Directory]) -> None:
     found = _land(
         directory,
         Ownership(7, 8),
@@ -73,7 +73,7 @@ def test_directories_stay_as_the_base_has_them(directory: str, parents: list[Dir
     assert found == ResolvedTarget(directory.encode(), tuple(parents))
 
 
-def test_directories_that_are_made_belong_to_the_owner_of_the_code() -> None:
+def test_new_directories_belong_to_the_owner_of_the_code() -> None:
     found = _land("srv/me/code", Ownership(1000, 2000), srv=_dir(0o711, 5, 6))
     assert found.parents == (
         Directory(b"srv", 0o711, Ownership(5, 6)),
@@ -83,14 +83,14 @@ def test_directories_that_are_made_belong_to_the_owner_of_the_code() -> None:
     assert _land("new").parents == (Directory(b"new", 0o755, Ownership(0, 0)),)
 
 
-def test_below_a_groups_directory_new_ones_are_the_groups() -> None:
+def test_new_directories_inherit_the_group_of_a_set_group_id_directory() -> None:
     shared = _dir(0o2775, 5, 50)
     made = [Directory(path, 0o2755, Ownership(0, 50)) for path in (b"shared/new", b"shared/new/deep")]
     assert _land("shared/new/deep", shared=shared).parents[1:] == tuple(made)
     assert _land("shared/new", Ownership(0, 0), shared=shared).parents[1] == made[0]._replace(owner=Ownership(0, 0))
 
 
-def test_the_root_has_no_parents_and_asks_nothing() -> None:
+def test_the_root_has_no_parents_and_needs_no_lookup() -> None:
     assert _land("") == ResolvedTarget(b"", ())
 
 
@@ -129,7 +129,7 @@ def test_links_of_the_base_are_followed(directory: str, target: str, parents: li
     assert _paths(found) == parents
 
 
-def test_two_dots_in_a_link_take_back_a_name_as_they_do_for_buildkit() -> None:
+def test_two_dots_in_a_link_remove_a_name_as_in_buildkit() -> None:
     # The kernel would go through the link b, and end in x/c.
     assert _land("a", a=_link("b/../c"), b=_link("x/y"), x=_dir(), x__y=_dir()).target == b"c"
 
@@ -140,24 +140,24 @@ def test_a_usr_merged_base_keeps_its_links() -> None:
 
 
 @pytest.mark.parametrize("links", [{"a": "a"}, {"a": "b", "b": "/a"}, {"a": "a/x"}, {"a": "./b/c", "b": "a"}])
-def test_links_in_a_circle_are_an_error(links: dict[str, str]) -> None:
+def test_cyclic_links_are_an_error(links: dict[str, str]) -> None:
     with pytest.raises(InvalidImage, match="too many links"):
         _land("a", **{name: _link(target) for name, target in links.items()})
 
 
 @pytest.mark.parametrize("node", [ImageNode("file"), ImageNode("other"), _link("/file")])
-def test_what_is_no_directory_on_the_way_is_an_error(node: ImageNode) -> None:
+def test_a_file_in_the_path_is_an_error(node: ImageNode) -> None:
     with pytest.raises(InvalidImage, match=r"/a/b/d cannot be a directory: /(a/b|file) of the base") as raised:
         _land("a/b/d", a=_dir(), a__b=node, file=ImageNode("file"))
     assert raised.value.hint
     assert "workspace_dir" in raised.value.hint
 
 
-def test_what_is_not_known_is_taken_for_roots_and_said() -> None:
+def test_an_unknown_directory_is_assumed_to_be_roots() -> None:
     found = _land("a/b/c", Ownership(5, 5), a=_dir(0o711, 1, 1), a__b=UNKNOWN, a__b__c=UNKNOWN)
     assert found.assumed == (b"a/b", b"a/b/c")
     assert found.parents[1:] == (Directory(b"a/b"), Directory(b"a/b/c"))
 
 
-def test_what_is_not_known_and_not_on_the_way_after_all_is_not_said() -> None:
+def test_an_unknown_directory_outside_the_resolved_path_is_not_assumed() -> None:
     assert _land("a/b", a=UNKNOWN, a__b=_link("/x")).assumed == ()

@@ -88,7 +88,9 @@ def _infos(draw: st.DrawFn, small: bool = False) -> tarfile.TarInfo:
 
 @settings(deadline=None)
 @given(st.lists(_infos(), max_size=8), st.sampled_from(["gnu", "pax"]), st.integers(1, 5000))
-def test_what_tarfile_writes_is_read_as_tarfile_reads_it(infos: list[tarfile.TarInfo], kind: str, piece: int) -> None:
+def test_archives_of_tarfile_are_read_as_tarfile_reads_them(
+    infos: list[tarfile.TarInfo], kind: str, piece: int
+) -> None:
     data = _archive(infos, kind)
     assert list(members(_in_pieces(data, piece))) == _expected(data)
 
@@ -101,7 +103,7 @@ def test_plain_ustar_is_read_as_tarfile_reads_it(infos: list[tarfile.TarInfo]) -
 
 
 @pytest.mark.parametrize("kind", ["ustar", "gnu", "pax"])
-def test_a_name_may_need_ustars_prefix_or_more(kind: str) -> None:
+def test_long_names_are_read(kind: str) -> None:
     names = ["d" * 90 + "/" + "f" * 90, "d" * 150 + "/" + "f" * 100]
     names += [] if kind == "ustar" else ["x" * 500, "a/" * 200 + "\udcff"]
     assert [one.path for one in _read(_archive([_info(name) for name in names], kind))] == [
@@ -125,7 +127,7 @@ def test_a_name_may_need_ustars_prefix_or_more(kind: str) -> None:
         (b"a\n/ b", b"a\n/ b"),
     ],
 )
-def test_a_path_is_written_in_one_way(written: bytes, path: bytes) -> None:
+def test_a_path_is_cleaned(written: bytes, path: bytes) -> None:
     assert clean(written) == path
     assert clean(path) == path
 
@@ -135,7 +137,7 @@ def test_set_id_and_sticky_bits_are_read() -> None:
     assert found == Member(b"tmp", "dir", 0o7777, 5, 6, 0, b"")
 
 
-def test_content_is_skipped_block_by_block_and_not_held() -> None:
+def test_content_is_skipped_and_not_kept_in_memory() -> None:
     size = 48 << 20
     parts = iter(
         [_sized(_header(b"large", b"0", 0), size), *[bytes(1 << 18)] * (size >> 18), _header(b"next", b"0", 0)]
@@ -150,7 +152,7 @@ def test_content_is_skipped_block_by_block_and_not_held() -> None:
     assert max(asked) <= 1 << 18
 
 
-def test_an_archive_ends_at_its_end_mark_or_where_the_bytes_end() -> None:
+def test_an_archive_ends_at_its_end_mark_or_at_the_end_of_the_bytes() -> None:
     data = _archive([_info("a", size=3)])
     assert len(_read(data + b"garbage")) == 1
     assert len(_read(data[:1024])) == 1
@@ -163,7 +165,7 @@ def test_global_records_are_skipped_as_engines_skip_them() -> None:
     assert [(one.path, one.uid) for one in _read(data)] == [(b"a", 7)]
 
 
-def test_a_sparse_file_of_gnus_is_as_long_as_what_is_stored_of_it() -> None:
+def test_a_gnu_sparse_file_has_the_size_of_its_stored_content() -> None:
     # Four pieces fit into the header; the map goes on in two blocks, as its last byte says.
     first = bytearray(_header(b"sparse", b"S", 512))
     first[482] = 1
@@ -173,24 +175,24 @@ def test_a_sparse_file_of_gnus_is_as_long_as_what_is_stored_of_it() -> None:
     assert [(one.path, one.kind) for one in _read(data)] == [(b"sparse", "file"), (b"next", "file")]
 
 
-def test_a_sparse_file_of_pax_has_its_own_name() -> None:
+def test_a_pax_sparse_file_has_its_real_name() -> None:
     info = _info("GNUSparseFile.1/real", size=700, pax_headers={"GNU.sparse.name": "d/real"})
     assert [one.path for one in _read(_archive([info, _info("next")]))] == [b"d/real", b"next"]
 
 
-def test_the_archives_of_1979_mark_directories_by_their_names() -> None:
+def test_the_oldest_format_marks_directories_by_a_slash() -> None:
     old = _header(b"dir/", b"\0", 0, magic=b"")
     assert _read(old + _header(b"file", b"\0", 0, magic=b""))[0].kind == "dir"
     assert _read(_header(b"file", b"\0", 0, magic=b""))[0] == Member(b"file", "file", 0o644, 0, 0, 0, b"")
 
 
-def test_dates_in_gnus_old_headers_are_no_prefix() -> None:
+def test_dates_in_old_gnu_headers_are_not_read_as_a_prefix() -> None:
     block = bytearray(_header(b"name", b"0", 0, magic=b"ustar  \0"))
     block[345:357] = b"14000000000\0"
     assert _read(_summed(bytes(block)))[0].path == b"name"
 
 
-def test_checksums_of_signed_bytes_are_right_too() -> None:
+def test_checksums_of_signed_bytes_are_accepted() -> None:
     block = _header(b"caf\xc3\xa9", b"0", 0)
     total = sum(block[:148]) + sum(block[156:]) + 256
     signed = b"%b%06o\0 %b" % (block[:148], total - 2 * 256, block[156:])
@@ -213,7 +215,7 @@ def test_checksums_of_signed_bytes_are_right_too() -> None:
         lambda data: _header(b"x", b"L", 4000) + b"short",
     ],
 )
-def test_damage_is_an_error(damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_archive_is_an_error(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(InvalidImage, match="not a tar") as raised:
         _read(damage(_archive([_info("a", size=2000), _info("b")], "ustar")))
     assert raised.value.hint
@@ -221,7 +223,7 @@ def test_damage_is_an_error(damage: Callable[[bytes], bytes]) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=3000), st.integers(0, 3000))
-def test_nothing_but_an_image_error_comes_of_any_bytes(noise: bytes, at: int) -> None:
+def test_any_bytes_are_an_archive_or_an_invalid_image(noise: bytes, at: int) -> None:
     data = _archive([_info("a", size=700), _info("l" * 200, tarfile.SYMTYPE, linkname="x")], "pax")
     for bad in (noise, data[:at] + noise + data[at + len(noise) :]):
         with suppress(InvalidImage):

@@ -69,7 +69,7 @@ def test_a_runner_has_the_installed_schedulers_and_the_session_topcoat() -> None
     assert get_runner("mine").name() == "mine"
 
 
-def test_running_returns_a_handle_that_answers(runner: Runner) -> None:
+def test_running_returns_a_handle_for_status_requests(runner: Runner) -> None:
     handle = runner.run(app(), "fake")
     assert handle == "fake://s/train-0"
     status = runner.status(handle)
@@ -90,12 +90,12 @@ def test_a_changed_request_is_submitted_as_changed(runner: Runner, fake: FakeSch
     assert runner.schedule(info) == "fake://s/other-0"
 
 
-def test_a_request_that_no_runner_made_is_refused(runner: Runner) -> None:
+def test_a_request_that_was_not_created_by_a_runner_is_refused(runner: Runner) -> None:
     with pytest.raises(UsageError, match=r"Runner\.dryrun"):
         runner.schedule(AppDryRunInfo("request", str))
 
 
-def test_an_unknown_scheduler_is_answered_with_near_names(runner: Runner) -> None:
+def test_an_unknown_scheduler_is_an_error_with_suggestions(runner: Runner) -> None:
     with pytest.raises(UnknownScheduler, match="'fakee'") as caught:
         runner.run(app(), "fakee")
     assert caught.value.hint == "did you mean fake?"
@@ -115,13 +115,13 @@ def test_a_plan_is_carried_out_once(changing: Runner) -> None:
     assert [plan.carried_out for plan in Changing.plans] == [1]
 
 
-def test_run_looks_again_when_files_have_changed(changing: Runner) -> None:
+def test_run_scans_again_when_files_have_changed(changing: Runner) -> None:
     ChangingPlan.times = 2
     changing.run(app(), "fake", workspace="/code")
     assert [plan.carried_out for plan in Changing.plans] == [1, 1, 1]
 
 
-def test_run_gives_up_on_files_that_keep_changing(changing: Runner) -> None:
+def test_run_fails_if_files_keep_changing(changing: Runner) -> None:
     ChangingPlan.times = 9
     with pytest.raises(WorkspaceChanged):
         changing.run(app(), "fake", workspace="/code")
@@ -129,7 +129,7 @@ def test_run_gives_up_on_files_that_keep_changing(changing: Runner) -> None:
     assert changing.list("fake") == []
 
 
-def test_an_explicit_dry_run_is_not_looked_at_again(changing: Runner) -> None:
+def test_an_explicit_dry_run_is_not_repeated(changing: Runner) -> None:
     info = changing.dryrun(app(), "fake", workspace="/code")
     ChangingPlan.times = 1
     with pytest.raises(WorkspaceChanged):
@@ -138,7 +138,7 @@ def test_an_explicit_dry_run_is_not_looked_at_again(changing: Runner) -> None:
     assert changing.schedule(info) == "fake://s/train-0"
 
 
-def test_waiting_goes_on_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_ends_with_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     runner = Runner("s", {"fake": lambda session_name, **kwargs: FakeScheduler(session_name, (RUN,) * 20 + (BAD,))})
@@ -151,7 +151,7 @@ def test_waiting_goes_on_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses[-1] == 2
 
 
-def test_waiting_asks_more_often_where_that_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_polls_at_the_schedulers_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     class Cheap(FakeScheduler):
         poll_interval = 0.5
 
@@ -162,7 +162,7 @@ def test_waiting_asks_more_often_where_that_is_cheap(monkeypatch: pytest.MonkeyP
     assert max(pauses) == 0.5
 
 
-def test_unknown_applications_are_none_or_nothing(runner: Runner, fake: FakeScheduler) -> None:
+def test_unknown_applications_have_no_status_and_are_ignored(runner: Runner, fake: FakeScheduler) -> None:
     handle = "fake://s/nope"
     assert runner.status(handle) is None
     assert runner.wait(handle) is None
@@ -194,7 +194,7 @@ def test_a_malformed_handle_is_an_error(runner: Runner) -> None:
         runner.status("train-0")
 
 
-def test_what_runs_is_cancelled_and_what_has_ended_is_not(fake: FakeScheduler) -> None:
+def test_only_running_applications_are_cancelled(fake: FakeScheduler) -> None:
     running = FakeScheduler("s", (RUN,))
     runner = Runner("s", {"fake": lambda session_name, **kwargs: running})
     runner.cancel(runner.run(app(), "fake"))
@@ -225,7 +225,7 @@ def test_the_list_has_handles(runner: Runner) -> None:
     assert [(one.app_handle, one.app_id, one.name) for one in runner.list("fake")] == [(handle, "train-0", "train")]
 
 
-def test_deleting_forgets(runner: Runner, fake: FakeScheduler) -> None:
+def test_a_deleted_application_is_unknown(runner: Runner, fake: FakeScheduler) -> None:
     handle = runner.run(app(), "fake")
     runner.delete(handle)
     assert fake.calls[-1] == "cancel train-0"

@@ -38,7 +38,7 @@ def test_a_home_that_is_the_current_directory_counts_once(home: Path, monkeypatc
     assert find_configs() == [str(home / ".torchxconfig")]
 
 
-def test_given_directories_are_searched_instead_in_their_order(home: Path) -> None:
+def test_directories_replace_the_default_ones_in_their_order(home: Path) -> None:
     for name in ("a", "b"):
         (home / name).mkdir()
         (home / name / ".torchxconfig").write_text("")
@@ -62,7 +62,7 @@ def test_the_variable_names_the_only_file(home: Path, monkeypatch: pytest.Monkey
         find_configs()
 
 
-def test_values_know_their_lines_and_names_their_case() -> None:
+def test_values_have_line_numbers_and_names_are_case_sensitive() -> None:
     text = "# first\n[a]\nKey = 1\nkey: 2\n\n[b]\nwide =\n    x: y\n    z: w\nlast = 50%% off\n"
     file = parse_config(io.StringIO(text), "conf")
     assert file.sections == {
@@ -80,11 +80,11 @@ def test_defaults_of_the_file_stand_in_every_section() -> None:
     ("text", "message"),
     [
         ("key = 1\n", "conf:1: not in a [section]: key = 1"),
-        ("[a]\n\nnonsense\n", "conf:3: neither [section] nor key = value: nonsense"),
-        ("[a]\nk = 1\nk = 2\n", "conf:3: [a] has k twice"),
-        ("[a]\n[b]\n[a]\n", "conf:3: [a] is there twice"),
-        ("[a]\nk = 50%\n", "conf:2: k has a % that begins no %(name)s"),
-        ("[a]\nk = %(nope)s\n", "conf:2: k has a % that begins no %(name)s"),
+        ("[a]\n\nnonsense\n", "conf:3: expected [section] or key = value: nonsense"),
+        ("[a]\nk = 1\nk = 2\n", "conf:3: k appears twice in [a]"),
+        ("[a]\n[b]\n[a]\n", "conf:3: [a] appears twice"),
+        ("[a]\nk = 50%\n", "conf:2: k has a % that does not start %(name)s"),
+        ("[a]\nk = %(nope)s\n", "conf:2: k has a % that does not start %(name)s"),
     ],
 )
 def test_a_file_that_cannot_be_parsed_names_the_line(text: str, message: str) -> None:

@@ -33,13 +33,13 @@ def role(name: str = "w", **changes: object) -> Role:
         (AppDef("x", [role(entrypoint=macros.img_root)]), "is not substituted"),
     ],
 )
-def test_what_cannot_run_anywhere_is_refused(bad: AppDef, message: str) -> None:
+def test_an_application_that_cannot_run_anywhere_is_refused(bad: AppDef, message: str) -> None:
     with pytest.raises(InvalidApp, match=message):
         check_app(bad)
 
 
-def test_what_is_no_application_is_refused() -> None:
-    with pytest.raises(InvalidApp, match="a str is no application"):
+def test_anything_but_an_application_is_refused() -> None:
+    with pytest.raises(InvalidApp, match="expected an AppDef, not a str"):
         dry_run(FakeScheduler("s"), "app", Submission("fake", "s", {}))  # type: ignore[arg-type]
 
 
@@ -50,7 +50,7 @@ def test_the_given_application_is_not_changed() -> None:
     assert info.app is not given
 
 
-def test_jobs_learn_their_handle_and_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_get_their_handle_and_their_parent_as_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     info = dry_run(FakeScheduler("s"), app(), Submission("fake", "mine", {}, parent_run_id="p1"))
     assert info.app is not None
     assert info.app.roles[0].env == {"TORCHX_JOB_ID": "fake://mine/${app_id}", "TORCHX_PARENT_RUN_ID": "p1"}
@@ -140,7 +140,7 @@ def test_workspaces_are_planned_between_the_two_checks_and_not_built() -> None:
     assert info.cfg["queue"] == "main of /code"
 
 
-def test_an_empty_workspace_leaves_the_roles_own() -> None:
+def test_an_empty_workspace_argument_keeps_the_roles_own() -> None:
     for nothing in ("", None, Workspace({})):
         scheduler = HookedScheduler("s")
         dry_run(scheduler, app(workspace=Workspace({"/own": ""})), Submission("fake", "s", {}, nothing))

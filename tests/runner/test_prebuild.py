@@ -29,14 +29,14 @@ class ImagingScheduler(Imaging, FakeScheduler):
     pass
 
 
-def test_a_role_gives_its_image() -> None:
+def test_prebuilding_a_role_returns_its_image() -> None:
     role = Role("w", "base", workspace=CODE)
     assert prebuild(ImagingScheduler("s"), role, {"queue": "q"}) == "base+/code@q"
     assert role.image == "base"
     assert prebuild(ImagingScheduler("s"), Role("w", "base"), {}) is None
 
 
-def test_an_application_gives_images_that_can_be_pinned() -> None:
+def test_prebuilding_an_application_returns_images_to_pin() -> None:
     roles = [Role("a", "base", workspace=CODE), Role("b", "base", workspace=LIB), Role("c", "base")]
     images = prebuild(ImagingScheduler("s"), AppDef("x", roles), {})
     assert images == {("base", CODE): "base+/code@main", ("base", LIB): "base+/lib@main"}
@@ -46,7 +46,7 @@ def test_an_application_gives_images_that_can_be_pinned() -> None:
     assert (other.roles[0].image, other.roles[0].workspace) == ("base+/code@main", None)
 
 
-def test_what_is_more_than_an_image_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_build_that_changes_more_than_the_image_is_left_out_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
     roles = [Role("a", "base", workspace=CODE), Role("env", "base", workspace=CODE), Role("b", "other", workspace=CODE)]
     with caplog.at_level(logging.WARNING, "topcoat"):
         assert prebuild(ImagingScheduler("s"), AppDef("x", roles), {}) == {("other", CODE): "other+/code@main"}

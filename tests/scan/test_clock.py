@@ -60,7 +60,7 @@ def test_a_link_is_followed_to_where_the_files_are(root: Path) -> None:
     assert settling_time(str(root / "link" / "code")) == SETTLED_REMOTE
 
 
-def test_without_a_list_of_mounts_the_clock_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_list_of_mounts_the_clock_counts_as_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_MOUNTS", str(tmp_path / "none"))
     assert settling_time(str(tmp_path)) == SETTLED
 
@@ -70,7 +70,7 @@ def test_the_file_systems_that_tests_run_on_are_local(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("directory", "remembered"), [("nfs/code", False), ("nfsx", True)])
-def test_a_file_of_just_now_is_read_again_where_the_servers_clock_may_be_behind(
+def test_a_file_edited_a_moment_ago_is_read_again_if_the_servers_clock_may_be_behind(
     root: Path, directory: str, remembered: bool
 ) -> None:
     now = 1_700_000_000_000_000_000
@@ -82,7 +82,7 @@ def test_a_file_of_just_now_is_read_again_where_the_servers_clock_may_be_behind(
     assert (StatIndex.load(root / "index").digests("", [node]) == [b"\1" * 32]) is remembered
 
 
-def test_a_scan_asks_for_the_file_system_of_its_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_uses_the_settling_time_of_its_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(index, "settling_time", lambda root: asked.append(root) or SETTLED)
     (tmp_path / "w").mkdir()

@@ -80,7 +80,7 @@ def test_every_malformed_line_of_every_file_is_reported() -> None:
     assert str(caught.value).encode()
 
 
-def test_a_line_just_short_of_64_kib_is_read() -> None:
+def test_a_line_of_the_maximum_length_is_read() -> None:
     assert len(IgnoreRules.parse([("ignore", b"#" + b"a" * 65534 + b"\n" + b"b" * 65535)])) == 1
 
 
@@ -95,8 +95,6 @@ def test_several_files_are_one_list() -> None:
 def test_rules_are_true_unless_empty() -> None:
     assert not _rules("", "# nothing")
     assert _rules("a")
-    assert _rules("a") == _rules("a")
-    assert _rules("a") != _rules("!a")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +223,7 @@ def test_any_bytes_are_rules_or_an_error(content: bytes) -> None:
 
 
 @given(_lines, _paths)
-def test_a_walk_decides_as_rule_by_rule_would(lines: list[str], path: str) -> None:
+def test_a_walk_agrees_with_rules_applied_one_by_one(lines: list[str], path: str) -> None:
     rules = _rules("", *_good(lines))
     # As `MatchesUsingParentResults` does it: one bit for each rule, a rule is asked where it could change something.
     spoke = [False] * len(rules)

@@ -224,7 +224,7 @@ def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: O
 
 
 @pytest.mark.parametrize("case", TABLE, ids=[case.title for case in TABLE])
-def test_the_table_of_cases_is_what_the_builders_do(ignore_oracle: Oracle, case: Case) -> None:
+def test_the_table_of_cases_agrees_with_the_builders_matcher(ignore_oracle: Oracle, case: Case) -> None:
     paths = [*case.out, *case.kept]
     said = ignore_oracle.ask(case.content, map(os.fsencode, paths))
     assert not said.error
@@ -232,7 +232,7 @@ def test_the_table_of_cases_is_what_the_builders_do(ignore_oracle: Oracle, case:
 
 
 @pytest.mark.parametrize(("title", "content"), MALFORMED, ids=[title for title, _ in MALFORMED])
-def test_the_table_of_malformed_lines_is_what_the_builders_refuse(
+def test_the_builders_refuse_every_line_of_the_table_of_malformed_lines(
     ignore_oracle: Oracle, title: str, content: bytes
 ) -> None:
     said = ignore_oracle.ask(content)
@@ -259,7 +259,7 @@ def test_a_real_tree_is_walked_as_the_listed_one(ignore_oracle: Oracle, tmp_path
 @pytest.mark.parametrize("length", [65535, 65536, 65537])
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\nb\n"])
 @pytest.mark.parametrize("start", [b"#", b"a\n#", b"\xef\xbb\xbf#", b"*"])
-def test_a_line_is_too_long_where_the_builders_say_so(
+def test_the_maximum_line_length_is_that_of_the_builders(
     ignore_oracle: Oracle, length: int, ending: bytes, start: bytes
 ) -> None:
     last = start.rpartition(b"\n")[2]

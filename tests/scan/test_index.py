@@ -37,7 +37,7 @@ def saved(path: Path, *nodes: tuple[str, SourceNode], now: int = NOW) -> StatInd
     return StatIndex.load(path)
 
 
-def test_an_unchanged_file_is_known(tmp_path: Path) -> None:
+def test_an_unchanged_file_has_a_digest_in_the_index(tmp_path: Path) -> None:
     index = saved(tmp_path / "index", ("a.py", NODE))
     assert digest(index, "a.py", NODE) == DIGEST
     assert digest(index, "b.py", NODE) is None
@@ -48,7 +48,7 @@ def test_an_unchanged_file_is_known(tmp_path: Path) -> None:
     [{"size": 11}, {"mtime": OLD - 1}, {"ctime": OLD - 1}, {"inode": 43}, {"mode": 0o755}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_file_that_differs_in_anything_is_read_again(tmp_path: Path, change: dict[str, int]) -> None:
+def test_a_file_with_any_other_stat_value_is_read_again(tmp_path: Path, change: dict[str, int]) -> None:
     index = saved(tmp_path / "index", ("a.py", NODE))
     assert digest(index, "a.py", NODE._replace(**change)) is None
 
@@ -66,7 +66,9 @@ def test_a_file_that_differs_in_anything_is_read_again(tmp_path: Path, change: d
     ],
     ids=["settled", "racy", "this instant", "future", "far future", "epoch"],
 )
-def test_a_file_is_remembered_only_once_its_times_are_settled(tmp_path: Path, key: str, time: int, known: bool) -> None:
+def test_a_file_is_put_into_the_index_only_if_its_times_are_settled(
+    tmp_path: Path, key: str, time: int, known: bool
+) -> None:
     node = NODE._replace(**{key: time})
     assert (digest(saved(tmp_path / "index", ("a.py", node)), "a.py", node) is not None) is known
 
@@ -118,7 +120,7 @@ def scanned(path: Path, tree: dict[str, list[SourceNode]]) -> list[tuple[str, So
 
 
 @given(_trees)
-def test_what_is_saved_is_what_is_loaded(
+def test_an_index_is_loaded_as_it_was_saved(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, list[SourceNode]]
 ) -> None:
     path = tmp_path_factory.mktemp("index") / "index"
@@ -127,7 +129,7 @@ def test_what_is_saved_is_what_is_loaded(
 
 
 @given(_trees, _trees, st.data())
-def test_after_any_change_what_changed_is_read_and_nothing_else(
+def test_after_any_change_only_changed_files_are_read(
     tmp_path_factory: pytest.TempPathFactory,
     before: dict[str, list[SourceNode]],
     other: dict[str, list[SourceNode]],
@@ -152,7 +154,7 @@ def test_after_any_change_what_changed_is_read_and_nothing_else(
 
 
 @pytest.mark.parametrize("key", ["mtime", "size"])
-def test_a_value_that_the_index_cannot_hold_costs_its_file_alone(tmp_path: Path, key: str) -> None:
+def test_a_value_that_the_index_cannot_hold_affects_only_its_file(tmp_path: Path, key: str) -> None:
     path = tmp_path / "index"
     odd = NODE._replace(name="odd", **{key: 1 << 70})
     index = saved(path, ("a.py", NODE))
@@ -161,7 +163,7 @@ def test_a_value_that_the_index_cannot_hold_costs_its_file_alone(tmp_path: Path,
     assert StatIndex.load(path).digests("", [NODE]) == [DIGEST]
 
 
-def test_names_that_are_no_utf_8_are_remembered(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_in_the_index(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9 \n")
     assert digest(saved(tmp_path / "index", (name, NODE), ("other", NODE)), name, NODE) == DIGEST
 
@@ -194,7 +196,7 @@ def test_an_index_that_is_damaged_or_of_another_version_counts_as_empty(
     assert digest(index, "b.py", NODE) is None
 
 
-def test_a_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+def test_a_deleted_file_is_removed_from_the_index(tmp_path: Path) -> None:
     path = tmp_path / "index"
     index = saved(path, ("a.py", NODE), ("b.py", NODE))
     digest(index, "a.py", NODE)

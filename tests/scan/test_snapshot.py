@@ -46,7 +46,7 @@ def parse(data: bytes) -> list[Entry]:
 
 
 @given(st.lists(entries, max_size=8))
-def test_what_identifies_entries_can_be_read_back_so_no_two_lists_collide(found: list[Entry]) -> None:
+def test_the_identity_of_entries_can_be_parsed_so_no_two_lists_collide(found: list[Entry]) -> None:
     assert parse(identify(found, preserve_mtimes=True)) == found
     assert parse(identify(found, preserve_mtimes=False)) == [entry._replace(mtime=0) for entry in found]
     assert [entry.facts(preserve_mtimes=True) for entry in found] == [
@@ -71,12 +71,12 @@ def test_the_digest_depends_on(entry: Entry, change: dict[str, Any]) -> None:
     assert Snapshot([entry]).digest != Snapshot([entry._replace(**change)]).digest
 
 
-def test_kinds_differ_even_where_all_else_is_equal() -> None:
+def test_entries_of_different_kinds_differ() -> None:
     kinds: tuple[Kind, ...] = ("file", "dir", "link")
     assert len({Snapshot([Entry(b"a", kind, 0o755, 0, b"", 0)]).digest for kind in kinds}) == 3
 
 
-def test_becoming_executable_counts_and_touching_does_not() -> None:
+def test_an_execute_bit_counts_and_an_mtime_does_not() -> None:
     before = Snapshot([FILE, DIRECTORY])
     assert before.digest != Snapshot([FILE._replace(mode=0o755), DIRECTORY]).digest
     touched = Snapshot([FILE._replace(mtime=7), DIRECTORY._replace(mtime=8)])
@@ -84,7 +84,7 @@ def test_becoming_executable_counts_and_touching_does_not() -> None:
     assert hash(before) == hash(touched)
 
 
-def test_touching_counts_where_times_are_preserved() -> None:
+def test_an_mtime_counts_if_mtimes_are_preserved() -> None:
     before = Snapshot([FILE], preserve_mtimes=True)
     assert before.digest == Snapshot([FILE], preserve_mtimes=True).digest
     assert before.digest != Snapshot([FILE._replace(mtime=FILE.mtime + 1)], preserve_mtimes=True).digest
@@ -120,14 +120,14 @@ def test_the_order_of_the_entries_given_does_not_matter(tree: dict[bytes, Entry]
 
 
 @given(trees)
-def test_directories_come_before_what_they_hold(tree: dict[bytes, Entry]) -> None:
+def test_directories_come_before_their_members(tree: dict[bytes, Entry]) -> None:
     seen = {b""}
     for entry in Snapshot(tree.values()):
         assert entry.path.rpartition(b"/")[0] in seen
         seen.add(entry.path)
 
 
-def test_the_digest_of_a_known_snapshot_is_what_it_always_was() -> None:
+def test_the_digest_of_a_known_snapshot_never_changes() -> None:
     """Tags are made of it: another value means that every image is pushed anew."""
     identity = b"".join(
         [
@@ -151,6 +151,6 @@ def test_an_entry_is_found_by_its_path() -> None:
     assert not Snapshot([]).has_directory(b"src")
 
 
-def test_a_snapshot_is_no_list() -> None:
+def test_a_snapshot_does_not_equal_a_list() -> None:
     assert Snapshot([FILE]) != [FILE]
     assert "1 entries" in repr(Snapshot([FILE]))

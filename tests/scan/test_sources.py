@@ -26,14 +26,16 @@ def memory() -> Iterator[AbstractFileSystem]:
     fs.store.clear()
 
 
-def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_directory_is_a_scan_root(tmp_path: Path) -> None:
     for source in (str(tmp_path), f"file://{tmp_path}", f"{tmp_path}/"):
         (project,) = find_scan_roots(Workspace({source: "lib/x"}))
         assert (project.label, project.target, project.file, project.local) == (str(tmp_path), b"lib/x", None, True)
         assert isinstance(project.tree, LocalTree)
 
 
-def test_a_relative_directory_is_taken_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_directory_is_relative_to_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ws").mkdir()
     monkeypatch.chdir(tmp_path)
     assert find_scan_roots(Workspace({"ws": ""}))[0].label == str(tmp_path / "ws")
@@ -46,7 +48,9 @@ def test_projects_keep_their_order(tmp_path: Path) -> None:
     assert [project.target for project in found] == [b"b", b"a", b"c"]
 
 
-def test_a_single_file_lands_under_its_name_or_as_its_target(tmp_path: Path, memory: AbstractFileSystem) -> None:
+def test_the_target_of_a_single_file_is_its_name_or_the_declared_target(
+    tmp_path: Path, memory: AbstractFileSystem
+) -> None:
     build_tree(tmp_path, {"train.py": File("x", mode=0o750)})
     memory.pipe("/ws/train.py", b"x")
     for source in (str(tmp_path / "train.py"), "memory://ws/train.py"):
@@ -66,7 +70,7 @@ def test_a_link_to_a_single_file_is_that_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["gone", "dangling", "file/below"])
-def test_a_workspace_that_is_missing_is_an_error(tmp_path: Path, source: str) -> None:
+def test_a_missing_workspace_is_an_error(tmp_path: Path, source: str) -> None:
     build_tree(tmp_path, {"dangling": Link("gone"), "file": ""})
     with pytest.raises(WorkspaceNotFound, match="does not exist"):
         find_scan_roots(Workspace({str(tmp_path / source): ""}))
@@ -80,7 +84,7 @@ def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
         find_scan_roots(Workspace({str(tmp_path / "a"): ""}))
 
 
-def test_what_is_neither_directory_nor_file_is_refused_without_opening_it(tmp_path: Path) -> None:
+def test_a_special_file_is_refused_without_opening_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for source in (str(tmp_path / "fifo"), "/dev/null"):
         with pytest.raises(InvalidWorkspace, match="neither a directory nor a file"):
@@ -96,12 +100,12 @@ def test_a_home_directory_and_a_root_are_refused(tmp_path: Path, home: Path, sou
     assert "--workspace" in str(caught.value.hint)
 
 
-def test_a_directory_below_the_home_directory_is_no_home_directory(home: Path) -> None:
+def test_a_directory_below_the_home_directory_is_accepted(home: Path) -> None:
     (home / "code").mkdir()
     assert find_scan_roots(Workspace({"~/code": ""}))[0].label == str(home / "code")
 
 
-def test_a_remote_directory_is_taken_by_its_url(memory: AbstractFileSystem) -> None:
+def test_a_remote_directory_is_named_by_its_url(memory: AbstractFileSystem) -> None:
     memory.pipe("/ws/a.py", b"x")
     (project,) = find_scan_roots(Workspace({"memory://ws": "lib"}))
     assert (project.label, project.target, project.file, project.local) == ("memory://ws", b"lib", None, False)

@@ -60,7 +60,7 @@ def memory() -> Iterator[AbstractFileSystem]:
     fs.pseudo_dirs[:] = [""]
 
 
-def test_a_local_directory_is_listed_with_what_the_index_needs(tmp_path: Path) -> None:
+def test_a_local_directory_is_listed_with_all_stat_values(tmp_path: Path) -> None:
     build_tree(tmp_path, {"d/file": File("12345", mode=0o640), "d/sub": Directory(mode=0o2750), "d/link": Link("sub")})
     os.mkfifo(tmp_path / "d/fifo")
     with socket.socket(socket.AF_UNIX) as server:
@@ -73,7 +73,7 @@ def test_a_local_directory_is_listed_with_what_the_index_needs(tmp_path: Path) -
     assert nodes["sub"].mode == 0o2750
 
 
-def test_a_file_that_vanishes_while_its_directory_is_listed_is_not_there(
+def test_a_file_that_is_deleted_while_its_directory_is_listed_is_not_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_tree(tmp_path, {"main.py": "", ".main.py.swp": ""})
@@ -116,7 +116,7 @@ def test_files_of_all_sizes_are_read_and_hashed_whole(tmp_path: Path, size: int)
         assert digest_file(tree, "file", listed) == (size, hashlib.sha256(content).digest())
 
 
-def test_what_is_missing_is_not_found(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     build_tree(tmp_path, {"file": "", "dangling": Link("nowhere")})
     tree = LocalTree(str(tmp_path))
     calls: list[Callable[[], object]] = [
@@ -133,7 +133,7 @@ def test_what_is_missing_is_not_found(tmp_path: Path) -> None:
             call()
 
 
-def test_a_loop_of_links_is_an_error_and_no_loop(tmp_path: Path) -> None:
+def test_a_loop_of_links_is_an_error_in_a_tree(tmp_path: Path) -> None:
     build_tree(tmp_path, {"a": Link("b"), "b": Link("a")})
     tree = LocalTree(str(tmp_path))
     assert tree.readlink("a", NODE) == "b"
@@ -154,7 +154,7 @@ def test_an_unreadable_file_is_an_error_that_says_what_to_do(unprivileged: Path)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
-def test_what_took_the_place_of_a_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+def test_a_fifo_that_replaced_a_file_is_an_error_and_does_not_block(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     if kind == "fifo":
         os.mkfifo(path)
@@ -244,7 +244,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(
 
 
 @pytest.mark.parametrize("size", [1000, BIG])
-def test_a_file_that_never_holds_still_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_a_file_that_always_changes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a" * size)
 
@@ -322,7 +322,7 @@ def test_an_object_that_is_file_and_directory_at_once_is_an_error() -> None:
         FsspecTree(cast(Any, fs), "bucket").list("")
 
 
-def test_a_failure_of_a_remote_file_system_is_an_error_of_ours() -> None:
+def test_a_failure_of_a_remote_file_system_is_a_workspace_error() -> None:
     class ClientError(Exception):
         pass
 
@@ -340,6 +340,6 @@ def test_a_failure_of_a_remote_file_system_is_an_error_of_ours() -> None:
         ({"mtime": None, "updated": "2020-01-01"}, 0),
     ],
 )
-def test_times_come_under_many_names(info: dict[str, object], expected: int) -> None:
+def test_an_mtime_is_read_from_any_of_its_keys(info: dict[str, object], expected: int) -> None:
     fs = Listed({"name": "b/f", "type": "file", "size": 0, **info})
     assert FsspecTree(cast(Any, fs), "b").list("")[0].mtime == expected

@@ -67,7 +67,7 @@ def left_out(path: str, rules: IgnoreRules) -> bool:
 
 
 @given(_trees, st.lists(_patterns, max_size=5))
-def test_the_walk_keeps_what_a_filter_over_every_path_keeps(tree: Tree, patterns: list[str]) -> None:
+def test_the_walk_agrees_with_a_filter_over_every_path(tree: Tree, patterns: list[str]) -> None:
     try:
         rules = IgnoreRules.from_patterns(patterns, "rules")
     except InvalidIgnorePattern:

@@ -119,7 +119,7 @@ def test_a_scheduler_without_a_mixin_refuses_workspaces_instead_of_ignoring_them
     assert caught.value.hint
 
 
-def test_a_mixin_wins_over_the_refusal() -> None:
+def test_a_mixin_overrides_the_refusal() -> None:
     scheduler = WithOverlay("s")
     assert scheduler.uses_workspace
     assert scheduler.plan_workspaces(app(workspace=Workspace({"/code": ""})).roles, {}) is None
@@ -138,21 +138,21 @@ def test_submitting_a_workspace_to_a_scheduler_without_a_mixin_is_refused() -> N
         FakeScheduler("s").submit(app(), {}, workspace=Workspace({"/code": ""}))
 
 
-def test_cancelling_and_deleting_do_nothing_where_there_is_nothing() -> None:
+def test_cancelling_and_deleting_ignore_unknown_ids() -> None:
     scheduler = FakeScheduler("s")
     scheduler.cancel("x")
     scheduler.delete("x")
     assert scheduler.calls == []
 
 
-def test_deleting_cancels_unless_the_backend_can_do_more() -> None:
+def test_deleting_cancels_by_default() -> None:
     scheduler = FakeScheduler("s")
     app_id = scheduler.submit(app(), {})
     scheduler.delete(app_id)
     assert scheduler.calls[-1] == f"cancel {app_id}"
 
 
-def test_by_default_a_role_must_say_what_it_needs() -> None:
+def test_by_default_a_role_needs_a_resource() -> None:
     class Strict(FakeScheduler):
         _validate = Scheduler._validate
 

@@ -4,7 +4,7 @@ from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.specs import Role
 
 
-def test_a_replica_is_told_who_it_is() -> None:
+def test_the_environment_of_a_replica_identifies_it() -> None:
     role = Role("w", "repo:tag", num_replicas=3)
     env = job_env(backend="b", session_name="s", app_id="app-1", role=role, replica_id=2, rank0_host="h")
     assert env == {

@@ -45,7 +45,7 @@ def test_a_malformed_regex_is_an_error_at_once() -> None:
 
 
 @given(st.lists(st.binary(max_size=8)), st.booleans())
-def test_decoding_loses_and_adds_nothing_however_the_text_is_cut(chunks: list[bytes], whole: bool) -> None:
+def test_decoding_keeps_every_byte_wherever_the_text_is_cut(chunks: list[bytes], whole: bool) -> None:
     assert "".join(decode(chunks, whole=whole)) == b"".join(chunks).decode(errors="replace")
 
 
@@ -82,7 +82,7 @@ def test_a_missing_log_is_empty(tmp_path: Path) -> None:
     assert list(follow(str(tmp_path / "none.log"))) == []
 
 
-def test_a_log_is_read_to_where_it_is_now(tmp_path: Path) -> None:
+def test_a_log_is_read_to_its_current_end(tmp_path: Path) -> None:
     (tmp_path / "x.log").write_bytes(b"one\ntwo \xff\nthr")
     assert list(follow(str(tmp_path / "x.log"))) == ["one\n", "two \ufffd\n", "thr"]
 
@@ -169,7 +169,7 @@ def at(seconds: float) -> datetime:
         (250, 150, ""),
     ],
 )
-def test_since_and_until_cut_by_the_time_of_writing(
+def test_since_and_until_select_by_the_time_of_writing(
     timed_log: str, since: float | None, until: float | None, text: str
 ) -> None:
     lines = follow(timed_log, since=at(since) if since else None, until=at(until) if until else None)

@@ -74,7 +74,7 @@ def test_a_class_without_source_has_no_help_but_options() -> None:
     assert dict(made.as_runopts()) == {"size": runopt(1, int, False, "size")}
 
 
-def test_options_are_taken_under_each_spelling() -> None:
+def test_options_are_accepted_under_each_spelling() -> None:
     for cfg in ({"queue_name": "q", "mail-user": "me"}, {"queueName": "q", "mail_user": "me"}):
         opts = Opts.from_cfg(cfg)
         assert (opts.queue_name, opts.mail_user, opts.retries) == ("q", "me", 3)
@@ -112,7 +112,7 @@ def test_an_instance_is_a_mapping_of_all_options_also_undeclared_ones() -> None:
     assert opts.get("nope") is None
 
 
-def test_what_from_cfg_takes_it_gives_back() -> None:
+def test_from_cfg_keeps_every_option() -> None:
     cfg = {"queue_name": "q", "retries": 1, "mail-user": "m", "hosts": ["a"], "env": {"A": "1"}, "x": True}
     assert {**cfg, "k8s.context": "here", "k8s.name_space": None} == dict(Opts.from_cfg(cfg))
 

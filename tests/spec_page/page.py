@@ -34,7 +34,7 @@ def run_page(directory: Path, *blocks: str, then: str | Path = "", arguments: tu
         capture_output=True,
         text=True,
     )
-    if "TorchX is installed here" in done.stderr:
+    if "TorchX is installed, and" in done.stderr:
         unavailable("a Python without TorchX", "TorchX is installed beside topcoat")
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

@@ -1,10 +1,11 @@
-"""Certificates for servers on loopback."""
+"""Certificates for servers on loopback; a conftest.py that imports `certificates` has them as a fixture."""
 
 import datetime
 import ipaddress
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificates(NamedTuple):
-    """PEM files: the authority's certificate, the server's, and the server's key."""
+    """PEM files: the certificate of the authority, the certificate of the server, and the server's key."""
 
     ca: str
     server: str
@@ -20,8 +21,14 @@ class Certificates(NamedTuple):
 
     @property
     def tls(self) -> tuple[str, str]:
-        """What a fake registry wants."""
+        """The pair that a server needs."""
         return self.server, self.key
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Make a certificate authority, and a certificate for loopback that it signed."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def make_certificates(directory: Path) -> Certificates:

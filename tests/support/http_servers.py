@@ -1,20 +1,29 @@
-"""Servers that misbehave below HTTP, for what a fake registry cannot do."""
+"""Servers on loopback that send any bytes, valid HTTP or not."""
 
 import contextlib
 import socket
+import ssl
 import threading
 
 
 @contextlib.contextmanager
-def scripted_server(*connections):
-    """Listen on loopback; each connection is handled by the next function, given the socket. Yields ``host:port``."""
+def scripted_server(*handlers, tls=None):
+    """Listen on loopback; each handler gets the socket of one connection. Yields ``host:port``.
+
+    *tls* is a pair of certificate and key file.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     accepted = []
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
 
     def serve():
-        for handle in connections:
+        for handle in handlers:
             try:
                 connection, _ = listener.accept()
+                if tls:
+                    connection = context.wrap_socket(connection, server_side=True)
             except OSError:
                 return
             accepted.append(connection)
@@ -37,7 +46,7 @@ def scripted_server(*connections):
 
 
 def read_request(connection):
-    """Read one request from a socket: its head and, by Content-Length, its body."""
+    """Read one request from a socket; return its head and its body."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = connection.recv(65536)
@@ -51,18 +60,18 @@ def read_request(connection):
     return head, body
 
 
-def say(answer):
-    """Return a handler that reads a request and answers with the given bytes, then hangs up."""
+def respond(response):
+    """Return a handler that reads a request, sends *response* and closes the connection."""
 
     def handle(connection):
         read_request(connection)
-        connection.sendall(answer)
+        connection.sendall(response)
         connection.close()
 
     return handle
 
 
 def ok(body=b"", *headers):
-    """Return an answer with status 200."""
+    """Return a response with status 200."""
     lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -8,10 +8,10 @@ from docker import DockerClient
 
 from tests.components.images import Pushed
 from tests.components.registries import Registry
-from topcoat.build import Connections, build_image, plan_image
-from topcoat.build.plans import PatchPlan
 from topcoat.destinations.base import DeliveryResult
 from topcoat.images.options import image_options
+from topcoat.pipeline import Connections, build_image, plan_image
+from topcoat.pipeline.plans import PatchPlan
 from topcoat.specs import Workspace
 
 

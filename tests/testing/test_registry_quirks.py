@@ -25,7 +25,7 @@ def _rows(columns: int) -> list[list[str]]:
 
 def _table() -> list[list[str]]:
     head, *rows = _rows(5)
-    assert head == ["peculiarity", "seen at", "what topcoat does", "mode", "test"]
+    assert head == ["quirk", "seen at", "what topcoat does", "mode", "test"]
     return rows
 
 

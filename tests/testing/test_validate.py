@@ -505,7 +505,7 @@ def test_every_mismatch_is_reported_at_once(shape: Shape) -> None:
     assert raised.value.hint
 
 
-def test_docker_s_layers_are_at_home_in_oci_manifests() -> None:
+def test_oci_manifests_may_have_docker_layers() -> None:
     image = make(Shape("oci", ("gzip", "zstd"), True, True, False))
     manifest = json.loads(image.data)
     manifest["layers"][0]["mediaType"] = DOCKER_LAYER_GZIP
@@ -513,12 +513,12 @@ def test_docker_s_layers_are_at_home_in_oci_manifests() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_no_document(data: bytes) -> None:
+def test_bytes_that_are_not_a_json_object_are_one_mismatch(data: bytes) -> None:
     (found,) = find_mismatches(data)
     assert found.what == "JSON"
 
 
-def test_an_index_in_itself_ends() -> None:
+def test_a_recursive_index_ends() -> None:
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_describe(OCI_INDEX, b"x")]}
     data = json.dumps(index).encode()
     found = find_mismatches(data, lambda descriptor: io.BytesIO(data))
@@ -543,5 +543,5 @@ def test_a_stream_is_read_once_and_closed() -> None:
 @pytest.mark.parametrize(
     ("values", "text"), [(["a"], "'a'"), ([b"a\xff"], "a\\xff"), ([1, 2, 3, 4, 5], "1, 2, 3 and 2 more")]
 )
-def test_long_lists_are_cut(values: list[object], text: str) -> None:
+def test_long_lists_are_shortened(values: list[object], text: str) -> None:
     assert listed(values) == text

@@ -19,7 +19,6 @@ from tests.support.bases import pushed
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected, look
 from tests.support.pushing import fresh
-from topcoat.build import plan_image
 from topcoat.errors import (
     DaemonError,
     DaemonUnavailable,
@@ -28,6 +27,7 @@ from topcoat.errors import (
     WorkspaceChanged,
     WorkspaceNotFound,
 )
+from topcoat.pipeline import plan_image
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.schedulers.api import Scheduler

@@ -12,7 +12,7 @@ from topcoat.oci.manifest import CONFIG_TYPES, OCI_INDEX, Index, Manifest, parse
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
-from topcoat.registry.resolve import MOST_NESTED, read_config
+from topcoat.registry.resolve import MAX_NESTED, read_config
 from topcoat.tasks import run_all
 
 # Windows layers have a form of their own: files laid over them are not found.
@@ -38,7 +38,7 @@ def resolve_all(client: RegistryClient, name: str) -> Base | BaseIndex:
     if isinstance(found, Manifest):
         return _base(client, name, top.digest, found)
     entries, bases = [], []
-    for entry, base in _images(client, name, top.digest, found, MOST_NESTED):
+    for entry, base in _images(client, name, top.digest, found, MAX_NESTED):
         stated = Platform.from_json(entry.extra.get("platform"))
         if (stated if stated.known else base.config.platform).os not in _OTHER_LAYERS:
             entries.append(entry)
@@ -61,7 +61,7 @@ def _images(client: RegistryClient, name: str, digest: str, index: Index, nested
         found = parse(data, entry.media_type or child.media_type)
         if isinstance(found, Index):
             if not nested:
-                raise InvalidImage(f"{name} is an index of indexes, nested more than {MOST_NESTED} deep")
+                raise InvalidImage(f"{name} is an index of indexes, nested more than {MAX_NESTED} deep")
             return _images(client, name, digest, found, nested - 1)
         if found.config.media_type not in CONFIG_TYPES:
             return []

@@ -49,7 +49,7 @@ def open_engine() -> Iterator[DockerClient]:
     # Most machines that submit to a cluster have no engine: that is no reason to import its client.
     if scheme == "unix" and sys.platform != "win32" and not os.path.exists(path):
         raise DaemonUnavailable(
-            f"no container engine answers at {endpoint}: there is no such socket",
+            f"cannot connect to the container engine at {endpoint}: socket not found",
             hint="start Docker, or point DOCKER_HOST at an engine that runs",
         )
     from topcoat.engines.engine import connect
@@ -142,12 +142,12 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
 
 
 def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict[str, Any] | None:
-    from topcoat.engines.engine import TIMEOUT, engine_errors
+    from topcoat.engines.engine import TIMEOUT_S, engine_errors
 
     params = _chosen(platform) if platform is not None and _version(client) >= _MIN_API_INSPECT_PLATFORM else {}
     with engine_errors(f"looking up {name}"):
         url = f"{_address(client)}/images/{quote(name, safe='/:')}/json"
-        response = client.api.get(url, params=params, timeout=TIMEOUT)
+        response = client.api.get(url, params=params, timeout=TIMEOUT_S)
         if response.status_code == 404:
             return None
         if response.status_code != 200:

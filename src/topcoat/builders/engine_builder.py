@@ -13,13 +13,14 @@ from topcoat.bases.engine_bases import EngineBases
 from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_streaming
 from topcoat.destinations.engine import REPOSITORY, push_image
 from topcoat.engines.engine import engine_errors, is_podman
+from topcoat.engines.logins import build_logins
+from topcoat.images.tag import base_tag_inputs
 from topcoat.registry.clients import Clients
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from topcoat.images.tag import base_tag_inputs
-from topcoat.oci.reference import Reference
+    from topcoat.oci.reference import Reference
 
 # An attestation holds the time of the build, so no two builds would be equal, and makes an index of a plain image.
 _ENVIRONMENT = {"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
@@ -65,18 +66,19 @@ class ClassicBuilder:
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
         """Build through the engine's API; return an error message, empty after success."""
         with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
-            events: Iterator[dict[str, object]] = self._client.api.build(
-                fileobj=context,
-                custom_context=True,
-                dockerfile=recipe.dockerfile,
-                tag=name,
-                buildargs=dict(recipe.args),
-                platform=recipe.platform or None,
-                nocache=recipe.no_cache,
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
+            with build_logins(self._client, recipe.base_images):
+                events: Iterator[dict[str, object]] = self._client.api.build(
+                    fileobj=context,
+                    custom_context=True,
+                    dockerfile=recipe.dockerfile,
+                    tag=name,
+                    buildargs=dict(recipe.args),
+                    platform=recipe.platform or None,
+                    nocache=recipe.no_cache,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
             for event in events:
                 if event.get("error"):
                     return str(event["error"]).rstrip()

@@ -22,10 +22,11 @@ from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_streamin
 from topcoat.destinations.engine import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError
+from topcoat.http.origin import basic
 from topcoat.images.tag import base_tag_inputs
 from topcoat.oci.reference import HUB, Reference
 from topcoat.registry.clients import Clients
-from topcoat.registry.credentials import Keyring, basic
+from topcoat.registry.credentials import Keyring
 from topcoat.registry.hosts import host_settings
 from topcoat.state import cache_dir
 
@@ -158,7 +159,7 @@ class ToolBuilder:
     def _reach(self, reference: Reference, directory: Path) -> list[str]:
         """Return the flags that make the tool reach a registry as we do, with files of *directory*."""
         registry = reference.registry
-        host = host_settings(registry)
+        host = host_settings(registry).tls
         flags = [] if host.verify else ["--tls-verify=false"]
         if host.verify and (host.ca_files or host.client_certs):
             certificates = directory / "certificates"

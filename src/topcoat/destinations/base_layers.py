@@ -140,7 +140,7 @@ class BaseLayers:
                     if not self._has(layer.descriptor.digest):
                         upload_blob(self._client, repository, layer.blob, layer.descriptor)
                         self._on_sent(layer.descriptor.size)
-                descriptors = export.found()
+                descriptors = export.descriptors()
         put_stored_layers(descriptors)
         return descriptors
 

@@ -16,6 +16,7 @@ from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
 from topcoat.engines.engine import engine_errors, is_podman
+from topcoat.engines.logins import auth_config
 from topcoat.errors import DaemonError, DaemonUnavailable
 from topcoat.images.image_build import ImageBuild
 from topcoat.notices import notice
@@ -187,7 +188,8 @@ class EngineDelivery:
         reference = Reference.parse(base.name)
         pinned = f"{reference.name}@{base.digest}"
         with engine_errors(f"pulling {base.name}"):
-            self._client.images.pull(pinned, platform=str(base.config.platform))
+            login = auth_config(base.name)
+            self._client.images.pull(pinned, platform=str(base.config.platform), auth_config=login)
             if reference.tag and not foreign_platform(self._client, base):
                 self._client.api.tag(pinned, reference.name, reference.tag)
 
@@ -207,7 +209,7 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
     name = f"{repository}:{tag}"
     with engine_errors(f"pushing {name}"):
         client.api.tag(image, repository, tag, force=True)
-        for line in client.api.push(repository, tag, stream=True, decode=True):
+        for line in client.api.push(repository, tag, stream=True, decode=True, auth_config=auth_config(name)):
             if line.get("error"):
                 hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
                 if "content digest" in line["error"]:

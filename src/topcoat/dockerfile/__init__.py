@@ -1,1 +1,1 @@
-"""Dockerfiles: read as BuildKit reads them, and those that run nothing carried out without a builder."""
+"""Parse Dockerfiles as BuildKit does, and evaluate those that need no builder."""

@@ -17,7 +17,7 @@ from topcoat.scan.tree import Tree
 
 ROOT = Ownership()
 _SET_GROUP = 0o2000
-# What is made here has no date of its own; it is given the one of the directories that a layer repeats.
+# New directories have the date of the directories that a layer repeats.
 FIXED = derived_mtime(Entry(b"", "dir", 0o755, 0, b"", 0)) * 1_000_000_000
 
 
@@ -99,7 +99,7 @@ class ImageFilesystem:
         A directory made below one with the set-group-id bit has that bit too and, without an *owner*, its group.
 
         Raises:
-            ValueError: something on the way is no directory.
+            ValueError: a component is not a directory.
         """
         try:
             landing = resolve_target(self, path)

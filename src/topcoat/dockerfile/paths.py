@@ -25,7 +25,7 @@ def decode(path: bytes) -> str:
 
 
 def inside(path: str, directory: str = "/") -> bytes:
-    """Return *path* as seen from *directory*, cleaned, relative to the root; empty for the root itself."""
+    """Return *path* relative to the root, cleaned; a relative *path* starts from *directory*. The root is empty."""
     return encode(clean(f"/{path}" if path.startswith("/") else f"/{directory}/{path}").lstrip("/"))
 
 
@@ -35,10 +35,10 @@ def join(directory: bytes, name: bytes) -> bytes:
 
 
 def resolve(tree: BaseTree, path: bytes) -> bytes:
-    """Follow all links of *path* within *tree*, that of its last component too; what is missing stays as it is.
+    """Follow all links of *path* within *tree*, also that of its last component. A missing path stays as it is.
 
     Raises:
-        ValueError: something on the way is no directory, or links go round in a circle.
+        ValueError: a component is not a directory, or the links form a loop.
     """
     for _ in range(_MAX_LINKS):
         above, _, name = path.rpartition(b"/")
@@ -49,16 +49,16 @@ def resolve(tree: BaseTree, path: bytes) -> bytes:
         node = tree.find(path)
         if node is None or node.kind != "link":
             return path
-        # As in `resolve_target`: ``..`` of a relative link takes back a name even where that is a link.
+        # As in `resolve_target`: ``..`` of a relative link removes a component, even if that is a link.
         path = node.link if node.link.startswith(b"/") else inside(decode(node.link), decode(above))
-    raise ValueError(f"/{decode(path)} is behind too many links")
+    raise ValueError(f"too many links on the way to /{decode(path)}")
 
 
 def land_in(tree: BaseTree, path: bytes) -> bytes:
-    """Return the directory that *path* leads to in *tree*, whether it exists or not.
+    """Return the directory that *path* resolves to in *tree*, even if it does not exist.
 
     Raises:
-        ValueError: something on the way is no directory, or links go round in a circle.
+        ValueError: a component is not a directory, or the links form a loop.
     """
     try:
         return resolve_target(tree, path).target
@@ -67,7 +67,7 @@ def land_in(tree: BaseTree, path: bytes) -> bytes:
 
 
 def not_a_directory(error: InvalidImage) -> ValueError:
-    """Return *error* without the words that are true of a base image alone."""
+    """Return *error* without the words that name a base image."""
     return ValueError(error.message.replace(" of the base image", "").replace(" in the base image", ""))
 
 

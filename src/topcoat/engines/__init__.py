@@ -1,1 +1,1 @@
-"""Container engines on this machine: how they are found, talked to and read."""
+"""Container engines: find them, connect to them, and read the images that they export."""

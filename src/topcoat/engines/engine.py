@@ -1,4 +1,4 @@
-"""Find the container engine as the docker command line finds it, and translate what it says."""
+"""Connect to the engine that the docker command line would use, and translate its errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from topcoat.engines.endpoint import Endpoint, Tls, find_endpoint, other_sockets
+from topcoat.engines.endpoint import Endpoint, find_endpoint, other_sockets
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 
 if TYPE_CHECKING:
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from docker.tls import TLSConfig
 
     from topcoat.engines.ssh import SshRelay
+    from topcoat.http.tls import TLSSettings
 
-# Seconds. An engine that is loading a large layer says nothing for a while; one that hangs must not hang us for ever.
-TIMEOUT = 300
+# An engine is silent while it loads a large layer.
+TIMEOUT_S = 300
 
 _HINT = "start Docker (or Podman's socket), or point DOCKER_HOST or `docker context use` at one that runs"
 
@@ -26,10 +27,10 @@ _HINT = "start Docker (or Podman's socket), or point DOCKER_HOST or `docker cont
 def connect() -> DockerClient:
     """Return a client of the engine that the docker command line would use (see `endpoint`).
 
-    The API's version is the engine's, unless ``DOCKER_API_VERSION`` says otherwise.
+    The API version is the engine's unless ``DOCKER_API_VERSION`` is set.
 
     Raises:
-        DaemonUnavailable: none answers there.
+        DaemonUnavailable: no engine responds there.
         MissingDependency: the docker package is not installed.
     """
     try:
@@ -41,24 +42,22 @@ def connect() -> DockerClient:
             "this needs the docker package, which is not installed", hint="pip install 'topcoat[docker]'"
         ) from error
     endpoint = find_endpoint()
-    relay = _relay(endpoint)
+    relay = None
+    if endpoint.url.startswith("ssh:"):
+        from topcoat.engines.ssh import SshRelay
+
+        relay = SshRelay(endpoint.url)
     try:
         return _client(endpoint, relay)
-    except (DockerException, RequestException, ValueError) as error:  # a version that is not one is a ValueError
-        said = relay.said() if relay else ""
+    except (DockerException, RequestException, ValueError) as error:  # a malformed version is a ValueError
+        reason = _reason(error)
         if relay:
+            reason = relay.last_error() or reason
             relay.close()
-        raise DaemonUnavailable(
-            f"no container engine answers at {endpoint}: {said or _reason(error)}", hint=_hint(endpoint)
-        ) from error
-
-
-def _relay(endpoint: Endpoint) -> SshRelay | None:
-    if not endpoint.url.startswith("ssh:"):
-        return None
-    from topcoat.engines.ssh import SshRelay
-
-    return SshRelay(endpoint.url)
+        # Another engine on this machine is suggested, but not used.
+        others = [] if endpoint.url else other_sockets()
+        hint = f"export DOCKER_HOST={others[0]}" if others else _HINT
+        raise DaemonUnavailable(f"cannot connect to the container engine at {endpoint}: {reason}", hint=hint) from error
 
 
 def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
@@ -66,12 +65,12 @@ def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
 
     url = relay.url if relay else endpoint.url or None
     version = os.environ.get("DOCKER_API_VERSION") or "auto"
-    client = docker.DockerClient(base_url=url, version=version, timeout=TIMEOUT, tls=_tls(endpoint.tls))
+    client = docker.DockerClient(base_url=url, version=version, timeout=TIMEOUT_S, tls=_tls(endpoint.tls))
     if relay:
         weakref.finalize(client, relay.close)
     try:
         if version != "auto":
-            # A version that was asked for is asked about: the engine may be too old or too new for it.
+            # The engine may not support the requested version.
             client.ping()
     except BaseException:
         client.close()
@@ -79,52 +78,40 @@ def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
     return client
 
 
-def _tls(tls: Tls | None) -> TLSConfig | bool:
+def _tls(tls: TLSSettings | None) -> TLSConfig | bool:
     if tls is None:
         return False
     from docker.tls import TLSConfig
 
-    cert = (str(tls.cert), str(tls.key)) if tls.cert and tls.key else None
-    return TLSConfig(client_cert=cert, ca_cert=str(tls.ca) if tls.ca else None, verify=tls.verify)
-
-
-def _hint(endpoint: Endpoint) -> str:
-    """Return what to do where no engine answers; an engine elsewhere on this machine is named, and not used unasked."""
-    others = [] if endpoint.url else other_sockets()
-    return f"export DOCKER_HOST={others[0]}" if others else _HINT
+    ca, cert = next(iter(tls.ca_files), None), next(iter(tls.client_certs), None)
+    return TLSConfig(client_cert=cert, ca_cert=ca, verify=tls.verify)
 
 
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
-    """Turn failures of the engine while *doing* something into errors of ours."""
+    """Translate errors of the docker package while *doing* something (``pulling X``)."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     try:
         yield
     except (DockerException, RequestException) as error:
-        raise engine_error(doing, error) from error
+        if isinstance(error, OSError) and getattr(error, "response", None) is None:
+            message = f"{doing}: the container engine does not respond: {_reason(error)}"
+            raise DaemonUnavailable(message, hint=_HINT) from error
+        raise DaemonError(f"{doing}: {getattr(error, 'explanation', None) or error}") from error
 
 
 def is_podman(version: Mapping[str, Any]) -> bool:
-    """Tell by what an engine says of its version whether it is Podman, which speaks Docker's API without BuildKit's."""
+    """Tell by the response to ``/version`` whether the engine is Podman, which has Docker's API, but no BuildKit."""
     return any("Podman" in str(component.get("Name")) for component in version.get("Components") or ())
-
-
-def engine_error(doing: str, error: Exception) -> DaemonError:
-    """Return our error for what the docker package raised while *doing* something."""
-    if isinstance(error, OSError) and getattr(error, "response", None) is None:
-        return DaemonUnavailable(f"{doing}: the container engine does not answer: {_reason(error)}", hint=_HINT)
-    return DaemonError(f"{doing}: {getattr(error, 'explanation', None) or error}")
 
 
 def _reason(error: Exception) -> str:
     text = str(error).removeprefix("Error while fetching server API version: ")
-    for known, said in (
-        ("No such file or directory", "there is no such socket"),
-        ("Connection refused", "connection refused"),
-        ("Permission denied", "permission denied: is this user in the docker group?"),
-    ):
-        if known in text:
-            return said
-    return text
+    reasons = {
+        "No such file or directory": "socket not found",
+        "Connection refused": "connection refused",
+        "Permission denied": "permission denied: is this user in the docker group?",
+    }
+    return next((reason for part, reason in reasons.items() if part in text), text)

@@ -1,9 +1,9 @@
-"""Read the archive that a container engine saves an image as, one layer at a time.
+"""Read the archive that a container engine exports an image as, one layer at a time.
 
-There are four forms. Docker up to 24 names layers after ids of its own and stores them as plain tars; Docker's classic
-store of today puts plain tars into an OCI layout; its containerd store does so with blobs as they were pulled; Podman
-names plain tars after their digests. So a layer is told by what it begins with, and a plain one is known by its digest.
-All layers leave as gzip: one that is compressed with zstd is compressed anew.
+There are four forms. Docker up to 24 names layers by its own ids and stores plain tars. Today's Docker writes an OCI
+layout: of plain tars with the classic store, of the blobs as pulled with the containerd store. Podman names plain tars
+by their digests. So a layer is recognised by its first bytes, and a plain one is identified by its digest.
+Every layer leaves as gzip: a zstd one is recompressed.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from topcoat.oci.manifest import DOCKER_LAYER_GZIP
 from topcoat.state import spool_file, spooling
 
 _BLOCK = 1 << 20
-_MOST_DOCUMENT_BYTES = 32 << 20
-# Podman's layers carry their digest in front of .tar, an OCI layout's have it as their name.
+_MAX_DOCUMENT_BYTES = 32 << 20
+# A file of an OCI layout, or a layer of Podman's.
 _NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/([0-9a-f]{64})|([0-9a-f]{64})\.tar)")
 
 
 class ExportedLayer(NamedTuple):
-    """A layer as a registry may store it, and its bytes: a file at its start, which is gone when the next is read."""
+    """A layer as a registry may store it; *blob* is an open file until the next layer is read."""
 
     descriptor: Descriptor
     blob: BinaryIO
 
 
 class Export:
-    """The layers of one image in an archive that is read once, front to back."""
+    """The layers of one image in an archive, which is read once."""
 
     def __init__(self, blocks: Iterable[bytes], diff_ids: Sequence[str]) -> None:
-        """Prepare to read *blocks*, the archive, for the image with these *diff_ids*."""
+        """Prepare to read the archive *blocks* for the image with these *diff_ids*."""
         self._blocks = blocks
         self._diff_ids = tuple(diff_ids)
-        self._found: dict[str, Descriptor] = {}
+        self._plain: dict[str, Descriptor] = {}
         self._compressed: dict[str, Descriptor] = {}
         self._documents: dict[str, bytes] = {}
 
     def layers(self, skip: Collection[str] = ()) -> Iterator[ExportedLayer]:
-        """Yield each layer once, but those whose digest, compressed or not, is one of *skip*.
+        """Yield each layer once, except those whose digest or diff id is in *skip*.
 
-        One that is not compressed is compressed on its way to disk, where it lies until the next one is asked for.
+        A plain layer is compressed into a temporary file, which is deleted before the next layer.
 
         Raises:
-            DaemonError: the archive is damaged or ends too early.
+            DaemonError: the archive is damaged or incomplete.
             MissingDependency: a layer is compressed with zstd, and the zstandard package is not installed.
-            StateError: there is no room on disk.
+            StateError: the disk is full.
         """
         with _damage(), tarfile.open(fileobj=cast("IO[bytes]", _Blocks(self._blocks)), mode="r|") as archive:
             for member in archive:
@@ -73,31 +73,31 @@ class Export:
                     head = source.read(tarfile.BLOCKSIZE)
                 compressed = compression_of(head) != "none"
                 if not compressed and not _is_tar(head):
-                    if member.size <= _MOST_DOCUMENT_BYTES:
+                    if member.size <= _MAX_DOCUMENT_BYTES:
                         self._documents[member.name] = head + source.read()
                     continue
                 with spool_file("a layer of the base") as blob:
                     descriptor, diff_id = _copy(head, source, blob, compress=not compressed)
                     if compressed:
                         self._compressed[member.name] = descriptor
-                    elif diff_id in self._diff_ids and diff_id not in self._found:
-                        self._found[diff_id] = descriptor
+                    elif diff_id in self._diff_ids and diff_id not in self._plain:
+                        self._plain[diff_id] = descriptor
                     else:
                         continue
                     if digest not in ("", descriptor.digest, diff_id):
                         raise DaemonError(
-                            f"the container engine saved {member.name} with other content than its name says"
+                            f"the container engine exported {member.name} with content that does not match its name"
                         )
                     yield ExportedLayer(descriptor, blob)
 
-    def found(self) -> dict[str, Descriptor]:
-        """Return the layers that were read, by their diff ids."""
-        found = dict(self._found)
-        # Which tar a compressed layer holds is said by the list that comes after all of them.
+    def descriptors(self) -> dict[str, Descriptor]:
+        """Return the descriptors of the layers that were read, by diff id."""
+        descriptors = dict(self._plain)
+        # The list at the end of the archive tells the diff ids of compressed layers.
         for diff_id, name in zip(self._diff_ids, self._layer_names(), strict=False):
             if name in self._compressed:
-                found.setdefault(diff_id, self._compressed[name])
-        return found
+                descriptors.setdefault(diff_id, self._compressed[name])
+        return descriptors
 
     def _layer_names(self) -> list[str]:
         try:
@@ -109,13 +109,13 @@ class Export:
                 if ImageConfig.parse(self._documents[entry["Config"]]).diff_ids == self._diff_ids:
                     return [str(name) for name in entry["Layers"]]
             except (LookupError, TypeError, InvalidImage):
-                # An image of another platform, of which the engine has the list alone.
+                # The config of another platform is missing.
                 continue
         return []
 
 
 class _Blocks:
-    """An iterable of bytes as something to read from."""
+    """A readable file over an iterable of bytes."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
@@ -138,18 +138,18 @@ def _decompressed(head: bytes, source: IO[bytes]) -> IO[bytes]:
 
 
 def _is_tar(head: bytes) -> bool:
-    """Tell whether a file that begins with *head* is a tar: its first header has the right checksum, or is empty."""
+    """Tell whether a file that begins with *head* is a tar: its first header has a valid checksum, or is empty."""
     if len(head) < tarfile.BLOCKSIZE:
         return False
-    stated = head[148:156].strip(b" \0")
-    if not stated:
+    checksum = head[148:156].strip(b" \0")
+    if not checksum:
         return not any(head)
-    # The sum is made with blanks in its own place.
-    return stated.isdigit() and int(stated, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:])
+    # For the sum, the checksum field counts as eight blanks.
+    return checksum.isdigit() and int(checksum, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:])
 
 
 def _copy(head: bytes, source: IO[bytes], blob: BinaryIO, *, compress: bool) -> tuple[Descriptor, str]:
-    """Write a layer to *blob* as it is stored; return its descriptor, and the digest of what was read."""
+    """Write a layer to *blob*; return the descriptor of what was written, and the digest of what was read."""
     read, stored, size = hashlib.sha256(), hashlib.sha256(), 0
     compressor = find_compressor("gzip").start() if compress else None
     block = head
@@ -177,6 +177,6 @@ def _damage() -> Iterator[None]:
             # Not damage: the connection to the engine has failed.
             raise
         raise DaemonError(
-            f"what the container engine saved is not a whole archive: {error}",
-            hint="see whether the engine can save it at all: docker save IMAGE | tar t",
+            f"the container engine exported a damaged or incomplete archive: {error}",
+            hint="check whether the engine can export it: docker save IMAGE | tar t",
         ) from error

@@ -1,1 +1,1 @@
-"""HTTP/1.1 as a client: connections, response heads, pools, proxies, TLS. It knows nothing of registries."""
+"""An HTTP/1.1 client: connections, responses, pools, proxies and TLS. It knows nothing of registries."""

@@ -1,8 +1,8 @@
-"""Which proxy, if any, stands between here and a host: ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``.
+"""Find the proxy for a host: ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``.
 
-The rules are those of Go's ``httpproxy``, so of Docker: a variable in lower case counts where the one in upper
-case is not set, loopback is never proxied, and an entry of ``NO_PROXY`` is ``*``, an address, a network
-(``10.0.0.0/8``) or a domain with its subdomains (``.corp`` for the subdomains alone), each with an optional port.
+The rules are those of Go's ``httpproxy``, and so of Docker: the upper-case variable wins over the lower-case one,
+loopback is never proxied, and an entry of ``NO_PROXY`` is ``*``, an address, a network (``10.0.0.0/8``) or a domain
+with its subdomains (``.corp`` for the subdomains only), each with an optional port.
 """
 
 from __future__ import annotations
@@ -11,18 +11,12 @@ import os
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from topcoat.errors import RegistryUnavailable
-from topcoat.registry.hosts import is_loopback
+from topcoat.http.errors import InvalidSettings
+from topcoat.http.origin import Origin, basic, is_loopback
 
 
 class Proxy(NamedTuple):
-    """An HTTP proxy.
-
-    Attributes:
-        host: its name.
-        port: its port.
-        headers: ``Proxy-Authorization``, where the URL holds a user name.
-    """
+    """An HTTP proxy; *headers* holds ``Proxy-Authorization`` if its URL has a user name."""
 
     host: str
     port: int
@@ -32,31 +26,34 @@ class Proxy(NamedTuple):
         return f"Proxy({self.host}:{self.port})"
 
 
-def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
-    """Return the proxy for requests to ``scheme://host:port``, None for a direct connection.
+def proxy_for(origin: Origin) -> Proxy | None:
+    """Return the proxy for requests to *origin*, None for a direct connection.
 
     Raises:
-        RegistryUnavailable: the variable names a kind of proxy that is not supported.
+        InvalidSettings: the variable is malformed or names an unsupported kind of proxy.
     """
-    variable = "HTTPS_PROXY" if scheme == "https" else "HTTP_PROXY"
+    variable = "HTTPS_PROXY" if origin.scheme == "https" else "HTTP_PROXY"
     url = os.environ.get(variable) or os.environ.get(variable.lower()) or ""
-    if not url or is_loopback(host) or _excluded(host, port):
+    if not url or is_loopback(origin.host) or _is_excluded(origin.host, origin.port):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or 80
+    except ValueError:
+        parts, port = urlsplit(""), 0
     if parts.scheme != "http" or not parts.hostname:
-        raise RegistryUnavailable(
-            f"{variable} names a proxy of kind {parts.scheme!r}, and only http:// proxies are supported",
-            hint=f"set {variable}=http://HOST:PORT, or add {host} to NO_PROXY",
+        # The value may hold a password, so it is not shown.
+        raise InvalidSettings(
+            f"invalid {variable}: only http:// proxies are supported",
+            f"set {variable}=http://HOST:PORT, or add {origin.host} to NO_PROXY",
         )
     headers = {}
     if parts.username is not None:
-        from topcoat.registry.credentials import basic
-
         headers["Proxy-Authorization"] = basic(unquote(parts.username), unquote(parts.password or ""))
-    return Proxy(parts.hostname, parts.port or 80, headers)
+    return Proxy(parts.hostname, port, headers)
 
 
-def _excluded(host: str, port: int) -> bool:
+def _is_excluded(host: str, port: int) -> bool:
     entries = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     host = host.lower().rstrip(".")
     return any(_covers(entry.strip().lower(), host, port) for entry in entries.split(",") if entry.strip())

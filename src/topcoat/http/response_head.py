@@ -1,7 +1,7 @@
-"""The head of an HTTP/1.1 answer, read strictly: what two readers could understand in two ways is refused.
+"""The head of an HTTP/1.1 response, parsed strictly: ambiguous responses are refused.
 
-What follows the head decides where the next answer on the connection begins, so a length that is written twice, or
-stated in two ways, is no length at all. Source: RFC 9112, sections 4, 5 and 6.
+The head decides where the next response on the connection begins, so duplicate or conflicting lengths are errors.
+Source: RFC 9112, sections 4, 5 and 6.
 """
 
 from __future__ import annotations
@@ -10,25 +10,22 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MOST_FIELDS = 256
+from topcoat.http.errors import NotHTTP
+
+MAX_FIELDS = 256
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([^\0\r]*))?\Z")
 _FIELD_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r]*)\Z")
-# More digits than any length needs.
 _LENGTH = re.compile(r"[0-9]{1,18}\Z")
-_SHOWN = 80
-
-
-class NotHTTP(Exception):
-    """What arrived is not an answer in HTTP/1.1, or not one that is safe to read."""
+_MAX_SHOWN = 80
 
 
 class Framing(NamedTuple):
     """Where a body ends.
 
     Attributes:
-        length: its bytes; None where its chunks say so, or the end of the connection.
-        chunked: whether it comes in chunks.
+        length: in bytes; None if the body is chunked or ends with the connection.
+        chunked: whether it has the chunked coding.
     """
 
     length: int | None
@@ -36,18 +33,18 @@ class Framing(NamedTuple):
 
     @property
     def delimited(self) -> bool:
-        """Whether it ends before the connection does."""
+        """Whether the body ends before the connection does."""
         return self.chunked or self.length is not None
 
 
 class ResponseHead(NamedTuple):
-    """Status and headers of an answer.
+    """Status and headers of a response.
 
     Attributes:
         minor: y of ``HTTP/1.y``.
-        status: of three digits.
-        reason: the words after it.
-        fields: every value of each header, by its name in lower case.
+        status: the three-digit code.
+        reason: the text after the code.
+        fields: all values of each header, by its name in lower case.
     """
 
     minor: int
@@ -56,70 +53,70 @@ class ResponseHead(NamedTuple):
     fields: dict[str, list[str]]
 
     def all(self, name: str) -> list[str]:
-        """Return every value of a header."""
+        """Return all values of a header."""
         return self.fields.get(name.lower(), [])
 
     @property
     def persists(self) -> bool:
-        """Whether the connection may be used again once the body was read."""
-        options = _list(self.all("connection"))
+        """Whether the connection can be reused after the body."""
+        options = _members(self.all("connection"))
         return "close" not in options and (self.minor > 0 or "keep-alive" in options)
 
     def framing(self, method: str) -> Framing:
-        """Return where the body of this answer to a *method* request ends (RFC 9112 section 6.3).
+        """Return where the body of this response to a *method* request ends (RFC 9112 section 6.3).
 
         Raises:
-            NotHTTP: it is stated in more than one way, or in none that is known.
+            NotHTTP: the length is ambiguous, malformed or in an unsupported coding.
         """
         if method == "HEAD" or self.status in (204, 304):
             return Framing(0)
-        lengths, codings = _list(self.all("content-length")), _list(self.all("transfer-encoding"))
+        lengths, codings = _members(self.all("content-length")), _members(self.all("transfer-encoding"))
         if codings:
             if codings != ["chunked"] or lengths or self.minor == 0:
-                stated = f"Transfer-Encoding {_shown(codings)} and Content-Length {_shown(lengths)}"
-                raise NotHTTP(f"an answer with {stated} in HTTP/1.{self.minor}")
+                headers = f"Transfer-Encoding {_quoted(codings)} and Content-Length {_quoted(lengths)}"
+                raise NotHTTP(f"unsupported {headers} in HTTP/1.{self.minor}")
             return Framing(None, chunked=True)
         if "content-length" not in self.fields:
             return Framing(None)
-        # The same length over and over is what some proxies make of two headers.
+        # Some proxies merge two equal headers into a list.
         if len(set(lengths)) != 1 or not _LENGTH.match(lengths[0]):
-            raise NotHTTP(f"an answer with Content-Length {_shown(lengths)}")
+            raise NotHTTP(f"invalid Content-Length {_quoted(lengths)}")
         return Framing(int(lengths[0]))
 
 
 def parse_status(line: bytes) -> ResponseHead:
-    """Read a status line; the headers are still to come.
+    """Parse a status line; the result has no headers yet.
 
     Raises:
-        NotHTTP: it is none.
+        NotHTTP: not an HTTP/1.x status line.
     """
     match = _STATUS_LINE.match(line.decode("latin-1"))
     if match is None:
-        raise NotHTTP(f"an answer that begins with {line[:_SHOWN]!r}")
+        raise NotHTTP(f"invalid status line {line[:_MAX_SHOWN]!r}")
     return ResponseHead(int(match[1]), int(match[2]), (match[3] or "").strip(" \t"), {})
 
 
 def parse_fields(lines: Sequence[bytes]) -> dict[str, list[str]]:
-    """Read header lines: every value by the header's name in lower case.
+    """Parse header lines into all values of each header, by its name in lower case.
 
     Raises:
-        NotHTTP: one is malformed, folded over two lines (RFC 9112 section 5.2), or there are too many.
+        NotHTTP: a line is malformed or folded (RFC 9112 section 5.2), or there are more than ``MAX_FIELDS``.
     """
-    if len(lines) > MOST_FIELDS:
-        raise NotHTTP(f"an answer with more than {MOST_FIELDS} headers")
+    if len(lines) > MAX_FIELDS:
+        raise NotHTTP(f"more than {MAX_FIELDS} headers")
     fields: dict[str, list[str]] = {}
     for line in lines:
         match = _FIELD_LINE.match(line.decode("latin-1"))
         if match is None:
-            raise NotHTTP(f"a header that reads {line[:_SHOWN]!r}")
+            raise NotHTTP(f"invalid header line {line[:_MAX_SHOWN]!r}")
         fields.setdefault(match[1].lower(), []).append(match[2].rstrip(" \t"))
     return fields
 
 
-def _list(values: Sequence[str]) -> list[str]:
-    """Return the members of comma-separated lists, in lower case; what is empty stays, for it may matter."""
+def _members(values: Sequence[str]) -> list[str]:
+    """Return the members of comma-separated lists, in lower case; empty members count."""
     return [member.strip(" \t").lower() for value in values for member in value.split(",")]
 
 
-def _shown(members: Sequence[str]) -> str:
-    return repr(", ".join(members))[:_SHOWN]
+def _quoted(members: Sequence[str]) -> str:
+    return repr(", ".join(members))[:_MAX_SHOWN]

@@ -74,17 +74,8 @@ class Manifest(NamedTuple):
         Raises:
             InvalidImage: annotations in Docker's flavour, which does not have them.
         """
-        if annotations and media_type != OCI_MANIFEST:
-            raise InvalidImage("a manifest in Docker's flavour cannot have annotations")
-        document: dict[str, object] = {
-            "schemaVersion": 2,
-            "mediaType": media_type,
-            "config": config.to_json(),
-            "layers": [layer.to_json() for layer in layers],
-        }
-        if annotations:
-            document["annotations"] = dict(annotations)
-        return canonical_json(document)
+        parts: dict[str, object] = {"config": config.to_json(), "layers": [layer.to_json() for layer in layers]}
+        return _build(media_type, parts, annotations)
 
 
 class Index(NamedTuple):
@@ -125,16 +116,7 @@ class Index(NamedTuple):
         Raises:
             InvalidImage: annotations in Docker's flavour, which does not have them.
         """
-        if annotations and media_type != OCI_INDEX:
-            raise InvalidImage("an index in Docker's flavour cannot have annotations")
-        document: dict[str, object] = {
-            "schemaVersion": 2,
-            "mediaType": media_type,
-            "manifests": [entry.to_json() for entry in manifests],
-        }
-        if annotations:
-            document["annotations"] = dict(annotations)
-        return canonical_json(document)
+        return _build(media_type, {"manifests": [entry.to_json() for entry in manifests]}, annotations)
 
     def select(self, platform: Platform | None = None) -> Descriptor:
         """Return the entry for *platform*; without a platform, the one for linux/amd64, else the only one.
@@ -199,6 +181,15 @@ def no_such_platform(wanted: Platform | None, available: Iterable[Platform]) -> 
         f"no {wanted or DEFAULT_PLATFORM} image; available platforms: {names or 'none'}",
         hint="name one of them with the run option platform" if names else None,
     )
+
+
+def _build(media_type: str, parts: dict[str, object], annotations: Mapping[str, object]) -> bytes:
+    document: dict[str, object] = {"schemaVersion": 2, "mediaType": media_type, **parts}
+    if annotations:
+        if media_type not in (OCI_MANIFEST, OCI_INDEX):
+            raise InvalidImage("a manifest or index in Docker's flavour cannot have annotations")
+        document["annotations"] = dict(annotations)
+    return canonical_json(document)
 
 
 def _media_type(document: dict[str, object], declared: str) -> str:

@@ -63,23 +63,12 @@ class Reference(NamedTuple):
         return cls(registry, repository, tag or ("" if digest else "latest"), digest)
 
     def __str__(self) -> str:
-        return self._suffixed(self.name)
+        return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
     @property
     def name(self) -> str:
         """Registry and repository, without tag and digest."""
         return f"{self.registry}/{self.repository}"
-
-    @property
-    def familiar(self) -> str:
-        """The shortest spelling: ``busybox:latest``."""
-        if self.registry != HUB:
-            return self._suffixed(self.name)
-        short = self.repository.removeprefix("library/")
-        name = self.repository if "/" in short or _IMAGE_ID.fullmatch(short) else short
-        if "/" in name and _is_host(name.partition("/")[0]):
-            name = self.name
-        return self._suffixed(name)
 
     @property
     def identifier(self) -> str:
@@ -95,19 +84,6 @@ class Reference(NamedTuple):
         if not _TAG.fullmatch(tag):
             raise _invalid(tag, "a tag has at most 128 letters, digits, '_', '.' and '-'")
         return self._replace(tag=tag, digest="")
-
-    def with_digest(self, digest: str) -> Reference:
-        """Return the same name pinned to *digest*; the tag stays, for readers.
-
-        Raises:
-            InvalidReference: *digest* is malformed.
-        """
-        if not is_digest(digest):
-            raise _invalid(digest, "not a digest")
-        return self._replace(digest=digest)
-
-    def _suffixed(self, name: str) -> str:
-        return name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
 def _is_host(component: str) -> bool:

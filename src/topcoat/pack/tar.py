@@ -1,6 +1,6 @@
-"""Write entries as a deterministic tar: ustar, with PAX records only where ustar has no room (POSIX.1-2017, pax).
+"""Write entries as a deterministic tar: ustar, with PAX records only for values that do not fit (POSIX.1-2017, pax).
 
-Python's own tarfile takes five times as long on thousands of small files.
+Python's tarfile takes five times as long for thousands of small files.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ BLOCK = 512
 # Two zero blocks end an archive.
 END = bytes(2 * BLOCK)
 
-# 1980 is the first year that zip archives can hold; the span ends before anybody's real files begin.
+# 1980 is the first year that zip archives can hold; the span of 20 years ends before the mtimes of real files.
 _EPOCH = 315_532_800
 _SPAN = 20 * 365 * 86_400
 
 _TYPE = {"file": b"0", "link": b"2", "dir": b"5"}
-# The first numbers that ustar's fields have no room for: size and time, and owners.
-_LONG_OCTAL = 8**11
-_SHORT_OCTAL = 8**7
+# The maximum values of ustar's fields, plus one: size and mtime, and owners.
+_MAX_LONG = 8**11
+_MAX_SHORT = 8**7
 
 
 class Ownership(NamedTuple):
@@ -31,19 +31,19 @@ class Ownership(NamedTuple):
 
 
 def derived_mtime(entry: Entry) -> int:
-    """Return a date, in seconds, that follows from a file's content; directories and links have one fixed date.
+    """Return an mtime in seconds that is derived from a file's content; directories and links have one fixed date.
 
-    Equal content gives equal layers everywhere, and changed content never matches the time that a ``.pyc`` remembers.
+    So equal content gives equal layers on every machine, and changed content never matches the mtime in a ``.pyc``.
     """
     return _EPOCH + int.from_bytes(entry.content[:4], "big") % _SPAN if entry.kind == "file" else _EPOCH
 
 
 def header(name: bytes, entry: Entry, owner: Ownership, mtime: int) -> bytes:
-    """Return the header blocks of one member: one block, or three and more where PAX records are needed.
+    """Return the header of one member: one block, or three or more if it needs PAX records.
 
     Args:
         name: the member's path in the archive, without leading or trailing slash.
-        entry: its type, mode and size, or link target.
+        entry: has the type, mode, size and link target.
         owner: numeric owner and group.
         mtime: seconds since the epoch, not negative.
     """
@@ -61,17 +61,17 @@ def header(name: bytes, entry: Entry, owner: Ownership, mtime: int) -> bytes:
         pax.append((b"linkpath", link))
         link = link[:100]
     size = entry.size
-    if size >= _LONG_OCTAL:
+    if size >= _MAX_LONG:
         pax.append((b"size", b"%d" % size))
         size = 0
     uid, gid = owner
-    if mtime >= _LONG_OCTAL:
+    if mtime >= _MAX_LONG:
         pax.append((b"mtime", b"%d" % mtime))
         mtime = 0
-    if uid >= _SHORT_OCTAL:
+    if uid >= _MAX_SHORT:
         pax.append((b"uid", b"%d" % uid))
         uid = 0
-    if gid >= _SHORT_OCTAL:
+    if gid >= _MAX_SHORT:
         pax.append((b"gid", b"%d" % gid))
         gid = 0
     block = _block(name, entry.mode, uid, gid, size, mtime, _TYPE[entry.kind], link, prefix)
@@ -83,7 +83,7 @@ def header(name: bytes, entry: Entry, owner: Ownership, mtime: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """Return the zero bytes that fill the last block of *size* bytes of content."""
+    """Return the zero bytes that fill the last block after *size* bytes of content."""
     return bytes(-size % BLOCK)
 
 
@@ -100,7 +100,7 @@ def _block(
 
 
 def _split(name: bytes) -> tuple[bytes, bytes, bool]:
-    """Split a long name into ustar's prefix and name; the flag says whether that worked."""
+    """Split a long name into ustar's prefix and name; the flag tells whether that is possible."""
     slash = name.find(b"/", max(len(name) - 101, 0))
     if 0 < slash <= 155 and slash < len(name) - 1:
         return name[:slash], name[slash + 1 :], True

@@ -1,8 +1,8 @@
-"""Answering a registry's challenge: Basic, or a bearer token from its token service.
+"""Answer a registry's challenge: Basic, or a bearer token from its token service.
 
-Nothing is asked in advance: the first request goes out as it is, a 401 says what is wanted, and from then on
-scheme, realm and service are known and tokens are fetched before they are needed. Sources: RFC 9110 section 11,
-RFC 6750, and the distribution project's token and OAuth 2 specifications.
+The first request is sent without credentials. A 401 states scheme, realm and service; from then on tokens are fetched
+before they are needed. Sources: RFC 9110 section 11, RFC 6750, and the distribution project's token and OAuth 2
+specifications.
 """
 
 from __future__ import annotations
@@ -16,120 +16,117 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from topcoat.errors import AuthenticationFailed, RegistryError
-from topcoat.http.pool import Body, Response
-from topcoat.registry.credentials import Credential, Keyring, basic
+from topcoat.http.origin import basic
+from topcoat.http.pool import Response
+from topcoat.http.request import Body
+from topcoat.registry.credentials import Credential, Keyring
 from topcoat.registry.failures import refusal
 from topcoat.registry.transport import Transport
 
-# Compiled when the first registry asks for a login.
+# Compiled when the first registry sends a challenge.
 _ITEM = r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?"""
 _TOKEN = r"[\x21-\x7e]+"
-_SECONDS_WITHOUT_EXPIRY = 60.0
-# A token is renewed this much before it ends, so that it does not end on the way.
+_DEFAULT_LIFETIME_S = 60.0
+# A token is renewed when this share of its life is left, so that it does not expire during a request.
 _MARGIN = 0.1
-_MOST_TOKEN_BYTES = 2**20
+_MAX_TOKEN_BYTES = 2**20
 
 Scopes = tuple[tuple[str, str], ...]
-"""Pairs of repository and action (``pull``, ``push``), the most wanted first."""
+"""Pairs of repository and action (``pull``, ``push``), the most important first."""
 
 
 class Challenge(NamedTuple):
-    """One way to authenticate that a ``WWW-Authenticate`` header offers; the scheme in lower case."""
+    """One way to authenticate, from a ``WWW-Authenticate`` header; the scheme in lower case."""
 
     scheme: str
     params: Mapping[str, str]
 
 
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
-    """Read ``WWW-Authenticate`` headers, each of which may hold several challenges (RFC 9110 section 11.6.1)."""
-    found: list[Challenge] = []
+    """Parse ``WWW-Authenticate`` headers, each of which may hold several challenges (RFC 9110 section 11.6.1)."""
+    challenges: list[Challenge] = []
     for value in values:
         params: dict[str, str] | None = None
         for match in re.finditer(_ITEM, value):
             name, quoted, bare = match.groups()
             if quoted is None and bare is None:
                 params = {}
-                found.append(Challenge(name.lower(), params))
+                challenges.append(Challenge(name.lower(), params))
             elif params is not None:
                 params[name.lower()] = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-    return tuple(found)
+    return tuple(challenges)
 
 
 class _Token(NamedTuple):
     scopes: frozenset[tuple[str, str]]
     header: str
-    until: float
+    expires: float
 
 
 class Authenticator:
-    """Makes the ``Authorization`` header for one registry. Threads may share it."""
+    """Makes the ``Authorization`` header for one registry. Threads may share it.
+
+    Attributes:
+        user: whose credentials were used: empty before the first challenge, ``anonymous`` without credentials.
+    """
 
     def __init__(self, registry: str, transport: Transport, keyring: Keyring) -> None:
         self._registry = registry
         self._transport = transport
         self._keyring = keyring
         self._lock = threading.Lock()
-        self._fetching: dict[frozenset[tuple[str, str]], threading.Lock] = {}
+        self._fetch_locks: dict[frozenset[tuple[str, str]], threading.Lock] = {}
         self._challenge: Challenge | None = None
-        self._source = ""
         self._tokens: list[_Token] = []
-        self._extra: dict[frozenset[tuple[str, str]], tuple[str, ...]] = {}
-        self._user = ""
+        self._registry_scopes: dict[frozenset[tuple[str, str]], tuple[str, ...]] = {}
+        self.user = ""
         self._secrets: set[str] = set()
 
     @property
-    def user(self) -> str:
-        """Who the registry was told we are: empty as long as it has not asked, ``anonymous`` without credentials."""
-        return self._user
-
-    @property
     def secrets(self) -> tuple[str, ...]:
-        """What was sent and must never be shown, the longest first."""
+        """All secrets sent so far, which must never be shown; the longest first."""
         return tuple(sorted(self._secrets, key=len, reverse=True))
 
     def header(self, scopes: Scopes) -> str:
-        """Return the ``Authorization`` header for *scopes*, empty as long as the registry has not asked for one.
+        """Return the ``Authorization`` header for *scopes*, empty before the first challenge.
 
         Raises:
-            AuthenticationFailed: a login is needed, or the token service refuses the one there is.
+            AuthenticationFailed: a login is missing, or the token service refuses it.
             CredentialError: a credential store fails.
-            RegistryUnavailable: the token service cannot be reached.
+            RegistryUnavailable: the token service does not respond.
         """
         challenge = self._challenge
         if challenge is None:
             return ""
         credential = self._credential(scopes)
         if credential is not None and credential.registry_token:
-            return self._bearer(credential.registry_token)
+            return self._record(f"Bearer {credential.registry_token}")
         if challenge.scheme == "basic":
             if credential is None or not credential.password:
                 raise AuthenticationFailed(
                     f"{self._registry} needs a login", hint=f"docker login {self._registry}", status=401
                 )
-            return self._remembered(basic(credential.username, credential.password))
+            return self._record(basic(credential.username, credential.password))
         needed = frozenset(scopes)
         with self._lock:
-            fetching = self._fetching.setdefault(needed, threading.Lock())
+            fetch_lock = self._fetch_locks.setdefault(needed, threading.Lock())
         # Threads that need the same token wait for one request.
-        with fetching:
+        with fetch_lock:
             return self._cached(needed) or self._fetch(challenge, scopes, credential)
 
     def challenged(self, response: Response, scopes: Scopes, sent: str) -> bool:
-        """Learn from a 401; return whether it is worth sending the request again with a new header.
+        """Read the challenge of a 401; return whether to send the request again with a new header.
 
-        Args:
-            response: the answer.
-            scopes: what the request needs.
-            sent: the ``Authorization`` header that was refused, empty for none.
+        *scopes* are what the request needs; *sent* is the refused ``Authorization`` header, empty for none.
 
         Raises:
-            AuthenticationFailed: the registry wants a scheme that is not supported.
-            RegistryError: the token service is not at an address that credentials may be sent to.
+            AuthenticationFailed: the registry offers no supported scheme.
+            RegistryError: credentials must not be sent to the address of the token service.
         """
-        offered = parse_challenges(response.headers("WWW-Authenticate"))
-        if not offered:
+        challenges = parse_challenges(response.headers("WWW-Authenticate"))
+        if not challenges:
             return False
-        by_scheme = {challenge.scheme: challenge for challenge in reversed(offered)}
+        by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
         challenge = by_scheme.get("bearer") or by_scheme.get("basic")
         if challenge is None:
             raise AuthenticationFailed(
@@ -141,41 +138,44 @@ class Authenticator:
         with self._lock:
             self._challenge = challenge
             self._tokens = [token for token in self._tokens if token.header != sent]
-            ours = {f"{name}:{action}" for name, action in scopes}
-            # A registry may call what we asked for by another name.
-            self._extra[frozenset(scopes)] = tuple(
-                scope for scope in challenge.params.get("scope", "").split() if not _covered(scope, ours)
+            own_scopes = {f"{name}:{action}" for name, action in scopes}
+            # A registry may have another name for what the request needs.
+            self._registry_scopes[frozenset(scopes)] = tuple(
+                scope for scope in challenge.params.get("scope", "").split() if not _is_covered(scope, own_scopes)
             )
         return not (sent and challenge.scheme == "basic")
 
     def _credential(self, scopes: Scopes) -> Credential | None:
-        found = self._keyring.get(self._registry, scopes[0][0] if scopes else "")
-        self._user = (found.username or "the owner of the stored token") if found else "anonymous"
-        self._secrets.update(found.secrets if found else ())
-        return found
+        credential = self._keyring.get(self._registry, scopes[0][0] if scopes else "")
+        self.user = (credential.username or "the owner of the stored token") if credential else "anonymous"
+        self._secrets.update(credential.secrets if credential else ())
+        return credential
 
     def _cached(self, needed: frozenset[tuple[str, str]]) -> str:
         now = time.monotonic()
         with self._lock:
-            return next((t.header for t in self._tokens if needed <= t.scopes and now < t.until), "")
+            return next((token.header for token in self._tokens if needed <= token.scopes and now < token.expires), "")
 
     def _fetch(self, challenge: Challenge, scopes: Scopes, credential: Credential | None) -> str:
         needed = frozenset(scopes)
-        names = (*self._extra.get(needed, ()), *_written(scopes))
-        answer = self._ask(challenge, names, credential)
-        token = answer.get("token") or answer.get("access_token")
+        document = self._request(challenge, (*self._registry_scopes.get(needed, ()), *_scope_names(scopes)), credential)
+        token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(_TOKEN, token):
-            raise AuthenticationFailed(f"the token service of {self._registry} answered without a usable token")
-        seconds = answer.get("expires_in")
-        if not isinstance(seconds, (int, float)) or seconds <= 0:
-            seconds = _SECONDS_WITHOUT_EXPIRY
-        made = _Token(needed, self._bearer(token), time.monotonic() + seconds * (1 - _MARGIN))
+            raise AuthenticationFailed(f"the token service of {self._registry} sent no usable token")
+        lifetime = document.get("expires_in")
+        if not isinstance(lifetime, (int, float)) or lifetime <= 0:
+            lifetime = _DEFAULT_LIFETIME_S
+        header = self._record(f"Bearer {token}")
+        new = _Token(needed, header, time.monotonic() + lifetime * (1 - _MARGIN))
         with self._lock:
-            self._tokens = [token for token in self._tokens if not token.scopes <= needed] + [made]
-        return made.header
+            self._tokens = [old for old in self._tokens if not old.scopes <= needed] + [new]
+        return header
 
-    def _ask(self, challenge: Challenge, names: tuple[str, ...], credential: Credential | None) -> dict[str, object]:
+    def _request(
+        self, challenge: Challenge, names: tuple[str, ...], credential: Credential | None
+    ) -> dict[str, object]:
         realm, service = challenge.params["realm"], challenge.params.get("service", "")
+        headers = {}
         if credential is not None and credential.identity_token:
             form = {
                 "grant_type": "refresh_token",
@@ -184,52 +184,48 @@ class Authenticator:
                 "scope": " ".join(names),
                 "client_id": "topcoat",
             }
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._transport.send("POST", realm, headers, Body(urlencode(form).encode()))
-            # Not every token service speaks OAuth 2; the older form takes the token as a password.
+            form_headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = self._transport.send("POST", realm, form_headers, Body(urlencode(form).encode()))
+            # Not every token service supports OAuth 2; the older form takes the token as a password.
             if response.status not in (404, 405):
-                return self._answer(response, "POST", names)
+                return self._document(response, "POST", names)
             response.close()
-            headers = {"Authorization": self._remembered(basic(credential.username, credential.identity_token))}
-        elif credential is not None:
-            headers = {"Authorization": self._remembered(basic(credential.username, credential.password))}
-        else:
-            headers = {}
+        if credential is not None:
+            password = credential.identity_token or credential.password
+            headers["Authorization"] = self._record(basic(credential.username, password))
         query = urlencode([*([("service", service)] if service else []), *(("scope", name) for name in names)])
         url = realm + ("&" if "?" in realm else "?") + query
-        return self._answer(self._transport.send("GET", url, headers), "GET", names)
+        return self._document(self._transport.send("GET", url, headers), "GET", names)
 
-    def _answer(self, response: Response, method: str, names: tuple[str, ...]) -> dict[str, object]:
+    def _document(self, response: Response, method: str, names: tuple[str, ...]) -> dict[str, object]:
         if response.status != 200:
-            what = ", ".join(names) or "anything"
-            error = refusal(response, method, self._registry, what, who=self._user, secrets=self.secrets)
+            scope = ", ".join(names) or "anything"
+            error = refusal(response, method, self._registry, scope, user=self.user, secrets=self.secrets)
             if 400 <= response.status < 500 and not error.temporary and response.status not in (401, 403):
                 error.hint = f"docker login {self._registry}"
             raise error
         try:
-            document = json.loads(response.read_all(_MOST_TOKEN_BYTES))
+            document = json.loads(response.read_all(_MAX_TOKEN_BYTES))
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise RegistryError(f"the token service of {self._registry} answered with something that is not JSON")
+            raise RegistryError(f"the token service of {self._registry} did not send a JSON object")
         return document
 
-    def _bearer(self, token: str) -> str:
-        return self._remembered(f"Bearer {token}")
-
-    def _remembered(self, header: str) -> str:
+    def _record(self, header: str) -> str:
+        """Return *header*, after adding its value to the secrets."""
         self._secrets.add(header.partition(" ")[2])
         return header
 
 
-def _written(scopes: Scopes) -> tuple[str, ...]:
-    actions: dict[str, list[str]] = {}
+def _scope_names(scopes: Scopes) -> tuple[str, ...]:
+    by_repository: dict[str, list[str]] = {}
     for name, action in scopes:
-        actions.setdefault(name, []).append(action)
-    return tuple(f"repository:{name}:{','.join(sorted(found))}" for name, found in actions.items())
+        by_repository.setdefault(name, []).append(action)
+    return tuple(f"repository:{name}:{','.join(sorted(actions))}" for name, actions in by_repository.items())
 
 
-def _covered(scope: str, ours: set[str]) -> bool:
+def _is_covered(scope: str, own_scopes: set[str]) -> bool:
     kind, _, rest = scope.partition(":")
     name, _, actions = rest.rpartition(":")
-    return kind == "repository" and all(f"{name}:{action}" in ours for action in actions.split(","))
+    return kind == "repository" and all(f"{name}:{action}" in own_scopes for action in actions.split(","))

@@ -1,19 +1,21 @@
-"""One registry's requests, authenticated: what the client's methods are made of."""
+"""Authenticated requests to one registry, which the client's methods are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from topcoat.errors import RegistryError
-from topcoat.http.pool import Body, Response
+from topcoat.http.origin import Origin
+from topcoat.http.pool import Response
+from topcoat.http.request import Body
 from topcoat.registry.auth import Authenticator, Scopes
 from topcoat.registry.credentials import Keyring
-from topcoat.registry.failures import is_network_error, refusal, unreachable
-from topcoat.registry.transport import Transport, origin_of
+from topcoat.registry.failures import NETWORK_ERRORS, no_response, refusal
+from topcoat.registry.transport import Transport
 
 
 class AuthenticatedClient:
-    """Sends requests to one registry and logs in when it is asked to. Threads may share it."""
+    """Sends requests to one registry and logs in when it is challenged. Threads may share it."""
 
     def __init__(self, registry: str, transport: Transport, keyring: Keyring) -> None:
         self.registry = registry
@@ -21,83 +23,79 @@ class AuthenticatedClient:
         self._auth = Authenticator(registry, transport, keyring)
         self._pushed: set[str] = set()
 
-    def scopes(self, repository: str, *, push: bool = False) -> Scopes:
-        """Return the rights that a request needs: to pull, and to push once *repository* is known to be written to."""
-        if push:
-            self._pushed.add(repository)
-        # One token for both then, instead of one for each.
-        return ((repository, "pull"), (repository, "push")) if repository in self._pushed else ((repository, "pull"),)
+    def expect_push(self, repository: str) -> None:
+        """Ask for the right to push with every token for *repository* from now on: one token instead of two."""
+        self._pushed.add(repository)
 
     def call(
         self,
         method: str,
         where: str,
-        scopes: Scopes,
+        repository: str,
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         *,
+        push: bool = False,
+        source: str = "",
         retry: bool = True,
     ) -> Response:
-        """Send a request, once more with a fresh token where the answer is 401, and return the answer.
+        """Send a request, once more with a fresh token after a 401, and return the response.
 
-        Args:
-            method: of the request.
-            where: a path on the registry, or a URL; credentials go to the registry's own origin alone.
-            scopes: what the token must allow.
-            headers: besides ``Authorization``.
-            body: of the request.
-            retry: whether to try again later where the registry or the connection is in trouble.
+        *where* is a path on the registry, or a URL; credentials go to the registry's own origin only. The token
+        allows to pull from *repository* and from *source*, and with *push* to push to *repository*. *retry* is as
+        for `Transport.send`.
         """
-        ours = where.startswith("/") or origin_of(where) == origin_of(self.transport.base)
-        first = True
+        if push:
+            self.expect_push(repository)
+        scopes: Scopes = ((repository, "pull"),)
+        scopes += ((repository, "push"),) if repository in self._pushed else ()
+        scopes += ((source, "pull"),) if source else ()
+        same_origin = where.startswith("/") or Origin.of(where) == Origin.of(self.transport.base)
+        challenged = not same_origin
         while True:
-            sent = self._auth.header(scopes) if ours else ""
-            signed = {**(headers or {}), "Authorization": sent} if sent else headers or {}
+            header = self._auth.header(scopes) if same_origin else ""
+            signed = {**(headers or {}), "Authorization": header} if header else headers or {}
             response = self.transport.send(method, where, signed, body, retry=retry)
-            if response.status != 401 or not first or not ours:
+            if response.status != 401 or challenged:
                 return response
+            challenged = True
             try:
-                if not self._auth.challenged(response, scopes, sent):
+                if not self._auth.challenged(response, scopes, header):
                     return response
             except BaseException:
                 response.close()
                 raise
             response.close()
-            first = False
 
     def accept(self, response: Response, method: str, repository: str) -> None:
-        """Close a response that says yes.
+        """Close a successful response.
 
         Raises:
-            RegistryError: it says no.
+            RegistryError: it is not successful.
         """
         if not 200 <= response.status < 300:
             raise self.refusal(response, method, repository)
         response.close()
 
-    def fetch(self, where: str, scopes: Scopes, headers: Mapping[str, str], *, limit: int) -> tuple[Response, bytes]:
-        """GET a small document; return the answer and, if it is 200, its body, of which *limit* bytes at most.
+    def fetch(self, path: str, repository: str, headers: Mapping[str, str], *, limit: int) -> tuple[Response, bytes]:
+        """GET a small document; return the response and, if its status is 200, at most *limit* bytes of its body.
 
         Raises:
             RegistryUnavailable: the connection broke within the body, twice.
         """
-        response = self.call("GET", where, scopes, headers)
-        if response.status != 200:
-            return response, b""
-        try:
-            return response, response.read_all(limit)
-        except Exception as error:
-            if not is_network_error(error):
-                raise
-        response = self.call("GET", where, scopes, headers)
-        try:
-            return response, response.read_all(limit)
-        except Exception as error:
-            if not is_network_error(error):
-                raise
-            raise unreachable(error, "GET", response.url) from error
+        retried = False
+        while True:
+            response = self.call("GET", path, repository, headers)
+            if response.status != 200:
+                return response, b""
+            try:
+                return response, response.read_all(limit)
+            except NETWORK_ERRORS as error:
+                if retried:
+                    raise no_response(error, "GET", response.url) from error
+                retried = True
 
     def refusal(self, response: Response, method: str, repository: str) -> RegistryError:
-        """Return the error that a response stands for."""
+        """Return the error for an unsuccessful response."""
         auth = self._auth
-        return refusal(response, method, self.registry, repository, who=auth.user, secrets=auth.secrets)
+        return refusal(response, method, self.registry, repository, user=auth.user, secrets=auth.secrets)

@@ -1,17 +1,18 @@
-"""The requests of the OCI distribution specification, for one registry.
+"""A client of one registry: the requests of the OCI distribution specification.
 
-What this module imports is part of every push, so it stays with the small half of the standard library: the HTTP
-and TLS modules come with the first connection, ``subprocess`` with the first credential helper.
+Every push imports this module, so it imports only small modules: ``socket`` and ``ssl`` are imported with the first
+connection, ``subprocess`` with the first credential helper.
 """
 
 from __future__ import annotations
 
 import binascii
-from typing import TYPE_CHECKING
+import sys
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
-from topcoat.http.pool import Body, Response
+from topcoat.http.pool import Response
+from topcoat.http.request import Body, Source
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import is_digest, matches, sha256_digest
 from topcoat.oci.manifest import ACCEPT
@@ -21,19 +22,15 @@ from topcoat.registry.download import BlobReader
 from topcoat.registry.transport import Transport
 from topcoat.registry.upload_session import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
 
-if TYPE_CHECKING:
-    from topcoat.http.pool import Source
-
-_MOST_MANIFEST_BYTES = 32 * 2**20
+_MAX_MANIFEST_BYTES = 32 * 2**20
 _ACCEPT = {"Accept": ACCEPT}
 
 
 class RegistryClient:
     """Reads from and writes to one registry, on kept-alive connections. Threads may share it.
 
-    Every method raises, besides what it names: RegistryUnavailable where the registry cannot be reached,
-    AuthenticationFailed where it wants other credentials, CredentialError where those cannot be read, and
-    RegistryError for any other refusal.
+    Every method can also raise RegistryUnavailable (no response), AuthenticationFailed (a login is missing or
+    refused), CredentialError (credentials cannot be read) and RegistryError (any other refusal).
     """
 
     def __init__(
@@ -48,14 +45,15 @@ class RegistryClient:
 
         Args:
             registry: ``host[:port]`` as in an image reference; ``docker.io`` for Docker Hub.
-            keyring: where credentials come from; this machine's by default.
-            insecure: accept any certificate and plain HTTP; None asks Docker's and containerd's configuration.
-            ca_file: a PEM file with a certificate authority on top of the system's.
+            keyring: the credentials; this machine's by default.
+            insecure: accept any certificate and plain HTTP; None reads Docker's and containerd's configuration.
+            ca_file: a PEM file with an additional certificate authority.
         """
         self.registry = registry
         self._transport = Transport(registry, insecure=insecure, ca_file=ca_file)
-        self._caller = AuthenticatedClient(registry, self._transport, keyring or Keyring())
-        self._refused_size: int | None = None
+        self._client = AuthenticatedClient(registry, self._transport, keyring or Keyring())
+        # The size of the smallest body that was too large for one request.
+        self._too_large = sys.maxsize
 
     def __enter__(self) -> RegistryClient:
         return self
@@ -68,17 +66,16 @@ class RegistryClient:
         self._transport.close()
 
     def expect_push(self, repository: str) -> None:
-        """Say that *repository* will be pushed to, so that the first token already allows it."""
-        self._caller.scopes(repository, push=True)
+        """Announce a push to *repository*, so that the first token already allows it."""
+        self._client.expect_push(repository)
 
     def head_manifest(self, repository: str, identifier: str) -> Descriptor | None:
-        """Return what *identifier* (a tag or a digest) refers to, None where there is nothing.
+        """Return what *identifier* (a tag or a digest) refers to, None if it does not exist.
 
-        A 403 counts as nothing, too: some registries (Artifactory's virtual repositories, GHCR before the first
-        push) give it for what does not exist. Where access is denied in truth, the next request says so.
+        A 403 also means None: some registries (Artifactory's virtual repositories, GHCR before the first push)
+        send it for what does not exist. If access is really denied, the next request fails.
         """
-        path = _manifest_path(repository, identifier)
-        response = self._caller.call("HEAD", path, self._caller.scopes(repository), _ACCEPT)
+        response = self._client.call("HEAD", _manifest_path(repository, identifier), repository, _ACCEPT)
         response.close()
         if response.status in (403, 404):
             return None
@@ -87,41 +84,41 @@ class RegistryClient:
         if response.status == 200 and is_digest(digest) and size.isdigit() and media_type:
             return Descriptor(media_type, digest, int(size))
         if response.status not in (200, 405):
-            raise self._caller.refusal(response, "HEAD", repository)
-        # The headers are optional in HEAD: some registries leave one out.
+            raise self._client.refusal(response, "HEAD", repository)
+        # Some registries omit one of these headers, or refuse HEAD (405).
         try:
             return self.get_manifest(repository, identifier)[0]
         except ImageNotFound:
             return None
 
     def get_manifest(self, repository: str, identifier: str) -> tuple[Descriptor, bytes]:
-        """Return the manifest or index that *identifier* (a tag or a digest) refers to, checked against its digest.
+        """Return the manifest or index that *identifier* (a tag or a digest) refers to, verified by its digest.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: it does not exist.
         """
-        path, scopes = _manifest_path(repository, identifier), self._caller.scopes(repository)
-        response, data = self._caller.fetch(path, scopes, _ACCEPT, limit=_MOST_MANIFEST_BYTES + 1)
+        path = _manifest_path(repository, identifier)
+        response, data = self._client.fetch(path, repository, _ACCEPT, limit=_MAX_MANIFEST_BYTES + 1)
         name = f"{self.registry}/{repository}{'@' if is_digest(identifier) else ':'}{identifier}"
         if response.status == 404:
             response.close()
             raise ImageNotFound(f"there is no image {name}", hint="check the spelling of the repository and the tag")
         if response.status != 200:
-            raise self._caller.refusal(response, "GET", repository)
-        if len(data) > _MOST_MANIFEST_BYTES:
-            raise InvalidImage(f"the manifest of {name} is larger than {_MOST_MANIFEST_BYTES} bytes")
+            raise self._client.refusal(response, "GET", repository)
+        if len(data) > _MAX_MANIFEST_BYTES:
+            raise InvalidImage(f"the manifest of {name} is larger than {_MAX_MANIFEST_BYTES} bytes")
         stated = response.header("Docker-Content-Digest")
         digest = identifier if is_digest(identifier) else stated if is_digest(stated) else sha256_digest(data)
         if not matches(digest, data):
             raise RegistryError(
-                f"the manifest of {name} arrived with other content than its digest {digest} says",
-                hint="try again; if it stays so, the registry or a proxy in between is damaged",
+                f"the manifest of {name} does not match its digest {digest}",
+                hint="try again; if it happens again, the registry or a proxy in between is damaged",
                 temporary=True,
             )
         return Descriptor(_media_type(response) or "application/json", digest, len(data)), data
 
     def get_blob(self, repository: str, descriptor: Descriptor) -> bytes:
-        """Return a small blob (an image config), checked against its size and digest.
+        """Return a small blob (an image config), verified by size and digest.
 
         Raises:
             ImageNotFound: the registry does not have it.
@@ -133,7 +130,7 @@ class RegistryClient:
             return reader.read()
 
     def open_blob(self, repository: str, descriptor: Descriptor) -> BlobReader:
-        """Return a reader of a blob (a context manager); its last bytes come only if size and digest are right.
+        """Return a reader of a blob (a context manager), which verifies size and digest.
 
         Raises:
             ImageNotFound: the registry does not have it.
@@ -142,44 +139,43 @@ class RegistryClient:
         def fetch(offset: int) -> Response:
             headers = {"Range": f"bytes={offset}-"} if offset else {}
             path = _blob_path(repository, descriptor.digest)
-            response = self._caller.call("GET", path, self._caller.scopes(repository), headers)
+            response = self._client.call("GET", path, repository, headers)
             if response.status == 404:
                 response.close()
                 raise ImageNotFound(
-                    f"{self.registry}/{repository} has no blob {descriptor.digest}, though its manifest names it",
+                    f"{self.registry}/{repository} has no blob {descriptor.digest}, although its manifest lists it",
                     hint="push the image again: the registry has lost a part of it",
                 )
             if response.status not in (200, 206):
-                raise self._caller.refusal(response, "GET", repository)
+                raise self._client.refusal(response, "GET", repository)
             return response
 
         return BlobReader(fetch, descriptor)
 
     def has_blob(self, repository: str, digest: str) -> bool:
-        """Tell whether *repository* has a blob; a 403 counts as no (see ``head_manifest``)."""
-        response = self._caller.call("HEAD", _blob_path(repository, digest), self._caller.scopes(repository))
+        """Tell whether *repository* has a blob; a 403 means no (see ``head_manifest``)."""
+        response = self._client.call("HEAD", _blob_path(repository, digest), repository)
         response.close()
         if response.status in (200, 403, 404):
             return response.status == 200
-        raise self._caller.refusal(response, "HEAD", repository)
+        raise self._client.refusal(response, "HEAD", repository)
 
     def mount(self, repository: str, digest: str, source: str) -> str | None:
-        """Make a blob of the repository *source* of this registry one of *repository*, without sending it.
+        """Mount a blob of the repository *source* of this registry into *repository*, without an upload.
 
         Returns:
-            None when that is done; else the location of an upload session, for ``finish_upload`` or
-            ``cancel_upload``: the registry does not have the blob there, may not show it, or cannot mount.
+            None on success; else the location of an upload session, for ``finish_upload`` or ``cancel_upload``:
+            *source* does not have the blob, may not be read, or the registry cannot mount.
         """
         path = f"{uploads_path(repository)}?{urlencode({'mount': digest, 'from': source})}"
-        scopes = (*self._caller.scopes(repository, push=True), (source, "pull"))
         try:
-            response = self._caller.call("POST", path, scopes, retry=False)
+            response = self._client.call("POST", path, repository, push=True, source=source, retry=False)
             if response.status == 429:
-                # Says nothing of mounting, and is no reason to send the whole blob instead.
+                # A rate limit is no reason to upload the whole blob.
                 response.close()
-                response = self._caller.call("POST", path, scopes)
+                response = self._client.call("POST", path, repository, push=True, source=source)
         except AuthenticationFailed:
-            # The token service may refuse everything because of the source.
+            # The token service may refuse the whole request because of the source.
             return self.start_upload(repository)
         response.close()
         if response.status == 201:
@@ -190,57 +186,54 @@ class RegistryClient:
 
     def start_upload(self, repository: str) -> str:
         """Open an upload session and return its location, for ``finish_upload`` or ``cancel_upload``."""
-        return open_session(self._caller, repository).location
+        return open_session(self._client, repository).location
 
     def finish_upload(
         self, repository: str, location: str, body: bytes | Source, descriptor: Descriptor, *, chunked: bool = False
     ) -> None:
-        """Send a blob into an upload session: in one piece, or in chunks where the registry refuses that (413).
+        """Send a blob into an upload session: in one piece, or in chunks if the registry refuses that (413).
 
-        Nothing is retried here but a stale connection, for a session that failed is of no further use:
-        ``upload_blob`` starts over.
+        A failed session cannot be reused, so nothing is retried here: ``upload_blob`` starts over.
 
         Args:
-            repository: that the session was opened in.
-            location: of the session; used up by this.
-            body: bytes, or a file from where it stands.
+            repository: of the session.
+            location: of the session, which ends.
+            body: bytes, or a file from its current position.
             descriptor: digest and size of the body.
-            chunked: send chunks in the first place.
+            chunked: send chunks at once.
 
         Raises:
-            InvalidImage: the body is not of the size that the descriptor says.
+            InvalidImage: the body does not have the size of the descriptor.
         """
         content = Body(body)
         if content.size != descriptor.size:
-            raise InvalidImage(f"{descriptor.digest} is to have {descriptor.size} bytes and has {content.size}")
+            raise InvalidImage(f"the body of {descriptor.digest} has {content.size} bytes, expected {descriptor.size}")
         session: Session | None = Session(location)
-        refused = self._refused_size
-        if not chunked and (refused is None or content.size < refused):
-            response = put_whole(self._caller, repository, location, descriptor.digest, content)
+        if not chunked and content.size < self._too_large:
+            response = put_whole(self._client, repository, location, descriptor.digest, content)
             if response.status != 413:
-                self._caller.accept(response, "PUT", repository)
+                self._client.accept(response, "PUT", repository)
                 return
             response.close()
-            # The other blobs of this size need not run into the same wall.
-            self._refused_size = min(content.size, refused or content.size)
-            cancel_session(self._caller, repository, location)
+            self._too_large = content.size
+            cancel_session(self._client, repository, location)
             session = None
-        put_chunks(self._caller, repository, session, descriptor.digest, content)
+        put_chunks(self._client, repository, session, descriptor.digest, content)
 
     def cancel_upload(self, repository: str, location: str) -> None:
-        """Give up an upload session. A failure is ignored: the registry drops forgotten sessions by itself."""
-        cancel_session(self._caller, repository, location)
+        """Cancel an upload session. Errors are ignored: registries expire sessions by themselves."""
+        cancel_session(self._client, repository, location)
 
     def put_manifest(self, repository: str, identifier: str, data: bytes, media_type: str) -> str:
         """Store a manifest or index under a tag or its digest, and return its digest.
 
         Raises:
-            RegistryError: with the registry code ``MANIFEST_BLOB_UNKNOWN`` where a blob is missing.
+            RegistryError: with the registry code ``MANIFEST_BLOB_UNKNOWN`` if a blob is missing.
         """
         digest = sha256_digest(data)
-        path, scopes = _manifest_path(repository, identifier), self._caller.scopes(repository, push=True)
-        response = self._caller.call("PUT", path, scopes, {"Content-Type": media_type}, Body(data))
-        self._caller.accept(response, "PUT", repository)
+        path, headers = _manifest_path(repository, identifier), {"Content-Type": media_type}
+        response = self._client.call("PUT", path, repository, headers, Body(data), push=True)
+        self._client.accept(response, "PUT", repository)
         stated = response.header("Docker-Content-Digest")
         if stated.startswith("sha256:") and stated != digest:
             raise RegistryError(f"{self.registry} stored {repository}:{identifier} as {stated} instead of {digest}")
@@ -260,7 +253,7 @@ def _media_type(response: Response) -> str:
 
 
 def _embedded(descriptor: Descriptor) -> bytes | None:
-    """Return the content that the descriptor itself carries, if it does and is right."""
+    """Return the content in the descriptor's own ``data``, None if it has none that matches its digest."""
     text = descriptor.extra.get("data")
     try:
         data = binascii.a2b_base64(text) if isinstance(text, str) else None

@@ -1,4 +1,4 @@
-"""One client for each registry, shared by all that talk to it."""
+"""One client for each registry, shared by all its users."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from topcoat.registry.credentials import Keyring
 
 
 class Clients:
-    """Gives the client of a registry host, the same one at every call. Threads may share it."""
+    """Returns the client of a registry, the same one at every call. Threads may share it."""
 
     def __init__(self, *, keyring: Keyring | None = None) -> None:
-        """Prepare; *keyring* is where credentials come from, this machine's by default."""
+        """Prepare; *keyring* holds the credentials, this machine's by default."""
         self._keyring = keyring or Keyring()
         self._lock = threading.Lock()
         self._clients: dict[str, RegistryClient] = {}
-        # Whoever makes one inside another object seldom has a moment to close it.
+        # An owner of this object seldom has a moment to close it.
         weakref.finalize(self, _close, self._clients)
 
     def __call__(self, registry: str) -> RegistryClient:

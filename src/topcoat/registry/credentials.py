@@ -1,8 +1,8 @@
-"""Credentials, from where ``docker login`` and ``podman login`` leave them.
+"""Credentials from where ``docker login`` and ``podman login`` store them.
 
-The order of Docker: the variable ``DOCKER_AUTH_CONFIG``, then ``config.json`` (in ``DOCKER_CONFIG`` or
-``~/.docker``) and in each of them ``credHelpers`` for the host, ``credsStore``, ``auths``. Then Podman's ``auth.json``.
-A helper is a program ``docker-credential-NAME``, given the host on its input, that prints a JSON object.
+In Docker's order: the variable ``DOCKER_AUTH_CONFIG``, then ``config.json`` (in ``DOCKER_CONFIG`` or ``~/.docker``),
+and in each of them ``credHelpers`` of the host, ``credsStore``, ``auths``. Then Podman's ``auth.json``. A helper is a
+program ``docker-credential-NAME`` that reads the host from its input and prints a JSON object.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from topcoat.errors import CredentialError
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io")
 _NOT_FOUND = "credentials not found"
-_HELPER_SECONDS = 30.0
+_HELPER_TIMEOUT_S = 30.0
 
 
 class Credential(NamedTuple):
-    """What a registry or its token service may be shown; never printed.
+    """What to send to a registry or its token service; never printed.
 
     Attributes:
         username: of Basic authentication.
@@ -41,22 +41,31 @@ class Credential(NamedTuple):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown."""
+        """The values that must never be shown."""
         return tuple(filter(None, (self.password, self.identity_token, self.registry_token)))
 
 
-class Keyring:
-    """The credentials of this machine, read when first asked for and remembered."""
+def login_for(registry: str, repository: str = "") -> Credential | None:
+    """Return the current credential for *registry* only; arguments and errors as in `Keyring.get`."""
+    return Keyring().get(registry, repository)
 
-    def __init__(self, *, helper_seconds: float = _HELPER_SECONDS) -> None:
-        self._helper_seconds = helper_seconds
+
+def login_key(registry: str) -> str:
+    """Return the name under which Docker stores the login of *registry*: a URL for Docker Hub."""
+    return _keys(registry)[0]
+
+
+class Keyring:
+    """The credentials of this machine, read on first use and cached."""
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._configs: list[tuple[str, dict[str, object]]] | None = None
         self._helper_locks: dict[tuple[str, str], threading.Lock] = {}
-        self._answers: dict[tuple[str, str], Credential | None] = {}
+        self._helper_results: dict[tuple[str, str], Credential | None] = {}
 
     def get(self, registry: str, repository: str = "") -> Credential | None:
-        """Return the credential for *registry* (``host[:port]``), None where there is none.
+        """Return the credential for *registry* (``host[:port]``), None if none is stored.
 
         Args:
             registry: as in an image reference.
@@ -70,47 +79,34 @@ class Keyring:
                 self._configs = list(_configs())
         for source, config in self._configs:
             helper, host = _helper(config, registry)
-            found = self._ask(helper, host, source) if helper else None
-            if found is None:
+            credential = self._ask(helper, host, source) if helper else None
+            if credential is None:
                 entry = _auth_entry(_section(config, "auths", source), registry, repository)
-                found = _from_entry(entry, registry, source) if entry else None
-            if found is not None:
-                return found
+                credential = _from_entry(entry, registry, source) if entry else None
+            if credential is not None:
+                return credential
         return None
 
     def _ask(self, helper: str, host: str, source: str) -> Credential | None:
-        # Two threads that need the same credential wait for one run of the helper; other hosts do not.
+        # Threads that need the same credential wait for one run of the helper; other hosts do not wait.
         key = (helper, host)
         with self._lock:
             lock = self._helper_locks.setdefault(key, threading.Lock())
         with lock:
-            if key not in self._answers:
-                self._answers[key] = ask_helper(helper, host, source=source, seconds=self._helper_seconds)
-            return self._answers[key]
+            if key not in self._helper_results:
+                self._helper_results[key] = _run_helper(helper, host, source)
+            return self._helper_results[key]
 
 
-def basic(username: str, password: str) -> str:
-    """Return the value of an ``Authorization`` header for Basic authentication (RFC 7617)."""
-    return "Basic " + binascii.b2a_base64(f"{username}:{password}".encode(), newline=False).decode()
-
-
-def ask_helper(name: str, host: str, *, source: str, seconds: float) -> Credential | None:
-    """Ask the program ``docker-credential-NAME`` for the credential of *host*; None when it has none.
-
-    Args:
-        name: as the configuration spells it.
-        host: the key that the helper stores credentials under.
-        source: the file that names the helper, for messages.
-        seconds: how long the helper may take.
-
-    Raises:
-        CredentialError: the program is missing, hangs, fails or prints something else.
-    """
+def _run_helper(name: str, host: str, source: str) -> Credential | None:
+    """Run the helper *name*, which *source* names, and return its credential for *host*, None if it has none."""
     import subprocess
 
     program = f"docker-credential-{name}"
     try:
-        done = subprocess.run([program, "get"], input=host.encode(), capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            [program, "get"], input=host.encode(), capture_output=True, timeout=_HELPER_TIMEOUT_S, check=False
+        )
     except FileNotFoundError:
         raise CredentialError(
             f"{source} names the credential helper {program}, which is not installed",
@@ -118,30 +114,28 @@ def ask_helper(name: str, host: str, *, source: str, seconds: float) -> Credenti
         ) from None
     except subprocess.TimeoutExpired:
         raise CredentialError(
-            f"the credential helper {program} gave no answer for {host} within {seconds:g} s",
+            f"the credential helper {program} did not finish for {host} within {_HELPER_TIMEOUT_S:g} s",
             hint=f"see where it hangs: echo {host} | {program} get",
         ) from None
     except OSError as error:
-        raise CredentialError(f"the credential helper {program} cannot be run: {error.strerror}") from None
+        raise CredentialError(f"cannot run the credential helper {program}: {error.strerror}") from None
     if done.returncode:
-        # Helpers print their error on stdout; nothing secret is printed by one that fails.
-        said = (done.stdout or done.stderr).decode(errors="replace").strip()
-        if _NOT_FOUND in said.lower():
+        # Helpers print their error on stdout; a helper that fails prints no secret.
+        output = (done.stdout or done.stderr).decode(errors="replace").strip()
+        if _NOT_FOUND in output.lower():
             return None
         raise CredentialError(
-            f"the credential helper {program} failed for {host}: {said[-300:] or f'exit code {done.returncode}'}",
+            f"the credential helper {program} failed for {host}: {output[-300:] or f'exit code {done.returncode}'}",
             hint=f"run: docker login {host}",
         )
     try:
-        answer = json.loads(done.stdout)
-        username, secret = str(answer.get("Username") or ""), str(answer.get("Secret") or "")
+        document = json.loads(done.stdout)
+        username, secret = str(document.get("Username") or ""), str(document.get("Secret") or "")
     except (ValueError, AttributeError):
         raise CredentialError(f"the credential helper {program} printed no JSON object for {host}") from None
     if not secret:
         return None
-    if username == "<token>":
-        return Credential(identity_token=secret)
-    return Credential(username, secret)
+    return Credential(identity_token=secret) if username == "<token>" else Credential(username, secret)
 
 
 def _configs() -> Iterator[tuple[str, dict[str, object]]]:
@@ -155,7 +149,7 @@ def _configs() -> Iterator[tuple[str, dict[str, object]]]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise CredentialError(f"{path} cannot be read: {error.strerror}", hint=f"check: ls -l {path}") from None
+            raise CredentialError(f"cannot read {path}: {error.strerror}", hint=f"check: ls -l {path}") from None
         if data.strip():
             yield path, _parse(data, path)
 
@@ -178,9 +172,9 @@ def _parse(text: str | bytes, source: str) -> dict[str, object]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise CredentialError(
-            f"{source} is not valid JSON{where}", hint=f"repair {source}, or log in anew with: docker login"
+            f"{source} is not valid JSON{line}", hint=f"repair {source}, or log in again with: docker login"
         ) from None
     if not isinstance(document, dict):
         raise _malformed(source, "it must be a JSON object")
@@ -188,12 +182,12 @@ def _parse(text: str | bytes, source: str) -> dict[str, object]:
 
 
 def _section(config: dict[str, object], key: str, source: str) -> dict[str, object]:
-    found = config.get(key)
-    if found is None:
+    section = config.get(key)
+    if section is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(section, dict):
         raise _malformed(source, f"{key!r} must be a JSON object")
-    return found
+    return section
 
 
 def _keys(registry: str) -> tuple[str, ...]:
@@ -201,12 +195,12 @@ def _keys(registry: str) -> tuple[str, ...]:
 
 
 def _helper(config: dict[str, object], registry: str) -> tuple[str, str]:
-    """Return the helper for *registry*, empty if none, and the key it stores the credential under."""
-    keys, own = _keys(registry), config.get("credHelpers")
+    """Return the helper for *registry*, empty for none, and the key that it stores the credential under."""
+    keys, helpers = _keys(registry), config.get("credHelpers")
     for key in keys:
-        # The store is not asked where a helper is named for the host.
-        if isinstance(own, dict) and own.get(key):
-            return str(own[key]), keys[0]
+        # A helper of the host replaces the store.
+        if isinstance(helpers, dict) and helpers.get(key):
+            return str(helpers[key]), keys[0]
     return str(config.get("credsStore") or ""), keys[0]
 
 
@@ -233,12 +227,13 @@ def _from_entry(entry: object, registry: str, source: str) -> Credential | None:
             decoded = binascii.a2b_base64(str(entry["auth"])).decode()
         except ValueError:
             raise _malformed(source, f"the 'auth' of {registry} is not base64") from None
-        # Docker pads with NUL characters, at both ends of what it stores.
+        # Docker pads with NUL characters, at both ends.
         username, colon, password = decoded.strip("\0").partition(":")
         if not colon:
             raise _malformed(source, f"the 'auth' of {registry} is not user:password in base64")
-    found = Credential(username, password, str(entry.get("identitytoken") or ""), str(entry.get("registrytoken") or ""))
-    return found if found.secrets else None
+    identity_token, registry_token = str(entry.get("identitytoken") or ""), str(entry.get("registrytoken") or "")
+    credential = Credential(username, password, identity_token, registry_token)
+    return credential if credential.secrets else None
 
 
 def _malformed(source: str, why: str) -> CredentialError:

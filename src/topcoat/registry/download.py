@@ -1,4 +1,4 @@
-"""Reading a blob as a stream that is checked, and resumed where the connection breaks."""
+"""Read a blob as a verified stream, resumed after a broken connection."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from topcoat.errors import RegistryError
 from topcoat.http.pool import Response
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import hasher
-from topcoat.registry.failures import is_network_error, unreachable
+from topcoat.registry.failures import NETWORK_ERRORS, no_response
 
 _BLOCK = 256 * 1024
-_RESUMPTIONS = 3
+_MAX_RESUMPTIONS = 3
 
 
 class BlobReader:
-    """The bytes of a blob, front to back; the last ones come only when size and digest are right.
+    """The bytes of a blob; the last ones are returned only after size and digest are verified.
 
-    Use it as a context manager; reading goes through ``read`` or by iteration. Going back reads the blob again
-    from its start, so that it can be a request body that has to be sent twice.
+    A context manager; read with ``read`` or by iteration. Seeking backwards reads the blob again from its start, so
+    that it can be a request body that is sent twice.
     """
 
     def __init__(self, fetch: Callable[[int], Response], descriptor: Descriptor) -> None:
-        """Open the blob; *fetch* asks the registry for its bytes from an offset on."""
+        """Open the blob; *fetch* requests its bytes from an offset."""
         self._fetch = fetch
         self._descriptor = descriptor
-        self._left = _RESUMPTIONS
-        self._wanted = 0
+        self._resumptions_left = _MAX_RESUMPTIONS
+        self._position = 0
         self._begin(fetch(0))
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return *size* bytes, fewer at the end, nothing after it; all that is left without *size*.
+        """Return *size* bytes, fewer at the end, nothing after it; all that is left if *size* is negative.
 
         Raises:
-            RegistryError: the content is not what its descriptor says.
+            RegistryError: the content does not match its descriptor.
             RegistryUnavailable: the connection broke, and again after each resumption.
         """
-        if self._wanted < self._at:
+        if self._position < self._received:
             self._response.close()
             self._begin(self._fetch(0))
-        while self._at < self._wanted:
-            self._some(min(self._wanted - self._at, _BLOCK))
-        left = self._descriptor.size - self._at
+        while self._received < self._position:
+            self._receive(min(self._position - self._received, _BLOCK))
+        left = self._descriptor.size - self._received
         left = left if size < 0 else min(size, left)
         parts = []
         while left:
-            part = self._some(left)
+            part = self._receive(left)
             parts.append(part)
             left -= len(part)
-        self._wanted = self._at
+        self._position = self._received
         return b"".join(parts)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Go to an offset from the start (0), from here (1) or from the end (2); the next read does the work."""
-        start = (0, self._wanted, self._descriptor.size)[whence]
-        self._wanted = max(0, min(start + offset, self._descriptor.size))
-        return self._wanted
+        start = (0, self._position, self._descriptor.size)[whence]
+        self._position = max(0, min(start + offset, self._descriptor.size))
+        return self._position
 
     def tell(self) -> int:
-        """Return the offset that the next read starts from."""
-        return self._wanted
+        """Return the position of the next read."""
+        return self._position
 
     def __iter__(self) -> Iterator[bytes]:
         while block := self.read(_BLOCK):
@@ -72,62 +72,58 @@ class BlobReader:
         self.close()
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the response."""
         self._response.close()
 
     def _begin(self, response: Response) -> None:
         self._response = response
         self._hasher = hasher(self._descriptor.digest)
-        self._at = 0
+        self._received = 0
         if not self._descriptor.size:
             self._verify()
 
-    def _some(self, size: int) -> bytes:
+    def _receive(self, size: int) -> bytes:
         while True:
             try:
                 part = self._response.read(size)
                 break
-            except Exception as error:
-                if not is_network_error(error):
-                    raise
+            except NETWORK_ERRORS as error:
                 self._response.close()
-                if not self._left:
-                    raise unreachable(error, "GET", self._response.url) from error
-                self._left -= 1
-                self._response = self._fetch(self._at)
+                if not self._resumptions_left:
+                    raise no_response(error, "GET", self._response.url) from error
+                self._resumptions_left -= 1
+                self._response = self._fetch(self._received)
                 if self._response.status != 206:
-                    self._skip(self._at)
+                    self._skip(self._received)
         if not part:
-            raise self._wrong(f"it ended after {self._at} of {self._descriptor.size} bytes")
+            raise self._mismatch(f"it ended after {self._received} of {self._descriptor.size} bytes")
         self._hasher.update(part)
-        self._at += len(part)
-        if self._at == self._descriptor.size:
+        self._received += len(part)
+        if self._received == self._descriptor.size:
             self._verify()
         return part
 
     def _skip(self, size: int) -> None:
-        # The registry does not do ranges and sent the whole blob again.
+        # The registry does not support ranges and sends the whole blob again.
         while size and (part := self._response.read(min(size, _BLOCK))):
             size -= len(part)
 
     def _verify(self) -> None:
         try:
             more = self._response.read(1)
-        except Exception as error:
-            # All the bytes are there; how the answer ends no longer matters.
-            if not is_network_error(error):
-                raise
+        except NETWORK_ERRORS:
+            # All bytes have arrived; how the response ends does not matter.
             more = b""
         if more:
-            raise self._wrong(f"there are more than {self._descriptor.size} bytes")
-        found = self._hasher.hexdigest()
-        if found != self._descriptor.digest.partition(":")[2]:
-            raise self._wrong(f"its digest is {found}")
+            raise self._mismatch(f"it has more than {self._descriptor.size} bytes")
+        digest = self._hasher.hexdigest()
+        if digest != self._descriptor.digest.partition(":")[2]:
+            raise self._mismatch(f"its digest is {digest}")
 
-    def _wrong(self, why: str) -> RegistryError:
+    def _mismatch(self, why: str) -> RegistryError:
         self._response.close()
         return RegistryError(
-            f"the blob {self._descriptor.digest} did not arrive as it was described: {why}",
-            hint="try again; if it stays so, the registry's copy is damaged",
+            f"the blob {self._descriptor.digest} does not match its descriptor: {why}",
+            hint="try again; if it happens again, the registry's copy is damaged",
             temporary=True,
         )

@@ -1,17 +1,21 @@
-"""How to reach a registry host: schemes, certificate authorities, client certificates, who is trusted blindly.
+"""How to reach a registry host: schemes, certificate authorities, client certificates, and whether TLS is verified.
 
-Read from where Docker, Podman and containerd read it, so that a host that works for them works here:
+The settings are those of Docker, Podman and containerd, so that a host that works for them works here:
 ``insecure-registries`` of ``daemon.json``, ``certs.d/HOST/`` with ``*.crt``, ``*.cert`` and ``*.key``, and
 containerd's ``certs.d/HOST/hosts.toml`` (on Python 3.11 and later).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+from topcoat.http.origin import is_loopback, split_host
+from topcoat.http.tls import TLSSettings
 
 _ETC = "/etc"
 _HUB_ENDPOINT = "registry-1.docker.io"
@@ -19,19 +23,10 @@ _HUB_NAMES = frozenset({"docker.io", "index.docker.io", _HUB_ENDPOINT})
 
 
 class HostConfig(NamedTuple):
-    """How one host is reached.
-
-    Attributes:
-        schemes: what to try, in this order, until one is seen to work.
-        verify: whether the TLS certificate must be valid.
-        ca_files: certificate authorities on top of the system's.
-        client_certs: pairs of certificate and key file.
-    """
+    """How one host is reached: the schemes to try, in order, and the TLS settings."""
 
     schemes: tuple[str, ...] = ("https",)
-    verify: bool = True
-    ca_files: tuple[str, ...] = ()
-    client_certs: tuple[tuple[str, str], ...] = ()
+    tls: TLSSettings = TLSSettings()
 
 
 def endpoint(registry: str) -> str:
@@ -39,60 +34,45 @@ def endpoint(registry: str) -> str:
     return _HUB_ENDPOINT if registry in _HUB_NAMES else registry
 
 
-def split_host(netloc: str) -> tuple[str, int | None]:
-    """Split ``host[:port]`` or ``[v6][:port]``; the brackets go."""
-    if netloc.startswith("["):
-        name, _, rest = netloc[1:].partition("]")
-        port = rest.removeprefix(":")
-    else:
-        name, _, port = netloc.partition(":")
-    return name, int(port) if port else None
-
-
-def is_loopback(name: str) -> bool:
-    """Tell whether *name* (no port) is this machine for certain: ``localhost`` or a loopback address."""
-    return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
-
-
 def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str | None = None) -> HostConfig:
     """Return how to reach *registry* (``host[:port]``).
 
-    Like Docker, trust loopback hosts and ``insecure-registries`` without a valid certificate and in plain HTTP;
-    unlike Docker, check a loopback certificate where a CA was given for it. Loopback is tried in plain HTTP
-    first (a local registry hardly ever has TLS), others in TLS first.
+    As in Docker, loopback hosts and ``insecure-registries`` may use invalid certificates and plain HTTP. Unlike in
+    Docker, a loopback certificate is verified if a CA for that host is configured. Loopback is tried in plain HTTP
+    first (a local registry rarely has TLS), other hosts in TLS first.
 
     Args:
         registry: the name as in an image reference.
-        insecure: True or False to decide, None to look at the configuration.
-        ca_file: a PEM file with a further certificate authority.
+        insecure: True or False to override the configuration, None to read it.
+        ca_file: a PEM file with an additional certificate authority.
     """
-    directories = list(_certs_directories(registry))
-    ca_files = ([ca_file] if ca_file else []) + [path for d in directories for path in _files(d, ".crt")]
-    certs = [(path, path.removesuffix(".cert") + ".key") for d in directories for path in _files(d, ".cert")]
-    extra = _containerd(registry)
-    ca_files += extra.ca_files
+    # On Windows, a file name has no colon, and Docker drops it.
+    host = registry.replace(":", "") if os.name == "nt" else registry
+    roots = [*_directories("docker"), *_directories("containers")]
+    directories = [os.path.join(root, "certs.d", host) for root in roots]
+    containerd = _containerd(registry)
+    ca_files = [*([ca_file] if ca_file else ()), *_files(directories, ".crt"), *containerd.tls.ca_files]
+    certs = [(path, path.removesuffix(".cert") + ".key") for path in _files(directories, ".cert")]
     loopback = is_loopback(split_host(registry)[0])
+    trusted = bool(insecure)
     if insecure is None:
-        listed = "http" in extra.schemes or not extra.verify or (not loopback and _listed_insecure(registry))
-    else:
-        listed = insecure
-    if insecure is False:
-        schemes: tuple[str, ...] = ("https",)
-    elif loopback:
+        trusted = "http" in containerd.schemes or not containerd.tls.verify
+        trusted = trusted or (not loopback and _is_listed_insecure(registry))
+    schemes: tuple[str, ...] = ("https",)
+    if insecure is not False and loopback:
         schemes = ("http", "https")
-    else:
-        schemes = ("https", "http") if listed else ("https",)
-    verify = not listed and (insecure is False or not loopback or bool(ca_files))
-    return HostConfig(schemes, verify, tuple(ca_files), (*certs, *extra.client_certs))
+    elif trusted:
+        schemes = ("https", "http")
+    verify = not trusted and (insecure is False or not loopback or bool(ca_files))
+    return HostConfig(schemes, TLSSettings(verify, tuple(ca_files), (*certs, *containerd.tls.client_certs)))
 
 
-def _listed_insecure(registry: str) -> bool:
+def _is_listed_insecure(registry: str) -> bool:
     name = split_host(registry)[0]
     networks = []
-    for path in _daemon_files():
-        document = _json(path)
-        listed = document.get("insecure-registries") if isinstance(document, dict) else None
-        for entry in listed if isinstance(listed, list) else ():
+    for directory in _directories("docker"):
+        entries = _parse(os.path.join(directory, "daemon.json"), json.load).get("insecure-registries")
+        for entry in entries if isinstance(entries, list) else ():
             if entry in (registry, name):
                 return True
             if isinstance(entry, str) and "/" in entry:
@@ -105,7 +85,7 @@ def _in_networks(name: str, networks: list[str]) -> bool:
     import socket
 
     try:
-        found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(name, None)}
+        addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(name, None)}
     except OSError:
         return False
     for text in networks:
@@ -113,64 +93,52 @@ def _in_networks(name: str, networks: list[str]) -> bool:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
             continue
-        if any(ipaddress.ip_address(address) in network for address in found):
+        if any(ipaddress.ip_address(address) in network for address in addresses):
             return True
     return False
 
 
-def _daemon_files() -> Iterator[str]:
-    yield os.path.join(_ETC, "docker", "daemon.json")
-    yield os.path.join(_config_home(), "docker", "daemon.json")
-    yield os.path.join(os.path.expanduser("~"), ".docker", "daemon.json")
+def _directories(name: str) -> list[str]:
+    """Return the configuration directories of ``docker`` or ``containers``: of the system, then of the user."""
+    home = os.path.expanduser("~")
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    dotted = [os.path.join(home, ".docker")] if name == "docker" else []
+    return [os.path.join(_ETC, name), *dotted, os.path.join(config, name)]
 
 
-def _certs_directories(registry: str) -> Iterator[str]:
-    # A colon cannot be part of a file name on Windows, where Docker leaves it out.
-    host = registry.replace(":", "") if os.name == "nt" else registry
-    home, config = os.path.expanduser("~"), _config_home()
-    for root in (
-        os.path.join(_ETC, "docker", "certs.d"),
-        os.path.join(home, ".docker", "certs.d"),
-        os.path.join(config, "docker", "certs.d"),
-        os.path.join(_ETC, "containers", "certs.d"),
-        os.path.join(config, "containers", "certs.d"),
-    ):
-        yield os.path.join(root, host)
+def _files(directories: list[str], suffix: str) -> list[str]:
+    paths = []
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            paths += [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.endswith(suffix)]
+    return paths
 
 
-def _config_home() -> str:
-    return os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-
-
-def _files(directory: str, suffix: str) -> list[str]:
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    return [os.path.join(directory, name) for name in sorted(names) if name.endswith(suffix)]
-
-
-def _json(path: str) -> object:
-    # A broken daemon.json is its daemon's affair; here it only means that nothing is listed.
+def _parse(path: str, load: Callable[[BinaryIO], object]) -> dict[str, object]:
+    """Return the object in a file; a malformed file counts as empty."""
     try:
         with open(path, "rb") as file:
-            return json.load(file)
+            document = load(file)
     except (OSError, ValueError):
-        return None
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _containerd(registry: str) -> HostConfig:
-    """Return what containerd's hosts.toml says of *registry* itself (mirrors are not followed)."""
+    """Return the settings of *registry* itself in containerd's hosts.toml; mirrors are ignored."""
     directory = os.path.join(_ETC, "containerd", "certs.d", registry)
     path = os.path.join(directory, "hosts.toml")
-    document = _toml(path)
+    document: dict[str, object] = {}
+    if sys.version_info >= (3, 11) and os.path.exists(path):
+        import tomllib
+
+        document = _parse(path, tomllib.load)
     tables = document.get("host")
-    found = tables if isinstance(tables, dict) else {}
-    for url, table in (*found.items(), (document.get("server"), document)):
+    hosts = tables if isinstance(tables, dict) else {}
+    for url, table in (*hosts.items(), (document.get("server"), document)):
         scheme, _, rest = str(url or "").partition("://")
         if rest.rstrip("/") == endpoint(registry) and isinstance(table, dict):
-            return HostConfig(
-                schemes=(scheme,),
+            tls = TLSSettings(
                 verify=not table.get("skip_verify", False),
                 ca_files=tuple(os.path.join(directory, name) for name in _strings(table.get("ca"))),
                 client_certs=tuple(
@@ -178,19 +146,8 @@ def _containerd(registry: str) -> HostConfig:
                     for cert, key in _pairs(table.get("client"))
                 ),
             )
+            return HostConfig((scheme,), tls)
     return HostConfig()
-
-
-def _toml(path: str) -> dict[str, object]:
-    if sys.version_info >= (3, 11) and os.path.exists(path):
-        import tomllib
-
-        try:
-            with open(path, "rb") as file:
-                return tomllib.load(file)
-        except (OSError, ValueError):
-            return {}
-    return {}
 
 
 def _strings(value: object) -> Iterator[str]:

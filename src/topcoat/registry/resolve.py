@@ -1,4 +1,4 @@
-"""From an image name to the manifest and config of one platform."""
+"""Resolve an image name to the manifest and config of one platform."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
 
-MOST_NESTED = 3
-_MOST_CONFIG_BYTES = 64 * 2**20
+MAX_NESTED = 3
+_MAX_CONFIG_BYTES = 64 * 2**20
 
 
 class ResolvedImage(NamedTuple):
     """An image of a registry, pinned.
 
     Attributes:
-        reference: what was asked for.
-        digest: what the name refers to; that of the index where it is one.
-        manifest_digest: that of the platform's manifest.
+        reference: as requested.
+        digest: of what the name refers to, an index or a manifest.
+        manifest_digest: of the platform's manifest.
         manifest: of the platform.
-        config: the image config's bytes, checked.
-        platform: that the config states.
+        config: the verified bytes of the image config.
+        platform: as the config states it.
     """
 
     reference: Reference
@@ -37,67 +37,58 @@ class ResolvedImage(NamedTuple):
 
 
 def resolve(client: RegistryClient, reference: Reference, platform: Platform | None) -> ResolvedImage:
-    """Ask the registry what *reference* is; two requests, three for an index. No layer is read.
+    """Resolve *reference* in its registry, with two requests, three for an index. No layer is read.
 
     Args:
         client: of the reference's registry.
         reference: the image.
-        platform: that the job needs; None takes linux/amd64 where there is an image for it, else the only one.
+        platform: that the job needs; None selects linux/amd64 if available, else the only platform.
 
     Raises:
-        ImageNotFound: no such image.
-        NoSuchPlatform: lists what there is.
-        InvalidImage: it is not a container image, or a broken one.
+        ImageNotFound: the registry has no such image.
+        NoSuchPlatform: lists the available platforms.
+        InvalidImage: not a container image, or a broken one.
     """
     repository = reference.repository
     top, data = client.get_manifest(repository, reference.identifier)
-    found, digest, wanted = parse(data, top.media_type), top.digest, platform
-    for _ in range(MOST_NESTED):
-        if isinstance(found, Manifest):
+    document, digest, wanted = parse(data, top.media_type), top.digest, platform
+    for _ in range(MAX_NESTED):
+        if isinstance(document, Manifest):
             break
-        entry = found.select(platform)
+        entry = document.select(platform)
         stated = Platform.from_json(entry.extra.get("platform"))
         if wanted is None and stated.known:
             wanted = stated
         child, data = client.get_manifest(repository, entry.digest)
-        found, digest = parse(data, entry.media_type), child.digest
-    if isinstance(found, Index):
-        raise InvalidImage(f"{reference} is an index of indexes, nested more than {MOST_NESTED} deep")
-    config = read_config(client, reference, found)
+        document, digest = parse(data, entry.media_type), child.digest
+    if isinstance(document, Index):
+        raise InvalidImage(f"{reference} is an index of indexes, nested more than {MAX_NESTED} deep")
+    config = read_config(client, reference, document)
     actual = Platform.from_json(json.loads(config))
-    # What an index says of an entry has been obeyed already; a config that says nothing cannot object.
+    # The index selected by platform already; a config without a platform cannot contradict it.
     if platform is not None and actual.known and not Platform(*platform[:2]).matches(actual):
         raise no_such_platform(platform, [actual])
-    return ResolvedImage(reference, top.digest, digest, found, config, actual if actual.known else wanted or actual)
+    return ResolvedImage(reference, top.digest, digest, document, config, actual if actual.known else wanted or actual)
 
 
 def read_config(client: RegistryClient, reference: Reference, manifest: Manifest) -> bytes:
-    """Read the config of the image *manifest*, and refuse what nothing can be laid over.
+    """Read the config of the image *manifest* and validate both as a base; minor mismatches are accepted.
 
     Raises:
-        InvalidImage: it is not a container image, or a broken one: with all that is wrong with it.
+        InvalidImage: not a container image, or a broken one; lists all mismatches.
     """
     if manifest.config.media_type not in CONFIG_TYPES:
         raise InvalidImage(
-            f"{reference} is not a container image: its config is of type {manifest.config.media_type}",
+            f"{reference} is not a container image: its config has the media type {manifest.config.media_type}",
             hint="name an image that docker run could start",
         )
-    if manifest.config.size > _MOST_CONFIG_BYTES:
-        raise InvalidImage(f"the config of {reference} has {manifest.config.size} bytes")
+    if manifest.config.size > _MAX_CONFIG_BYTES:
+        raise InvalidImage(f"the config of {reference} is larger than {_MAX_CONFIG_BYTES} bytes")
     config = client.get_blob(reference.repository, manifest.config)
-    _check(reference, manifest, config)
-    return config
-
-
-def _check(reference: Reference, manifest: Manifest, config: bytes) -> None:
-    """Refuse a base that nothing right can be laid over; what is merely sloppy will do.
-
-    Raises:
-        InvalidImage: lists everything that is wrong with it.
-    """
     from topcoat.oci.validate import find_mismatches
 
     assert manifest.raw is not None
-    found = find_mismatches(manifest.raw, config, media_type=manifest.media_type)
-    if any(one.fatal for one in found):
-        raise invalid_image(str(reference), found)
+    mismatches = find_mismatches(manifest.raw, config, media_type=manifest.media_type)
+    if any(mismatch.fatal for mismatch in mismatches):
+        raise invalid_image(str(reference), mismatches)
+    return config

@@ -11,26 +11,23 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from topcoat.errors import RegistryError
-from topcoat.http.pool import Body, Origin, Pool, Request, Response
-from topcoat.registry.failures import RETRIED, is_network_error, is_transient, redact, unreachable
-from topcoat.registry.hosts import HostConfig, endpoint, host_settings, is_loopback, split_host
+from topcoat.http.errors import HTTPError
+from topcoat.http.origin import Origin, is_loopback, split_host
+from topcoat.http.pool import Pool, Response
+from topcoat.http.request import Body, Request
+from topcoat.http.tls import TLSSettings
+from topcoat.registry.failures import NETWORK_ERRORS, RETRIED_STATUSES, is_transient, no_response, redact
+from topcoat.registry.hosts import endpoint, host_settings
 from topcoat.version import __version__
 
-ATTEMPTS = 4
-LONGEST_WAIT = 60.0
-"""Seconds; a registry that asks for more patience gets none."""
+MAX_ATTEMPTS = 4
+MAX_WAIT_S = 60.0
+"""If a registry asks for a longer wait (``Retry-After``), the request is not retried."""
 
-_FIRST_WAIT = 0.25
-_MOST_REDIRECTS = 5
+_FIRST_WAIT_S = 0.25
+_MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_REPEATED = frozenset({307, 308})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def origin_of(url: str) -> Origin:
-    """Return the scheme, host and port of *url*."""
-    parts = urlsplit(url)
-    return Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0))
+_REDIRECTS_WITH_BODY = frozenset({307, 308})
 
 
 class Transport:
@@ -39,106 +36,93 @@ class Transport:
     def __init__(self, registry: str, *, insecure: bool | None = None, ca_file: str | None = None) -> None:
         self._netloc = endpoint(registry)
         self._ca_file = ca_file
-        self._settings = host_settings(registry, insecure=insecure, ca_file=ca_file)
-        self._scheme = self._settings.schemes[0] if len(self._settings.schemes) == 1 else ""
+        self._schemes, self._tls = host_settings(registry, insecure=insecure, ca_file=ca_file)
+        self._scheme = self._schemes[0] if len(self._schemes) == 1 else ""
         self._lock = threading.Lock()
         self._pools: dict[Origin, Pool] = {}
 
     @property
     def base(self) -> str:
-        """``scheme://host[:port]`` of the registry; the scheme is the one seen to work, if any was yet."""
-        return f"{self._scheme or self._settings.schemes[0]}://{self._netloc}"
+        """``scheme://host[:port]`` of the registry; the first scheme until one has worked."""
+        return f"{self._scheme or self._schemes[0]}://{self._netloc}"
 
     def send(
-        self,
-        method: str,
-        where: str,
-        headers: Mapping[str, str],
-        body: Body | None = None,
-        *,
-        retry: bool = True,
+        self, method: str, where: str, headers: Mapping[str, str], body: Body | None = None, *, retry: bool = True
     ) -> Response:
-        """Send a request, follow redirects, and try again where that may help.
+        """Send a request, follow redirects, retry, and return the last response, whatever its status.
 
-        Args:
-            method: of the request.
-            where: a path on the registry, or a URL.
-            headers: ``Authorization`` is dropped when a redirect leaves the origin.
-            body: sent again as often as needed.
-            retry: whether to repeat after an answer or an interruption that calls for it.
-
-        Returns:
-            The last answer, whatever its status.
+        *where* is a path on the registry, or a URL. ``Authorization`` is dropped when a redirect leaves the origin.
+        With *retry*, a temporary status or a cut connection is retried.
 
         Raises:
-            RegistryUnavailable: there was no answer.
-            RegistryError: a redirect that must not be followed.
+            RegistryUnavailable: no response, or invalid connection settings.
+            RegistryError: a redirect is refused.
+            InvalidImage: the body's file has become shorter.
         """
         attempt = 1
         while True:
+            may_retry = retry and attempt < MAX_ATTEMPTS
             try:
                 response = self._attempt(Request(method, where, headers, body))
-            except Exception as error:
-                if not is_network_error(error):
-                    raise
-                if not retry or attempt >= ATTEMPTS or not is_transient(error):
-                    raise unreachable(error, method, self._url(where)) from error
+            except (OSError, HTTPError) as error:
+                if not may_retry or not is_transient(error):
+                    raise no_response(error, method, self._url(where)) from error
                 wait = backoff(attempt)
             else:
-                if response.status not in RETRIED or not retry or attempt >= ATTEMPTS:
+                if response.status not in RETRIED_STATUSES or not may_retry:
                     return response
                 wait = max(retry_after(response.header("Retry-After")), backoff(attempt))
-                if wait > LONGEST_WAIT:
+                if wait > MAX_WAIT_S:
                     return response
                 response.close()
             time.sleep(wait)
             attempt += 1
 
     def location(self, response: Response, *, session: bool = True) -> str:
-        """Return the absolute URL that *response* points to.
+        """Return the absolute URL of the ``Location`` of *response*.
 
-        A registry behind a proxy often gets its own address wrong. Where the host is the one that was asked, http
-        in place of https is put right, and for an upload *session*, so is a port that got lost.
+        A registry behind a proxy often states a wrong address of its own. If the host is the requested one, http is
+        corrected to https, and for an upload *session* a missing port is restored.
 
         Raises:
-            RegistryError: there is none, or it leads where it must not.
+            RegistryError: it is missing, malformed or refused by `check`.
         """
         value = response.header("Location")
         if not value:
-            raise RegistryError(f"{redact(response.url)} answered {response.status} without a Location")
-        # Headers arrive as Latin-1; whatever may not stand in a request line is escaped, "%" stays.
+            raise RegistryError(f"{redact(response.url)} sent status {response.status} without a Location")
+        # Headers are decoded as Latin-1; characters that a request line cannot hold are escaped, "%" is kept.
         value = quote(value.strip().encode("latin-1"), safe="!#$%&'()*+,/:;=?@[]~")
-        asked, parts = urlsplit(response.url), self._split(value, base=response.url)
-        if parts.hostname == asked.hostname:
-            worse = (asked.scheme, parts.scheme) == ("https", "http") and parts.port in (None, asked.port)
-            lost = session and asked.scheme == parts.scheme and parts.port is None
-            if worse or lost:
-                parts = parts._replace(scheme=asked.scheme, netloc=asked.netloc)
+        requested, parts = urlsplit(response.url), self._split(value, base=response.url)
+        if parts.hostname == requested.hostname:
+            downgraded = (requested.scheme, parts.scheme) == ("https", "http") and parts.port in (None, requested.port)
+            lost_port = session and requested.scheme == parts.scheme and parts.port is None
+            if downgraded or lost_port:
+                parts = parts._replace(scheme=requested.scheme, netloc=requested.netloc)
         self.check(parts.geturl(), source=response.url)
         return parts.geturl()
 
     def check(self, target: str, *, source: str) -> None:
-        """Refuse a URL that *source* sends us to and that an attacker could profit from.
+        """Refuse a URL from *source* that an attacker could profit from.
 
         Raises:
-            RegistryError: from https to plain http, or to an address of a private network from a host that is
-                not named by such an address itself.
+            RegistryError: it goes from https to plain http, or from a public host to a private address.
         """
         from_, to = urlsplit(source), self._split(target)
         if from_.scheme == "https" and to.scheme != "https":
             raise RegistryError(
                 f"{self._netloc} points from https to {redact(target)}, which is not encrypted",
-                hint="the registry's idea of its own URL is wrong: it must be https",
+                hint="the registry's own URL is configured wrongly there: it must be https",
             )
-        elsewhere = to.hostname != from_.hostname
-        if elsewhere and _is_private(to.hostname or "") and not _is_private(from_.hostname or ""):
+        changes_host = to.hostname != from_.hostname
+        if changes_host and _is_private(to.hostname or "") and not _is_private(from_.hostname or ""):
             raise RegistryError(f"{self._netloc} points to {redact(target)}, an address of a private network")
 
     def _split(self, url: str, *, base: str = "") -> SplitResult:
         try:
             parts = urlsplit(urljoin(base, url))
-            asked = parts.path + parts.query
-            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and _plain(asked):
+            target = parts.path + parts.query
+            printable = target.isascii() and target.isprintable() and " " not in target
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and printable:
                 return parts
         except ValueError:
             pass
@@ -155,42 +139,44 @@ class Transport:
         return self.base + where if where.startswith("/") else where
 
     def _attempt(self, request: Request) -> Response:
-        where = request.url
-        if self._scheme or not where.startswith("/"):
-            return self._follow(request._replace(url=self._url(where)))
-        failed: Exception | None = None
-        for scheme in self._settings.schemes:
+        path = request.url
+        if self._scheme or not path.startswith("/"):
+            return self._follow(request._replace(url=self._url(path)))
+        first_error: Exception | None = None
+        for scheme in self._schemes:
             try:
-                response = self._follow(request._replace(url=f"{scheme}://{self._netloc}{where}"))
-            except Exception as error:
-                if not is_network_error(error) or not self._other_scheme_may_work(error):
+                response = self._follow(request._replace(url=f"{scheme}://{self._netloc}{path}"))
+            except NETWORK_ERRORS as error:
+                if not self._other_scheme_may_work(error):
                     raise
-                failed = failed or error
+                first_error = first_error or error
                 continue
-            if scheme == "http" and _wants_tls(response):
+            # A TLS port responds to plain HTTP with 400 and some text; a registry's error would be JSON.
+            if scheme == "http" and response.status == 400 and "json" not in response.header("Content-Type"):
                 response.close()
                 continue
             self._scheme = scheme
             return response
-        raise failed or ConnectionResetError("no scheme works")
+        raise first_error or ConnectionResetError("no scheme works")
 
     def _other_scheme_may_work(self, error: Exception) -> bool:
         if isinstance(error, TimeoutError) or type(error).__name__ == "SSLCertVerificationError":
             return False
-        # With a port in the name, the other scheme would knock at the same closed door.
+        # If the name has a port, the other scheme would hit the same port.
         return not isinstance(error, ConnectionRefusedError) or split_host(self._netloc)[1] is None
 
     def _follow(self, request: Request) -> Response:
         headers = {"User-Agent": f"topcoat/{__version__}", **request.headers}
         request = request._replace(headers=headers)
-        followed = _REDIRECTS if request.method in ("GET", "HEAD") else _REPEATED
-        for _ in range(_MOST_REDIRECTS):
-            response = self._pool(origin_of(request.url)).exchange(request)
-            if response.status not in followed:
+        redirects = _REDIRECTS if request.method in ("GET", "HEAD") else _REDIRECTS_WITH_BODY
+        for _ in range(_MAX_REDIRECTS):
+            origin = Origin.of(request.url)
+            response = self._pool(origin).exchange(request)
+            if response.status not in redirects:
                 return response
             response.close()
             target = self.location(response, session=False)
-            if origin_of(target) != origin_of(request.url):
+            if Origin.of(target) != origin:
                 headers.pop("Authorization", None)
             request = request._replace(url=target)
         raise RegistryError(f"{self._netloc} redirects in a circle: {request.method} {redact(request.url)}")
@@ -198,27 +184,25 @@ class Transport:
     def _pool(self, origin: Origin) -> Pool:
         with self._lock:
             if origin not in self._pools:
-                self._pools[origin] = Pool(origin, self._host(origin))
+                self._pools[origin] = Pool(origin, self._tls_of(origin))
             return self._pools[origin]
 
-    def _host(self, origin: Origin) -> HostConfig:
-        # The same host on another port (a token server beside its registry) is trusted as the registry is.
+    def _tls_of(self, origin: Origin) -> TLSSettings:
+        # Another port of the registry's host (a token service) is trusted as the registry is.
         if origin.host == split_host(self._netloc)[0].lower():
-            return self._settings
-        name = f"[{origin.host}]" if ":" in origin.host else origin.host
-        default = origin.port == _DEFAULT_PORTS.get(origin.scheme)
-        return host_settings(name if default else f"{name}:{origin.port}", ca_file=self._ca_file)
+            return self._tls
+        return host_settings(origin.authority, ca_file=self._ca_file).tls
 
 
 def backoff(attempt: int) -> float:
     """Return the seconds to wait after a failed attempt (1 is the first): doubling, with jitter."""
     import random
 
-    return _FIRST_WAIT * (1 << (attempt - 1)) * random.uniform(0.75, 1.25)
+    return _FIRST_WAIT_S * (1 << (attempt - 1)) * random.uniform(0.75, 1.25)
 
 
 def retry_after(value: str) -> float:
-    """Return the seconds that ``Retry-After`` asks for, given as such or as a date (RFC 9110 10.2.3)."""
+    """Return the seconds of a ``Retry-After``, which is a number or a date (RFC 9110 section 10.2.3)."""
     if value.strip().isdigit():
         return float(value)
     if not value:
@@ -226,20 +210,10 @@ def retry_after(value: str) -> float:
     from email.utils import parsedate_to_datetime
 
     try:
-        then: float = parsedate_to_datetime(value).timestamp()
+        date: float = parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, OverflowError):
         return 0.0
-    return max(0.0, then - time.time())
-
-
-def _plain(text: str) -> bool:
-    """Tell whether *text* can stand in a request line as it is."""
-    return text.isascii() and text.isprintable() and " " not in text
-
-
-def _wants_tls(response: Response) -> bool:
-    # How servers answer plain HTTP on a TLS port: 400, in words of their own. A registry answers in JSON.
-    return response.status == 400 and "json" not in response.header("Content-Type")
+    return max(0.0, date - time.time())
 
 
 def _is_private(host: str) -> bool:
@@ -249,9 +223,8 @@ def _is_private(host: str) -> bool:
     import socket
 
     try:
-        # inet_aton takes what the resolver takes: 0x7f.1 and 2130706433 are addresses too.
+        # inet_aton accepts whatever the resolver does: 0x7f.1 and 2130706433 are addresses too.
         packed = socket.inet_aton(host) if ":" not in host else socket.inet_pton(socket.AF_INET6, host)
     except OSError:
         return False
-    address = ipaddress.ip_address(packed)
-    return not address.is_global
+    return not ipaddress.ip_address(packed).is_global

@@ -1,4 +1,4 @@
-"""Upload sessions: opening one, and filling it in one piece or in chunks."""
+"""Upload sessions: open one, and fill it in one piece or in chunks."""
 
 from __future__ import annotations
 
@@ -6,85 +6,84 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import RegistryError
-from topcoat.http.pool import Body, Response
+from topcoat.http.pool import Response
+from topcoat.http.request import Body
 from topcoat.registry.authenticated_client import AuthenticatedClient
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
-# Above the least that object stores take (5 MiB), below what proxies let through; halved as long as it is refused.
+# Above the minimum of object stores (5 MiB), below the limit of most proxies; halved as long as it is refused.
 _CHUNK = 8 * 2**20
-_LEAST_CHUNK = 256 * 1024
+_MIN_CHUNK = 256 * 1024
 
 
 class Session(NamedTuple):
-    """An open upload session: where it is, and the smallest chunk that it takes (``OCI-Chunk-Min-Length``)."""
+    """An open upload session: its location, and the minimum size of its chunks (``OCI-Chunk-Min-Length``)."""
 
     location: str
-    least: int = 0
+    min_chunk: int = 0
 
 
 def uploads_path(repository: str) -> str:
-    """Return the path that sessions are opened at."""
+    """Return the path at which sessions are opened."""
     return f"/v2/{quote(repository)}/blobs/uploads/"
 
 
-def open_session(caller: AuthenticatedClient, repository: str) -> Session:
+def open_session(client: AuthenticatedClient, repository: str) -> Session:
     """Open an upload session."""
-    response = caller.call("POST", uploads_path(repository), caller.scopes(repository, push=True))
-    caller.accept(response, "POST", repository)
-    least = response.header("OCI-Chunk-Min-Length")
-    return Session(caller.transport.location(response), int(least) if least.isdigit() else 0)
+    response = client.call("POST", uploads_path(repository), repository, push=True)
+    client.accept(response, "POST", repository)
+    min_chunk = response.header("OCI-Chunk-Min-Length")
+    return Session(client.transport.location(response), int(min_chunk) if min_chunk.isdigit() else 0)
 
 
-def cancel_session(caller: AuthenticatedClient, repository: str, location: str) -> None:
-    """Give up a session, if the registry can be asked; it forgets sessions by itself in the end."""
+def cancel_session(client: AuthenticatedClient, repository: str, location: str) -> None:
+    """Cancel a session. Errors are ignored: registries expire sessions by themselves."""
     try:
-        caller.call("DELETE", location, caller.scopes(repository, push=True), retry=False).close()
+        client.call("DELETE", location, repository, push=True, retry=False).close()
     except RegistryError:
         return
 
 
-def put_whole(caller: AuthenticatedClient, repository: str, location: str, digest: str, body: Body) -> Response:
-    """Send *body* into a session and close it under *digest*; return the answer."""
-    # The location may carry the session's state in its query: the digest is added, the rest left as it is.
+def put_whole(client: AuthenticatedClient, repository: str, location: str, digest: str, body: Body) -> Response:
+    """Send *body* into a session and close it under *digest*; return the response."""
+    # The query of the location may hold the session's state, so the digest is appended to it as it is.
     url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
-    return caller.call("PUT", url, caller.scopes(repository, push=True), _OCTETS, body, retry=False)
+    return client.call("PUT", url, repository, _OCTETS, body, push=True, retry=False)
 
 
-def put_chunks(caller: AuthenticatedClient, repository: str, session: Session | None, digest: str, body: Body) -> None:
-    """Send *body* in chunks, smaller ones in a new session where the registry finds one too large.
+def put_chunks(client: AuthenticatedClient, repository: str, session: Session | None, digest: str, body: Body) -> None:
+    """Send *body* in chunks; if a chunk is too large, start over in a new session with smaller ones.
 
     Raises:
         RegistryError: a chunk is refused.
     """
-    chunk = _CHUNK
+    size = _CHUNK
     while True:
-        session = session or open_session(caller, repository)
-        chunk = max(chunk, session.least)
-        location, refused = _fill(caller, repository, session.location, body, chunk)
-        if refused is None:
-            done = put_whole(caller, repository, location, digest, Body(b""))
-            caller.accept(done, "PUT", repository)
+        session = session or open_session(client, repository)
+        size = max(size, session.min_chunk)
+        location, too_large = _fill(client, repository, session.location, body, size)
+        if too_large is None:
+            client.accept(put_whole(client, repository, location, digest, Body(b"")), "PUT", repository)
             return
-        if chunk <= max(session.least, _LEAST_CHUNK):
-            raise caller.refusal(refused, "PATCH", repository)
-        refused.close()
-        cancel_session(caller, repository, location)
-        session, chunk = None, chunk // 2
+        if size <= max(session.min_chunk, _MIN_CHUNK):
+            raise client.refusal(too_large, "PATCH", repository)
+        too_large.close()
+        cancel_session(client, repository, location)
+        session, size = None, size // 2
 
 
 def _fill(
-    caller: AuthenticatedClient, repository: str, location: str, body: Body, chunk: int
+    client: AuthenticatedClient, repository: str, location: str, body: Body, size: int
 ) -> tuple[str, Response | None]:
-    """Send the chunks; return the last location, and the answer that found a chunk too large, if any did."""
-    at = 0
-    while at < body.size:
-        part = body.part(at, chunk)
-        headers = {**_OCTETS, "Content-Range": f"{at}-{at + len(part) - 1}"}
-        scopes = caller.scopes(repository, push=True)
-        response = caller.call("PATCH", location, scopes, headers, Body(part), retry=False)
+    """Send the chunks; return the last location, and the 413 response if a chunk was too large."""
+    offset = 0
+    while offset < body.size:
+        part = body.part(offset, size)
+        headers = {**_OCTETS, "Content-Range": f"{offset}-{offset + len(part) - 1}"}
+        response = client.call("PATCH", location, repository, headers, Body(part), push=True, retry=False)
         if response.status == 413:
             return location, response
-        caller.accept(response, "PATCH", repository)
-        location = caller.transport.location(response)
-        at += len(part)
+        client.accept(response, "PATCH", repository)
+        location = client.transport.location(response)
+        offset += len(part)
     return location, None

@@ -1,1 +1,1 @@
-"""The file system of an image, read back from its layers."""
+"""The file system of an image, read from its layers."""

@@ -1,7 +1,8 @@
-"""What the layers of an image make together, read from the top down and only as far as somebody asks.
+"""The merged file system of an image's layers, read from the top layer down, and no further than necessary.
 
-The rules are those of the OCI image specification (*layer*, applying changesets): ``.wh.NAME`` deletes NAME of the
-layers below, ``.wh..wh..opq`` all that they have in its directory, and what is no directory hides what they have there.
+The rules are those of the OCI image specification (*layer*, applying changesets): ``.wh.NAME`` deletes NAME from the
+layers below, ``.wh..wh..opq`` deletes the content of its directory from them, and a file or link hides what they have
+below its path.
 """
 
 from __future__ import annotations
@@ -11,33 +12,34 @@ from topcoat.rootfs.untar import Member
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
-# Directories that layers have entries in and none of their own for, which engines make like this.
+# Engines make directories like this if a layer has entries in them and no entry for them.
 _IMPLIED = ImageNode("dir")
 
 
 class MergedLayers:
-    """Collects members, layer by layer, the topmost layer first."""
+    """Collects the members of layers, the top layer first."""
 
     def __init__(self) -> None:
-        # What was found, by path: None where a layer deletes it and none above has it. Some of it in many copies.
+        # By path; None if a layer deletes the path and no layer above has it.
         self._nodes: dict[bytes, ImageNode | None] = {}
+        # One object for all equal nodes.
         self._same: dict[ImageNode, ImageNode] = {}
-        # Directories that have entries, and so far none of their own.
+        # Directories that have entries below them, and so far no entry for themselves.
         self._implied: set[bytes] = set()
-        # Below these, further layers have nothing to say.
+        # Lower layers do not count below these.
         self._closed: set[bytes] = set()
         self._begin()
         self._complete = False
 
     def _begin(self) -> None:
-        # The layer in progress: whatever it hides, it hides from the layers below.
+        # The current layer: what it hides, it hides from the layers below.
         self._fresh: dict[bytes, ImageNode] = {}
         self._closing: set[bytes] = set()
         self._deleted: set[bytes] = set()
         self._open: dict[bytes, bool] = {}
 
     def add(self, member: Member) -> None:
-        """Take the next member of the layer in progress."""
+        """Add the next member of the current layer."""
         path, kind = member.path, member.kind
         parent, _, name = path.rpartition(b"/")
         if not path or not self._is_open(parent):
@@ -59,45 +61,45 @@ class MergedLayers:
         self._fresh[path] = self._same.setdefault(node, node)
 
     def _is_open(self, directory: bytes) -> bool:
-        """Tell whether the layers above let through what this one has in *directory*; note that it has something."""
-        known = self._open.get(directory)
-        if known is None:
-            known = directory not in self._closed and (not directory or self._is_open(directory.rpartition(b"/")[0]))
-            self._open[directory] = known
-        return known
+        """Tell whether entries of the current layer in *directory* are visible; record that it has entries there."""
+        is_open = self._open.get(directory)
+        if is_open is None:
+            is_open = directory not in self._closed and (not directory or self._is_open(directory.rpartition(b"/")[0]))
+            self._open[directory] = is_open
+        return is_open
 
     def end_layer(self) -> None:
-        """Go on to the layer below."""
+        """Continue with the layer below."""
         self._nodes.update(self._fresh)
         self._closed |= self._closing | self._deleted
         self._implied |= self._entered()
         for path in self._deleted:
-            # Deleted below, and not made here, or only by what is in it.
+            # Deleted in lower layers, and not made by this one, except by its entries below the path.
             self._nodes.setdefault(path, _IMPLIED if path in self._implied else None)
         self._implied -= self._nodes.keys()
         self._begin()
 
     def _entered(self) -> set[bytes]:
-        """Return the directories that the layer in progress has something in."""
+        """Return the directories in which the current layer has visible entries."""
         return {path for path, visible in self._open.items() if visible and path}
 
     def end(self) -> None:
-        """Say that there is no layer below."""
+        """Finish: there is no layer below."""
         self.end_layer()
         self._complete = True
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None where there is nothing, ``UNKNOWN`` where a layer below has to tell."""
+        """Return the node at *path*, None if it does not exist, ``UNKNOWN`` if it depends on the layers below."""
         if path in self._nodes:
             return self._nodes[path]
         if path in self._fresh:
             return self._fresh[path]
-        if self._complete or self._is_shut(path):
+        if self._complete or self._is_hidden(path):
             return _IMPLIED if path in self._implied else None
         return UNKNOWN
 
-    def _is_shut(self, path: bytes) -> bool:
-        """Tell whether nothing that the layers below have at *path* would count."""
+    def _is_hidden(self, path: bytes) -> bool:
+        """Tell whether lower layers do not count at *path*."""
         while path:
             path = path.rpartition(b"/")[0]
             if path in self._closed:
@@ -105,7 +107,7 @@ class MergedLayers:
         return False
 
     def below(self, directory: bytes) -> dict[bytes, ImageNode]:
-        """Return what is known to be below *directory*, by paths relative to it."""
+        """Return the known nodes below *directory*, by paths relative to it."""
         prefix = directory + b"/" if directory else b""
         start = len(prefix)
         found = {path[start:]: _IMPLIED for path in self._implied | self._entered() if path.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The file system of a base image, as far as one has to know it to lay code over it."""
+"""The nodes of a base image's file system, and the protocols that look them up."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ NodeKind = Literal["dir", "file", "link", "other", "unknown"]
 
 
 class ImageNode(NamedTuple):
-    """What an image has at a path, links not followed.
+    """A path of an image, links not followed.
 
     Attributes:
-        kind: ``other`` is a device, a socket or a pipe; ``unknown`` is a path that lies further down in the image
-            than was read.
+        kind: ``other`` is a device, a socket or a FIFO; ``unknown`` is a path in layers that were not read.
         mode: permission bits, set-id and sticky bits included.
         uid: numeric owner.
         gid: numeric group.
@@ -31,23 +30,23 @@ UNKNOWN = ImageNode("unknown")
 
 
 class BaseTree(Protocol):
-    """Looks up paths in a base image; paths are bytes, without leading or trailing slash."""
+    """Looks up paths in a base image. Paths are bytes, without leading or trailing slash."""
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None where there is nothing, ``UNKNOWN`` where that was not to be found out.
+        """Return the node at *path*, None if it does not exist, ``UNKNOWN`` if that is not known.
 
-        No component of *path* may be a link: resolve those above first.
+        No directory of *path* may be a link: resolve these first.
         """
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
-        """Return what is known to be below *directory*, by paths relative to it; not all of it need be known."""
+        """Return the known nodes below *directory*, by paths relative to it; others may exist."""
 
 
 class OpenTree(BaseTree, Protocol):
-    """A `BaseTree` that may hold a connection or a container, from the first question to the end of its ``with``."""
+    """A `BaseTree` that may hold a connection or a container, from the first look-up to the end of its ``with``."""
 
     def __enter__(self) -> BaseTree:
-        """Return the tree; nothing is opened yet."""
+        """Return the tree; it opens nothing yet."""
 
     def __exit__(self, *_: object) -> None:
-        """Let go of what was opened."""
+        """Close what was opened."""

@@ -1,7 +1,7 @@
-"""Read the headers of a tar from front to back, as container engines read layers; content is skipped unseen.
+"""Read the headers of a tar in order, as container engines read layers; skip the content.
 
-What there is in the wild: ustar and pax (POSIX.1-2017), GNU's long names, binary numbers and sparse files. Global pax
-records are skipped, for the engines skip them. Python's own tarfile takes five times as long and keeps every member.
+Formats: ustar and pax (POSIX.1-2017), GNU's long names, binary numbers and sparse files. Global pax records are
+skipped, because engines skip them. Python's tarfile takes five times as long and keeps every member in memory.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from topcoat.pack.tar import BLOCK
 from topcoat.rootfs.nodes import NodeKind
 
 Read = Callable[[int], bytes]
-"""Returns up to so many bytes, nothing at the end."""
+"""Returns at most the given number of bytes, no bytes at the end."""
 
 _READ = 1 << 18
-# Longer than any path or set of records that an engine takes.
-_MOST_RECORDS = 1 << 20
+# In bytes: more than any path or set of records that an engine accepts.
+_MAX_RECORDS = 1 << 20
 # name, mode, uid, gid, size, checksum, type, link, magic, prefix
 _FIELDS = Struct("100s8s8s8s12s12x8sc100s6s82x155s12x").unpack
 _KINDS: dict[bytes, NodeKind] = {b"2": "link", b"3": "other", b"4": "other", b"5": "dir", b"6": "other"}
-_NOTHING = bytes(BLOCK)
+_END_MARK = bytes(BLOCK)
 
 
 class Member(NamedTuple):
@@ -51,10 +51,10 @@ class Member(NamedTuple):
 
 
 def members(read: Read) -> Iterator[Member]:
-    """Yield the members of the archive that *read* gives the bytes of, up to its end mark or the end of the bytes.
+    """Yield the members of the archive that *read* returns, up to the end mark or the end of the bytes.
 
     Raises:
-        InvalidImage: what is read is no tar, or is cut short.
+        InvalidImage: it is not a tar, or truncated.
     """
     source = _Source(read)
     records: dict[bytes, bytes] = {}
@@ -70,7 +70,7 @@ def members(read: Read) -> Iterator[Member]:
                 records[b"path" if kind == b"L" else b"linkpath"] = text.partition(b"\0")[0]
             continue
         path, target = name.partition(b"\0")[0], link.partition(b"\0")[0]
-        # GNU's old format has dates where POSIX has a prefix.
+        # GNU's old format has dates in the place of the prefix.
         if magic == b"ustar\0" and prefix[0]:
             path = prefix.partition(b"\0")[0] + b"/" + path
         owner, group = _number(uid), _number(gid)
@@ -84,19 +84,19 @@ def members(read: Read) -> Iterator[Member]:
             records = {}
         if kind == b"S":
             source.skip_sparse_map(block)
-        what = _KINDS.get(kind, "file")
-        # An archive of 1979 says that something is a directory by the end of its name only.
+        node_kind = _KINDS.get(kind, "file")
+        # In the oldest format, only the slash at the end of the name marks a directory.
         if kind in b"0\0" and path.endswith(b"/"):
-            what = "dir"
-        # Links and directories have no content, whatever they say: a hard link may repeat its file's size.
+            node_kind = "dir"
+        # Links and directories have no content, whatever their size field says: a hard link may repeat its file's size.
         if kind in b"123456":
             length = 0
-        yield Member(clean(path), what, _number(mode) & 0o7777, owner, group, length, target)
+        yield Member(clean(path), node_kind, _number(mode) & 0o7777, owner, group, length, target)
         source.skip(length)
 
 
 def clean(path: bytes) -> bytes:
-    """Return *path* of an archive as the path in an image that it means, without leading or trailing slash."""
+    """Return the path in an image that the archive's *path* means, without leading or trailing slash."""
     if not path.startswith((b"/", b".")) and b"//" not in path and b"/." not in path:
         return path[:-1] if path.endswith(b"/") else path
     return posixpath.normpath(b"/" + path).strip(b"/")
@@ -122,12 +122,12 @@ class _Source:
                 return None
             block = self._data[:BLOCK]
             self._at = BLOCK
-        return None if block == _NOTHING else block
+        return None if block == _END_MARK else block
 
     def take(self, size: int) -> bytes:
-        """Return the *size* bytes of a header's own content."""
-        if size > _MOST_RECORDS:
-            raise _damaged(f"a header of {size} bytes")
+        """Return the *size* bytes that follow an extended header."""
+        if size > _MAX_RECORDS:
+            raise _damaged(f"a header has {size} bytes")
         whole = size + -size % BLOCK
         if not self._fill(whole):
             raise _damaged("it ends within a header")
@@ -136,7 +136,7 @@ class _Source:
         return text
 
     def skip(self, size: int) -> None:
-        """Go past *size* bytes of content and what fills their last block."""
+        """Skip *size* bytes of content and the padding of their last block."""
         self._at += size + -size % BLOCK
         while self._at > len(self._data):
             self._at -= len(self._data)
@@ -145,13 +145,13 @@ class _Source:
                 raise _damaged("it ends within a file")
 
     def skip_sparse_map(self, block: bytes) -> None:
-        """Go past the blocks that go on with the map of a sparse file (GNU, type S)."""
+        """Skip the blocks that continue the map of a sparse file (GNU, type S)."""
         more = block[482]
         while more:
             more = self.take(BLOCK)[504]
 
     def _fill(self, size: int) -> bool:
-        """Have *size* bytes at hand, if there are that many."""
+        """Read ahead until *size* bytes are available; tell whether they are."""
         parts = [self._data[self._at :]]
         have = len(parts[0])
         while have < size and (part := self._read(_READ)):
@@ -162,15 +162,15 @@ class _Source:
 
 
 def _check(block: bytes, checksum: bytes) -> None:
-    # The checksum counts its own field as eight spaces. Adler-32 begins with the sum of all bytes modulo 65521, and
-    # takes a tenth of the time that summing them here takes.
+    # The checksum counts its own field as eight spaces. The low half of Adler-32 is the sum of all bytes modulo 65521,
+    # in a tenth of the time of a sum in Python.
     stated = _number(checksum)
     if (stated - 256 + sum(checksum)) % 65521 == adler32(block, 0) & 0xFFFF:
         return
-    # Some old programs took bytes for signed.
+    # Some old programs summed signed bytes.
     rest = block[:148] + block[156:]
     if sum(rest) - 256 * sum(byte > 127 for byte in rest) + 256 != stated:
-        raise _damaged("a header whose checksum is wrong")
+        raise _damaged("a header has a wrong checksum")
 
 
 def _number(field: bytes) -> int:
@@ -181,33 +181,33 @@ def _number(field: bytes) -> int:
         pass
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        # A negative number, or one that nothing has.
+        # Negative or impossibly large.
         if field[0] & 0x40 or value >= 1 << 63:
-            raise _damaged("a header with an impossible number")
+            raise _damaged("a header has an impossible number")
         return value
     try:
         return int(field.partition(b"\0")[0].strip() or b"0", 8)
     except ValueError:
-        raise _damaged(f"a header with {field!r} for a number") from None
+        raise _damaged(f"a header has an invalid number {field!r}") from None
 
 
 def _decimal(record: bytes | None, fallback: int) -> int:
     if not record:
         return fallback
     if not record.isdigit():
-        raise _damaged(f"a record with {record[:40]!r} for a number")
+        raise _damaged(f"a record has an invalid number {record[:40]!r}")
     return int(record)
 
 
 def _records(text: bytes) -> dict[bytes, bytes]:
-    """Read ``LENGTH KEY=VALUE\\n``, as often as it comes."""
+    """Read a sequence of ``LENGTH KEY=VALUE\\n``."""
     found: dict[bytes, bytes] = {}
     while text:
         length, space, _ = text.partition(b" ")
         end = int(length) if length.isdigit() and len(length) < 8 else 0
         key, equals, value = text[len(length) + 1 : end].partition(b"=")
         if not space or not equals or not value.endswith(b"\n") or end > len(text):
-            raise _damaged("a record that cannot be read")
+            raise _damaged("a record is malformed")
         found[key] = value[:-1]
         text = text[end:]
     return found

@@ -1,4 +1,4 @@
-"""The runner: submit applications, and ask about them (TorchX's ``torchx.runner``)."""
+"""Submit and manage applications (TorchX's ``torchx.runner``)."""
 
 from topcoat.runner.api import Runner, get_runner
 

@@ -1,4 +1,4 @@
-"""Submit applications to any scheduler, and find them again by their handles."""
+"""Submit applications to any scheduler, and manage them by their handles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from topcoat.specs import (
 from topcoat.workspace.plan import apply_images
 
 SESSION = "topcoat"
-_PARAMS = "torchx_"
+_PARAM_PREFIX = "torchx_"
 
 
 class Runner:
@@ -40,7 +40,7 @@ class Runner:
 
     Args:
         name: session name, the middle part of the handles.
-        scheduler_factories: what makes each scheduler, by name; by default all that are installed.
+        scheduler_factories: the factory of each scheduler, by name; by default all installed ones.
         component_defaults: component to parameter to default value, as text.
         scheduler_params: keyword arguments for every factory. ``TORCHX_X=v`` in the environment adds ``x="v"``.
     """
@@ -85,9 +85,12 @@ class Runner:
         workspace: Workspace | str | None = None,
         parent_run_id: str | None = None,
     ) -> AppHandle:
-        """Run what a component makes of *component_args*: words as on a command line, or values by name.
+        """Run the application that a component returns for *component_args*.
 
-        *component* is an installed one, a built-in one (``dist.ddp``) or ``path/to/file.py:function``.
+        Args:
+            component: an installed one, a built-in one (``dist.ddp``) or ``path/to/file.py:function``.
+            component_args: command-line words, or values by parameter name.
+            scheduler: see ``run`` for this and the other arguments.
         """
         app = self._make_app(component, component_args)
         return self.run(app, scheduler, cfg, workspace, parent_run_id)
@@ -146,14 +149,13 @@ class Runner:
     ) -> AppHandle | AppDryRunInfo[Any]:
         """Submit *app* and return its handle; with *dryrun*, return what would be submitted.
 
-        *app* itself is not changed. What is shipped is what was packed: if files change in between, the workspace is
-        looked at again.
+        *app* itself is not changed. If files of the workspace change meanwhile, it is scanned and packed again.
 
         Args:
             app: the application.
             scheduler: name of the scheduler.
             cfg: run options.
-            workspace: local code for the first role, in place of its own.
+            workspace: local code for the first role; it replaces the role's own.
             parent_run_id: for experiment trackers, as ``TORCHX_PARENT_RUN_ID``.
             dryrun: submit nothing.
 
@@ -179,17 +181,17 @@ class Runner:
     ) -> AppDryRunInfo[Any]:
         """Return what would be submitted; ``print`` shows it, ``schedule`` submits it.
 
-        Nothing is built, copied or sent; only a third-party workspace mixin that cannot plan builds here already.
-        ``info.app`` is a changed copy of *app*. See ``run`` for the arguments.
+        Nothing is built, copied or sent, except by a third-party workspace mixin that cannot plan: that one builds
+        now. ``info.app`` is a changed copy of *app*. See ``run`` for the arguments.
         """
-        asked = Submission(scheduler, self._name, cfg or {}, workspace, parent_run_id)
-        return dry_run(self._scheduler(scheduler), app, asked)
+        submission = Submission(scheduler, self._name, cfg or {}, workspace, parent_run_id)
+        return dry_run(self._scheduler(scheduler), app, submission)
 
     def schedule(self, dryrun_info: AppDryRunInfo[Any]) -> AppHandle:
-        """Submit the request of a dry run, changed or not, and return the application's handle.
+        """Submit the request of a dry run, which may have been changed, and return the application's handle.
 
         Raises:
-            WorkspaceChanged: files are no longer what the dry run saw.
+            WorkspaceChanged: files of the workspace have changed since the dry run.
         """
         scheduler, app = dryrun_info.scheduler, dryrun_info.app
         if scheduler is None or app is None:
@@ -216,11 +218,10 @@ class Runner:
     def build_workspace(
         self, app_or_role: AppDef | Role, scheduler: str, cfg: Mapping[str, CfgVal] | None = None
     ) -> dict[tuple[str, Workspace], str] | str | None:
-        """Build workspaces now and return their images, to run them many times; *app_or_role* is not changed.
+        """Build workspaces now and return their images, for many runs; *app_or_role* is not changed.
 
-        For a role: its image, ``None`` if it has no workspace. For an application:
-        ``{(image, workspace): built image}``, as ``pin_workspace_images`` takes it, without roles whose build changed
-        more than the image.
+        For a role, return its image, ``None`` if it has no workspace. For an application, return ``{(image, workspace):
+        built image}`` for ``pin_workspace_images``, without roles of which the build changes more than the image.
         """
         return prebuild(self._scheduler(scheduler), app_or_role, cfg or {})
 
@@ -245,61 +246,61 @@ class Runner:
         return cfg
 
     def status(self, app_handle: AppHandle) -> AppStatus | None:
-        """Return how an application is doing, ``None`` if its scheduler does not know it (any more)."""
+        """Return the status of an application, ``None`` if its scheduler does not know it."""
         sched, app_id = self._find(app_handle)
-        found = sched.describe(app_id)
-        if found is None:
+        response = sched.describe(app_id)
+        if response is None:
             self._apps.pop(app_handle, None)
             return None
         return AppStatus(
-            found.state,
-            found.num_restarts,
-            msg=found.msg,
-            structured_error_msg=found.structured_error_msg,
-            ui_url=found.ui_url,
-            roles=found.roles_statuses,
+            response.state,
+            response.num_restarts,
+            msg=response.msg,
+            structured_error_msg=response.structured_error_msg,
+            ui_url=response.ui_url,
+            roles=response.roles_statuses,
         )
 
     def wait(self, app_handle: AppHandle, wait_interval: float = 10) -> AppStatus | None:
-        """Wait until an application has ended and return its status, ``None`` if there is no such application.
+        """Wait until an application has ended and return its status, ``None`` if its scheduler does not know it.
 
-        The scheduler is asked often at first, then every *wait_interval* seconds, or more often if that is cheap.
+        The pause between two status requests grows up to *wait_interval* seconds, or ``Scheduler.poll_interval``.
         """
         sched, _ = self._find(app_handle)
-        longest = min(wait_interval, sched.poll_interval)
+        max_pause = min(wait_interval, sched.poll_interval)
         pause = 0.05
         while (status := self.status(app_handle)) is not None and not status.is_terminal():
-            time.sleep(min(pause, longest))
+            time.sleep(min(pause, max_pause))
             pause *= 1.5
         return status
 
     def cancel(self, app_handle: AppHandle) -> None:
-        """Ask an application to end, without waiting for it. Nothing happens if it has ended, or never was."""
+        """Ask an application to end, without waiting for it; do nothing if it has ended or is unknown."""
         sched, app_id = self._find(app_handle)
         status = self.status(app_handle)
         if status is not None and not status.is_terminal():
             sched.cancel(app_id)
 
     def delete(self, app_handle: AppHandle) -> None:
-        """Remove an application from its scheduler, cancelled first if it runs. Nothing happens if there is none."""
+        """Remove an application from its scheduler; cancel it first if it runs. Do nothing if it is unknown."""
         sched, app_id = self._find(app_handle)
         sched.delete(app_id)
         self._apps.pop(app_handle, None)
 
     def stop(self, app_handle: AppHandle) -> None:
-        """Do what ``cancel`` does. Deprecated."""
+        """Call ``cancel``. Deprecated."""
         import warnings
 
         warnings.warn("Runner.stop is deprecated: use Runner.cancel", PendingDeprecationWarning, stacklevel=2)
         self.cancel(app_handle)
 
     def describe(self, app_handle: AppHandle) -> AppDef | None:
-        """Return the application as far as its scheduler knows it, ``None`` if it does not."""
+        """Return what the scheduler knows of the application's definition, ``None`` if it does not know it."""
         if app_handle in self._apps:
             return self._apps[app_handle]
         sched, app_id = self._find(app_handle)
-        found = sched.describe(app_id)
-        return None if found is None else AppDef(app_id, found.roles, found.metadata)
+        response = sched.describe(app_id)
+        return None if response is None else AppDef(app_id, response.roles, response.metadata)
 
     def list(self, scheduler: str, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return the applications of a scheduler; *cfg* may say where to look."""
@@ -322,11 +323,11 @@ class Runner:
         """Return the log lines of replica *k* of a role; print them with ``end=""`` (``Scheduler.log_iter``).
 
         Raises:
-            UnknownApp: there is no such application.
+            UnknownApp: the scheduler does not know the application.
         """
         sched, app_id = self._find(app_handle)
         if not sched.exists(app_id):
-            raise UnknownApp(f"there is no application {app_handle}", hint=f"topcoat list -s {sched.backend}")
+            raise UnknownApp(f"unknown application {app_handle}", hint=f"topcoat list -s {sched.backend}")
         return sched.log_iter(app_id, role_name, k, regex, since, until, should_tail, streams=streams)
 
     def _find(self, app_handle: AppHandle) -> tuple[Scheduler[Any], str]:
@@ -349,13 +350,13 @@ def get_runner(
     component_defaults: Mapping[str, Mapping[str, str]] | None = None,
     **scheduler_params: object,
 ) -> Runner:
-    """Return a runner with all installed schedulers, in the session ``topcoat`` if *name* is not given."""
+    """Return a runner with all installed schedulers, by default in the session ``topcoat``."""
     return Runner(name or SESSION, None, component_defaults, scheduler_params)
 
 
 def _params_from_env() -> dict[str, object]:
     return {
-        key.lower().removeprefix(_PARAMS): value
+        key.lower().removeprefix(_PARAM_PREFIX): value
         for key, value in os.environ.items()
-        if key.lower().startswith(_PARAMS) and key.lower() != f"{_PARAMS}session_name"
+        if key.lower().startswith(_PARAM_PREFIX) and key.lower() != f"{_PARAM_PREFIX}session_name"
     }

@@ -1,12 +1,13 @@
 """Defaults from ``.torchxconfig``: run options, component arguments, command-line flags.
 
 ``[<scheduler>]`` holds run options, ``[component:<name>]`` arguments of a component, ``[cli:<command>]`` flags of a
-command. What is given where a job is submitted beats a file, and an earlier file beats a later one
+command. A value on the command line or in a call overrides the files, and an earlier file overrides a later one
 (``config_file.find_configs``).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -24,22 +25,22 @@ _FIXME = "#FIXME:"
 
 
 def apply(scheduler: str, cfg: dict[str, CfgVal], dirs: Iterable[str] | None = None) -> None:
-    """Add to *cfg* what the configuration files say in ``[scheduler]`` and *cfg* does not have.
+    """Add to *cfg* the run options of ``[scheduler]`` in the configuration files that *cfg* does not have.
 
     Args:
         scheduler: its name.
         cfg: run options; changed in place.
-        dirs: where to look, the directory that counts most first; home, then current directory, by default.
+        dirs: where to look, in order of precedence; by default home, then the current directory.
 
-    A name that is no run option is logged and left out. Raise ``InvalidConfigFile`` for a file or value that cannot
-    be read, and ``UnknownScheduler``.
+    An unknown run option is ignored, with a notice. Raise ``InvalidConfigFile`` for a file or value that cannot be
+    read, and ``UnknownScheduler``.
     """
     for path in find_configs(dirs):
         _load(scheduler, read_config(path), cfg)
 
 
 def load(scheduler: str, f: TextIO, cfg: dict[str, CfgVal]) -> None:
-    """Add to *cfg* what the open file *f* says in ``[scheduler]`` and *cfg* does not have; see ``apply``."""
+    """Add to *cfg* the run options of ``[scheduler]`` in the open file *f* that *cfg* does not have; see ``apply``."""
     _load(scheduler, parse_config(f), cfg)
 
 
@@ -52,13 +53,13 @@ def _load(scheduler: str, file: ConfigFile, cfg: dict[str, CfgVal]) -> None:
     for name, setting in section.items():
         key = opts.canonical_key(name)
         if key is None:
-            notice(f"{setting.where}: {name} is no run option of {scheduler}, ignored")
+            notice(f"{setting.where}: unknown run option {name!r} of {scheduler}, ignored")
             continue
         if key in given:
             continue
         if setting.text.startswith(_FIXME):
             raise InvalidConfigFile(
-                f"{setting.where}: {name} still has to be filled in: {setting.text}",
+                f"{setting.where}: {name} is not filled in yet: {setting.text}",
                 hint=f"put a value there, or add -cfg {name}=...",
             )
         try:
@@ -66,18 +67,15 @@ def _load(scheduler: str, file: ConfigFile, cfg: dict[str, CfgVal]) -> None:
         except InvalidRunConfigException as error:
             raise InvalidConfigFile(f"{setting.where}: {error}") from error
         if cfg.setdefault(key, value) != value:
-            raise InvalidConfigFile(f"{setting.where}: {key} is set twice, under two spellings")
+            raise InvalidConfigFile(f"{setting.where}: {key} has two values, under two spellings")
 
 
 def _run_opts(scheduler: str) -> runopts:
     factories = get_scheduler_factories()
     if scheduler not in factories:
         raise unknown_scheduler(scheduler, factories)
-    made = factories[scheduler](session_name="config")
-    try:
-        return made.run_opts()
-    finally:
-        made.close()
+    with contextlib.closing(factories[scheduler](session_name="config")) as created:
+        return created.run_opts()
 
 
 def load_sections(prefix: str, dirs: Iterable[str] | None = None) -> dict[str, dict[str, str]]:
@@ -90,27 +88,27 @@ def load_sections(prefix: str, dirs: Iterable[str] | None = None) -> dict[str, d
         for title, section in read_config(path).sections.items():
             before, colon, name = title.partition(":")
             if colon and before == prefix and name:
-                known = sections.setdefault(name, {})
+                values = sections.setdefault(name, {})
                 for key, setting in section.items():
-                    known.setdefault(key, setting.text)
+                    values.setdefault(key, setting.text)
     return sections
 
 
 def get_configs(prefix: str, name: str, dirs: Iterable[str] | None = None) -> dict[str, str]:
-    """Return the section ``[prefix:name]``, empty where no file has it."""
+    """Return the section ``[prefix:name]``, empty if no file has it."""
     return load_sections(prefix, dirs).get(name, {})
 
 
 def get_config(prefix: str, name: str, key: str, dirs: Iterable[str] | None = None) -> str | None:
-    """Return one value of the section ``[prefix:name]``, ``None`` where no file has it."""
+    """Return one value of the section ``[prefix:name]``, ``None`` if no file has it."""
     return get_configs(prefix, name, dirs).get(key)
 
 
 def dump(f: TextIO, schedulers: Iterable[str] | None = None, required_only: bool = False) -> None:
-    """Write to *f* a configuration file with the run options of *schedulers*, all of them by default.
+    """Write to *f* a configuration file with the run options of *schedulers*, by default of all.
 
-    Optional ones have their defaults; required ones say that they have to be filled in. A scheduler whose dependency
-    is not installed, or whose package is broken, is logged and left out unless it is named. Raise ``UnknownScheduler``.
+    Optional ones get their defaults, required ones a placeholder to fill in. A scheduler that cannot be loaded is left
+    out, with a notice, unless *schedulers* names it. Raise ``UnknownScheduler``.
     """
     parser = new_parser()
     for name in schedulers if schedulers is not None else get_scheduler_factories():
@@ -153,16 +151,16 @@ def configure(
     required_only: bool = True,
     overwrite: bool = False,
 ) -> Path:
-    """Write a configuration file to *path*, complete or not at all, and return where it is.
+    """Write a configuration file to *path* atomically and return its path.
 
-    Raise ``InvalidConfigFile`` if there is one and it is not to be overwritten, or it cannot be written.
+    Raise ``InvalidConfigFile`` if it exists and *overwrite* is false, or if it cannot be written.
     """
     import os
     import tempfile
 
     target = Path(path)
     if target.exists() and not overwrite:
-        raise InvalidConfigFile(f"{target} exists already", hint="add what is missing to it, or remove it first")
+        raise InvalidConfigFile(f"{target} already exists", hint="add what is missing to it, or remove it first")
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
         try:

@@ -1,7 +1,7 @@
-"""``.torchxconfig``: find, read and check one file of configuration, knowing the line of every value.
+"""``.torchxconfig``: find and parse configuration files, and keep the line number of every value.
 
-The format is INI as TorchX writes it: names are case-sensitive, a value may go on in indented lines, ``%`` is written
-``%%``.
+The format is INI as TorchX writes it: names are case-sensitive, a value may continue in indented lines, ``%`` is
+written ``%%``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONFIG_VARIABLE = "TORCHXCONFIG"
 
 
 class Setting(NamedTuple):
-    """Hold the text of one value, and where it stands."""
+    """Hold the text of one value, and its position: file and line."""
 
     text: str
     where: str
@@ -35,18 +35,19 @@ class ConfigFile(NamedTuple):
 
 
 def find_configs(dirs: Iterable[str] | None = None) -> list[str]:
-    """Return the paths of the configuration files, the one that counts most first.
+    """Return the paths of the configuration files, in order of precedence.
 
-    The file that ``$TORCHXCONFIG`` names counts alone, and none if it is empty. Else it is those in *dirs*, which are
-    the home and the current directory unless given. Raise ``InvalidConfigFile`` if ``$TORCHXCONFIG`` names no file.
+    If ``$TORCHXCONFIG`` is set, it names the only file, or none if it is empty. Otherwise the files are in *dirs*, by
+    default the home and the current directory. Raise ``InvalidConfigFile`` if ``$TORCHXCONFIG`` is not a file.
     """
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named is not None:
-        if named and not os.path.isfile(named):
+    only_path = os.environ.get(CONFIG_VARIABLE)
+    if only_path is not None:
+        if only_path and not os.path.isfile(only_path):
             raise InvalidConfigFile(
-                f"{CONFIG_VARIABLE} names {named}, which is not a file", hint=f"unset {CONFIG_VARIABLE}, or correct it"
+                f"{CONFIG_VARIABLE} names {only_path}, which is not a file",
+                hint=f"unset {CONFIG_VARIABLE}, or correct it",
             )
-        return [named] if named else []
+        return [only_path] if only_path else []
     # The current directory may be the home directory, or a link to it.
     paths = dict.fromkeys((Path(directory) / CONFIG_FILE).resolve() for directory in dirs or _default_dirs())
     return [str(path) for path in paths if path.is_file()]
@@ -68,22 +69,22 @@ def read_config(path: str) -> ConfigFile:
 
 
 def parse_config(file: TextIO, name: str | None = None) -> ConfigFile:
-    """Read *file*, called *name* in messages, or raise ``InvalidConfigFile`` with the line at fault."""
+    """Parse *file*, called *name* in messages, or raise ``InvalidConfigFile`` with the number of the invalid line."""
     shown = name or str(getattr(file, "name", "<config>"))
     text = file.read()
     parser = new_parser()
     try:
         parser.read_string(text, shown)
     except configparser.DuplicateOptionError as error:
-        raise InvalidConfigFile(f"{shown}:{error.lineno}: [{error.section}] has {error.option} twice") from None
+        raise InvalidConfigFile(f"{shown}:{error.lineno}: {error.option} appears twice in [{error.section}]") from None
     except configparser.DuplicateSectionError as error:
-        raise InvalidConfigFile(f"{shown}:{error.lineno}: [{error.section}] is there twice") from None
+        raise InvalidConfigFile(f"{shown}:{error.lineno}: [{error.section}] appears twice") from None
     except configparser.MissingSectionHeaderError as error:
         raise InvalidConfigFile(f"{shown}:{error.lineno}: not in a [section]: {error.line.strip()}") from None
     except configparser.ParsingError as error:
         line = error.errors[0][0]
         content = text.splitlines()[line - 1].strip()
-        raise InvalidConfigFile(f"{shown}:{line}: neither [section] nor key = value: {content}") from None
+        raise InvalidConfigFile(f"{shown}:{line}: expected [section] or key = value: {content}") from None
     lines = _line_numbers(text)
     sections: dict[str, dict[str, Setting]] = {}
     for section in parser.sections():
@@ -95,7 +96,7 @@ def parse_config(file: TextIO, name: str | None = None) -> ConfigFile:
                 sections[section][key] = Setting(parser.get(section, key), where)
             except configparser.InterpolationError:
                 raise InvalidConfigFile(
-                    f"{where}: {key} has a % that begins no %(name)s", hint="write %% for a percent sign"
+                    f"{where}: {key} has a % that does not start %(name)s", hint="write %% for a percent sign"
                 ) from None
     return ConfigFile(shown, sections)
 
@@ -103,13 +104,13 @@ def parse_config(file: TextIO, name: str | None = None) -> ConfigFile:
 def new_parser() -> configparser.ConfigParser:
     """Return a parser for TorchX's dialect."""
     parser = configparser.ConfigParser()
-    # By default names would be made lower case, as Windows has them.
+    # The default converts names to lower case.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     return parser
 
 
 def _line_numbers(text: str) -> dict[tuple[str, str], int]:
-    """Return the line of each section's keys; those of [DEFAULT] stand in every section."""
+    """Return the line of each (section, key)."""
     numbers: dict[tuple[str, str], int] = {}
     section = ""
     for number, line in enumerate(text.splitlines(), 1):

@@ -33,20 +33,20 @@ class Submission(NamedTuple):
     parent_run_id: str | None = None
 
 
-def dry_run(scheduler: Scheduler[Any], app: AppDef, asked: Submission) -> AppDryRunInfo[Any]:
+def dry_run(scheduler: Scheduler[Any], app: AppDef, submission: Submission) -> AppDryRunInfo[Any]:
     """Return the request for a copy of *app*, with the plan for its workspaces; see ``Runner.dryrun``."""
     app = copy.deepcopy(_ours(app))
     check_app(app)
-    workspace = asked.workspace
+    workspace = submission.workspace
     if workspace:
         app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
-    parent = os.environ.get(PARENT_RUN_ID) or asked.parent_run_id
+    parent = os.environ.get(PARENT_RUN_ID) or submission.parent_run_id
     for role in app.roles:
         # For schedulers that know nothing of topcoat's variables; they fill in the macro.
-        role.env["TORCHX_JOB_ID"] = make_app_handle(asked.scheduler, asked.session, macros.app_id)
+        role.env["TORCHX_JOB_ID"] = make_app_handle(submission.scheduler, submission.session, macros.app_id)
         if parent:
             role.env[PARENT_RUN_ID] = parent
-    return scheduler.plan(app, asked.cfg, asked.scheduler)
+    return scheduler.plan(app, submission.cfg, submission.scheduler)
 
 
 def check_app(app: AppDef) -> None:

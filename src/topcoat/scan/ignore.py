@@ -155,12 +155,6 @@ class IgnoreRules:
     def __len__(self) -> int:
         return len(self.rules)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, IgnoreRules) and self.rules == other.rules
-
-    def __hash__(self) -> int:
-        return hash(self.rules)
-
     def decide(self, path: str, parent: State) -> tuple[bool, State]:
         """Tell whether *path* is excluded, and return the state for the paths below it.
 

@@ -128,22 +128,6 @@ def scan(
     return Scan(Snapshot(entries.values(), preserve_mtimes=preserve_mtimes), sources)
 
 
-def read_rules(tree: Tree, names: tuple[str, ...], label: str) -> tuple[IgnoreRules, bool]:
-    """Read the ignore files *names* at the root of *tree*; without any of them, return the built-in rules.
-
-    Returns:
-        The rules, and whether they are the built-in ones.
-
-    Raises:
-        InvalidIgnorePattern: with file and line; *label* is the name of the directory in the message.
-    """
-    present = {node.name for node in tree.list("") if node.kind in ("file", "link")}
-    sources = [(f"{label}/{name}", tree.read(name)) for name in names if name in present]
-    if sources:
-        return IgnoreRules.parse(sources), False
-    return IgnoreRules.from_patterns(DEFAULT_PATTERNS, "built-in patterns"), True
-
-
 class _ProjectScan:
     """The scan of one project."""
 
@@ -165,13 +149,7 @@ class _ProjectScan:
             self._walk(options)
 
     def _walk(self, options: ScanOptions) -> None:
-        tree = self.project.tree
-        rules, built_in = read_rules(tree, options.ignore_files, self.project.label)
-        if built_in:
-            notice(
-                f"no {options.ignore_files[-1]} in {self.project.label}: leaving out caches, virtual environments and "
-                "version control; `topcoat init` writes one"
-            )
+        rules = self._read_rules(options.ignore_files)
         directories: dict[str, SourceNode] = {}
         if self._prefix:
             self.entries.append(Entry(self.project.target, "dir", 0o755, 0, b"", 0))
@@ -196,6 +174,18 @@ class _ProjectScan:
             for node in members if len(files) < len(members) else ():
                 if node.kind != "file":
                     self._add_member(path, node)
+
+    def _read_rules(self, names: tuple[str, ...]) -> IgnoreRules:
+        tree, label = self.project.tree, self.project.label
+        present = {node.name for node in tree.list("") if node.kind in ("file", "link")}
+        files = [(f"{label}/{name}", tree.read(name)) for name in names if name in present]
+        if files:
+            return IgnoreRules.parse(files)
+        notice(
+            f"no {names[-1]} in {label}: leaving out caches, virtual environments and version control; "
+            "`topcoat init` writes one"
+        )
+        return IgnoreRules.from_patterns(DEFAULT_PATTERNS, "built-in patterns")
 
     def _list(self, path: str) -> list[SourceNode]:
         try:

@@ -1,4 +1,4 @@
-"""TorchX's name for the module of ``local_docker``."""
+"""TorchX's module name for ``local_docker``."""
 
 from topcoat.schedulers.docker.scheduler import DockerContainer, DockerJob, DockerScheduler, create_scheduler
 

@@ -1,19 +1,19 @@
-"""The environment variables that every replica sees, on every scheduler."""
+"""The environment variables of every replica, on every scheduler."""
 
 from __future__ import annotations
 
 from topcoat.specs import Role, make_app_handle
 
 RANK0_ENV = "TORCHX_RANK0_HOST"
-"""What the macro ``rank0_env`` stands for."""
+"""The value of the macro ``rank0_env``."""
 
 
 def job_env(
     *, backend: str, session_name: str, app_id: str, role: Role, replica_id: int, rank0_host: str
 ) -> dict[str, str]:
-    """Return topcoat's and TorchX's variables for one replica; the role's own ones win over them.
+    """Return topcoat's and TorchX's variables for one replica; the role's own ones override them.
 
-    *rank0_host* is where the first replica of the first role can be reached from this one.
+    *rank0_host* is the host name of the first replica of the first role, as seen from this one.
     """
     return {
         "TOPCOAT_APP_ID": app_id,

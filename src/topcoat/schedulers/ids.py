@@ -1,4 +1,4 @@
-"""Names for submitted applications: readable, unique, and valid wherever they end up."""
+"""Names of submitted applications: readable, unique, and valid in paths, URLs and DNS."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ _DEFAULT_LENGTH = 14
 def make_unique(name: str, string_length: int = 0) -> str:
     """Return *name*, a dash and a random suffix of *string_length* letters and digits (0: 14, over 64 bits).
 
-    The suffix begins with a letter and has no vowels, so that it is a valid part of a DNS name and spells
-    nothing.
+    The suffix starts with a letter, so that it is valid in DNS, and has no vowels, so that it spells no word.
     """
     return f"{name}-{random_id(string_length)}"
 
@@ -22,7 +21,7 @@ def make_unique(name: str, string_length: int = 0) -> str:
 def random_id(string_length: int = 0) -> str:
     """Return *string_length* random lower-case letters and digits (0: 14), the first one a letter."""
     length = string_length or _DEFAULT_LENGTH
-    # Eight bytes more than needed make the remainders as good as even.
+    # Eight bytes more than needed make the remainders nearly uniform.
     number, first = divmod(int.from_bytes(os.urandom(length + 8), "big"), len(_FIRST))
     text = _FIRST[first]
     for _ in range(length - 1):
@@ -39,7 +38,7 @@ def app_id_for(name: str) -> str:
 def dns_label(text: str, limit: int = 63) -> str:
     """Return *text* as a DNS label (RFC 1123) of at most *limit* characters.
 
-    What had to be cut off is replaced by a digest of the whole, so that different texts stay different.
+    A digest of the whole text replaces the part that is too long, so that different texts stay different.
     """
     label = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
     if len(label) <= limit:

@@ -1,4 +1,4 @@
-"""TorchX's name for the module of ``local_cwd``."""
+"""TorchX's module name for ``local_cwd``."""
 
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler, PopenRequest, ReplicaParam, create_scheduler
 

@@ -20,11 +20,10 @@ S = TypeVar("S", bound="StructuredOpts")
 class StructuredOpts(Mapping[str, CfgVal]):
     """Declare a scheduler's run options with types: derive from this, with ``@dataclass``.
 
-    A field is an option, required if it has no default; a field that is a ``StructuredOpts`` is a group of
-    options ``field.option``; a field that begins with an underscore is none. Help is the string literal after
-    a field, or ``help`` in its metadata; ``cfg_key`` there is a name that no field can have, as ``mail-user``.
-    An option also answers to its camelCase spelling. An instance is a mapping of options to values, and keeps
-    those that it was given but does not declare.
+    A field is an option, required if it has no default. A field that is a ``StructuredOpts`` is a group of options
+    ``field.option``. Fields with a leading underscore are not options. The help is the string literal after a field, or
+    ``help`` in its metadata; ``cfg_key`` in the metadata is a name that is not a Python name, such as ``mail-user``. An
+    option is also accepted in camelCase. An instance is a mapping of options to values, undeclared ones included.
     """
 
     _extra_cfg: dict[str, CfgVal] = dataclasses.field(default_factory=dict, repr=False, compare=False, kw_only=True)
@@ -47,7 +46,7 @@ class StructuredOpts(Mapping[str, CfgVal]):
 
     @classmethod
     def from_cfg(cls: type[S], cfg: Mapping[str, CfgVal]) -> S:
-        """Make an instance from options under any of their spellings.
+        """Create an instance from options under any of their spellings.
 
         Raise ``InvalidRunConfigException`` for two spellings with two values.
         """
@@ -110,13 +109,13 @@ class StructuredOpts(Mapping[str, CfgVal]):
         return sum(1 for _ in self)
 
     def __or__(self, other: Mapping[str, CfgVal]) -> dict[str, CfgVal]:
-        """Return the options of both as a dict, *other* winning."""
+        """Return the options of both as a dict; *other* overrides."""
         return {**self, **other}
 
 
 def is_structured(type_: Any) -> bool:
     """Tell whether *type_* is a subclass of ``StructuredOpts``."""
-    # list[str] is a type for isinstance in Python 3.10, and none for issubclass.
+    # In Python 3.10, isinstance(list[str], type) is true and issubclass(list[str], ...) raises.
     return (
         isinstance(type_, type)
         and typing.get_origin(type_) is None
@@ -126,7 +125,7 @@ def is_structured(type_: Any) -> bool:
 
 
 def _options(cls: type[StructuredOpts]) -> list[tuple[dataclasses.Field[Any], Any]]:
-    """Return the public fields with their types, ``| None`` taken off."""
+    """Return the public fields with their types, without ``| None``."""
     hints = typing.get_type_hints(cls)
     return [(field, _unwrap(hints[field.name])) for field in dataclasses.fields(cls) if not field.name.startswith("_")]
 
@@ -152,13 +151,13 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _strings_after_fields(cls: type) -> dict[str, str]:
-    """Return the string literals that follow annotated names in the source of *cls*, if there is a source."""
+    """Return the string literals after the fields in the source of *cls*, empty if the source is unknown."""
     import ast
     import inspect
 
     try:
         source = inspect.getsource(cls)
-        # An indented class is one in a block, so that no line of it has to be changed.
+        # An indented class is put into a block.
         tree = ast.parse(f"if 1:\n{source}" if source[:1].isspace() else source)
     except (OSError, TypeError, SyntaxError):
         return {}

@@ -1,4 +1,4 @@
-"""Hold a layer against its descriptor, and its tar against the rules that all engines read it alike by."""
+"""Check a layer against its descriptor, and its tar against the rules that make all engines read it in the same way."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ _RESERVED = b".wh..wh."
 
 
 def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generator[Mismatch, None, str | None]:
-    """Yield what is wrong with a layer that is *stored* as *layer* says; return its diff id, None if it has none.
+    """Yield what is wrong with a stored layer; return its diff id, None if it cannot be computed.
 
-    The stream is read once, in pieces.
+    Args:
+        where: name of the layer in the mismatches.
+        stored: the layer; it is read once, in blocks.
+        layer: its descriptor.
     """
     whole = _Hashed(stored, hasher(layer.digest))
     tar: _Hashed | None = None
@@ -34,7 +37,7 @@ def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generat
             found = list(_tar(where, tar))
             _drain(tar)
         except OSError as error:
-            yield Mismatch(where, "compressed data", "what can be read", str(error))
+            yield Mismatch(where, "compressed data", "readable data", str(error))
         else:
             yield from found
             diff_id = f"sha256:{tar.state.hexdigest()}"
@@ -53,16 +56,16 @@ def _compression(where: str, head: bytes, media_type: str) -> Iterator[Mismatch]
     )
     actual = compression_of(head)
     if actual != stated:
-        yield Mismatch(f"{where}.mediaType", "compression", f"one for {actual}, which it is", media_type)
+        yield Mismatch(f"{where}.mediaType", "compression", f"one for {actual}", media_type)
 
 
 def _tar(where: str, stream: _Hashed) -> Iterator[Mismatch]:
     import tarfile
 
-    # Of each name, whether it is a directory.
-    kinds: dict[bytes, bool] = {}
-    twice, outside, leaving, late, under = set(), set(), set(), set(), set()
-    awaited: dict[bytes, None] = {}
+    # Maps each path to whether it is a directory.
+    is_dir: dict[bytes, bool] = {}
+    repeated, outside, bad_links, late, not_dirs = set(), set(), set(), set(), set()
+    missing: dict[bytes, None] = {}
     try:
         with tarfile.open(
             fileobj=io.BufferedReader(stream, _BLOCK), mode="r|", encoding="utf-8", errors="surrogateescape"
@@ -73,40 +76,40 @@ def _tar(where: str, stream: _Hashed) -> Iterator[Mismatch]:
                     outside.add(path)
                     continue
                 if member.islnk() and not _is_inside(_name(member.linkname)):
-                    leaving.add(path)
-                if path in kinds:
-                    twice.add(path)
-                if path in awaited:
+                    bad_links.add(path)
+                if path in is_dir:
+                    repeated.add(path)
+                if path in missing:
                     late.add(path)
-                kinds[path] = member.isdir()
+                is_dir[path] = member.isdir()
                 for parent in _parents(path):
-                    if parent not in kinds:
-                        awaited[parent] = None
-                    elif not kinds[parent]:
-                        under.add(parent)
+                    if parent not in is_dir:
+                        missing[parent] = None
+                    elif not is_dir[parent]:
+                        not_dirs.add(parent)
     except tarfile.TarError as error:
         yield Mismatch(where, "tar", "an archive", str(error))
         return
-    gone = {path for path in kinds if _deleted(path) in kinds}
-    odd = {path for path in kinds if path.rpartition(b"/")[2] in (b".wh.", b".wh..", b".wh...")}
-    yield from _rule(where, "each path once", twice)
+    deleted = {path for path in is_dir if _deleted(path) in is_dir}
+    bad_whiteouts = {path for path in is_dir if path.rpartition(b"/")[2] in (b".wh.", b".wh..", b".wh...")}
+    yield from _rule(where, "each path once", repeated)
     yield from _rule(where, "relative names without ..", outside)
-    yield from _rule(where, "hard links to relative names without ..", leaving)
-    yield from _rule(where, "directories before what is in them", late)
-    yield from _rule(where, "every directory above an entry", [path for path in awaited if path not in kinds])
-    yield from _rule(where, "directories above entries", under)
-    yield from _rule(where, "no path that is both there and deleted", gone)
-    yield from _rule(where, "names in whiteouts", odd)
+    yield from _rule(where, "hard links to relative names without ..", bad_links)
+    yield from _rule(where, "directories before their members", late)
+    yield from _rule(where, "every directory above an entry", [path for path in missing if path not in is_dir])
+    yield from _rule(where, "directories above entries", not_dirs)
+    yield from _rule(where, "no path that is both present and deleted", deleted)
+    yield from _rule(where, "names in whiteouts", bad_whiteouts)
 
 
 def _rule(where: str, rule: str, broken: Iterable[bytes]) -> Iterator[Mismatch]:
-    found = sorted(broken)
-    if found:
-        yield Mismatch(where, "entries", rule, listed(found))
+    paths = sorted(broken)
+    if paths:
+        yield Mismatch(where, "entries", rule, listed(paths))
 
 
 def _name(text: str) -> bytes:
-    """Return a member's name as bytes; some tools write ``./`` before each, and ``.`` for the root."""
+    """Return a member's path as bytes; some tools write ``./`` before each name, and ``.`` for the root."""
     path = text.encode("utf-8", "surrogateescape").removesuffix(b"/")
     return b"" if path == b"." else path.removeprefix(b"./")
 
@@ -122,7 +125,7 @@ def _parents(path: bytes) -> Iterator[bytes]:
 
 
 def _deleted(path: bytes) -> bytes | None:
-    """Return what *path* deletes, None where it is no whiteout."""
+    """Return the path that the whiteout *path* deletes, None if it is not a whiteout."""
     directory, slash, name = path.rpartition(b"/")
     if not name.startswith(_WHITEOUT) or name.startswith(_RESERVED):
         return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from topcoat.build import TORCHX_DOCKERFILE, Connections, ImageOptions, ImagePlan, plan_image
-from topcoat.build.plans import BuiltImage
 from topcoat.errors import InvalidRunConfigException
 from topcoat.images.options import image_options, image_opts
 from topcoat.images.tag import VERSION_LABEL
 from topcoat.notices import notice, notices_once
 from topcoat.oci.reference import Reference
+from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, ImagePlan, plan_image
+from topcoat.pipeline.plans import BuiltImage
 from topcoat.scan.retry import retry_if_changed
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.specs.delivery import Delivered
@@ -70,6 +70,10 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     @property
     def _docker_client(self) -> DockerClient:
         return self._connections.engine_client()
+
+    def close_connections(self) -> None:
+        """Close the connection to the engine, unless the caller passed it in."""
+        self._connections.close()
 
     def workspace_opts(self) -> runopts:
         """Return the run options of image workspaces."""

@@ -18,7 +18,7 @@ def _config(registry: FakeRegistry, reference: str) -> dict[str, object]:
     return config
 
 
-def test_the_reference_of_what_was_pushed_is_printed(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
+def test_the_reference_of_the_pushed_image_is_printed(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
     host = fake_registry.host
     done = cli("build", "--image", f"{host}/base:1", "--image-repo", f"{host}/app")
     assert (done.code, done.err) == (0, "")

@@ -10,7 +10,7 @@ from tests.cli.conftest import Cli
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
 
 
-def test_the_file_leaves_out_what_is_left_out_without_one(
+def test_the_file_has_the_same_effect_as_the_default_patterns(
     cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workspace / ".torchxignore").unlink()
@@ -26,7 +26,7 @@ def test_the_file_leaves_out_what_is_left_out_without_one(
     IgnoreRules.parse([("f", text.replace(b"\n# ", b"\n"))])
 
 
-def test_a_file_that_is_there_is_not_overwritten(cli: Cli, workspace: Path) -> None:
+def test_an_existing_file_is_not_overwritten(cli: Cli, workspace: Path) -> None:
     before = (workspace / ".torchxignore").read_bytes()
     done = cli("init")
     assert (done.code, done.out) == (2, "")

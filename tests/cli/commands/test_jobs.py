@@ -56,12 +56,12 @@ def test_a_replicas_state_has_its_name_beside_the_number_that_torchx_prints(cli:
     assert states(running) == [(3, "RUNNING")]
 
 
-def test_a_failed_job_is_no_failure_of_status(cli: Cli, workspace: Path) -> None:
+def test_status_of_a_failed_job_succeeds(cli: Cli, workspace: Path) -> None:
     handle = cli("run", "--", "false").out.strip()
     assert cli("status", handle).code == 0
 
 
-def test_cancel_ends_a_job_and_leaves_an_ended_one(cli: Cli, done: str, running: str) -> None:
+def test_cancel_ends_a_job_and_does_nothing_to_an_ended_one(cli: Cli, done: str, running: str) -> None:
     assert cli("cancel", done, running) == (0, "", "")
     assert cli("run", "--json", "--", "true").code == 0
     deadline = time.monotonic() + 20
@@ -98,7 +98,7 @@ def test_list_takes_the_configured_scheduler(cli: Cli, workspace: Path) -> None:
     assert cli("list", "--json").json["scheduler"] == "local_cwd"
 
 
-def test_describe_says_what_was_asked_for(cli: Cli, done: str) -> None:
+def test_describe_prints_the_definition_of_a_job(cli: Cli, done: str) -> None:
     found = cli("describe", done).out
     assert "role job\n" in found
     assert f"  command: sh -c '{PRINTS}'\n" in found
@@ -108,7 +108,7 @@ def test_describe_says_what_was_asked_for(cli: Cli, done: str) -> None:
     assert (role["name"], role["num_replicas"], role["env"]["A"]) == ("job", 2, "1")
 
 
-def test_describe_fills_in_what_all_replicas_share(cli: Cli, workspace: Path) -> None:
+def test_describe_replaces_the_macros_that_all_replicas_share(cli: Cli, workspace: Path) -> None:
     macros = "${app_id} ${replica_id} ${img_root} $$${rank0_env}"
     handle = cli("run", "--env", f"M={macros}", "--", "true").out.strip()
     env = cli("describe", "--json", handle).json["roles"][0]["env"]
@@ -141,7 +141,7 @@ def test_log_follows_a_job_to_its_end(cli: Cli, workspace: Path, flag: str) -> N
     assert cli("log", flag, handle).out == "0\n1\n2\n3\n4\n"
 
 
-def test_log_shows_what_there_is_of_a_job_that_runs(cli: Cli, running: str) -> None:
+def test_log_prints_the_output_so_far_of_a_running_job(cli: Cli, running: str) -> None:
     deadline = time.monotonic() + 20
     while cli("log", running).out != "started\n":
         assert time.monotonic() < deadline
@@ -151,7 +151,7 @@ def test_log_shows_what_there_is_of_a_job_that_runs(cli: Cli, running: str) -> N
 
 
 @pytest.mark.parametrize("command", ["status", "log", "cancel", "delete", "describe"])
-def test_a_job_that_is_not_there_is_an_error(cli: Cli, command: str) -> None:
+def test_an_unknown_job_is_an_error(cli: Cli, command: str) -> None:
     found = cli(command, UNKNOWN)
     assert (found.code, found.out) == (1, "")
     assert found.error == (f"unknown job {UNKNOWN}", "topcoat list -s local")
@@ -159,7 +159,7 @@ def test_a_job_that_is_not_there_is_an_error(cli: Cli, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["status", "log", "cancel", "delete", "describe"])
 @pytest.mark.parametrize("handle", ["job", "local:/topcoat/x", "local://topcoat/", "local://x", ""])
-def test_what_is_no_handle_is_wrong_usage(cli: Cli, command: str, handle: str) -> None:
+def test_an_invalid_handle_is_wrong_usage(cli: Cli, command: str, handle: str) -> None:
     found = cli(command, handle)
     assert found.code == 2
     assert found.error[1] == "topcoat list shows the handles of your jobs"
@@ -179,14 +179,14 @@ def test_an_unknown_scheduler_in_a_handle_is_named(cli: Cli) -> None:
         ("/job/0,x", "expected scheduler://session/app_id[/role[/k,k]]", "topcoat list"),
     ],
 )
-def test_a_replica_that_is_not_there_is_wrong_usage(cli: Cli, done: str, rest: str, message: str, hint: str) -> None:
+def test_an_unknown_replica_is_wrong_usage(cli: Cli, done: str, rest: str, message: str, hint: str) -> None:
     found = cli("log", done + rest)
     assert found.code == 2
     assert message in found.error[0]
     assert found.error[1].startswith(hint)
 
 
-def test_a_regex_that_is_none_is_wrong_usage(cli: Cli, done: str) -> None:
+def test_an_invalid_regex_is_wrong_usage(cli: Cli, done: str) -> None:
     found = cli("log", "--regex", "(", done)
     assert found.code == 2
     assert found.error[0].startswith("invalid regular expression '('")
@@ -207,13 +207,13 @@ def test_identifiers(identifier: str, parsed: tuple[str, list[str], list[int]]) 
 
 
 @pytest.mark.parametrize("identifier", ["app", "x://app", "x://s/app/a/b", "x://s/app/a/0/1", "x://s/a b", "://s/app"])
-def test_what_is_no_identifier(identifier: str) -> None:
+def test_invalid_identifiers(identifier: str) -> None:
     with pytest.raises(InvalidHandle):
         parse_identifier(identifier)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)])
-def test_times_can_be_so_long_ago(text: str, seconds: int) -> None:
+def test_times_can_be_durations(text: str, seconds: int) -> None:
     found = parse_time("--since", text)
     assert found is not None
     assert abs(datetime.now() - timedelta(seconds=seconds) - found) < timedelta(seconds=5)
@@ -226,6 +226,6 @@ def test_times_can_be_dates() -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "10", "m", "-1h", "", "1e999d", "2030-13-01"])
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     with pytest.raises(UsageError, match="invalid --since value"):
         parse_time("--since", text)

@@ -40,7 +40,7 @@ def test_json_has_what_a_job_would_see(cli: Cli, workspace: Path) -> None:
     assert entries["pkg"] == {"kind": "dir", "mode": "0755", "size": 0}
 
 
-def test_without_an_ignore_file_one_line_says_what_stays_behind(cli: Cli, workspace: Path) -> None:
+def test_without_an_ignore_file_one_notice_lists_the_default_patterns(cli: Cli, workspace: Path) -> None:
     (workspace / ".torchxignore").unlink()
     (workspace / ".git").mkdir()
     done = cli("ls")
@@ -49,7 +49,7 @@ def test_without_an_ignore_file_one_line_says_what_stays_behind(cli: Cli, worksp
     assert done.err.count("\n") == 1
 
 
-def test_any_name_comes_out_as_it_is(workspace: Path) -> None:
+def test_file_names_are_printed_unchanged(workspace: Path) -> None:
     names = [b"new\nline", b"not-utf-8-\xff", "\u00e4".encode(), b" "]
     for name in names:
         with open(os.path.join(os.fsencode(workspace), name), "w"):

@@ -35,7 +35,7 @@ def test_runopts_of_an_unknown_scheduler(cli: Cli) -> None:
     assert done.error == ("unknown scheduler 'local_dokcer'", "did you mean local_docker or local_cwd?")
 
 
-def test_builtins_are_listed_with_what_they_do(cli: Cli) -> None:
+def test_builtins_are_listed_with_their_descriptions(cli: Cli) -> None:
     done = cli("builtins")
     assert (done.code, done.err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in done.out.splitlines())

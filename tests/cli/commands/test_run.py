@@ -50,7 +50,7 @@ def test_an_edit_reaches_the_next_run(cli: Cli, workspace: Path) -> None:
         assert cli("run", "--", PY, "train.py").err.splitlines()[-1] == text
 
 
-def test_several_replicas_lines_say_whose_they_are(cli: Cli, workspace: Path) -> None:
+def test_lines_of_several_replicas_have_a_prefix(cli: Cli, workspace: Path) -> None:
     done = cli("run", "--name", "w", "--num-replicas", "2", "--", "sh", "-c", "echo $TOPCOAT_REPLICA_ID")
     assert sorted(done.err.splitlines()[1:]) == ["w/0 0", "w/1 1"]
 
@@ -69,7 +69,7 @@ def test_json_is_one_object_with_the_outcome(cli: Cli, workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["none", "an error"])
-def test_a_submitted_jobs_handle_is_printed_whatever_its_scheduler_says(
+def test_the_handle_of_a_submitted_job_is_printed_even_if_the_status_request_fails(
     cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     def status(self: object, handle: str) -> None:
@@ -107,7 +107,7 @@ def test_a_component_runs_from_a_file(cli: Cli, jobs: str) -> None:
     assert sorted(cli("run", f"{jobs}:two").err.splitlines()[1:]) == ["first/0  first", "second/0 second"]
 
 
-def test_help_after_a_component_is_the_components(cli: Cli, jobs: str) -> None:
+def test_help_after_the_name_of_a_component_is_the_components_help(cli: Cli, jobs: str) -> None:
     done = cli("run", f"{jobs}:job", "--help")
     assert done.code == 0
     assert "a workspace of its own" in done.out
@@ -120,7 +120,7 @@ def test_the_dashes_end_a_components_flags(cli: Cli, workspace: Path) -> None:
     assert done.err.splitlines()[-1] == "--help"
 
 
-def test_the_current_directory_yields_to_a_roles_own_workspace(cli: Cli, jobs: str, tmp_path: Path) -> None:
+def test_a_roles_own_workspace_overrides_the_current_directory(cli: Cli, jobs: str, tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "train.py").write_text("of the library\n")
     words = (f"{jobs}:job", "--lib", str(tmp_path / "lib"), "train.py")
@@ -176,14 +176,14 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path) -> None:
     assert done.out.startswith("local_cwd://")
     said = done.err.splitlines()
     assert said[-1] == "configured"
-    assert [line for line in said if "no_such is no run option of local_cwd" in line]
+    assert [line for line in said if "unknown run option 'no_such' of local_cwd" in line]
     assert (workspace / "logs").is_dir()
     assert cli("run", "--msg", "given").code == 2
     assert cli("run", "utils.echo", "--msg", "given").err.splitlines()[-1] == "given"
     assert cli("run", "-s", "local", "--", "true").out.startswith("local://topcoat/named-")
 
 
-def test_wait_and_detach_contradict_each_other(cli: Cli, workspace: Path) -> None:
+def test_wait_and_detach_cannot_be_combined(cli: Cli, workspace: Path) -> None:
     done = cli("run", "--detach", "--log", "--", "true")
     assert done.code == 2
 

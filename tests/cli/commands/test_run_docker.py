@@ -39,7 +39,7 @@ def test_an_edit_is_in_the_next_container_without_a_build(
         assert topcoat("delete", done.out.strip()) == (0, "", "")
 
 
-def test_a_container_that_fails_says_how(
+def test_the_failure_of_a_container_is_explained(
     topcoat: Cli, workspace: Path, docker_today: Docker, busybox_image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker_today.use(monkeypatch)

@@ -50,7 +50,7 @@ def only(role: Role, **given: Any) -> DockerContainer:
     return container
 
 
-def test_a_minimal_role_asks_for_little() -> None:
+def test_a_minimal_role_sets_few_arguments() -> None:
     assert only(Role("w", "base", entrypoint="python", args=["train.py"])) == DockerContainer(
         "base",
         ["python", "train.py"],
@@ -102,7 +102,7 @@ def test_resources_are_limits() -> None:
 
 
 @pytest.mark.parametrize("resource", [Resource(cpu=-1, gpu=-1, memMB=-1), Resource(cpu=0, gpu=0, memMB=0)])
-def test_what_is_not_asked_for_is_not_limited(resource: Resource) -> None:
+def test_resources_that_are_not_set_are_not_limited(resource: Resource) -> None:
     kwargs = only(Role("w", "i", entrypoint="e", resource=resource)).kwargs
     assert not {"nano_cpus", "mem_limit", "shm_size", "device_requests"} & kwargs.keys()
 
@@ -142,7 +142,7 @@ def test_retries_and_ports_and_privileges() -> None:
     assert kwargs["privileged"] is True
 
 
-def test_variables_given_for_the_run_win_over_the_roles_and_those_over_copied_ones() -> None:
+def test_env_overrides_the_roles_variables_which_override_copied_ones() -> None:
     environ = {"FOO_A": "copied", "FOO_B": "copied", "FOO_C": "copied", "OTHER": "x", "TOPCOAT_ROLE": "outer"}
     cfg: dict[str, CfgVal] = {"copy_env": ["FOO_*", "TOPCOAT_*"], "env": {"FOO_C": "run", "TORCHX_IMAGE": "run"}}
     role = Role("w", "i", entrypoint="e", env={"FOO_B": "role", "FOO_C": "role"})

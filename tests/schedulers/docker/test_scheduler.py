@@ -131,7 +131,7 @@ def test_a_failure_is_explained(docker: DockerScheduler) -> None:
     assert statuses["v"].structured_error_msg == NONE
 
 
-def test_what_is_cancelled_is_not_taken_for_a_failure(docker: DockerScheduler) -> None:
+def test_a_cancelled_job_is_not_reported_as_failed(docker: DockerScheduler) -> None:
     script = "trap 'echo saved; exit 1' TERM; echo ready; while :; do sleep 0.1; done"
     app_id = docker.submit(AppDef("x", [shell(script, num_replicas=2, max_retries=3), shell("true", "v")]), {})
     wait_for(docker, app_id, "ready")
@@ -202,15 +202,13 @@ def test_mounts_limits_and_variables_arrive(docker: DockerScheduler, tmp_path: P
     docker._docker_client.volumes.get("topcoat-test-volume").remove()
 
 
-def test_a_role_gets_no_more_processors_than_there_are(
-    today: DockerScheduler, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_role_is_limited_to_the_cpus_available(today: DockerScheduler, caplog: pytest.LogCaptureFixture) -> None:
     app_id = today.submit(AppDef("x", [shell("true", resource=Resource(cpu=4000, gpu=0, memMB=64))]), {})
     assert wait(today, app_id).state is AppState.SUCCEEDED
     assert "CPUs available" in caplog.text
 
 
-def test_a_missing_program_is_an_error_and_leaves_nothing_behind(docker: DockerScheduler) -> None:
+def test_a_missing_program_is_an_error_and_leaves_no_container(docker: DockerScheduler) -> None:
     app = AppDef("x", [shell("sleep 60", "first"), Role("w", IMAGE, entrypoint="no-such-program")])
     with pytest.raises(DaemonError, match=r"starting the container x-.*no-such-program") as caught:
         docker.submit(app, {})
@@ -219,7 +217,7 @@ def test_a_missing_program_is_an_error_and_leaves_nothing_behind(docker: DockerS
 
 
 @pytest.mark.parametrize("image", ["sha256:" + "0" * 64, "127.0.0.1:1/none:latest"])
-def test_an_image_that_nobody_has_is_an_error(today: DockerScheduler, image: str) -> None:
+def test_an_unknown_image_is_an_error(today: DockerScheduler, image: str) -> None:
     with pytest.raises(DaemonError if image.startswith("127") else ImageNotFound, match=image):
         today.submit(AppDef("x", [Role("w", image, entrypoint="true")]), {})
     assert today.list() == []
@@ -296,7 +294,7 @@ def test_the_engine_is_the_one_that_docker_would_use(
     scheduler.close()
 
 
-def test_without_the_docker_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_docker_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
     scheduler = create_scheduler("s")
     info = scheduler.submit_dryrun(AppDef("x", [shell("true")]), {})

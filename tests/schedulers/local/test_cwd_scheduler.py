@@ -108,7 +108,7 @@ def test_a_replica_that_does_not_exist_is_named_with_those_that_do(local: LocalS
         assert caught.value.hint == "it has w/0, w/1"
 
 
-def test_logs_go_where_they_are_asked_to(local: LocalScheduler, tmp_path: Path) -> None:
+def test_logs_are_written_to_log_dir(local: LocalScheduler, tmp_path: Path) -> None:
     app_id = local.submit(AppDef("x", [shell("echo hi")]), {"log_dir": "logs"})
     wait(local, app_id)
     assert (tmp_path / "logs" / "s" / app_id / "w" / "0" / "stdout.log").read_text() == "hi\n"
@@ -168,7 +168,7 @@ def test_cancelling_ends_a_job(local: LocalScheduler) -> None:
     assert wait(local, app_id) is AppState.CANCELLED
 
 
-def test_deleting_ends_a_job_and_forgets_it(local: LocalScheduler, eventually: Eventually) -> None:
+def test_deleting_ends_a_job_and_removes_it(local: LocalScheduler, eventually: Eventually) -> None:
     app_id = local.submit(AppDef("x", [shell("sleep 60")]), {})
     job = local_jobs.load(app_id)
     assert job is not None
@@ -184,7 +184,7 @@ def test_an_unknown_job_is_none(local: LocalScheduler) -> None:
     local.delete("../nope")
 
 
-def test_gpus_are_shared_out_when_asked(local: LocalScheduler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gpus_are_distributed(local: LocalScheduler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "nvidia-smi").write_text('#!/bin/sh\n[ "$1" = -L ] || exit 1\nfor i in 0 1 2 3; do echo GPU $i; done\n')
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

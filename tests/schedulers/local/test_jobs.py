@@ -38,11 +38,11 @@ def test_a_job_is_kept_for_its_owner_only(sleeping: local_jobs.LocalJob) -> None
 
 
 @pytest.mark.parametrize("app_id", ["nope", "", ".", "..", "../jobs", "a/b", "/etc"])
-def test_there_is_no_job_of_that_id(app_id: str) -> None:
+def test_an_unknown_id_has_no_job(app_id: str) -> None:
     assert local_jobs.load(app_id) is None
 
 
-def test_what_is_no_job_is_left_alone(sleeping: local_jobs.LocalJob) -> None:
+def test_other_directories_are_ignored(sleeping: local_jobs.LocalJob) -> None:
     jobs = sleeping.directory.parent
     (jobs / "file").write_text("x")
     (jobs / "empty").mkdir()
@@ -105,7 +105,7 @@ def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob) ->
     os.kill(sleeping.status["pid"], signal.SIGTERM)
 
 
-def test_a_job_of_another_machine_runs_while_its_heart_beats(
+def test_a_job_of_another_machine_runs_while_its_status_is_updated(
     sleeping: local_jobs.LocalJob, eventually: Eventually
 ) -> None:
     change(sleeping.directory / "job.json", host="elsewhere boot")
@@ -132,7 +132,7 @@ def test_a_job_whose_start_was_cut_short_has_failed(sleeping: local_jobs.LocalJo
     os.kill(sleeping.status["pid"], signal.SIGTERM)
 
 
-def test_a_job_that_ends_while_it_is_looked_at_has_not_failed(
+def test_a_job_that_ends_while_its_status_is_read_has_not_failed(
     sleeping: local_jobs.LocalJob, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     """The status is read, the supervisor writes the last one and ends, and only then it is looked for."""
@@ -149,7 +149,7 @@ def test_a_job_that_ends_while_it_is_looked_at_has_not_failed(
     assert load().state is AppState.CANCELLED
 
 
-def test_cancelling_what_has_ended_does_nothing(tmp_path: Path) -> None:
+def test_cancelling_an_ended_job_does_nothing(tmp_path: Path) -> None:
     run(replica(tmp_path, "true"))
     local_jobs.cancel(end())
     assert load().state is AppState.SUCCEEDED

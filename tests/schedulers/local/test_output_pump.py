@@ -87,7 +87,7 @@ def test_logs_are_for_their_owner_only(tmp_path: Path, logs: dict[str, LogFile])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_costs_the_log_and_not_the_job(tmp_path: Path) -> None:
+def test_a_full_disk_affects_the_log_and_not_the_job(tmp_path: Path) -> None:
     (tmp_path / "x").symlink_to("/dev/full")
     log = LogFile(str(tmp_path / "x"))
     log.write(b"text")

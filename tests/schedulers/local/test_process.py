@@ -23,7 +23,7 @@ def test_a_missing_program_is_named() -> None:
     assert caught.value.hint
 
 
-def test_a_command_that_hangs_is_given_up() -> None:
+def test_a_command_that_hangs_is_ended_after_the_timeout() -> None:
     with pytest.raises(SchedulerError, match=r"did not end within 0\.2 s"):
         run(["sleep", "30"], timeout=0.2)
 

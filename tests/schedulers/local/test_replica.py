@@ -16,7 +16,7 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_was_said_last_is_in_the_logs(logs: Path) -> None:
+def test_the_last_output_is_in_the_logs(logs: Path) -> None:
     replica = Replica(spec(logs, "sh", "-c", "printf %40000s x; printf last >&2"))
     replica.launch()
     assert replica._process is not None

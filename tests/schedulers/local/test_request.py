@@ -47,7 +47,7 @@ def test_macros_are_filled_in_for_each_replica() -> None:
     assert role.args[1].startswith("${app_id}")
 
 
-def test_logs_lie_by_role_and_replica() -> None:
+def test_logs_are_stored_by_role_and_replica() -> None:
     made = request(Role("a", "i", entrypoint="e"), Role("b", "i", entrypoint="e", num_replicas=2))
     assert made.role_log_dirs == {"a": ["/logs/a/0"], "b": ["/logs/b/0", "/logs/b/1"]}
     replica = made.role_params["b"][1]
@@ -56,7 +56,7 @@ def test_logs_lie_by_role_and_replica() -> None:
     assert replica.env["TORCHELASTIC_ERROR_FILE"] == "/logs/b/1/error.json"
 
 
-def test_the_roles_own_variables_win() -> None:
+def test_the_roles_own_variables_override_topcoats() -> None:
     env = request(Role("w", "i", entrypoint="e", env={"TOPCOAT_RANK0_HOST": "me", "PYTHONUNBUFFERED": ""}))
     assert env.role_params["w"][0].env["TOPCOAT_RANK0_HOST"] == "me"
     assert env.role_params["w"][0].env["PYTHONUNBUFFERED"] == ""
@@ -96,12 +96,12 @@ def test_a_workspace_does_not_hide_the_users_python_path(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "", "a\0"])
-def test_a_role_that_cannot_name_a_directory_is_refused(name: str) -> None:
+def test_a_role_name_that_is_not_a_directory_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidApp, match="role name"):
         request(Role(name, "i", entrypoint="e"))
 
 
-def test_gpus_are_shared_out_in_order() -> None:
+def test_gpus_are_distributed_in_order() -> None:
     made = request(gpu_role("a", 1, 2), gpu_role("cpu", 1, 0), gpu_role("b", 3, 1), gpus=8)
     visible = {
         (role, number): param.env.get("CUDA_VISIBLE_DEVICES")
@@ -111,7 +111,7 @@ def test_gpus_are_shared_out_in_order() -> None:
     assert visible == {("a", 0): "0,1", ("cpu", 0): None, ("b", 0): "2", ("b", 1): "3", ("b", 2): "4"}
 
 
-def test_too_few_gpus_are_shared_out_to_nobody() -> None:
+def test_too_few_gpus_are_not_distributed() -> None:
     assert share_gpus(AppDef("x", [gpu_role("a", 3, 4)]), 8) == {}
 
 

@@ -81,7 +81,7 @@ def test_the_options_of_one_run_can_be_used_for_the_next(runner: Runner, project
     assert output(runner, again) == "changed"
 
 
-def test_a_job_dir_of_ones_own_is_used_and_kept(runner: Runner, project: Path, tmp_path: Path) -> None:
+def test_a_given_job_dir_is_used_and_kept(runner: Runner, project: Path, tmp_path: Path) -> None:
     cfg: dict[str, CfgVal] = {"job_dir": str(tmp_path / "mine")}
     assert output(runner, runner.run(app("pwd"), "local", cfg, workspace=str(project))) == f"{tmp_path / 'mine'}\n"
     assert output(runner, runner.run(app("pwd"), "local", cfg, workspace=str(project))) == f"{tmp_path / 'mine'}\n"

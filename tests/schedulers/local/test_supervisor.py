@@ -163,7 +163,7 @@ def test_programs_are_found_on_the_roles_own_path(tmp_path: Path) -> None:
 FAILS_TWICE = 'echo run >> "$MARK"; [ $(wc -l < "$MARK") -ge 3 ] || exit 7'
 
 
-def test_a_replica_is_tried_again_as_often_as_its_role_says(tmp_path: Path) -> None:
+def test_a_replica_is_restarted_max_retries_times(tmp_path: Path) -> None:
     run(replica(tmp_path, *sh(FAILS_TWICE), env={"MARK": str(tmp_path / "mark")}), policy="REPLICA", retries=2)
     job = end()
     assert job.state is AppState.SUCCEEDED
@@ -185,7 +185,7 @@ def test_after_its_retries_a_job_fails(tmp_path: Path) -> None:
         ("APPLICATION", {"a/0": 2, "a/1": 2, "b/0": 2}),
     ],
 )
-def test_the_retry_policy_says_who_is_started_again(tmp_path: Path, policy: str, runs: dict[str, int]) -> None:
+def test_the_retry_policy_selects_what_is_restarted(tmp_path: Path, policy: str, runs: dict[str, int]) -> None:
     # The first one fails once, when all have begun; the others wait until it has run twice.
     mark = tmp_path / "mark"
     mark.mkdir()
@@ -260,7 +260,7 @@ def test_what_a_replica_leaves_running_ends_with_it(tmp_path: Path, eventually: 
     eventually(lambda: start_mark(child) is None)
 
 
-def test_a_process_that_got_away_does_not_hold_the_job_up(tmp_path: Path) -> None:
+def test_a_process_that_left_the_process_group_does_not_delay_the_job(tmp_path: Path) -> None:
     (tmp_path / "away.py").write_text(
         "import os, time\nos.setsid()\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(30)\n"
     )
@@ -273,7 +273,7 @@ def test_a_process_that_got_away_does_not_hold_the_job_up(tmp_path: Path) -> Non
         os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
-def test_a_replica_that_closes_its_outputs_goes_on_and_costs_nothing(tmp_path: Path, eventually: Eventually) -> None:
+def test_a_replica_that_closes_its_outputs_causes_no_busy_loop(tmp_path: Path, eventually: Eventually) -> None:
     run(replica(tmp_path, *sh("exec >&- 2>&-; sleep 1; touch finished")))
     supervisor = load().status["pid"]
     eventually((tmp_path / "finished").exists)

@@ -39,10 +39,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Build, and print ``repository:tag@digest``, or the id that the engine gave the image."""
-    from topcoat.build import build_image
     from topcoat.cli.progress import Progress
     from topcoat.errors import UsageError
     from topcoat.images.options import image_options
+    from topcoat.pipeline import build_image
     from topcoat.specs.projects import Projects, parse_projects
 
     if not args.image:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.engine import engine_errors
+from topcoat.engines.logins import auth_config
 from topcoat.errors import DaemonError, ImageNotFound
 from topcoat.notices import notice
 from topcoat.schedulers.docker.request import (
@@ -55,8 +56,9 @@ def fetch(client: DockerClient, image: str) -> None:
                 raise ImageNotFound(f"the container engine has no image {image}") from None
         notice(f"pulling {image}")
         repository, tag = parse_repository_tag(image)
+        login = auth_config(image)
         try:
-            for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=login):
                 if line.get("error"):
                     raise DaemonError(f"the container engine cannot pull {image}: {line['error']}")
         except NotFound as error:

@@ -65,7 +65,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def close(self) -> None:
         """Close the connection to the engine, unless the caller passed it in."""
-        self._connections.close()
+        self.close_connections()
 
     def _run_opts(self) -> runopts:
         opts = runopts()

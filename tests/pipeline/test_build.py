@@ -264,9 +264,7 @@ def test_a_deleted_file_is_in_no_layer_and_no_container(
     assert "app/secret.key" not in held
 
 
-def _change_before_packing(
-    monkeypatch: pytest.MonkeyPatch, path: Path, times: int, *, delete: bool = False
-) -> None:
+def _change_before_packing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int, *, delete: bool = False) -> None:
     """Write to *path*, or delete it, between scan and packing, *times* times."""
     begin, remaining = RegistryDestination.begin, iter(range(times))
 
@@ -332,7 +330,6 @@ def test_a_plan_writes_nothing(registry: Registry, busybox_image: Image, tmp_pat
     assert {one.method for one in log} <= {"GET", "HEAD"}
 
     assert planned.carry_out().image == planned.image == f"{repository}:{planned.planned.tag}"
-
 
 
 @pytest.mark.parametrize("written", ["/srv//my/./code/", "srv/my/code", "/srv/my/x/../code"])

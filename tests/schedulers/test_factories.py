@@ -41,7 +41,7 @@ def test_the_built_in_schedulers_are_found_and_made() -> None:
         assert (made.backend, made.session_name) == (name, "session")
 
 
-def test_naming_the_schedulers_imports_none_of_them() -> None:
+def test_listing_the_schedulers_imports_none_of_them() -> None:
     code = (
         "import sys; from topcoat.schedulers import get_scheduler_factories as f; f();"
         "print([m for m in sys.modules if m.startswith('topcoat.schedulers.')])"
@@ -72,19 +72,19 @@ def test_a_package_replaces_the_built_in_scheduler_of_that_name(
     assert len(factories) == 3
 
 
-def test_the_own_group_wins_over_torchxs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topcoats_group_overrides_torchxs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path / "1", monkeypatch, "theirs", (GROUPS[1], "fancy", "missing_module:create"))
     install(tmp_path / "2", monkeypatch, "ours", (GROUPS[0], "fancy", "ours_mod:create"))
     assert isinstance(get_scheduler_factories()["fancy"]("s"), FakeScheduler)
 
 
-def test_what_topcoat_gives_to_torchx_is_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topcoats_own_entries_in_torchxs_group_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "self", (GROUPS[1], "slurm", "topcoat.plugins.torchx:create_slurm"))
     assert "slurm" not in get_scheduler_factories()
 
 
 @pytest.mark.parametrize("value", ["nowhere:create", "broken_mod:create", "broken_mod:missing"])
-def test_a_broken_package_is_an_error_only_when_it_is_asked_for(
+def test_a_broken_package_is_an_error_only_when_it_is_used(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "create = 1 / 0\n" if value == "broken_mod:create" else "x = 1\n"
@@ -98,7 +98,7 @@ def test_a_broken_package_is_an_error_only_when_it_is_asked_for(
     monkeypatch.delitem(sys.modules, "broken_mod", raising=False)
 
 
-def test_a_scheduler_of_another_make_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_not_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(
         tmp_path, monkeypatch, "alien", (GROUPS[0], "odd", "alien_mod:create"), code="create = lambda name: object()\n"
     )
@@ -106,7 +106,7 @@ def test_a_scheduler_of_another_make_is_named(tmp_path: Path, monkeypatch: pytes
         get_scheduler_factories()["odd"]("s")
 
 
-def test_an_unknown_scheduler_is_answered_with_the_nearest_names() -> None:
+def test_an_unknown_scheduler_is_an_error_with_suggestions() -> None:
     known = get_scheduler_factories()
     near = unknown_scheduler("local_dokcer", known)
     assert isinstance(near, UnknownScheduler)

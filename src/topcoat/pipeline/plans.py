@@ -1,0 +1,188 @@
+"""The two plans of an image: code layers over a base, and a builder's run of a Dockerfile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from topcoat.destinations.base import DeliveryResult, deliver
+from topcoat.images.image_build import ImageBuild
+from topcoat.oci.reference import Reference
+from topcoat.pipeline.connections import Connections, Place
+
+if TYPE_CHECKING:
+    from topcoat.builders.builder import Builder, OnOutput, Recipe
+    from topcoat.destinations.registry import PreparedImage
+
+
+class BuiltImage(NamedTuple):
+    """An image that is built and not pushed.
+
+    Attributes:
+        image_id: ``sha256:...``.
+        tag: that it is pushed with.
+        push: pushes it to ``repository:tag``; None if the engine has the image and pushes it by its id.
+    """
+
+    image_id: str
+    tag: str
+    push: Callable[[Reference], None] | None = None
+
+
+class ImagePlan(Protocol):
+    """One image that is planned; nothing is packed, built or sent yet."""
+
+    @property
+    def image(self) -> str:
+        """The name that the image will have: ``repository:tag``."""
+
+    def carry_out(self) -> DeliveryResult:
+        """Bring the image to where it is used, unless it is there.
+
+        Raises:
+            WorkspaceChanged: a file is no longer what was planned.
+        """
+
+    def build(self) -> BuiltImage:
+        """Build the image, and push nothing.
+
+        Raises:
+            WorkspaceChanged: a file is no longer what was planned.
+        """
+
+    def describe(self) -> str:
+        """Return the plan as one line of text."""
+
+
+class PatchPlan(NamedTuple):
+    """Code layers over a base.
+
+    Attributes:
+        planned: the image.
+        place: where it goes.
+        connections: to push it elsewhere.
+        workspace_key: names the workspace.
+        dockerfile: name of the Dockerfile that it was evaluated from, if any.
+    """
+
+    planned: ImageBuild
+    place: Place
+    connections: Connections
+    workspace_key: str
+    dockerfile: str = ""
+
+    @property
+    def image(self) -> str:
+        """The name that the image will have."""
+        return self.place.destination.image_name(self.planned.tag)
+
+    def carry_out(self) -> DeliveryResult:
+        """Deliver the image, unless it is there."""
+        return deliver(self.place.destination, self.planned, self.workspace_key)
+
+    def build(self) -> BuiltImage:
+        """Load the image into the engine, or pack what its repository does not have."""
+        from topcoat.destinations.registry import RegistryDestination
+
+        destination = self.place.destination
+        if not isinstance(destination, RegistryDestination):
+            return BuiltImage(self.carry_out().image, self.planned.tag)
+        prepared = destination.prepare(self.planned, self.workspace_key)
+        pusher = _PreparedPusher(prepared, self.connections, self.workspace_key)
+        return BuiltImage(prepared.image_id, self.planned.tag, pusher.push)
+
+    def describe(self) -> str:
+        """Return the plan as one line of text."""
+        snapshot = self.planned.scan.snapshot
+        how = (
+            f"evaluated from {self.dockerfile}"
+            if self.dockerfile
+            else f"in {self.planned.images[0].changes.working_dir}"
+        )
+        code = f"{len(snapshot)} entries, {snapshot.size} bytes of {self.workspace_key} {how}"
+        return f"{self.image}: {code}, over {self.planned.base_name}"
+
+
+class _PreparedPusher:
+    """Pushes a prepared image, from the spool the first time."""
+
+    def __init__(self, prepared: PreparedImage, connections: Connections, workspace_key: str) -> None:
+        self._prepared: PreparedImage | None = prepared
+        self._build, self._connections, self._workspace_key = prepared.build, connections, workspace_key
+
+    def push(self, target: Reference) -> None:
+        from topcoat.tasks import TaskScope
+
+        destination = self._connections.registry(target)
+        build = self._build._replace(tag=target.tag)
+        with TaskScope() as tasks, destination.begin(build, self._workspace_key, tasks, self._prepared) as delivery:
+            delivery.finish()
+        if self._prepared is not None:
+            # A second push finds the image, or packs it again.
+            self._prepared.code_layers.close()
+            self._prepared = None
+
+
+class BuilderPlan(NamedTuple):
+    """A builder's run of ``Dockerfile.torchx``.
+
+    Attributes:
+        recipe: what is built.
+        builder: what builds it.
+        on_output: gets each line of a build's output; None keeps it for the error of a failed build.
+        connections: to look up what is pushed already.
+        tag: stands for the context, the Dockerfile, its arguments and the images that it starts from.
+        cacheable: whether all of those are known, so that an existing image with the tag is not built again.
+        repository: where it is pushed; None if it stays with the builder.
+        workspace: for messages.
+    """
+
+    recipe: Recipe
+    builder: Builder
+    on_output: OnOutput | None
+    connections: Connections
+    tag: str
+    cacheable: bool
+    repository: Reference | None
+    workspace: str
+
+    @property
+    def image(self) -> str:
+        """The name that the image will have."""
+        return str(self.repository.with_tag(self.tag)) if self.repository else self._local_name
+
+    @property
+    def _local_name(self) -> str:
+        return self.builder.image_name(self.tag)
+
+    def build(self) -> BuiltImage:
+        """Build the image, unless the builder has it."""
+        from topcoat.builders.builder import build
+
+        image_id = self.builder.image_id(self._local_name) if self.cacheable else None
+        if image_id is None:
+            build(self.builder, self.recipe, self._local_name, self.on_output)
+            image_id = self.builder.image_id(self._local_name) or self._local_name
+
+        def push(target: Reference) -> None:
+            self.builder.push(image_id, target, self.on_output or (lambda line: None))
+
+        return BuiltImage(image_id, self.tag, push)
+
+    def carry_out(self) -> DeliveryResult:
+        """Build the image and push it if it has a repository, unless it is there."""
+        target = self.repository
+        if target is None:
+            return DeliveryResult(self.build().image_id)
+        registry = self.connections.registries(target.registry)
+        existing = registry.head_manifest(target.repository, self.tag) if self.cacheable else None
+        if existing is None:
+            built = self.build()
+            assert built.push is not None
+            built.push(target.with_tag(self.tag))
+            existing = registry.head_manifest(target.repository, self.tag)
+        return DeliveryResult(self.image, existing.digest if existing else "")
+
+    def describe(self) -> str:
+        """Return the plan as one line of text."""
+        return f"{self.image}: {self.recipe.dockerfile} of {self.workspace}, built by {self.builder.label}"
