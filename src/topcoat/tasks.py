@@ -6,13 +6,14 @@ Our own, because importing ``concurrent.futures`` takes as long as a warm scan o
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Seconds that ^C waits for tasks; they are daemon threads, so the process can end without them.
+# Seconds that ^C waits for all tasks; they are daemon threads, so the process can end without them.
 _INTERRUPTED_WAIT_S = 1.0
 
 
@@ -65,8 +66,14 @@ class TaskScope:
     ) -> None:
         self.failed = self.failed or kind is not None
         interrupted = kind is not None and not issubclass(kind, Exception)
-        for task in self._tasks:
-            task.wait(_INTERRUPTED_WAIT_S if interrupted else None)
+        deadline = time.monotonic() + _INTERRUPTED_WAIT_S if interrupted else None
+        try:
+            for task in self._tasks:
+                task.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except BaseException:
+            # ^C while this waits: the jobs that have not begun are skipped all the same.
+            self.failed = True
+            raise
 
     def start(self, function: Callable[[], T]) -> Task[T]:
         """Run *function* in a thread, at once."""
@@ -81,10 +88,12 @@ class TaskScope:
             try:
                 with self._job_slots:
                     if not self.failed:
-                        function()
-            except BaseException:
-                self.failed = True
-                raise
+                        try:
+                            function()
+                        except BaseException:
+                            # The slot is not free yet: the job that gets it next must see this.
+                            self.failed = True
+                            raise
             finally:
                 cleanup()
 

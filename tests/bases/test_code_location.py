@@ -11,8 +11,6 @@ from typing import Any
 
 import docker
 import pytest
-from topcoat.destinations.docker import DockerDestination
-from topcoat.images.build import ImageOptions, build_image, plan_image
 
 from tests.components.daemons import Containerd, Docker
 from tests.components.images import Image
@@ -21,11 +19,11 @@ from tests.support import workspaces
 from tests.support.images import Fetched, fetch
 from tests.support.inside import runner
 from tests.support.layers import add_layers, image, layer_gets, packed, tar
-from tests.support.notices import recorded_notices
-from tests.support.pushing import destination, fresh, push
+from tests.support.pushing import fresh, load, plan, push
+from topcoat.bases.base import FoundBase
+from topcoat.bases.registry_bases import RegistryBases
 from topcoat.errors import InvalidImage, PathConflict
 from topcoat.oci.digest import sha256_digest
-from topcoat.registry.clients import Clients
 from topcoat.specs import Workspace
 from topcoat.state import cache_dir
 from topcoat.testing.registry import FakeRegistry
@@ -42,13 +40,6 @@ def fake() -> Iterator[FakeRegistry]:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return workspaces.write(tmp_path / "w", {"train.py": "pass\n", "pkg/mod.py": "pass\n"})
-
-
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    """The notices to the user during the test."""
-    with recorded_notices() as texts:
-        yield texts
 
 
 def _build(workspace: Workspace, base: str, fake: FakeRegistry, layers: int = 1, **options: Any) -> Fetched:
@@ -185,14 +176,14 @@ class TestTheRoot:
 
     @pytest.mark.parametrize("limit", [0, 1])
     def test_the_limit_does_not_hold_and_that_is_said_once(
-        self, fake: FakeRegistry, workspace: Workspace, told: list[str], limit: int
+        self, fake: FakeRegistry, workspace: Workspace, notices: list[str], limit: int
     ) -> None:
         layer = gzip.compress(tar(*_USR_MERGED, f"file noise = {random.Random(1).randbytes(2_000_000).hex()}"))
         base = add_layers(fake, layer)
         for _ in range(2):
             _build(workspace, base, fake, base_scan_limit=limit)
         assert layer_gets(fake, layer) == [1]
-        said = [line for line in told if "workspace_dir" in line]
+        said = [line for line in notices if "workspace_dir" in line]
         assert len(said) == 1
         assert "reading up to 2 MB" in said[0]
 
@@ -210,18 +201,17 @@ class TestTheRoot:
         with pytest.raises(PathConflict, match="/lib"):
             _build(workspace, base, fake)
 
-    def test_a_layer_that_cannot_be_read_is_an_error(self, fake: FakeRegistry, workspace: Workspace) -> None:
+    def test_a_layer_that_cannot_be_read_is_an_error(
+        self, fake: FakeRegistry, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         base = add_layers(fake, packed(*_USR_MERGED))
-        planned = plan_image(workspace, base, destination(f"{fake.host}/app"), ImageOptions(workspace_dir="/app"))
-        foreign = planned.base.manifest.layers[0]._replace(media_type="application/vnd.example.encrypted")
-        changed = planned.base._replace(manifest=planned.base.manifest._replace(layers=(foreign,)))
-
-        place = destination(f"{fake.host}/app")
-        place.find_base = lambda name, platform: changed._replace(  # type: ignore[method-assign]
-            config=changed.config._replace(document={**changed.config.document, "rootfs": {"diff_ids": ["sha256:f"]}})
-        )
+        planned = plan(workspace, base, f"{fake.host}/app", workspace_dir="/app").planned.images[0].base
+        foreign = planned.manifest.layers[0]._replace(media_type="application/vnd.example.encrypted")
+        config = planned.config._replace(document={**planned.config.document, "rootfs": {"diff_ids": ["sha256:f"]}})
+        changed = planned._replace(manifest=planned.manifest._replace(layers=(foreign,)), config=config)
+        monkeypatch.setattr(RegistryBases, "find", lambda *_: FoundBase(changed, lambda: changed))
         with pytest.raises(InvalidImage, match="cannot be read, so its /pkg may be a link") as raised:
-            plan_image(workspace, base, place)
+            plan(workspace, base, f"{fake.host}/app")
         assert raised.value.hint
 
 
@@ -234,15 +224,14 @@ class TestTheLimit:
         return add_layers(fake, lower, upper, WorkingDir="/app/data"), lower, upper
 
     def test_what_lies_beyond_it_is_taken_for_roots_and_said(
-        self, fake: FakeRegistry, workspace: Workspace, told: list[str]
+        self, fake: FakeRegistry, workspace: Workspace, notices: list[str]
     ) -> None:
         base, lower, upper = self._base(fake)
         tags = []
         for _ in range(2):
-            told.clear()
-            place = destination(f"{fake.host}/app")
-            delivered = build_image(workspace, base, place, ImageOptions(base_scan_limit=1))
-            said = [line for line in told if "base_scan_limit" in line]
+            notices.clear()
+            delivered = push(workspace, base, f"{fake.host}/app", base_scan_limit=1)
+            said = [line for line in notices if "base_scan_limit" in line]
             assert len(said) == 1
             assert "/app, /app/data of" in said[0]
             assert "0755" in said[0]
@@ -257,13 +246,12 @@ class TestTheLimit:
         assert found.digest != assumed.digest
 
     def test_zero_looks_at_nothing_and_says_nothing(
-        self, fake: FakeRegistry, workspace: Workspace, told: list[str]
+        self, fake: FakeRegistry, workspace: Workspace, notices: list[str]
     ) -> None:
         base, lower, upper = self._base(fake)
-        place = destination(f"{fake.host}/app")
-        image = build_image(workspace, base, place, ImageOptions(base_scan_limit=0)).image
+        image = push(workspace, base, f"{fake.host}/app", base_scan_limit=0).image
         assert layer_gets(fake, lower, upper) == [0, 0]
-        assert [line for line in told if "base_scan" in line] == []
+        assert [line for line in notices if "base_scan" in line] == []
         assert _parents(fetch(fake, image, skip=2), 2) == ["app 755 0:0", "app/data 755 0:0"]
 
 
@@ -271,7 +259,7 @@ class TestMemory:
     def test_a_base_is_looked_at_once(self, fake: FakeRegistry, workspace: Workspace) -> None:
         lower, upper = packed("dir app 0700 5:6"), packed("dir other")
         base = add_layers(fake, lower, upper, WorkingDir="/app")
-        plan_image(workspace, base, destination(f"{fake.host}/app"))
+        plan(workspace, base, f"{fake.host}/app")
         assert layer_gets(fake, lower, upper) == [1, 1]
         workspaces.edit(workspace, "train.py")
         push(workspace, base, f"{fake.host}/app")
@@ -283,21 +271,21 @@ class TestMemory:
     def test_a_base_by_digest_needs_no_request(self, fake: FakeRegistry, workspace: Workspace) -> None:
         name = add_layers(fake, packed("dir app"), WorkingDir="/app").removesuffix(":1")
         base = f"{name}@{fake.repositories['base'].tags['1']}"
-        first = plan_image(workspace, base, destination(f"{fake.host}/app"))
+        first = plan(workspace, base, f"{fake.host}/app")
         fake.requests.clear()
-        assert plan_image(workspace, base, destination(f"{fake.host}/app")).tag == first.tag
+        assert plan(workspace, base, f"{fake.host}/app").image == first.image
         assert fake.requests == []
 
     def test_what_is_remembered_may_be_lost_or_damaged(self, fake: FakeRegistry, workspace: Workspace) -> None:
         layer = packed("dir app 0700 5:6", "file app/f")
         base = add_layers(fake, layer, WorkingDir="/app")
-        first = plan_image(workspace, base, destination(f"{fake.host}/app"))
+        first = plan(workspace, base, f"{fake.host}/app")
         for file in cache_dir("trees").iterdir():
             file.write_bytes(b"damaged")
-        assert plan_image(workspace, base, destination(f"{fake.host}/app")).tag == first.tag
+        assert plan(workspace, base, f"{fake.host}/app").image == first.image
         for file in cache_dir("trees").iterdir():
             file.unlink()
-        assert plan_image(workspace, base, destination(f"{fake.host}/app")).tag == first.tag
+        assert plan(workspace, base, f"{fake.host}/app").image == first.image
         assert layer_gets(fake, layer) == [3]
 
     def test_a_base_that_moves_is_looked_at_anew(self, fake: FakeRegistry, workspace: Workspace) -> None:
@@ -310,7 +298,7 @@ class TestMemory:
         tags = set()
         for lines in (["dir app"], ["dir app 0700"], ["dir app 0755 1:0"], ["link app -> /new"], ["link app -> /"]):
             base = add_layers(fake, packed(*lines), WorkingDir="/app")
-            tags.add(plan_image(workspace, base, destination(f"{fake.host}/app")).tag)
+            tags.add(plan(workspace, base, f"{fake.host}/app").image)
         assert len(tags) == 5
 
 
@@ -321,10 +309,8 @@ def test_each_platform_of_an_index_has_directories_of_its_own(fake: FakeRegistry
         config = {"config": {"WorkingDir": "/app"}, "rootfs": {"type": "layers", "diff_ids": [sha256_digest(data)]}}
         entries.append(fake.add_image("base", layers=[gzip.compress(data)], config=config, platform=platform))
     fake.add_index("base", "1", entries)
-    planned = plan_image(
-        workspace, f"{fake.host}/base:1", destination(f"{fake.host}/app"), ImageOptions(platform="all")
-    )
-    found = {str(one.base.config.platform): [parent.mode for parent in one.options.parents] for one in planned.images}
+    planned = plan(workspace, f"{fake.host}/base:1", f"{fake.host}/app", platform="all").planned
+    found = {str(one.base.config.platform): [parent.mode for parent in one.pack.parents] for one in planned.images}
     assert found == {"linux/amd64": [0o700], "linux/arm64": [0o711], "linux/s390x": [0o700]}
 
 
@@ -408,10 +394,8 @@ def test_so_do_those_of_an_image_that_only_the_engine_has(
 ) -> None:
     engine: Docker = request.getfixturevalue(name)
     base = odd_image.load(engine, "localhost/odd:1")
-    options = ImageOptions(workspace_dir=place)
     with contextlib.closing(docker.DockerClient(base_url=engine.host, version="auto", timeout=100)) as client:
-        there = DockerDestination(client, Clients())
-        built = build_image(workspace, base, there, options)
+        built = load(client, workspace, base, workspace_dir=place)
         before = {str(one["Id"]) for one in client.api.containers(all=True)}
         _check_place(engine, base, built.image, place)
 
@@ -420,7 +404,7 @@ def test_so_do_those_of_an_image_that_only_the_engine_has(
 
         client.api.create_container_from_config = refuse
         workspaces.edit(workspace, "train.py")
-        assert build_image(workspace, base, there, options).image != built.image
+        assert load(client, workspace, base, workspace_dir=place).image != built.image
         assert {str(one["Id"]) for one in client.api.containers(all=True)} <= before
 
 
@@ -432,10 +416,12 @@ def test_an_engine_and_a_registry_give_one_answer(
     base = odd_image.push(registry, registry.unique("odd"), "1", config={"WorkingDir": "/app"})
     engine.run("pull", base.reference)
     with contextlib.closing(docker.DockerClient(base_url=engine.host, version="auto", timeout=100)) as client:
-        local = plan_image(workspace, base.reference, DockerDestination(client, Clients()))
-    remote = plan_image(workspace, base.reference, destination(fresh(registry)))
-    assert local.base.digest == ""
-    assert (local.tag, local.options.parents) == (remote.tag, remote.options.parents)
+        (local,) = plan(workspace, base, client=client).planned.images
+    (remote,) = plan(workspace, base, fresh(registry)).planned.images
+    assert (bool(local.base.engine_id), bool(remote.base.engine_id)) == (True, False)
+    assert local.base.config.identity == remote.base.config.identity
+    assert local.pack.parents == remote.pack.parents
+    assert local.changes == remote.changes
 
 
 @pytest.mark.parametrize("name", ["docker20", "docker_today"])
@@ -451,9 +437,8 @@ def test_a_base_that_only_an_engine_has_is_looked_at_there_for_a_registry_too(
     engine.use(monkeypatch)
     odd_image.load(engine, "localhost/odd:1")
     base = engine.run("image", "inspect", "-f", "{{.Id}}", "localhost/odd:1").strip()
-    options = ImageOptions(workspace_dir="/app/x")
-    planned = plan_image(workspace, base, destination(fresh(registry)), options)
-    assert [(parent.path, parent.mode, *parent.owner) for parent in planned.options.parents] == [
+    (planned,) = plan(workspace, base, fresh(registry), workspace_dir="/app/x").planned.images
+    assert [(parent.path, parent.mode, *parent.owner) for parent in planned.pack.parents] == [
         (b"data", 0o755, 0, 0),
         (b"data/code", 0o711, 1000, 50),
         (b"data/code/x", 0o755, 0, 0),
@@ -462,15 +447,19 @@ def test_a_base_that_only_an_engine_has_is_looked_at_there_for_a_registry_too(
 
 @pytest.mark.parametrize("name", ["docker_today", "podman"])
 def test_links_at_the_top_of_an_image_in_an_engine_are_not_replaced(
-    request: pytest.FixtureRequest, name: str, odd_image: Image, workspace: Workspace, told: list[str], tmp_path: Path
+    request: pytest.FixtureRequest,
+    name: str,
+    odd_image: Image,
+    workspace: Workspace,
+    notices: list[str],
+    tmp_path: Path,
 ) -> None:
     engine: Docker = request.getfixturevalue(name)
     base = odd_image.load(engine, "localhost/odd:1")
     with contextlib.closing(docker.DockerClient(base_url=engine.host, version="auto", timeout=100)) as client:
-        there = DockerDestination(client, Clients())
         (tmp_path / "w/srv").mkdir()
-        plan_image(workspace, base, there, ImageOptions(workspace_dir="/", base_scan_limit=0))
+        plan(workspace, base, client=client, workspace_dir="/", base_scan_limit=0)
         (tmp_path / "w/app").mkdir()
         with pytest.raises(PathConflict, match="cannot copy to non-directory: /app is a link"):
-            plan_image(workspace, base, there, ImageOptions(workspace_dir="/"))
-    assert told == []
+            plan(workspace, base, client=client, workspace_dir="/")
+    assert notices == []

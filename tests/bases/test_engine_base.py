@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from topcoat.images.build import plan_image
 
 from tests.components.daemons import Docker
 from tests.components.images import Image
@@ -20,14 +19,14 @@ from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected, look
-from tests.support.pushing import destination, fresh, push
+from tests.support.pushing import fresh, plan, push
 from topcoat.bases import engine_base
 from topcoat.bases.engine_base import open_engine
 from topcoat.destinations import base_layers
 from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform
 from topcoat.oci.digest import sha256_digest
-from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST
+from topcoat.oci.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD
 from topcoat.pack.layer import _MAX_IN_MEMORY
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import AppDef, Role, Workspace
@@ -201,9 +200,9 @@ def test_a_plan_exports_nothing(
     base = _load(busybox_image, engine, registry)
     _no_exports(monkeypatch)
     with registry.recording() as log:
-        build = plan_image(workspace, base, destination(fresh(registry)))
+        planned = plan(workspace, base, fresh(registry))
     assert {one.method for one in log} == {"GET"}
-    assert build.base.engine_id
+    assert planned.planned.images[0].base.engine_id
 
 
 def test_a_registry_that_has_it_is_believed(
@@ -211,8 +210,8 @@ def test_a_registry_that_has_it_is_believed(
 ) -> None:
     there = pushed(registry, busybox_image, config={"WorkingDir": "/w", "Env": ["FROM=registry"]})
     busybox_image.load(one_engine, there.reference, config=_SETTINGS)
-    build = plan_image(workspace, there.reference, destination(fresh(registry)))
-    assert build.base.config.env == {"FROM": "registry"}
+    planned = plan(workspace, there, fresh(registry))
+    assert planned.planned.images[0].base.config.env == {"FROM": "registry"}
 
 
 def test_a_base_that_is_gone_from_its_registry_is_found_in_the_engine(
@@ -261,11 +260,11 @@ def test_the_wrong_platform_is_refused(
 def test_an_image_that_is_removed_meanwhile(
     one_engine: Docker, registry: Registry, busybox_image: Image, workspace: Workspace
 ) -> None:
-    base, there = _load(busybox_image, one_engine, registry, Labels={"short": "lived"}), destination(fresh(registry))
-    build = plan_image(workspace, base, there)
-    one_engine.run("rmi", "--force", build.base.engine_id)
+    base = _load(busybox_image, one_engine, registry, Labels={"short": "lived"})
+    planned = plan(workspace, base, fresh(registry))
+    one_engine.run("rmi", "--force", planned.planned.images[0].base.engine_id)
     with pytest.raises(DaemonError, match="cannot export"):
-        there.deliver(build, "context")
+        planned.carry_out()
 
 
 def test_a_large_one_is_announced(
@@ -274,13 +273,12 @@ def test_a_large_one_is_announced(
     busybox_image: Image,
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
+    notices: list[str],
 ) -> None:
-    monkeypatch.setattr(base_layers, "_MUCH", 1000)
-    there = destination(fresh(registry))
-    told: list[str] = []
-    there._notify = told.append
-    there.deliver(plan_image(workspace, _load(busybox_image, one_engine, registry), there), "context")
-    assert [line.rpartition(" of ")[2] for line in told] == ["the base from this machine's container engine"]
+    monkeypatch.setattr(base_layers, "_MIN_ANNOUNCED_BYTES", 1000)
+    push(workspace, _load(busybox_image, one_engine, registry), fresh(registry))
+    copies = [notice.rpartition(" of ")[2] for notice in notices if "copying" in notice]
+    assert copies == ["the base from this machine's container engine"]
 
 
 def test_memory_stays_small_and_the_disk_is_left_clean(
@@ -313,7 +311,7 @@ def test_the_platform_that_is_asked_for_is_exported_of_an_image_that_has_several
         assert fetch(registry, delivered.image).config["architecture"] == platform.partition("/")[2]
 
 
-def test_zstd_layers_of_an_engine_stay_as_they_are(
+def test_zstd_layers_of_an_engine_are_pushed_as_gzip(
     docker_today: Docker,
     registry: Registry,
     busybox_image: Image,
@@ -344,17 +342,12 @@ def test_zstd_layers_of_an_engine_stay_as_they_are(
 
     delivered = push(workspace, f"{registry.host}/{name}:1", fresh(registry))
 
-    found = json.loads(registry.request("GET", _path(delivered), headers={"Accept": OCI_MANIFEST}).body)
-    assert found["mediaType"] == OCI_MANIFEST
-    assert found["layers"][1] == manifest["layers"][1]
+    found = fetch(registry, delivered.image)
+    assert {layer["mediaType"] for layer in found.manifest["layers"]} == {DOCKER_LAYER_GZIP}
+    assert found.config["rootfs"]["diff_ids"][1] == sha256_digest(tar)
     docker_today.run("pull", "--quiet", delivered.image)
     ran = docker_today.run("run", "--rm", "--network", "none", delivered.image, "/bin/cat", "/w/f7")
     assert ran.splitlines() == (Path(next(iter(workspace.projects))) / "f7").read_text().splitlines()
-
-
-def _path(delivered: DeliveryResult) -> str:
-    repository, _, tag = delivered.image.partition("/")[2].rpartition(":")
-    return f"/v2/{repository}/manifests/{tag}"
 
 
 def _put_blob(registry: Registry, repository: str, data: bytes) -> None:

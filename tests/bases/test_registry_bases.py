@@ -1,4 +1,4 @@
-"""Bases looked up in registries, and remembered."""
+"""Bases looked up in registries, and cached."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from topcoat.bases.lookup import BaseLookup
 
+from topcoat.bases.base import Base, FoundBase, images_of, look_up
+from topcoat.bases.registry_bases import RegistryBases
 from topcoat.errors import ImageNotFound, InvalidImage, InvalidReference, NoSuchPlatform, RegistryUnavailable
 from topcoat.registry.clients import Clients
+from topcoat.tasks import TaskScope
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -19,96 +21,122 @@ def fake() -> Iterator[FakeRegistry]:
         yield registry
 
 
-def _asked(fake: FakeRegistry) -> list[str]:
-    asked = [f"{request.method} {request.path.split('/')[-2]}" for request in fake.requests]
+def _requests(fake: FakeRegistry) -> list[str]:
+    """Return the requests since the last call."""
+    requests = [f"{request.method} {request.path.split('/')[-2]}" for request in fake.requests]
     fake.requests.clear()
-    return asked
+    return requests
 
 
 def _name(fake: FakeRegistry, identifier: str = ":1") -> str:
     return f"{fake.host}/base{identifier}"
 
 
-def test_the_first_look_reads_and_the_next_one_asks(fake: FakeRegistry) -> None:
+def _find(name: str, platform: str = "") -> Base:
+    """Look up a base as a new process does."""
+    base = look_up(RegistryBases(Clients()), name, platform)
+    assert isinstance(base, Base)
+    return base
+
+
+def _found(name: str) -> FoundBase:
+    """Return what is found before it is confirmed; the request that confirms it has ended."""
+    with TaskScope() as tasks:
+        return RegistryBases(Clients()).find(name, "", tasks)
+
+
+def test_the_first_lookup_reads_and_the_next_one_sends_a_head_request(fake: FakeRegistry) -> None:
     fake.add_image("base", "1", config={"config": {"WorkingDir": "/w"}})
-    first = BaseLookup(Clients()).find(_name(fake), "")
-    assert _asked(fake) == ["GET manifests", "GET blobs"]
+    first = _find(_name(fake))
+    assert _requests(fake) == ["GET manifests", "GET blobs"]
     assert (first.config.working_dir, first.registry, first.repository) == ("/w", fake.host, "base")
 
-    lookup = BaseLookup(Clients())
-    second = lookup.find(_name(fake), "")
-    assert lookup.confirm(second) is second
-    assert second == first
-    assert _asked(fake) == ["HEAD manifests"]
+    found = _found(_name(fake))
+    assert found.confirm() is found.base
+    assert found.base == first
+    assert _requests(fake) == ["HEAD manifests"]
 
 
-def test_a_base_named_by_digest_is_asked_for_once(fake: FakeRegistry) -> None:
+def test_a_base_named_by_digest_is_read_once(fake: FakeRegistry) -> None:
     digest = fake.add_image("base", "1").digest
-    lookup = BaseLookup(Clients())
-    first = lookup.find(_name(fake, f"@{digest}"), "")
-    _asked(fake)
-    assert lookup.confirm(lookup.find(_name(fake, f"@{digest}"), "")) == first
-    assert _asked(fake) == []
+    first = _find(_name(fake, f"@{digest}"))
+    _requests(fake)
+    assert _find(_name(fake, f"@{digest}")) == first
+    assert _requests(fake) == []
 
 
-def test_a_moved_tag_is_noticed_and_remembered(fake: FakeRegistry) -> None:
+def test_a_moved_tag_is_noticed_and_cached(fake: FakeRegistry) -> None:
     fake.add_image("base", "1", layers=(b"old",))
-    lookup = BaseLookup(Clients())
-    old = lookup.find(_name(fake), "")
+    old = _find(_name(fake))
     moved = fake.add_image("base", "1", layers=(b"new",))
-    found = lookup.find(_name(fake), "")
-    assert found == old
-    assert lookup.confirm(found).digest == moved.digest
-    _asked(fake)
-    assert lookup.confirm(lookup.find(_name(fake), "")).digest == moved.digest
-    assert _asked(fake) == ["HEAD manifests"]
+    found = _found(_name(fake))
+    assert found.base == old
+    confirmed = found.confirm()
+    assert isinstance(confirmed, Base)
+    assert confirmed.digest == moved.digest
+    _requests(fake)
+    assert _find(_name(fake)).digest == moved.digest
+    assert _requests(fake) == ["HEAD manifests"]
 
 
-def test_a_tag_that_is_gone_is_noticed(fake: FakeRegistry) -> None:
+def test_a_deleted_tag_is_an_error(fake: FakeRegistry) -> None:
     fake.add_image("base", "1")
-    lookup = BaseLookup(Clients())
-    lookup.find(_name(fake), "")
+    _find(_name(fake))
     fake.repositories["base"].tags.clear()
+    found = _found(_name(fake))
     with pytest.raises(ImageNotFound, match="no longer in its registry") as raised:
-        lookup.confirm(lookup.find(_name(fake), ""))
+        found.confirm()
     assert raised.value.hint
 
 
-def test_platforms_are_remembered_apart(fake: FakeRegistry) -> None:
+def test_platforms_are_cached_apart(fake: FakeRegistry) -> None:
     entries = [fake.add_image("base", platform=platform) for platform in ("linux/amd64", "linux/arm64")]
     index = fake.add_index("base", "1", entries)
     for _ in range(2):
-        lookup = BaseLookup(Clients())
-        found = {}
-        for platform in ("", "linux/arm64", "linux/amd64"):
-            found[platform] = lookup.confirm(lookup.find(_name(fake), platform))
-        assert {one.digest for one in found.values()} == {index.digest}
-        assert [str(one.config.platform) for one in found.values()] == ["linux/amd64", "linux/arm64", "linux/amd64"]
+        bases = [_find(_name(fake), platform) for platform in ("", "linux/arm64", "linux/amd64")]
+        assert {base.digest for base in bases} == {index.digest}
+        assert [str(base.config.platform) for base in bases] == ["linux/amd64", "linux/arm64", "linux/amd64"]
     with pytest.raises(NoSuchPlatform, match="linux/s390x"):
-        BaseLookup(Clients()).find(_name(fake), "linux/s390x")
+        _find(_name(fake), "linux/s390x")
 
 
-def test_damaged_memory_is_forgotten(fake: FakeRegistry, home: Path) -> None:
+def test_two_lookups_of_one_name_for_two_platforms_are_confirmed_apart(fake: FakeRegistry) -> None:
+    entries = [fake.add_image("base", platform=platform) for platform in ("linux/amd64", "linux/arm64")]
+    fake.add_index("base", "1", entries)
+    platforms = ("linux/amd64", "linux/arm64")
+    for platform in platforms:
+        _find(_name(fake), platform)
+    entries = [fake.add_image("base", platform=platform, layers=(b"new",)) for platform in platforms]
+    moved = fake.add_index("base", "1", entries)
+    source = RegistryBases(Clients())
+    with TaskScope() as tasks:
+        found = [source.find(_name(fake), platform, tasks) for platform in platforms]
+    for one, platform in zip(found, platforms, strict=True):
+        (base,) = images_of(one.confirm())
+        assert (base.digest, str(base.config.platform)) == (moved.digest, platform)
+
+
+def test_a_damaged_cache_is_ignored(fake: FakeRegistry, home: Path) -> None:
     fake.add_image("base", "1")
-    first = BaseLookup(Clients()).find(_name(fake), "")
-    (note,) = (home / ".cache/topcoat/bases").iterdir()
-    for damage in (b"", b"{}", b"[]", note.read_bytes()[:-20], note.read_bytes().replace(b"diff_ids", b"diff_idz")):
-        note.write_bytes(damage)
-        _asked(fake)
-        assert BaseLookup(Clients()).find(_name(fake), "") == first
-        assert _asked(fake) == ["GET manifests", "GET blobs"]
+    first = _find(_name(fake))
+    (record,) = (home / ".cache/topcoat/bases").iterdir()
+    data = record.read_bytes()
+    for damage in (b"", b"{}", b"[]", data[:-20], data.replace(b"diff_ids", b"diff_idz")):
+        record.write_bytes(damage)
+        _requests(fake)
+        assert _find(_name(fake)) == first
+        assert _requests(fake) == ["GET manifests", "GET blobs"]
 
 
-def test_what_is_no_base(fake: FakeRegistry) -> None:
-    lookup = BaseLookup(Clients())
+def test_names_that_refer_to_no_image(fake: FakeRegistry) -> None:
     with pytest.raises(ImageNotFound, match="there is no image"):
-        lookup.find(_name(fake), "")
+        _find(_name(fake))
     with pytest.raises(InvalidReference):
-        lookup.find("No Such Name", "")
+        _find("No Such Name")
     with pytest.raises(ImageNotFound, match="container engine"):
-        lookup.find(f"sha256:{'a' * 64}", "")
+        _find(f"sha256:{'a' * 64}")
     fake.store_manifest("base", "odd", b"[]", "application/vnd.oci.image.manifest.v1+json")
     with pytest.raises(InvalidImage):
-        lookup.find(_name(fake, ":odd"), "")
+        _find(_name(fake, ":odd"))
     with pytest.raises(RegistryUnavailable):
-        lookup.find("127.0.0.1:1/base:1", "")
+        _find("127.0.0.1:1/base:1")

@@ -15,14 +15,10 @@ from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.support import workspaces
 from tests.support.inside import look
+from tests.support.pushing import load, plan
 from tests.support.refusing import Answer, refusing
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.docker import DockerDestination
-from topcoat.destinations.push_records import context_of
 from topcoat.errors import DaemonError, WorkspaceChanged
-from topcoat.images.build import ImageOptions, build_image, plan_image
-from topcoat.notices import show_notices
-from topcoat.registry.clients import Clients
 from topcoat.specs import Workspace
 
 _REFUSED = Answer(403, b'{"message": "loading is not allowed here"}')
@@ -43,15 +39,6 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspaces.write(tmp_path / "odd", {"own": str(tmp_path)}) and made
 
 
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    """What the user is told."""
-    said: list[str] = []
-    before = show_notices(said.append)
-    yield said
-    show_notices(before)
-
-
 @contextlib.contextmanager
 def _client(engine: Docker, answers: Mapping[str, Answer]) -> Iterator[docker.DockerClient]:
     with refusing(engine, answers) as address:
@@ -66,7 +53,7 @@ def _deliver(
     engine: Docker, workspace: Workspace, base: str, answers: Mapping[str, Answer] = _NO_LOAD, **options: Any
 ) -> DeliveryResult:
     with _client(engine, answers) as client:
-        return build_image(workspace, base, DockerDestination(client, Clients()), ImageOptions(**options))
+        return load(client, workspace, base, **options)
 
 
 def _settings(engine: Docker, image: str) -> dict[str, Any]:
@@ -83,7 +70,7 @@ def _containers(engine: Docker) -> set[str]:
 
 @pytest.mark.parametrize("answer", [_REFUSED, Answer(200)], ids=["refuses", "takes it and has it not"])
 def test_the_image_is_the_one_that_would_have_been_loaded(
-    engine: Docker, python_image: Image, workspace: Workspace, told: list[str], answer: Answer
+    engine: Docker, python_image: Image, workspace: Workspace, notices: list[str], answer: Answer
 ) -> None:
     base = python_image.load(
         engine,
@@ -99,10 +86,10 @@ def test_the_image_is_the_one_that_would_have_been_loaded(
     )
     before = _containers(engine)
     with _client(engine, {}) as client:
-        loaded = build_image(workspace, base, DockerDestination(client, Clients())).image
+        loaded = load(client, workspace, base).image
     wanted = look(engine, loaded, "/app"), _settings(engine, loaded)
     engine.run("rmi", "--force", loaded)
-    told.clear()
+    notices.clear()
 
     delivered = _deliver(engine, workspace, base, {"/images/load": answer})
 
@@ -114,9 +101,9 @@ def test_the_image_is_the_one_that_would_have_been_loaded(
     assert engine.run("run", "--rm", "--network", "none", delivered.image) == "the default"
     assert _containers(engine) == before, "the container is gone"
     assert delivered.image.startswith("sha256:")
-    assert len(told) == 1
-    assert "was committed from a container" in told[0]
-    assert ("not allowed here" in told[0]) == (answer is _REFUSED)
+    assert len(notices) == 1
+    assert "was committed from a container" in notices[0]
+    assert ("not allowed here" in notices[0]) == (answer is _REFUSED)
 
 
 def test_the_name_is_the_one_it_would_have_had_and_is_found_again(
@@ -133,7 +120,7 @@ def test_the_name_is_the_one_it_would_have_had_and_is_found_again(
     assert look(engine, second.image, "/app").files[path] != look(engine, first.image, "/app").files[path]
     workspaces.edit(workspace, "main.py", b"edit", b"more")
     with _client(engine, {}) as client:
-        third = build_image(workspace, base, DockerDestination(client, Clients()))
+        third = load(client, workspace, base)
     assert look(engine, third.image, "/app").files.keys() == look(engine, second.image, "/app").files.keys()
 
 
@@ -148,7 +135,7 @@ def test_a_patched_base_does_not_hand_its_list_of_layers_down(
 ) -> None:
     base = busybox_image.load(engine, "localhost/patched-base:1", config={"WorkingDir": "/w"})
     with _client(engine, {}) as client:
-        patched = build_image(workspace, base, DockerDestination(client, Clients())).image
+        patched = load(client, workspace, base).image
     other = workspaces.write(tmp_path / "other", {"b": f"b of {tmp_path}"})
     image = _deliver(engine, other, patched).image
     labels = json.loads(engine.run("image", "inspect", image))[0]["Config"]["Labels"]
@@ -161,7 +148,7 @@ def test_a_patched_base_does_not_hand_its_list_of_layers_down(
     "also", ["/archive", "/commit", "/containers/create"], ids=["no archive", "no commit", "no container"]
 )
 def test_an_engine_that_refuses_both_gives_both_reasons(
-    engine: Docker, python_image: Image, workspace: Workspace, told: list[str], also: str
+    engine: Docker, python_image: Image, workspace: Workspace, notices: list[str], also: str
 ) -> None:
     base = python_image.load(engine, "localhost/python:1")
     before = _containers(engine)
@@ -170,7 +157,7 @@ def test_an_engine_that_refuses_both_gives_both_reasons(
         _deliver(engine, workspace, base, answers, base_scan_limit=0)
     assert "image_repo" in (raised.value.hint or "")
     assert _containers(engine) == before
-    assert told == []
+    assert notices == []
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)
@@ -192,7 +179,6 @@ def test_a_file_that_changes_meanwhile_is_no_trouble_of_the_engine(
     base = python_image.load(engine, "localhost/python:1")
     before = _containers(engine)
     with _client(engine, _NO_LOAD) as client:
-        there = DockerDestination(client, Clients())
         put = client.api.put_archive
 
         def spoiled(container: str, path: str, data: Any) -> bool:
@@ -201,5 +187,5 @@ def test_a_file_that_changes_meanwhile_is_no_trouble_of_the_engine(
 
         monkeypatch.setattr(client.api, "put_archive", spoiled)
         with pytest.raises(WorkspaceChanged, match=r"large\.bin"):
-            there.deliver(plan_image(workspace, base, there), context_of(workspace))
+            plan(workspace, base, client=client).carry_out()
     assert _containers(engine) == before

@@ -10,8 +10,6 @@ from typing import Any
 
 import docker
 import pytest
-from topcoat.destinations.docker import DockerDestination, push_image
-from topcoat.images.build import ImageOptions, build_image, plan_image
 
 from tests.components.daemons import Docker
 from tests.components.images import Image
@@ -19,8 +17,11 @@ from tests.components.registries import Registry
 from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.inside import expected, look
+from tests.support.pushing import load, plan
+from topcoat.bases.base import Base, look_up
+from topcoat.bases.engine_bases import EngineBases
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.push_records import context_of
+from topcoat.destinations.engine import EngineDestination, push_image
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform, WorkspaceChanged
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
@@ -61,10 +62,6 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspaces.write(tmp_path / "w", content)
 
 
-def _deliver(client: docker.DockerClient, workspace: Workspace, base: str, **options: Any) -> DeliveryResult:
-    return build_image(workspace, base, DockerDestination(client, Clients()), ImageOptions(**options))
-
-
 def _inside(engine: Docker, image: str) -> dict[bytes, Any]:
     return dict(look(engine, image, "/app").below("/app"))
 
@@ -75,7 +72,7 @@ def _wanted(workspace: Workspace) -> dict[bytes, Any]:
 
 def test_a_container_sees_the_workspace(engine: Docker, client: docker.DockerClient, base: str, tmp_path: Path) -> None:
     workspace = workspaces.odd(tmp_path / "odd")
-    image = _deliver(client, workspace, base).image
+    image = load(client, workspace, base).image
     seen = look(engine, image, "/app")
     assert seen.below("/app") == _wanted(workspace)
     assert seen.cwd == seen.env["WORKSPACE_DIR"] == seen.env["PYTHONPATH"] == "/app"
@@ -84,30 +81,29 @@ def test_a_container_sees_the_workspace(engine: Docker, client: docker.DockerCli
 def test_the_image_is_known_by_the_engines_id_and_our_name(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
-    delivered = _deliver(client, workspace, base)
-    build = plan_image(workspace, base, DockerDestination(client, Clients()))
-    name = DockerDestination(client, Clients()).image_name(build.tag)
+    delivered = load(client, workspace, base)
+    name = plan(workspace, base, client=client).image
     assert delivered.image == str(client.images.get(name).id)
     assert delivered.image.startswith("sha256:")
     assert engine.has(delivered.image)
-    assert DockerDestination(client, Clients()).image_id(name) == delivered.image
+    assert EngineDestination(client).image_id(name) == delivered.image
 
 
 def test_the_same_again_loads_nothing(
     client: docker.DockerClient, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = _deliver(client, workspace, base)
+    first = load(client, workspace, base)
     monkeypatch.setattr(client.api, "load_image", lambda *args: pytest.fail("loaded"))
-    assert _deliver(client, workspace, base) == DeliveryResult(first.image)
+    assert load(client, workspace, base) == DeliveryResult(first.image)
 
 
 def test_an_edit_loads_one_small_layer(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, loaded = _deliver(client, workspace, base), _count_bytes(client, monkeypatch)
+    first, loaded = load(client, workspace, base), _count_bytes(client, monkeypatch)
     for number in (7, 33):
         workspaces.edit(workspace, f"d{number % 5}/f{number}.txt", b"\n", b"!")
-        delivered = _deliver(client, workspace, base)
+        delivered = load(client, workspace, base)
         assert delivered.layers == 1
         assert delivered.sent < loaded.pop() < first.sent / 10
         assert _inside(engine, delivered.image) == _wanted(workspace)
@@ -136,9 +132,9 @@ def _count_bytes(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -
 def test_without_a_hot_layer_an_edit_loads_its_chunk(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
-    _deliver(client, workspace, base, hot=False)
+    load(client, workspace, base, hot=False)
     workspaces.edit(workspace, "d2/f7.txt")
-    delivered = _deliver(client, workspace, base, hot=False)
+    delivered = load(client, workspace, base, hot=False)
     assert delivered.sent > 1 << 20
     assert _inside(engine, delivered.image) == _wanted(workspace)
 
@@ -146,11 +142,11 @@ def test_without_a_hot_layer_an_edit_loads_its_chunk(
 def test_a_deleted_file_is_gone(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace, tmp_path: Path
 ) -> None:
-    _deliver(client, workspace, base)
+    load(client, workspace, base)
     workspaces.edit(workspace, "d2/f7.txt")
-    _deliver(client, workspace, base)
+    load(client, workspace, base)
     (tmp_path / "w/d2/f7.txt").unlink()
-    image = _deliver(client, workspace, base).image
+    image = load(client, workspace, base).image
     assert b"d2/f7.txt" not in _inside(engine, image)
     assert _inside(engine, image) == _wanted(workspace)
 
@@ -159,10 +155,10 @@ def test_a_deleted_file_is_gone(
 def test_an_engine_that_takes_zstd_gets_the_image_that_it_always_gets(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
-    first = _deliver(client, workspace, base, compression="zstd")
+    first = load(client, workspace, base, compression="zstd")
     assert first.sent > 0
     assert _inside(engine, first.image) == _wanted(workspace)
-    assert _deliver(client, workspace, base) == DeliveryResult(first.image)
+    assert load(client, workspace, base) == DeliveryResult(first.image)
 
 
 @pytest.mark.parametrize("engine", ["docker20"], indirect=True)
@@ -170,7 +166,7 @@ def test_an_engine_that_is_too_old_for_zstd_is_named_before_anything_is_done(
     client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
     with pytest.raises(DaemonError, match=r"Docker 20\.10\.\S+, and zstd layers need Docker 23") as raised:
-        plan_image(workspace, base, DockerDestination(client, Clients()), ImageOptions(compression="zstd"))
+        plan(workspace, base, client=client, compression="zstd")
     assert "compression=gzip" in (raised.value.hint or "")
 
 
@@ -189,23 +185,23 @@ def test_which_versions_take_zstd(
 ) -> None:
     with _client(docker_today) as client:
         monkeypatch.setattr(client, "version", lambda: said)
-        there = DockerDestination(client, Clients())
+        destination = EngineDestination(client)
         if taken:
-            assert there.stored_as("zstd") == "none"
+            assert destination.stored_as("zstd") == "none"
         else:
             with pytest.raises(DaemonError, match=r"Docker 20\.10\.24\+dfsg1"):
-                there.stored_as("zstd")
+                destination.stored_as("zstd")
 
 
 def test_removed_images_are_loaded_again(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
-    first = _deliver(client, workspace, base)
+    first = load(client, workspace, base)
     workspaces.edit(workspace, "d2/f7.txt")
-    second = _deliver(client, workspace, base)
+    second = load(client, workspace, base)
     engine.run("rmi", "--force", second.image, first.image)
     assert not engine.has(second.image)
-    third = _deliver(client, workspace, base)
+    third = load(client, workspace, base)
     assert third.layers > 1
     assert _inside(engine, third.image) == _wanted(workspace)
 
@@ -214,28 +210,27 @@ def test_an_image_outlives_its_base(
     engine: Docker, client: docker.DockerClient, python_image: Image, workspace: Workspace, registry: Registry
 ) -> None:
     base = python_image.push(registry, registry.unique("mortal"), "1", config={"Env": ["PATH=/usr/bin:/bin", "M=1"]})
-    image = _deliver(client, workspace, base.reference).image
+    image = load(client, workspace, base).image
     engine.run("rmi", "--force", base.reference)
     assert _inside(engine, image) == _wanted(workspace)
     workspaces.edit(workspace, "d2/f7.txt")
-    assert _inside(engine, _deliver(client, workspace, base.reference).image) == _wanted(workspace)
+    assert _inside(engine, load(client, workspace, base).image) == _wanted(workspace)
 
 
 def test_an_absent_base_is_pulled_when_it_is_needed(
     engine: Docker, client: docker.DockerClient, registry: Registry, python_image: Image, workspace: Workspace
 ) -> None:
     base = python_image.push(registry, registry.unique("absent"), "1")
-    there = DockerDestination(client, Clients())
-    planned = plan_image(workspace, base.reference, there)
+    planned = plan(workspace, base, client=client)
     assert not engine.has(base.reference)
-    assert not engine.has(there.image_name(planned.tag))
+    assert not engine.has(planned.image)
 
-    delivered = there.deliver(planned, context_of(workspace))
+    delivered = planned.carry_out()
 
     assert engine.has(base.reference)
     assert _inside(engine, delivered.image) == _wanted(workspace)
-    assert plan_image(workspace, base.reference, there).tag == planned.tag
-    assert _deliver(client, workspace, base.reference).sent == 0
+    assert plan(workspace, base, client=client).image == planned.image
+    assert load(client, workspace, base).sent == 0
 
 
 @pytest.mark.parametrize("flavour", ["docker", "oci"])
@@ -254,10 +249,12 @@ def test_registry_and_engine_agree_on_what_a_base_is(
         "WorkingDir": "/code/",
     }
     base = pushed(registry, busybox_image, config=settings, flavour=flavour)
-    there = DockerDestination(client, Clients())
-    remote = there.find_base(base.reference, "")
+    bases = EngineBases(client, Clients())
+    remote = look_up(bases, base.reference)
     engine.run("pull", base.reference)
-    local = there.find_base(base.reference, "")
+    local = look_up(bases, base.reference)
+    assert isinstance(remote, Base)
+    assert isinstance(local, Base)
     assert (remote.digest, local.digest) == (base.digest, "")
     assert local.config.identity == remote.config.identity
 
@@ -271,28 +268,28 @@ def test_a_platform_that_the_engine_has_not_is_looked_for_in_the_registry(
     def architecture(name: str) -> str:
         return str(client.api.inspect_image(name)["Architecture"])  # type: ignore[no-untyped-call]
 
-    delivered = _deliver(client, workspace, base.reference, platform="linux/arm64")
+    delivered = load(client, workspace, base, platform="linux/arm64")
     assert architecture(delivered.image) == "arm64"
     assert architecture(base.reference) == "amd64"
-    assert architecture(_deliver(client, workspace, base.reference).image) == "amd64"
+    assert architecture(load(client, workspace, base).image) == "amd64"
 
 
 def test_a_base_of_the_engine_alone_is_not_taken_for_another_platform(
     client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
     with pytest.raises(ImageNotFound, match="for linux/amd64 alone"):
-        _deliver(client, workspace, base, platform="linux/s390x")
+        load(client, workspace, base, platform="linux/s390x")
     found = client.api.inspect_image(base)  # type: ignore[no-untyped-call]
     with pytest.raises(NoSuchPlatform, match="for linux/amd64 alone"):
-        _deliver(client, workspace, str(found["Id"]), platform="linux/s390x")
+        load(client, workspace, str(found["Id"]), platform="linux/s390x")
 
 
 def test_no_base_anywhere(client: docker.DockerClient, registry: Registry, workspace: Workspace) -> None:
     with pytest.raises(ImageNotFound, match="nowhere") as raised:
-        _deliver(client, workspace, f"{registry.host}/nowhere:1")
+        load(client, workspace, f"{registry.host}/nowhere:1")
     assert raised.value.hint
     with pytest.raises(ImageNotFound, match="engine has no image") as raised:
-        _deliver(client, workspace, f"sha256:{'a' * 64}")
+        load(client, workspace, f"sha256:{'a' * 64}")
     assert raised.value.hint
 
 
@@ -301,14 +298,13 @@ def test_no_base_anywhere(client: docker.DockerClient, registry: Registry, works
 def test_a_file_that_changes_after_the_plan_is_no_trouble_of_the_engine(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace, tmp_path: Path, delete: bool
 ) -> None:
-    there = DockerDestination(client, Clients())
-    planned = plan_image(workspace, base, there)
+    planned = plan(workspace, base, client=client)
     changed = tmp_path / "w/d2/f7.txt"
     changed.unlink() if delete else changed.write_text("changed")
     with pytest.raises(WorkspaceChanged, match=r"f7\.txt"):
-        there.deliver(planned, context_of(workspace))
-    assert not engine.has(there.image_name(planned.tag))
-    assert _inside(engine, _deliver(client, workspace, base).image) == _wanted(workspace)
+        planned.carry_out()
+    assert not engine.has(planned.image)
+    assert _inside(engine, load(client, workspace, base).image) == _wanted(workspace)
 
 
 def test_any_history_leaves_the_image_that_the_workspace_is(
@@ -332,7 +328,7 @@ def test_any_history_leaves_the_image_that_the_workspace_is(
                     path.symlink_to("nowhere")
                 case "exec":
                     path.chmod(0o755)
-        image = _deliver(client, workspace, base, hot=chance.random() < 0.8).image
+        image = load(client, workspace, base, hot=chance.random() < 0.8).image
         assert _inside(engine, image) == _wanted(workspace)
 
 
@@ -345,15 +341,15 @@ def test_what_one_engine_has_is_not_taken_for_granted_on_another(
             base = python_image.load(engine, "localhost/python:1")
             workspaces.edit(workspace, "d2/f7.txt", b"\n", b"?")
             with _client(engine) as client:
-                assert _inside(engine, _deliver(client, workspace, base).image) == _wanted(workspace)
+                assert _inside(engine, load(client, workspace, base).image) == _wanted(workspace)
 
 
 def test_a_patched_image_can_be_a_base(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace, tmp_path: Path
 ) -> None:
-    first = _deliver(client, workspace, base).image
+    first = load(client, workspace, base).image
     other = workspaces.write(tmp_path / "other", {"d2/f7.txt": "over", "more/x": "x"})
-    second = _deliver(client, other, first).image
+    second = load(client, other, first).image
     assert _inside(engine, second) == {**_wanted(workspace), **_wanted(other)}
 
 
@@ -386,6 +382,6 @@ class TestPushImage:
 def test_an_engine_that_is_down_is_unavailable(workspace: Workspace) -> None:
     client = docker.DockerClient(base_url="tcp://127.0.0.1:1", version="1.41")
     with pytest.raises(DaemonUnavailable, match="does not respond: connection refused") as raised:
-        _deliver(client, workspace, "python:3")
+        load(client, workspace, "python:3")
     assert "DOCKER_HOST" in (raised.value.hint or "")
     client.close()

@@ -8,9 +8,10 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from docker import DockerClient
 
 from tests.components.daemons import Docker
 from tests.components.host import Tool
@@ -20,15 +21,12 @@ from tests.support import workspaces
 from tests.support.fake_bases import layer
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
-from tests.support.pushing import destination, fresh, push
+from tests.support.pushing import fresh, plan, push
 from topcoat.bases.base import ALL_PLATFORMS
-from topcoat.destinations.docker import DockerDestination
 from topcoat.errors import InvalidImage, InvalidRunConfigException, NoSuchPlatform
-from topcoat.images.build import ImageOptions, plan_image
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.manifest import DOCKER_INDEX, OCI_INDEX, OCI_MANIFEST, Manifest
-from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import AppDef, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
@@ -133,7 +131,7 @@ def test_an_edit_sends_one_layer_and_what_names_it(fake: FakeRegistry, workspace
 
 def test_the_tag_stands_for_all_of_it(fake: FakeRegistry, workspace: Workspace, tmp_path: Path) -> None:
     def tag(*platforms: str, wanted: str = "all") -> str:
-        return plan_image(workspace, _base(fake, *platforms), destination(f"{fake.host}/app"), _options(wanted)).tag
+        return plan(workspace, _base(fake, *platforms), f"{fake.host}/app", platform=wanted).planned.tag
 
     both = tag(_AMD, _ARM)
     assert tag(_ARM, _AMD) == both
@@ -141,10 +139,6 @@ def test_the_tag_stands_for_all_of_it(fake: FakeRegistry, workspace: Workspace, 
     assert both not in (tag(_AMD, _ARM, wanted=_AMD), tag(_AMD, _ARM, wanted=_ARM), tag(_AMD, _ARM, wanted=""))
     workspaces.edit(workspace, "f7")
     assert tag(_AMD, _ARM) != both
-
-
-def _options(platform: str) -> ImageOptions:
-    return ImageOptions(platform=platform)
 
 
 def test_a_platform_that_changes_is_noticed(fake: FakeRegistry, workspace: Workspace) -> None:
@@ -337,9 +331,9 @@ class TestWhoCannotTakeIt:
     """Says so before anything is done."""
 
     def test_an_engine(self, fake: FakeRegistry, workspace: Workspace) -> None:
-        there = DockerDestination(None, Clients())  # type: ignore[arg-type]
+        client = cast(DockerClient, object())
         with pytest.raises(InvalidRunConfigException, match="platform=all") as raised:
-            plan_image(workspace, _base(fake), there, _options(ALL_PLATFORMS))
+            plan(workspace, _base(fake), client=client, platform=ALL_PLATFORMS)
         assert "image_repo" in (raised.value.hint or "")
 
     def test_a_dockerfile(self, fake: FakeRegistry, tmp_path: Path) -> None:

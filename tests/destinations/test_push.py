@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from topcoat.images.build import build_image, plan_image
 
 from tests.support import workspaces
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
-from tests.support.pushing import destination, push
+from tests.support.pushing import plan, push
 from topcoat.destinations import base_layers
-from topcoat.destinations.registry import RegistryDestination
 from topcoat.errors import RegistryError, WorkspaceChanged
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.reference import Reference
 from topcoat.pack import layer
 from topcoat.registry.client import RegistryClient
-from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
 from topcoat.testing.registry import FakeRegistry
@@ -67,13 +63,12 @@ def test_a_changed_file_stops_what_has_not_begun(workspace: Workspace, monkeypat
         assert "container.image" in descriptor.media_type or failed.wait(20)
         return open_blob(client, repository, descriptor)
 
-    monkeypatch.setattr("topcoat.destinations.base.pack", changed)
+    monkeypatch.setattr("topcoat.destinations.code_layers.pack", changed)
     with FakeRegistry() as source, FakeRegistry() as target:
-        there = destination(f"{target.host}/app")
-        build = plan_image(workspace, _base(source), there)
+        planned = plan(workspace, _base(source), f"{target.host}/app")
         monkeypatch.setattr(RegistryClient, "open_blob", open_when_that_has_failed)
         with pytest.raises(WorkspaceChanged):
-            there.deliver(build, "context")
+            planned.carry_out()
         assert _uploads(target) < _LAYERS / 2
         assert target.add_repository("app").manifests == {}
 
@@ -98,15 +93,15 @@ def test_a_mount_that_is_not_granted_becomes_an_upload(workspace: Workspace) -> 
         assert registry.uploads == {}
 
 
-def test_a_large_base_is_announced(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_layers, "_MUCH", 20)
-    told: list[str] = []
+def test_a_large_base_is_announced(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, notices: list[str]) -> None:
+    monkeypatch.setattr(base_layers, "_MIN_ANNOUNCED_BYTES", 20)
     with FakeRegistry() as source, FakeRegistry() as target:
         base = _base(source, 5)
         for repository in (f"{source.host}/app", f"{target.host}/app"):
-            there = RegistryDestination(Reference.parse(repository), Clients(), notify=told.append)
-            build_image(workspace, base, there)
-        assert told == [f"copying up to 0.0 GB of the base from {source.host}"]
+            push(workspace, base, repository)
+        assert [line for line in notices if "copying" in line] == [
+            f"copying up to 0.0 GB of the base from {source.host}"
+        ]
 
 
 def test_layers_beyond_memory_are_spooled_and_removed(

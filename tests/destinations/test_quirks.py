@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from topcoat.bases.lookup import BaseLookup
-from topcoat.images.build import plan_image
 
 from tests.support import workspaces
 from tests.support.fake_bases import layer
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
-from tests.support.pushing import destination, push
-from topcoat.bases import lookup as bases
-from topcoat.bases.base import Base
+from tests.support.pushing import plan, push
+from topcoat.bases.base import Base, look_up
+from topcoat.bases.registry_bases import RegistryBases
 from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import (
     AuthenticationFailed,
@@ -40,6 +38,7 @@ from topcoat.oci.manifest import DOCKER_MANIFEST, Manifest
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
+from topcoat.tasks import TaskScope
 from topcoat.testing.registry import QUIRKS, FakeRegistry
 
 # These show only to somebody who logs in with a token.
@@ -258,18 +257,19 @@ def test_a_tag_that_somebody_else_pushed_first_is_adopted(
     status: int, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FakeRegistry(quirks={"immutable-tags"}, immutable_status=status) as fake:
-        base, there = _base(fake), destination(f"{fake.host}/app")
-        build = plan_image(workspace, base, there)
-        there.begin(build, "context")
-        assert there._round is not None
-        assert there._round.found.result() is None
-        with monkeypatch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
-            # Another layering, and so another manifest for the same tag.
-            first = push(workspace, base, f"{fake.host}/app", compression="gzip")
-            data = fake.repositories["app"].manifests[first.digest][1] + b"\n"
-            other = fake.store_manifest("app", build.tag, data, DOCKER_MANIFEST)
-        assert there.deliver(build, "context").digest == other.digest
+        base = _base(fake)
+        planned = plan(workspace, base, f"{fake.host}/app")
+        with TaskScope() as tasks:
+            delivery = planned.place.destination.begin(planned.planned, "key", tasks)
+        with delivery:
+            # The first round has ended: it has not seen the tag.
+            with monkeypatch.context() as patch:
+                patch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+                # Another layering, and so another manifest for the same tag.
+                first = push(workspace, base, f"{fake.host}/app", compression="gzip")
+                data = fake.repositories["app"].manifests[first.digest][1] + b"\n"
+                other = fake.store_manifest("app", planned.planned.tag, data, DOCKER_MANIFEST)
+            assert delivery.finish().digest == other.digest
 
 
 class TestABaseThatIsNotThere:
@@ -280,7 +280,7 @@ class TestABaseThatIsNotThere:
         return []
 
     @pytest.fixture
-    def lookup(self, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> BaseLookup:
+    def bases(self, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> RegistryBases:
         def find(client: object, name: str, platform: str) -> Base | None:
             asked.append(name)
             config = ImageConfig({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}})
@@ -288,7 +288,7 @@ class TestABaseThatIsNotThere:
             return Base(name, "", manifest, config, engine_id="sha256:id") if "there" in name else None
 
         monkeypatch.setattr("topcoat.bases.engine_base.engine_base", find)
-        return BaseLookup(Clients(), contextlib.nullcontext)
+        return RegistryBases(Clients(), contextlib.nullcontext)
 
     @pytest.mark.parametrize(
         ("quirk", "error"),
@@ -299,47 +299,47 @@ class TestABaseThatIsNotThere:
         ],
     )
     def test_the_engine_is_asked_once_the_registry_has_said_so(
-        self, quirk: str | None, error: type[RegistryError], lookup: BaseLookup, asked: list[str]
+        self, quirk: str | None, error: type[RegistryError], bases: RegistryBases, asked: list[str]
     ) -> None:
         auth = "bearer" if quirk in _WITH_TOKENS else "none"
         with FakeRegistry(quirks=[quirk] if quirk else [], auth=auth, public=True) as fake:
             name = f"{fake.host}/there:1"
-            assert lookup.find(name, "").engine_id
+            assert look_up(bases, name).engine_id
             assert asked == [name]
             assert "GET" in [request.method for request in fake.requests]
             with pytest.raises(error) as raised:
-                lookup.find(f"{fake.host}/nowhere:1", "")
+                look_up(bases, f"{fake.host}/nowhere:1")
             assert "container engine has no such image either" in (raised.value.hint or "")
 
     @pytest.mark.usefixtures("waits")
     def test_the_engine_is_not_asked_where_the_registry_said_nothing_of_the_kind(
-        self, lookup: BaseLookup, asked: list[str]
+        self, bases: RegistryBases, asked: list[str]
     ) -> None:
         with FakeRegistry() as fake:
             fake.fail(500, times=99)
             with pytest.raises(RegistryError, match="500"):
-                lookup.find(f"{fake.host}/there:1", "")
+                look_up(bases, f"{fake.host}/there:1")
             closed = f"{fake.host}/there:1"
         with pytest.raises(RegistryUnavailable):
-            lookup.find(closed, "")
+            look_up(bases, closed)
         assert asked == []
 
     def test_a_name_without_a_host_means_the_engine_too_when_offline(
-        self, lookup: BaseLookup, asked: list[str], monkeypatch: pytest.MonkeyPatch
+        self, bases: RegistryBases, asked: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with FakeRegistry() as fake:
             host = fake.host
         # Docker Hub cannot be reached.
-        monkeypatch.setattr(bases, "HUB", host)
-        assert lookup.find(f"{host}/there:1", "").engine_id
+        monkeypatch.setattr("topcoat.bases.registry_bases.HUB", host)
+        assert look_up(bases, f"{host}/there:1").engine_id
         with pytest.raises(RegistryUnavailable, match="cannot connect to") as raised:
-            lookup.find(f"{host}/nowhere:1", "")
+            look_up(bases, f"{host}/nowhere:1")
         assert "container engine has no such image either" in (raised.value.hint or "")
         assert len(asked) == 2
 
-    def test_an_id_is_the_engines_business_alone(self, lookup: BaseLookup, asked: list[str]) -> None:
-        with pytest.raises(ImageNotFound, match="no registry knows it") as raised:
-            lookup.find(f"sha256:{'a' * 64}", "")
+    def test_an_id_is_the_engines_business_alone(self, bases: RegistryBases, asked: list[str]) -> None:
+        with pytest.raises(ImageNotFound, match="registries do not know such ids") as raised:
+            look_up(bases, f"sha256:{'a' * 64}")
         assert "docker images" in (raised.value.hint or "")
         assert asked == [f"sha256:{'a' * 64}"]
 
@@ -360,5 +360,5 @@ class TestABaseThatIsNotThere:
             yield
 
         with FakeRegistry() as fake, pytest.raises(ImageNotFound, match="there is no image") as raised:
-            BaseLookup(Clients(), broken).find(f"{fake.host}/nowhere:1", "")
+            look_up(RegistryBases(Clients(), broken), f"{fake.host}/nowhere:1")
         assert "on fire (call somebody)" in (raised.value.hint or "")

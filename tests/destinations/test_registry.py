@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from topcoat.images.build import ImageOptions, parse_chown, plan_image
 
 from tests.components.images import Image, Pushed
 from tests.components.recorder import Recording
@@ -21,9 +20,10 @@ from tests.support.bases import pushed
 from tests.support.fake_bases import layer
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
-from tests.support.pushing import destination, fresh, push
+from tests.support.pushing import fresh, plan, push
+from topcoat.build.plans import PatchPlan
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.push_records import context_of
+from topcoat.destinations.registry import PreparedImage, RegistryDestination
 from topcoat.errors import (
     AuthenticationFailed,
     ImageNotFound,
@@ -31,11 +31,18 @@ from topcoat.errors import (
     RegistryUnavailable,
     StateError,
     TopcoatError,
+    WorkspaceChanged,
 )
+from topcoat.images.options import image_options
+from topcoat.oci.reference import Reference
+from topcoat.pack.layer import Packed, pack
 from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.tar import Ownership
 from topcoat.registry.client import RegistryClient
+from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
+from topcoat.tasks import TaskScope
 from topcoat.testing.registry import FakeRegistry
 
 _EDITED = "src/pkg10/mod00610.py"
@@ -174,10 +181,10 @@ def _check(
     registry: Registry | FakeRegistry, workspace: Workspace, delivered: DeliveryResult, skip: int = 1, **options: Any
 ) -> None:
     """Compare the code layers of an image with the workspace."""
-    image = ImageOptions(**options)
+    image = image_options(options)
     tars = fetch(registry, delivered.image, skip=skip).layers[skip:]
     snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, image.modes, image.mtimes)).snapshot
-    owner = parse_chown(image.chown)
+    owner = image.owner or Ownership()
     assert stacked(tars, image.workspace_dir or "/w") == expected(snapshot, owner.uid, owner.gid)
 
 
@@ -231,7 +238,7 @@ def test_two_workspaces_called_dot_do_not_disturb_each_other(
     [
         ({"workspace_dir": "/elsewhere"}, "elsewhere/a.py", 0),
         ({"chown": "5"}, "w/a.py", 5),
-        ({"mtimes": "preserve"}, "w/a.py", 0),
+        ({"mtime": "preserve"}, "w/a.py", 0),
     ],
 )
 def test_layers_packed_with_other_options_are_not_taken_for_these(
@@ -247,7 +254,7 @@ def test_layers_packed_with_other_options_are_not_taken_for_these(
             wanted = name if chosen else "w/a.py"
             assert [one for one in found if one.endswith("a.py")] == [wanted]
             assert found[wanted].uid == (uid if chosen else 0)
-            assert (found[wanted].mtime == 10**9) == ("mtimes" in chosen)
+            assert (found[wanted].mtime == 10**9) == ("mtime" in chosen)
             workspaces.edit(workspace, "b.py", new=os.urandom(2).hex().encode())
 
 
@@ -273,7 +280,7 @@ def test_a_base_in_the_targets_repository_costs_nothing(
     base = busybox_image.push(registry, registry.unique("shared"), "1", config={"WorkingDir": "/w"})
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     # Where the code lands is looked up once for a base: that is another test's.
-    plan_image(workspace, base.reference, destination(base.name))
+    plan(workspace, base, base.name)
     with registry.recording() as log:
         delivered = push(workspace, base, base.name)
     assert [one.path for one in log if busybox_image.layers[0].digest in one.path] == []
@@ -303,7 +310,7 @@ def test_a_base_in_another_registry_is_streamed_through(
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     repository = fresh(registry3)
     # Where the code lands is looked up once for a base: that is another test's.
-    plan_image(workspace, base.reference, destination(repository))
+    plan(workspace, base, repository)
     with registry.recording() as source, registry3.recording() as target:
         delivered = push(workspace, base, repository)
     size = sum(layer.size for layer in python_image.layers)
@@ -473,22 +480,20 @@ def test_sessions_that_were_opened_early_are_given_up_when_the_base_is_gone(tmp_
 
 def test_a_colleague_may_push_the_same_tag_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {f"f{number}": f"{number}\n" * 9000 for number in range(60)}
-    workspace, context = workspaces.write(tmp_path / "w", content), context_of(Workspace({str(tmp_path / "w"): ""}))
+    workspace = workspaces.write(tmp_path / "w", content)
     with FakeRegistry(quirks={"immutable-tags"}) as fake:
         base = _fake_base(fake)
         push(workspace, base, f"{fake.host}/app")
         workspaces.edit(workspace, "f7")
-        there = destination(f"{fake.host}/app")
-        build = plan_image(workspace, base, there)
-        there.begin(build, context)
-        round_trip = there._round
-        assert round_trip is not None
-        assert round_trip.found.result() is None
-
-        with monkeypatch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
-            colleagues = push(workspace, base, f"{fake.host}/app", hot=False)
-        delivered = there.deliver(build, context)
+        planned = plan(workspace, base, f"{fake.host}/app")
+        with TaskScope() as tasks:
+            delivery = planned.place.destination.begin(planned.planned, planned.workspace_key, tasks)
+        with delivery:
+            # The first round has ended: it has not seen the tag.
+            with monkeypatch.context() as patch:
+                patch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+                colleagues = push(workspace, base, f"{fake.host}/app", hot=False)
+            delivered = delivery.finish()
 
         assert (delivered.image, delivered.digest) == (colleagues.image, colleagues.digest)
         _check(fake, workspace, delivered, skip=3)
@@ -592,59 +597,88 @@ class TestPrepare:
     def workspace(self, tmp_path: Path) -> Workspace:
         return workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(150)})
 
-    def test_nothing_is_sent_and_the_id_is_the_configs_digest(
+    def test_nothing_is_sent_and_the_id_is_the_digest_of_the_config(
         self, registry: Registry, base: Pushed, workspace: Workspace
     ) -> None:
-        repository, context = fresh(registry), context_of(workspace)
-        there = destination(repository)
+        planned = plan(workspace, base, fresh(registry))
         with registry.recording() as log:
-            build, image_id = there.prepare(plan_image(workspace, base.reference, there), context)
+            prepared = _prepare(planned)
         assert {one.method for one in log} <= {"GET", "HEAD"}
-        delivered = destination(repository).deliver(build, context)
-        assert fetch(registry, delivered.image).manifest["config"]["digest"] == image_id
-        build.without_spool()
+        delivered = _push_prepared(prepared, planned)
+        assert fetch(registry, delivered.image).manifest["config"]["digest"] == prepared.image_id
+        prepared.code_layers.close()
 
-    def test_what_was_packed_is_pushed_whatever_became_of_the_workspace(
+    def test_the_packed_layers_are_pushed_after_the_workspace_is_deleted(
         self, registry: Registry, base: Pushed, workspace: Workspace, tmp_path: Path
     ) -> None:
-        # Every chunk is known here, and none is in the new repository.
+        # Every layer is in the cache, and none is in the new repository.
         push(workspace, base, fresh(registry))
         snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
-        repository, context = fresh(registry), context_of(workspace)
-        there = destination(repository)
-        build, image_id = there.prepare(plan_image(workspace, base.reference, there), context)
+        planned = plan(workspace, base, fresh(registry))
+        prepared = _prepare(planned)
         for path in (tmp_path / "w").iterdir():
             path.unlink()
 
-        fetched = fetch(registry, there.deliver(build, context).image)
+        fetched = fetch(registry, _push_prepared(prepared, planned).image)
 
-        assert fetched.manifest["config"]["digest"] == image_id
+        assert fetched.manifest["config"]["digest"] == prepared.image_id
         assert stacked(fetched.layers[1:], "/w") == expected(snapshot)
-        build.without_spool()
+        prepared.code_layers.close()
 
-    def test_one_build_goes_to_two_repositories(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_one_prepared_image_goes_to_two_repositories(self, workspace: Workspace) -> None:
         with FakeRegistry() as fake:
-            base = _fake_base(fake)
-            there, context = destination(f"{fake.host}/one"), context_of(workspace)
-            build, _ = there.prepare(plan_image(workspace, base, there), context)
-            images = [destination(f"{fake.host}/{name}").deliver(build, context) for name in ("one", "two")]
+            planned = plan(workspace, _fake_base(fake), f"{fake.host}/one")
+            prepared = _prepare(planned)
+            images = [_push_prepared(prepared, planned, f"{fake.host}/{name}") for name in ("one", "two")]
             assert images[0].digest == images[1].digest
             for image in images:
                 _check(fake, workspace, image, skip=3)
-            build.without_spool()
+            prepared.code_layers.close()
 
     def test_a_second_attempt_sends_the_layers_from_their_start(self, workspace: Workspace) -> None:
         with FakeRegistry() as fake:
-            base = _fake_base(fake)
-            there, context = destination(f"{fake.host}/app"), context_of(workspace)
-            build, _ = there.prepare(plan_image(workspace, base, there), context)
+            planned = plan(workspace, _fake_base(fake), f"{fake.host}/app")
+            prepared = _prepare(planned)
             fake.fail(403, method="PUT", path="/manifests/")
             with pytest.raises(RegistryError):
-                there.deliver(build, context)
+                _push_prepared(prepared, planned)
             for digest in list(fake.repositories["app"].blobs - fake.repositories["base"].blobs):
                 fake.lose_blob(digest)
-            _check(fake, workspace, there.deliver(build, context), skip=3)
-            build.without_spool()
+            _check(fake, workspace, _push_prepared(prepared, planned), skip=3)
+            prepared.code_layers.close()
+
+    def test_the_spool_is_closed_when_a_file_has_changed(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packed: list[Packed] = []
+
+        def kept(*args: Any) -> Packed:
+            packed.append(pack(*args))
+            return packed[-1]
+
+        monkeypatch.setattr("topcoat.destinations.code_layers.pack", kept)
+        with FakeRegistry() as fake:
+            planned = plan(workspace, _fake_base(fake), f"{fake.host}/app")
+            last = sorted(Path(next(iter(workspace.projects))).iterdir())[-1]
+            last.write_text("changed")
+            with pytest.raises(WorkspaceChanged):
+                _prepare(planned)
+        assert packed
+        assert all(one.blob.closed for one in packed)
+
+
+def _prepare(planned: PatchPlan) -> PreparedImage:
+    destination = planned.place.destination
+    assert isinstance(destination, RegistryDestination)
+    return destination.prepare(planned.planned, planned.workspace_key)
+
+
+def _push_prepared(prepared: PreparedImage, planned: PatchPlan, repository: str = "") -> DeliveryResult:
+    """Push to the repository that was planned, or to another one."""
+    name = repository or planned.image.rpartition(":")[0]
+    destination = RegistryDestination(Reference.parse(name), Clients())
+    with TaskScope() as tasks, destination.begin(prepared.build, planned.workspace_key, tasks, prepared) as delivery:
+        return delivery.finish()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -712,7 +746,7 @@ _OPTIONS: list[dict[str, Any]] = [
     {"workspace_dir": "/some/where"},
     {"chown": "7:8"},
     {"modes": "exact"},
-    {"mtimes": "preserve"},
+    {"mtime": "preserve"},
 ]
 _EDITS: list[Callable[[random.Random, Path], None]] = [
     _rewrite,

@@ -30,7 +30,9 @@ class RemoteScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         self._before_submit = before_submit
 
     def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[Request]:
+        """Make the request, and let the test interfere."""
         to_push = self.dryrun_push_images(app, cfg)
+        self._before_submit()
         return AppDryRunInfo(Request({role.name: role.image for role in app.roles}, to_push), repr)
 
     def schedule(self, dryrun_info: AppDryRunInfo[Request]) -> str:
@@ -38,12 +40,6 @@ class RemoteScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         self.push_images(dryrun_info.request.to_push)
         self.submitted.append(dryrun_info.request)
         return f"app-{len(self.submitted)}"
-
-    def submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[Request]:
-        """Make the request, and let the test interfere."""
-        info: AppDryRunInfo[Request] = super().submit_dryrun(app, cfg)
-        self._before_submit()
-        return info
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Know what was submitted."""

@@ -10,9 +10,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support.fake_bases import add_base
+from topcoat import build
 from topcoat.cli.main import main
 from topcoat.errors import WorkspaceChanged
-from topcoat.images import build
 from topcoat.specs import Role, Workspace
 from topcoat.testing.registry import FakeRegistry
 from topcoat.workspace.dir_workspace import DirWorkspaceMixin

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import sys
 import tarfile
 import tracemalloc
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from topcoat.engines.export import Export
-from topcoat.errors import DaemonError, StateError
+from topcoat.errors import DaemonError, MissingDependency, StateError
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD
+from topcoat.oci.manifest import DOCKER_LAYER_GZIP
 
 FORMS = ("docker 20", "docker classic", "docker containerd", "podman")
 
@@ -118,16 +119,50 @@ def test_skipped_layers_are_not_yielded(form: str) -> None:
     assert rest.keys() == {f"sha256:{_hex(layers[1])}"}
 
 
-def test_a_zstd_layer_is_not_recompressed() -> None:
-    layers, blob = [tar_of({"a": b"one"})], b"\x28\xb5\x2f\xfd and so on"
-    name = f"blobs/sha256/{_hex(blob)}"
+def saved_blobs(layers: list[bytes], blobs: list[bytes]) -> bytes:
+    """Return *layers* as a containerd store saves them that has pulled them as *blobs*."""
+    names = [f"blobs/sha256/{_hex(blob)}" for blob in blobs]
     config = json.dumps({"rootfs": {"diff_ids": _diff_ids(layers)}}).encode()
-    manifest = json.dumps([{"Config": "c.json", "Layers": [name]}]).encode()
-    yielded, found = _read(tar_of({name: blob, "c.json": config, "manifest.json": manifest}), layers)
-    assert [data for _, data in yielded] == [blob]
-    (descriptor,) = found.values()
-    _check(descriptor, blob)
-    assert descriptor.media_type == OCI_LAYER_ZSTD
+    manifest = json.dumps([{"Config": "c.json", "Layers": names}]).encode()
+    return tar_of({**dict(zip(names, blobs, strict=True)), "c.json": config, "manifest.json": manifest})
+
+
+def test_layers_of_every_compression_leave_as_gzip() -> None:
+    zstandard = pytest.importorskip("zstandard")
+    layers = [tar_of({name: name.encode() * 5000}) for name in ("plain", "gzip", "zstd", "skippable")]
+    zstd = [zstandard.ZstdCompressor().compress(layer) for layer in layers[2:]]
+    skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"note" + zstd[1]
+    gzipped = gzip.compress(layers[1], mtime=0)
+    yielded, found = _read(saved_blobs(layers, [layers[0], gzipped, zstd[0], skippable]), layers)
+    stored = {descriptor.digest: data for descriptor, data in yielded}
+    assert [gzip.decompress(stored[found[diff_id].digest]) for diff_id in _diff_ids(layers)] == layers
+    assert {descriptor.media_type for descriptor in found.values()} == {DOCKER_LAYER_GZIP}
+    assert gzipped in stored.values()
+    for descriptor, data in yielded:
+        _check(descriptor, data)
+
+
+def test_zstd_layers_need_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, blob = [tar_of({"a": b"one"})], b"\x28\xb5\x2f\xfd and so on"
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(MissingDependency) as raised:
+        _read(saved_blobs(layers, [blob]), layers)
+    assert "topcoat[zstd]" in (raised.value.hint or "")
+
+
+def test_a_zstd_layer_with_other_content_than_its_diff_id_says_is_left_out() -> None:
+    zstandard = pytest.importorskip("zstandard")
+    layers, blob = [tar_of({"a": b"one"})], zstandard.ZstdCompressor().compress(tar_of({"a": b"two"}))
+    assert _read(saved_blobs(layers, [blob]), layers) == ([], {})
+
+
+def test_a_damaged_zstd_layer_is_refused() -> None:
+    zstandard = pytest.importorskip("zstandard")
+    layers = [tar_of({"a": random.Random(1).randbytes(300_000)})]
+    blob = zstandard.ZstdCompressor(write_checksum=True).compress(layers[0])
+    damaged = blob[:150_000] + bytes([blob[150_000] ^ 1]) + blob[150_001:]
+    with pytest.raises(DaemonError, match="damaged"):
+        _read(saved_blobs(layers, [damaged]), layers)
 
 
 def test_layers_of_other_images_are_not_yielded() -> None:

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import docker
 import pytest
-from topcoat.destinations.docker import DockerDestination
-from topcoat.images.build import build_image
 
 from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.support import workspaces
+from tests.support.pushing import load
 from topcoat.engines.engine import connect
 from topcoat.engines.ssh import SshRelay, ssh_command
 from topcoat.errors import DaemonUnavailable
-from topcoat.registry.clients import Clients
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def test_an_image_is_loaded_over_ssh(
 ) -> None:
     base = busybox_image.load(docker_today, "localhost/busybox:1")
     workspace = workspaces.write(tmp_path / "w", {"a": f"a of {tmp_path}", "large": os.urandom(3 << 20)})
-    image = build_image(workspace, base, DockerDestination(client, Clients())).image
+    image = load(client, workspace, base).image
     assert docker_today.run("run", "--rm", "--network", "none", image, "cat", "/a") == f"a of {tmp_path}"
 
 

@@ -1,4 +1,4 @@
-"""A cache of how layers are stored: from a layer's diff id to the descriptor of its blob.
+"""A cache of the layers that were exported from engines: from a layer's diff id to the descriptor of its gzip blob.
 
 Entries never go stale, for a blob is named by its digest. They do not tell whether a registry has the blob.
 """
@@ -15,7 +15,7 @@ from topcoat.state import cache_dir, write_atomic
 
 def get_stored_layers(diff_ids: tuple[str, ...]) -> dict[str, Descriptor]:
     """Return the descriptors of *diff_ids* that are in the cache, by diff id."""
-    directory, descriptors = cache_dir("layers"), {}
+    directory, descriptors = cache_dir("gzip-layers"), {}
     for diff_id in diff_ids:
         try:
             descriptors[diff_id] = Descriptor.from_json(json.loads((directory / _name(diff_id)).read_bytes()))
@@ -30,7 +30,7 @@ def put_stored_layers(layers: Mapping[str, Descriptor]) -> None:
     Raises:
         StateError: the records cannot be written.
     """
-    directory = cache_dir("layers")
+    directory = cache_dir("gzip-layers")
     for diff_id, descriptor in layers.items():
         write_atomic(directory / _name(diff_id), json.dumps(descriptor.to_json()).encode())
 

@@ -13,7 +13,6 @@ from topcoat.bases.base import Base
 from topcoat.errors import DaemonError
 from topcoat.notices import notice
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.manifest import OCI_LAYER_ZSTD, OCI_MANIFEST
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.upload import upload_blob
@@ -123,11 +122,7 @@ class BaseLayers:
                 "remove it and build it again",
             )
         layers = tuple(descriptors[diff_id] for diff_id in diff_ids)
-        manifest = base.manifest._replace(layers=layers)
-        if any(layer.media_type == OCI_LAYER_ZSTD for layer in layers):
-            # Docker's flavour has no type for these.
-            manifest = manifest._replace(media_type=OCI_MANIFEST)
-        return base._replace(manifest=manifest)
+        return base._replace(manifest=base.manifest._replace(layers=layers))
 
     def _export(self, base: Base, skip: set[str]) -> dict[str, Descriptor]:
         from topcoat.bases.engine_base import exporting, image_size

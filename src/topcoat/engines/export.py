@@ -3,6 +3,7 @@
 There are four forms. Docker up to 24 names layers by its own ids and stores plain tars. Today's Docker writes an OCI
 layout: of plain tars with the classic store, of the blobs as pulled with the containerd store. Podman names plain tars
 by their digests. So a layer is recognised by its first bytes, and a plain one is identified by its digest.
+Every layer leaves as gzip: a zstd one is recompressed.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import re
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from topcoat.errors import DaemonError, InvalidImage
-from topcoat.oci.compression import compression_of, find_compressor
+from topcoat.oci.compression import compression_of, decompressed, find_compressor
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD
+from topcoat.oci.manifest import DOCKER_LAYER_GZIP
 from topcoat.state import spool_file, spooling
 
 _BLOCK = 1 << 20
@@ -53,6 +56,7 @@ class Export:
 
         Raises:
             DaemonError: the archive is damaged or incomplete.
+            MissingDependency: a layer is compressed with zstd, and the zstandard package is not installed.
             StateError: the disk is full.
         """
         with _damage(), tarfile.open(fileobj=cast("IO[bytes]", _Blocks(self._blocks)), mode="r|") as archive:
@@ -63,6 +67,10 @@ class Export:
                 if source is None or digest in skip:
                     continue
                 head = source.read(tarfile.BLOCKSIZE)
+                if compression_of(head) == "zstd":
+                    # Its tar is checked by the diff id, which says more than the name.
+                    source, digest = _decompressed(head, source), ""
+                    head = source.read(tarfile.BLOCKSIZE)
                 compressed = compression_of(head) != "none"
                 if not compressed and not _is_tar(head):
                     if member.size <= _MAX_DOCUMENT_BYTES:
@@ -123,6 +131,12 @@ class _Blocks:
         return bytes(data)
 
 
+def _decompressed(head: bytes, source: IO[bytes]) -> IO[bytes]:
+    """Return the content of a compressed file, of which *head* was read already."""
+    rest = iter(partial(source.read, _BLOCK), b"")
+    return decompressed(cast(BinaryIO, _Blocks(chain([head], rest))))
+
+
 def _is_tar(head: bytes) -> bool:
     """Tell whether a file that begins with *head* is a tar: its first header has a valid checksum, or is empty."""
     if len(head) < tarfile.BLOCKSIZE:
@@ -151,15 +165,17 @@ def _copy(head: bytes, source: IO[bytes], blob: BinaryIO, *, compress: bool) -> 
         block = source.read(_BLOCK)
     with spooling("a layer of the base"):
         blob.seek(0)
-    kind = OCI_LAYER_ZSTD if compression_of(head) == "zstd" else DOCKER_LAYER_GZIP
-    return Descriptor(kind, f"sha256:{stored.hexdigest()}", size), f"sha256:{read.hexdigest()}"
+    return Descriptor(DOCKER_LAYER_GZIP, f"sha256:{stored.hexdigest()}", size), f"sha256:{read.hexdigest()}"
 
 
 @contextmanager
 def _damage() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and type(error) is not OSError:
+            # Not damage: the connection to the engine has failed.
+            raise
         raise DaemonError(
             f"the container engine exported a damaged or incomplete archive: {error}",
             hint="check whether the engine can export it: docker save IMAGE | tar t",
