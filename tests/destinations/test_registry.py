@@ -21,7 +21,6 @@ from tests.support.fake_bases import layer
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import fresh, plan, push
-from topcoat.build.plans import PatchPlan
 from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.registry import PreparedImage, RegistryDestination
 from topcoat.errors import (
@@ -38,6 +37,7 @@ from topcoat.oci.reference import Reference
 from topcoat.pack.layer import Packed, pack
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.pack.tar import Ownership
+from topcoat.pipeline.plans import PatchPlan
 from topcoat.registry.client import RegistryClient
 from topcoat.registry.clients import Clients
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan

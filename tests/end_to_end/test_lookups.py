@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support.fake_bases import add_base
-from topcoat import build
+from topcoat import pipeline
 from topcoat.cli.main import main
 from topcoat.errors import WorkspaceChanged
 from topcoat.specs import Role, Workspace
@@ -94,7 +94,7 @@ def test_a_build_that_starts_over_looks_it_up_anew(
     files: CountedFileSystem, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[object] = []
-    real = build.scan
+    real = pipeline.scan
 
     def changing(*args: Any, **kwargs: Any) -> Any:
         found.append(kwargs["projects"])
@@ -102,7 +102,7 @@ def test_a_build_that_starts_over_looks_it_up_anew(
             raise WorkspaceChanged("train.py changed")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(build, "scan", changing)
+    monkeypatch.setattr(pipeline, "scan", changing)
     words = ["--image", f"{registry.host}/base:1", "--image-repo", f"{registry.host}/app"]
     assert main(["build", "--workspace", "counted://code", *words]) == 0
     assert files.lookups == ["/code", "/code"]
