@@ -63,6 +63,7 @@ def test_the_end_of_an_output_completes_its_last_line(tmp_path: Path, logs: dict
     os.write(out, b"no newline")
     os.close(out)
     stream.drain()
+    stream.flush()
     assert (tmp_path / "all").read_bytes() == b"no newline"
 
 

@@ -28,6 +28,16 @@ def test_the_last_output_is_in_the_logs(logs: Path) -> None:
     assert (logs / "w/0/combined.log").stat().st_size == 40_004
 
 
+def test_an_unfinished_last_line_is_not_joined_with_the_other_output(logs: Path) -> None:
+    replica = Replica(spec(logs, "sh", "-c", "printf last; echo error >&2"))
+    replica.launch()
+    assert replica._process is not None
+    os.waitid(os.P_PID, replica._process.pid, os.WEXITED | os.WNOWAIT)
+    assert replica.poll()
+    replica.close()
+    assert (logs / "w/0/combined.log").read_text() == "error\nlast"
+
+
 def test_facts_name_the_process_while_it_runs(logs: Path) -> None:
     replica = Replica(spec(logs, "sleep", "60"))
     before = dict.fromkeys(("exit_code", "pid", "start", "started_at", "ended_at"))

@@ -75,7 +75,7 @@ class OutputPump:
         # Lines of the two outputs must not mix, but a progress bar or a prompt must not wait for its newline.
         lines = self._partial + data
         end = max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1
-        if not data or len(lines) - end > _MAX_READ:
+        if len(lines) - end > _MAX_READ:
             end = len(lines)
         self._combined.write(lines[:end])
         self._partial = lines[end:]
@@ -83,12 +83,11 @@ class OutputPump:
         return bool(data)
 
     def drain(self) -> None:
-        """Copy what a process that has ended left in the pipe."""
+        """Copy what a process that has ended left in the pipe; ``flush`` writes an unfinished last line."""
         # More would come from another process that keeps the pipe open.
         for _ in range(_MAX_READS_AFTER_END):
             if not self.read():
                 break
-        self.flush()
 
     def flush(self) -> None:
         """Write the unfinished line to the combined log."""

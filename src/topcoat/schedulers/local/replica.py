@@ -114,6 +114,8 @@ class Replica:
         signal_group(self._process.pid, signal.SIGKILL)
         for stream in self.streams:
             stream.drain()
+        for stream in self.streams:
+            stream.flush()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
