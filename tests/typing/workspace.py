@@ -17,7 +17,15 @@ from topcoat.workspace import (
     pin_workspace_images,
     walk_workspace,
 )
-from topcoat.workspace.api import WorkspacePlan
+from topcoat.workspace.api import (
+    Delivered,
+    RoleDelivery,
+    RolePlans,
+    RunsFrom,
+    WorkspaceHooks,
+    WorkspacePlan,
+    plan_roles,
+)
 from topcoat.workspace.dir_workspace import DirWorkspaceMixin, TmpDirWorkspaceMixin
 from topcoat.workspace.docker_workspace import TORCHX_DOCKERFILE, DockerWorkspaceMixin
 
@@ -83,3 +91,32 @@ pin_workspace_images(app, {("base", Workspace({"src": ""})): "sha256:1"})
 walked = walk_workspace(MemoryFileSystem(), "/project", TORCHX_IGNORE)
 assert_type(walked, Iterable[tuple[str, Iterable[str], Mapping[str, Mapping[str, object]]]])
 names: list[str] = [TORCHX_DOCKERFILE, TORCHX_IGNORE]
+
+
+class MountedCode:
+    """A delivery as a user writes one."""
+
+    @property
+    def expected(self) -> Delivered:
+        return Delivered(pythonpath=("/code",))
+
+    def carry_out(self) -> Delivered:
+        return self.expected
+
+    def describe(self) -> str:
+        return "mounted"
+
+
+class MountingMixin(WorkspaceMixin[None]):
+    """A mixin that plans."""
+
+    runs_from = RunsFrom.DIRECTORY
+
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> RolePlans:
+        return plan_roles(roles, lambda role: MountedCode())
+
+
+delivery: RoleDelivery = MountedCode()
+hooks: WorkspaceHooks = MountingMixin()
+plans: WorkspacePlan | None = hooks.plan_workspaces([], {})
+assert_type(hooks.role_platform(Role("r", "image"), {}), str)

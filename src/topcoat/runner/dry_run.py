@@ -35,14 +35,14 @@ class Submission(NamedTuple):
 
 def dry_run(scheduler: Scheduler[Any], app: AppDef, submission: Submission) -> AppDryRunInfo[Any]:
     """Return the request for a copy of *app*, with the plan for its workspaces; see ``Runner.dryrun``."""
-    app = copy.deepcopy(_ours(app))
+    app = copy.deepcopy(_as_appdef(app))
     check_app(app)
     workspace = submission.workspace
     if workspace:
         app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
     parent = os.environ.get(PARENT_RUN_ID) or submission.parent_run_id
     for role in app.roles:
-        # For schedulers that know nothing of topcoat's variables; they fill in the macro.
+        # For schedulers that do not set topcoat's variables; they replace the macro.
         role.env["TORCHX_JOB_ID"] = make_app_handle(submission.scheduler, submission.session, macros.app_id)
         if parent:
             role.env[PARENT_RUN_ID] = parent
@@ -77,10 +77,10 @@ def check_app(app: AppDef) -> None:
         check_macros(role)
 
 
-def _ours(app: AppDef) -> AppDef:
+def _as_appdef(app: AppDef) -> AppDef:
     from topcoat.specs.from_torchx import as_appdef
 
-    ours = as_appdef(app)
-    if ours is None:
-        raise InvalidApp(f"a {type(app).__qualname__} is no application", hint="give an AppDef")
-    return ours
+    converted = as_appdef(app)
+    if converted is None:
+        raise InvalidApp(f"expected an AppDef, not a {type(app).__qualname__}")
+    return converted

@@ -16,6 +16,6 @@ def test_the_source_of_a_component_is_printed(cli: Cli) -> None:
     result = cli("builtins", "--print", "utils.echo")
     assert result.out.startswith("def echo(")
     assert cli("builtins", "--print", "utils.ecko").error == (
-        "there is no component 'utils.ecko'",
+        "unknown component 'utils.ecko'",
         "did you mean utils.echo or utils.copy or utils.touch?",
     )
