@@ -30,6 +30,9 @@ INSTALL = "import topcoat\ntopcoat.install_as_torchx()\n"
         ("torchx.workspace.api", "topcoat.workspace.api"),
         ("torchx.schedulers", "topcoat.schedulers"),
         ("torchx.schedulers.api", "topcoat.schedulers.api"),
+        ("torchx.schedulers.ids", "topcoat.schedulers.ids"),
+        ("torchx.schedulers.local_scheduler", "topcoat.schedulers.local_scheduler"),
+        ("torchx.schedulers.docker_scheduler", "topcoat.schedulers.docker_scheduler"),
         ("torchx.runner", "topcoat.runner"),
         ("torchx.runner.config", "topcoat.runner.config"),
         ("torchx.components", "topcoat.components"),
@@ -46,6 +49,14 @@ def test_a_module_of_torchx_is_the_module_of_topcoat(theirs: str, ours: str) -> 
         f"assert module.__name__ == module.__spec__.name == {ours!r}, module.__spec__\n"
     )
     run(INSTALL + code)
+
+
+def test_the_modules_of_the_local_schedulers_have_torchxs_names() -> None:
+    run(
+        INSTALL
+        + "from torchx.schedulers.local_scheduler import LocalScheduler, PopenRequest, ReplicaParam, create_scheduler\n"
+        + "from torchx.schedulers.docker_scheduler import DockerContainer, DockerJob, DockerScheduler\n"
+    )
 
 
 def test_each_form_of_import_finds_the_same_objects() -> None:
