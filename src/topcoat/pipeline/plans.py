@@ -1,9 +1,13 @@
-"""The two plans of an image: code layers over a base, and a builder's run of a Dockerfile."""
+"""The two plans of an image: code layers over a base, and a builder's run of a Dockerfile.
+
+Nothing is packed, built or sent before one is carried out. Both raise ``WorkspaceChanged`` if a file is no longer what
+was planned.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from topcoat.destinations.base import DeliveryResult, deliver
 from topcoat.images.image_build import ImageBuild
@@ -27,31 +31,6 @@ class BuiltImage(NamedTuple):
     image_id: str
     tag: str
     push: Callable[[Reference], None] | None = None
-
-
-class ImagePlan(Protocol):
-    """One image that is planned; nothing is packed, built or sent yet."""
-
-    @property
-    def image(self) -> str:
-        """The name that the image will have: ``repository:tag``."""
-
-    def carry_out(self) -> DeliveryResult:
-        """Bring the image to where it is used, unless it is there.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what was planned.
-        """
-
-    def build(self) -> BuiltImage:
-        """Build the image, and push nothing.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what was planned.
-        """
-
-    def describe(self) -> str:
-        """Return the plan as one line of text."""
 
 
 class PatchPlan(NamedTuple):
@@ -186,3 +165,6 @@ class BuilderPlan(NamedTuple):
     def describe(self) -> str:
         """Return the plan as one line of text."""
         return f"{self.image}: {self.recipe.dockerfile} of {self.workspace}, built by {self.builder.label}"
+
+
+ImagePlan: TypeAlias = PatchPlan | BuilderPlan

@@ -10,8 +10,8 @@ from topcoat.images.options import image_options, image_opts
 from topcoat.images.tag import VERSION_LABEL
 from topcoat.notices import notice, notices_once
 from topcoat.oci.reference import Reference
-from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, ImagePlan, plan_image
-from topcoat.pipeline.plans import BuiltImage
+from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, plan_image
+from topcoat.pipeline.plans import BuiltImage, ImagePlan
 from topcoat.scan.retry import retry_if_changed
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.specs.delivery import Delivered
