@@ -257,3 +257,94 @@ def test_a_credential_does_not_show_its_secrets():
     assert repr(credential) == "Credential(username='me', ...)"
     assert f"{credential}" == repr(credential)
     assert credential.secrets == ("secret-1", "secret-2", "secret-3")
+
+
+@pytest.mark.parametrize("broken", ["directory", "{", "[]", '{"auths": 7}', '{"auths": {"ghcr.io": {"auth": "a"}}}'])
+@pytest.mark.parametrize("place", [".run/containers/auth.json", ".config/containers/auth.json", ".docker/config.json"])
+def test_a_broken_file_does_not_matter_if_another_one_has_the_login(home, monkeypatch, place, broken):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / ".run"))
+    if place == ".docker/config.json":
+        good = home / ".config" / "containers" / "auth.json"
+        good.parent.mkdir(parents=True)
+        good.write_text(json.dumps({"auths": {"ghcr.io": _auth()}}))
+    else:
+        docker_login(home, "ghcr.io", "me", "pw")
+    path = home / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if broken == "directory" else path.write_text(broken)
+    with recorded_notices() as notices:
+        assert Keyring().get("ghcr.io") == _ME
+    # Docker's file comes first, so a broken one is skipped with a line.
+    assert [str(path) in text for text in notices] == [True] * (place == ".docker/config.json")
+
+
+def test_a_broken_file_is_an_error_if_no_other_has_a_login(home):
+    path = home / ".config" / "containers" / "auth.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    docker_login(home, "ghcr.io", "me", "pw")
+    with pytest.raises(CredentialError, match="is not valid JSON"):
+        Keyring().get("quay.io")
+
+
+def test_registry_auth_file_counts_alone(home, monkeypatch):
+    docker_login(home, "ghcr.io", "docker", "pw")
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"ghcr.io": _auth("variable")}}))
+    named = home / "named.json"
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(named))
+    assert Keyring().get("ghcr.io") is None
+    named.write_text(json.dumps({"auths": {"ghcr.io": _auth("named")}}))
+    assert Keyring().get("ghcr.io").username == "named"
+
+
+@pytest.mark.parametrize("key", ["ghcr.io/", "ghcr.io/v1/", "ghcr.io/v2/", "ghcr.io/v2"])
+def test_keys_with_the_path_of_the_api_are_found_by_their_host(home, key):
+    docker_login(home, key, "me", "pw")
+    assert Keyring().get("ghcr.io") == _ME
+    assert Keyring().get("ghcr.io.evil") is None
+
+
+def test_a_key_for_a_part_of_a_registry_is_not_for_the_rest(home):
+    docker_login(home, "ghcr.io/v2/org", "me", "pw")
+    assert Keyring().get("ghcr.io", "other/app") is None
+
+
+def test_an_empty_helper_turns_the_store_off_for_its_host(home, helper):
+    calls = helper("store", _say("store", "s"))
+    config = {"credHelpers": {"ghcr.io": ""}, "credsStore": "store", "auths": {"ghcr.io": _auth()}}
+    write_docker_config(home, config)
+    keyring = Keyring()
+    assert keyring.get("ghcr.io") == _ME
+    assert not calls.exists()
+    assert keyring.get("quay.io") == Credential("store", "s")
+
+
+def test_a_helper_that_hangs_is_run_once(home, helper, monkeypatch):
+    monkeypatch.setattr("topcoat.registry.credentials._HELPER_TIMEOUT_S", 0.2)
+    calls = helper("hanging", "exec sleep 60")
+    write_docker_config(home, {"credsStore": "hanging"})
+    keyring = Keyring()
+    # The second keyring is what an engine's pull uses.
+    for ring in (keyring, keyring, Keyring()):
+        with pytest.raises(CredentialError, match=r"did not finish for once\.io"):
+            ring.get("once.io")
+    assert calls.read_text().splitlines() == ["get once.io"]
+
+
+def test_a_helper_that_has_answered_and_left_a_child_is_not_refused(home, helper):
+    helper("parent", "sleep 60 &\n" + _say("me", "pw"))
+    write_docker_config(home, {"credsStore": "parent"})
+    assert Keyring().get("ghcr.io") == _ME
+
+
+def test_the_error_of_a_helper_is_escaped(home, helper):
+    helper("bad", "printf '\\033[2Jlocked'; exit 1")
+    write_docker_config(home, {"credsStore": "bad"})
+    with pytest.raises(CredentialError, match=r"failed for ghcr\.io: \\x1b\[2Jlocked"):
+        Keyring().get("ghcr.io")
+
+
+def test_a_login_that_cannot_be_encoded_is_malformed(home):
+    write_docker_config(home, {"auths": {"ghcr.io": {"username": "me", "password": "\ud800"}}})
+    with pytest.raises(CredentialError, match="cannot be encoded"):
+        Keyring().get("ghcr.io")

@@ -138,7 +138,8 @@ def _network_error(error: BaseException, host: str) -> tuple[str, str]:
     if kind in ("ConnectionResetError", "BrokenPipeError", "SSLEOFError"):
         return (
             f"{failed}: the server closed the connection",
-            "try again; a proxy or a firewall in between may limit the size of a request",
+            "try again; a proxy or a firewall in between may limit the size of a request, or the server wants a client "
+            f"certificate (client.cert and client.key in {certs})",
         )
     reason = _words(reason) if reason else str(getattr(error, "strerror", None) or error or kind)
     return f"{failed}: {escaped(reason, _MAX_SHOWN)}", check
