@@ -12,7 +12,7 @@ _excluded: frozenset[tuple[int, int]] = frozenset()
 @contextmanager
 def exclude_files(files: Iterable[tuple[int, int]]) -> Iterator[None]:
     """Leave *files*, as pairs of ``st_dev`` and ``st_ino``, out of every scan while a ``with`` block runs."""
-    global _excluded
+    global _excluded  # noqa: PLW0603
     previous, _excluded = _excluded, _excluded | frozenset(files)
     try:
         yield
