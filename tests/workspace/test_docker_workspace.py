@@ -18,12 +18,12 @@ from tests.support import workspaces
 from tests.support.bases import pushed
 from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected, look
+from tests.support.notices import recorded_notices
 from tests.support.pushing import fresh
 from topcoat.errors import (
     DaemonError,
     DaemonUnavailable,
     InvalidRunConfigException,
-    StateError,
     WorkspaceChanged,
     WorkspaceNotFound,
 )
@@ -201,15 +201,16 @@ class TestForARegistry:
             )
         assert fake.requests == []
 
-    def test_a_cache_that_cannot_be_written(
+    def test_a_cache_that_cannot_be_written_is_done_without(
         self, fake: FakeRegistry, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file/cache"))
         role = _role(_fake_base(fake), workspace)
-        with pytest.raises(StateError, match="cannot write"):
+        with recorded_notices() as notices:
             DockerWorkspaceMixin().build_workspaces([role], {"image_repo": f"{fake.host}/app"})
-        assert role.image == f"{fake.host}/base:1"
+        assert role.image.startswith("sha256:")
+        assert "working without a cache" in "".join(notices)
 
     def test_a_workspace_that_is_not_there(self, fake: FakeRegistry, tmp_path: Path) -> None:
         role = _role(_fake_base(fake), Workspace({str(tmp_path / "absent"): ""}))
@@ -451,3 +452,35 @@ def _after_the_plan(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None])
         return planned
 
     monkeypatch.setattr(docker_workspace, "plan_image", meddled)
+
+
+class TestPythonpath:
+    """The order is the same on every scheduler: code, the role's own, the image's."""
+
+    def _path(
+        self, fake: FakeRegistry, workspace: Workspace, env: dict[str, str], *, plan: bool, **cfg: Any
+    ) -> str | None:
+        config = {"WorkingDir": "/w", "Env": ["PATH=/bin", "PYTHONPATH=/opt/lib"]}
+        fake.add_image("base", "1", config={"config": config})
+        role = Role("r", f"{fake.host}/base:1", workspace=workspace, env=dict(env))
+        mixin, options = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app", **cfg}
+        if plan:
+            mixin.plan_workspaces([role], options)
+        else:
+            mixin.build_workspaces([role], options)
+        return role.env.get("PYTHONPATH")
+
+    @pytest.mark.parametrize("plan", [False, True])
+    def test_a_roles_own_path_goes_between_the_code_and_the_image(
+        self, fake: FakeRegistry, tmp_path: Path, plan: bool
+    ) -> None:
+        workspace = workspaces.write(tmp_path / "s", {"src/pkg/a.py": ""})
+        path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=plan)
+        assert path == "/w:/w/src:/mine:/opt/lib"
+
+    def test_a_role_without_one_gets_that_of_the_image(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        assert self._path(fake, workspace, {}, plan=True) is None
+
+    def test_a_role_keeps_its_own_if_the_image_leaves_it_alone(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=True, pythonpath=False)
+        assert path == "/mine"
