@@ -22,6 +22,7 @@ from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidImage
 from topcoat.rootfs.nodes import UNKNOWN, ImageNode
 from topcoat.rootfs.untar import Member, members
+from topcoat.scan.names import decode
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -160,7 +161,7 @@ class _Archive:
             with engine_errors(_DOING):
                 said = _message(answer.content[:4096])
             if "too many" in said and "links" in said:
-                raise InvalidImage(f"/{os.fsdecode(path)} of the base image is a link in a circle")
+                raise InvalidImage(f"/{decode(path)} of the base image is a link in a circle")
             if answer.status_code != 404 or "o such container" in said:
                 raise DaemonError(f"{_DOING}: {said}")
 
@@ -171,7 +172,7 @@ class _Archive:
         with engine_errors(_DOING):
             member = next(members(_Head(self._answer, _HEAD).read), None)
         if member is None:
-            raise DaemonError(f"{_DOING}: the archive of /{os.fsdecode(self._path)} is empty")
+            raise DaemonError(f"{_DOING}: the archive of /{decode(self._path)} is empty")
         stat = _stat(self._answer.headers.get(_STAT, ""))
         if stat.get("mode", 0) & _LINK and member.kind != "link":
             # Podman follows the link, and says where that leads.

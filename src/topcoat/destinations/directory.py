@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,14 +19,20 @@ from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.notices import notice
 from topcoat.pack.layer_cache import read_entries, write_entries
+from topcoat.scan.names import decode, encode_declared
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.specs.workspace import Workspace
+from topcoat.scan.sources import local_path
+from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir
 
 LinkPolicy = Literal["copy", "hard"]
 
 MARKER = ".topcoat.json"
+# A file system that does not keep permission bits shows another mode.
+_MARKER_MODE = 0o444
+_MAX_SHOWN = 3
+_BLOCK = 1 << 20
 
 
 class DirectoryDestination:
@@ -38,11 +45,11 @@ class DirectoryDestination:
         self.path = os.path.abspath(os.path.expanduser(job_dir))
         self._link = link
 
-    def check(self, snapshot: str) -> bool:
-        """Tell whether the directory holds the *snapshot* with this digest already.
+    def check(self, snapshot: Snapshot) -> bool:
+        """Tell whether the directory holds *snapshot* already; other files may have been added, as a job's output.
 
         Raises:
-            JobDirConflict: it holds something else.
+            JobDirConflict: it holds something else, or files of the snapshot have been changed or removed.
         """
         try:
             held = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
@@ -50,11 +57,16 @@ class DirectoryDestination:
             held = None
         except (ValueError, KeyError, TypeError, OSError):
             held = "something unknown"
-        if held == snapshot:
-            return True
         if held is None and (not os.path.lexists(self.path) or self._is_empty()):
             return False
         what = "other files" if held is None else "another snapshot of the workspace"
+        if held == snapshot.digest:
+            changed = _find_changed(self.path, snapshot)
+            if not changed:
+                return True
+            shown = ", ".join(map(decode, changed[:_MAX_SHOWN]))
+            more = f" and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
+            what = f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
         raise JobDirConflict(
             f"the job directory {self.path} already holds {what}",
             hint="name another one with -cfg job_dir=..., or remove it",
@@ -74,7 +86,7 @@ class DirectoryDestination:
             DestinationError: it cannot be written.
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        if self.check(scan.snapshot.digest):
+        if self.check(scan.snapshot):
             return False
         # An empty directory that is there may be there through a link.
         final = os.path.realpath(self.path)
@@ -86,10 +98,12 @@ class DirectoryDestination:
             raise self._unwritable(error) from error
         try:
             # First of all, so that a scan of a workspace around it knows from the start what this is.
-            Path(beside, MARKER).write_text(json.dumps({"snapshot": scan.snapshot.digest}))
+            marker = Path(beside, MARKER)
+            marker.write_text(json.dumps({"snapshot": scan.snapshot.digest}))
+            marker.chmod(_MARKER_MODE)
             _fill(beside, scan, _Previous.recall(context) if self._link == "hard" else None)
             os.chmod(beside, 0o755)
-            if not self._rename(beside, final, scan.snapshot.digest):
+            if not self._rename(beside, final, scan.snapshot):
                 return False
         except TopcoatError:
             raise
@@ -100,7 +114,7 @@ class DirectoryDestination:
         _Previous.note(context, final, scan.snapshot.entries)
         return True
 
-    def _rename(self, beside: str, final: str, snapshot: str) -> bool:
+    def _rename(self, beside: str, final: str, snapshot: Snapshot) -> bool:
         """Put the directory in its place; return False where somebody else has put the same there meanwhile."""
         try:
             os.rename(beside, final)
@@ -117,14 +131,14 @@ class DirectoryDestination:
         )
 
 
-def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
+def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan:
     """Leave out of *scan* what topcoat itself put into the workspace: *job_dir*, and job directories of earlier runs.
 
     Directories that hold nothing else are left out too, so that the first job and its repetition have one snapshot.
     """
     entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
     earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
-    left_out = earlier | _inside(workspace, job_dir)
+    left_out = earlier | (_inside(workspace, job_dir) if job_dir else set())
     if not left_out:
         return scan
     below = tuple(path + b"/" for path in left_out)
@@ -133,18 +147,20 @@ def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
         while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
             kept.pop(path, None)
     for path in sorted(earlier):
-        notice(f"{os.fsdecode(path)} is a job directory: left out")
+        notice(f"{decode(path)} is a job directory: left out")
     return scan.narrow(Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
 
 
-def _inside(workspace: Workspace, job_dir: str) -> set[bytes]:
+def _inside(workspace: Projects, job_dir: str) -> set[bytes]:
     """Return where *job_dir* would be in the snapshot, for each directory of the workspace that it lies in."""
     found = set()
     path = os.path.realpath(os.path.expanduser(job_dir))
     for source, target in workspace.resolved():
-        inner = "" if "://" in source else os.path.relpath(path, os.path.realpath(source))
+        local = local_path(source)
+        inner = "" if local is None else os.path.relpath(path, os.path.realpath(local))
         if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
-            found.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
+            above = [encode_declared(target)] if target else []
+            found.add(b"/".join([*above, *map(os.fsencode, inner.split(os.sep))]))
     return found
 
 
@@ -171,13 +187,40 @@ class _Previous(NamedTuple):
         if self.entries.get(entry.path) != entry:
             return None
         path = os.path.join(self.directory, os.fsdecode(entry.path))
-        try:
-            st = os.lstat(path)
-        except OSError:
-            return None
         # A job may have written to it since.
-        same = st.st_size == entry.size and st.st_mtime_ns == entry.mtime and (st.st_mode & 0o7777) == entry.mode
-        return path if same else None
+        return path if _is_unchanged(path, entry) else None
+
+
+def _is_unchanged(path: str, entry: Entry, *, modes: bool = True, content: bool = False) -> bool:
+    """Tell from the stat data whether *path* is what was made of *entry*; with *content*, read a file in doubt."""
+    try:
+        st = os.lstat(path)
+        if entry.kind == "dir":
+            return stat.S_ISDIR(st.st_mode)
+        if entry.kind == "link":
+            return stat.S_ISLNK(st.st_mode) and os.fsencode(os.readlink(path)) == entry.content
+        if not stat.S_ISREG(st.st_mode) or st.st_size != entry.size or (modes and st.st_mode & 0o7777 != entry.mode):
+            return False
+        if st.st_mtime_ns == entry.mtime or not content:
+            return st.st_mtime_ns == entry.mtime
+        digest = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.digest() == entry.content
+    except OSError:
+        return False
+
+
+def _find_changed(root: str, snapshot: Snapshot) -> list[bytes]:
+    """Return the paths of *snapshot* that are no longer what they were made as in the job directory *root*."""
+    modes = os.stat(f"{root}/{MARKER}").st_mode & 0o7777 == _MARKER_MODE
+    return [
+        entry.path
+        for entry in snapshot
+        if entry.path != MARKER.encode()
+        and not _is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
+    ]
 
 
 def _note_file(context: str) -> Path:
@@ -238,7 +281,7 @@ def _same_name(root: str, entry: Entry, snapshot: Snapshot) -> DestinationError:
             if (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino):
                 twin = other.path
     return DestinationError(
-        f"the job directory's file system takes {os.fsdecode(twin)!r} and {os.fsdecode(entry.path)!r} for one name",
+        f"the job directory's file system takes {decode(twin)!r} and {decode(entry.path)!r} for one name",
         hint="rename one of them, leave one out with a line in .torchxignore, or name a directory on a file system "
         "that tells them apart with -cfg job_dir=...",
     )

@@ -186,7 +186,7 @@ def _plan(workspace: Workspace, directory: str, options: _DirOptions) -> DirDeli
     destination = DirectoryDestination(directory, link=options.link)
     scanned = scan(workspace, ScanOptions(modes=options.modes))
     scanned = without_job_dirs(scanned, workspace, options.job_dir or directory)
-    destination.check(scanned.snapshot.digest)
+    destination.check(scanned.snapshot)
     return DirDelivery(scanned, destination, workspace_key(workspace), options.pythonpath)
 
 
