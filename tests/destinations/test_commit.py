@@ -101,9 +101,8 @@ def test_the_image_is_the_one_that_would_have_been_loaded(
     assert engine.run("run", "--rm", "--network", "none", delivered.image) == "the default"
     assert _containers(engine) == before, "the container is gone"
     assert delivered.image.startswith("sha256:")
-    assert len(notices) == 1
-    assert "was committed from a container" in notices[0]
-    assert ("not allowed here" in notices[0]) == (answer is _REFUSED)
+    (committed,) = [notice for notice in notices if "was committed from a container" in notice]
+    assert ("not allowed here" in committed) == (answer is _REFUSED)
 
 
 def test_the_name_is_the_one_it_would_have_had_and_is_found_again(
@@ -157,7 +156,7 @@ def test_an_engine_that_refuses_both_gives_both_reasons(
         _deliver(engine, workspace, base, answers, base_scan_limit=0)
     assert "image_repo" in (raised.value.hint or "")
     assert _containers(engine) == before
-    assert notices == []
+    assert [notice for notice in notices if "committed" in notice] == []
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)

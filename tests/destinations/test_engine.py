@@ -277,10 +277,10 @@ def test_a_platform_that_the_engine_has_not_is_looked_for_in_the_registry(
 def test_a_base_of_the_engine_alone_is_not_taken_for_another_platform(
     client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
-    with pytest.raises(ImageNotFound, match="for linux/amd64 alone"):
+    with pytest.raises(ImageNotFound, match=r"has .*python:1 for another platform: .*linux/amd64"):
         load(client, workspace, base, platform="linux/s390x")
     found = client.api.inspect_image(base)  # type: ignore[no-untyped-call]
-    with pytest.raises(NoSuchPlatform, match="for linux/amd64 alone"):
+    with pytest.raises(NoSuchPlatform, match="linux/amd64"):
         load(client, workspace, str(found["Id"]), platform="linux/s390x")
 
 

@@ -82,7 +82,7 @@ def test_every_malformed_line_of_every_file_is_reported() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_an_ignore_file_in_another_encoding_is_an_error(encoding: str) -> None:
-    with pytest.raises(InvalidIgnorePattern, match="f holds a NUL byte") as caught:
+    with pytest.raises(InvalidIgnorePattern, match="f:1: malformed pattern with a NUL byte") as caught:
         IgnoreRules.parse([("f", "secrets\n".encode(encoding))])
     assert caught.value.hint == "save it as UTF-8"
     with pytest.raises(InvalidIgnorePattern):

@@ -256,7 +256,9 @@ def test_a_scan_for_a_job_directory_warns_of_an_ignore_file_that_it_does_not_rea
 ) -> None:
     build_tree(tmp_path, {name: "*.py\n", ".torchxignore": "*.bin\n", "a.py": ""})
     assert b"a.py" in {entry.path for entry in look(tmp_path).snapshot}
-    assert notices == [f"{tmp_path}/{name} is not read: only .torchxignore decides what a job directory gets"]
+    assert notices == [
+        f"{tmp_path}/{name} is not read for a job directory, only .torchxignore: what it leaves out of images is copied"
+    ]
     notices.clear()
     (tmp_path / ".torchxignore").unlink()
     assert b"a.py" in {entry.path for entry in look(tmp_path).snapshot}

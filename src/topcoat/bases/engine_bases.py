@@ -40,8 +40,8 @@ class EngineBases:
         """
         try:
             base = engine_base(self._client, name, platform)
-        except NoSuchPlatform:
-            reason = f"the container engine has {name} for another platform than {platform}"
+        except NoSuchPlatform as error:
+            reason = f"the container engine has {name} for another platform: {error.message}"
             if name.startswith("sha256:"):
                 raise
         else:

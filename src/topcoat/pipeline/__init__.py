@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from topcoat.bases.base import ALL_PLATFORMS
 from topcoat.destinations.base import DeliveryResult
@@ -16,7 +17,7 @@ from topcoat.images.options import ImageOptions
 from topcoat.images.patch_plan import locate_in_images, plan_patch
 from topcoat.notices import notices_once
 from topcoat.pipeline.connections import Connections, Place
-from topcoat.pipeline.plans import ImagePlan, PatchPlan
+from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.sources import ScanRoot, find_scan_roots
@@ -24,9 +25,12 @@ from topcoat.scan.tree import Tree
 from topcoat.specs.projects import Projects
 from topcoat.tasks import TaskScope
 
+if TYPE_CHECKING:
+    from topcoat.pipeline.plans import ImagePlan
+
 TORCHX_DOCKERFILE = "Dockerfile.torchx"
 
-__all__ = ["TORCHX_DOCKERFILE", "Connections", "ImageOptions", "ImagePlan", "build_image", "plan_image"]
+__all__ = ["TORCHX_DOCKERFILE", "Connections", "ImageOptions", "build_image", "plan_image"]
 
 
 def build_image(
@@ -67,6 +71,8 @@ def plan_image(
     workspace: Projects, image: str, options: ImageOptions | None = None, *, connections: Connections | None = None
 ) -> ImagePlan:
     """Return what `build_image` would do; nothing is packed, built or sent."""
+    from topcoat.pipeline.plans import PatchPlan
+
     options = options or ImageOptions()
     connections = connections or Connections()
     # A missing workspace is reported before any host is asked.
@@ -104,6 +110,7 @@ def _plan_patch(
     found = place.source.find(image, options.platform, tasks)
     locating = tasks.start(lambda: locate_in_images(place.source, found.base, options))
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes), projects=roots)
+    scanned = without_job_dirs(scanned, workspace)
     planned = plan_patch(place.source, scanned, found.base, locating.result(), options, compression)
 
     def confirm() -> ImageBuild:

@@ -1,9 +1,13 @@
-"""The two plans of an image: code layers over a base, and a builder's run of a Dockerfile."""
+"""The two plans of an image: code layers over a base, and a builder's run of a Dockerfile.
+
+Nothing is packed, built or sent before one is carried out. Both raise ``WorkspaceChanged`` if a file is no longer what
+was planned.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from topcoat.destinations.base import DeliveryResult, deliver
 from topcoat.images.image_build import ImageBuild
@@ -29,31 +33,6 @@ class BuiltImage(NamedTuple):
     push: Callable[[Reference], None] | None = None
 
 
-class ImagePlan(Protocol):
-    """One image that is planned; nothing is packed, built or sent yet."""
-
-    @property
-    def image(self) -> str:
-        """The name that the image will have: ``repository:tag``."""
-
-    def carry_out(self) -> DeliveryResult:
-        """Bring the image to where it is used, unless it is there.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what was planned.
-        """
-
-    def build(self) -> BuiltImage:
-        """Build the image, and push nothing.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what was planned.
-        """
-
-    def describe(self) -> str:
-        """Return the plan as one line of text."""
-
-
 class PatchPlan(NamedTuple):
     """Code layers over a base.
 
@@ -75,6 +54,11 @@ class PatchPlan(NamedTuple):
     def image(self) -> str:
         """The name that the image will have."""
         return self.place.destination.image_name(self.planned.tag)
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The variables that the image sets for the code; of several platforms, those of the first."""
+        return self.planned.images[0].changes.env
 
     def carry_out(self) -> DeliveryResult:
         """Deliver the image, unless it is there."""
@@ -152,6 +136,11 @@ class BuilderPlan(NamedTuple):
         return str(self.repository.with_tag(self.tag)) if self.repository else self._local_name
 
     @property
+    def env(self) -> Mapping[str, str]:
+        """None: the Dockerfile sets the variables."""
+        return {}
+
+    @property
     def _local_name(self) -> str:
         return self.builder.image_name(self.tag)
 
@@ -186,3 +175,6 @@ class BuilderPlan(NamedTuple):
     def describe(self) -> str:
         """Return the plan as one line of text."""
         return f"{self.image}: {self.recipe.dockerfile} of {self.workspace}, built by {self.builder.label}"
+
+
+ImagePlan: TypeAlias = PatchPlan | BuilderPlan

@@ -119,14 +119,15 @@ class IgnoreRules:
         """Read ignore files, as pairs of name (for messages) and content, as one list.
 
         Raises:
-            InvalidIgnorePattern: lists every malformed line of all files, by file and line; or a file is not UTF-8 but
-                UTF-16 or another binary format, in which no rule would match.
+            InvalidIgnorePattern: lists every malformed line of all files, by file and line; or a file holds NUL bytes.
         """
         sources = list(sources)
         for name, content in sources:
             if b"\0" in content or content.startswith(_UTF16):
+                number = content.partition(b"\0")[0].count(b"\n") + 1
                 raise InvalidIgnorePattern(
-                    f"{name} holds a NUL byte or begins with the mark of UTF-16: its rules cannot be read",
+                    f"{name}:{number}: malformed pattern with a NUL byte: the file may be in UTF-16, in which "
+                    "no rule would match",
                     hint="save it as UTF-8",
                 )
         return cls._build(

@@ -225,7 +225,10 @@ class _ProjectScan:
         files = [(f"{label}/{name}", self._read_ignore_file(name)) for name in names if name in present]
         for name in IMAGE_IGNORE_FILES:
             if name in present and name not in names:
-                notice(f"{label}/{name} is not read: only {names[-1]} decides what a job directory gets")
+                notice(
+                    f"{label}/{name} is not read for a job directory, only {', '.join(names)}: what it leaves out of "
+                    "images is copied"
+                )
         if files:
             return IgnoreRules.parse(files)
         notice(
