@@ -72,10 +72,7 @@ def make_job(
 ) -> DockerJob:
     """Return the containers of *app*, whose images are final; ``copy_env`` copies from *environ*."""
     job = DockerJob(app_id)
-    patterns, extra = cfg.get("copy_env") or [], cfg.get("env") or {}
-    assert isinstance(patterns, list)
-    assert isinstance(extra, dict)
-    copied = {name: value for name, value in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    copied, extra = option_variables(cfg, environ)
     rank0 = container_name(app_id, app.roles[0].name, 0)
     for role in app.roles:
         for replica_id in range(role.num_replicas):
@@ -118,6 +115,15 @@ def make_job(
                 kwargs["entrypoint"], command = command[:1], command[1:]
             job.containers.append(DockerContainer(role.image, command, kwargs))
     return job
+
+
+def option_variables(cfg: Mapping[str, CfgVal], environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables that ``copy_env`` copies from *environ*, and those of the option ``env``."""
+    patterns, extra = cfg.get("copy_env") or [], cfg.get("env") or {}
+    assert isinstance(patterns, list)
+    assert isinstance(extra, dict)
+    copied = {name: value for name, value in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    return copied, extra
 
 
 def container_name(app_id: str, role: str, replica_id: int) -> str:

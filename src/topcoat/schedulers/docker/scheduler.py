@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidApp
@@ -24,6 +24,7 @@ from topcoat.schedulers.docker.request import (
     app_state,
     container_state,
     make_job,
+    option_variables,
     why_failed,
 )
 from topcoat.schedulers.ids import app_id_for
@@ -99,13 +100,12 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
         """Move PYTHONPATH from the options to the roles: a workspace puts the code in front of it."""
-        variables = dict(cast("Mapping[str, str]", cfg.get("env") or {}))
-        pythonpath = variables.pop("PYTHONPATH", None)
-        if pythonpath is None:
-            return cfg
+        copied, own = option_variables(cfg, os.environ)
         for role in app.roles:
-            role.env["PYTHONPATH"] = pythonpath
-        return {**cfg, "env": variables}
+            path = own.get("PYTHONPATH") or role.env.get("PYTHONPATH") or copied.get("PYTHONPATH")
+            if path:
+                role.env["PYTHONPATH"] = path
+        return {**cfg, "env": {name: value for name, value in own.items() if name != "PYTHONPATH"}} if own else cfg
 
     def new_app_id(self, app: AppDef) -> str:
         """Return a new id, made from the application's name."""
