@@ -25,6 +25,7 @@ from topcoat.schedulers.docker.request import (
     make_job,
     why_failed,
 )
+from topcoat.schedulers.docker.roles import published_ports, role_of
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import decode, filter_regex
 from topcoat.specs import (
@@ -147,7 +148,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
                 failures.append((attrs["State"].get("FinishedAt", ""), f"{role}/{replica_id} {why_failed(attrs)}"))
                 error = docker.error_file(container) or NONE
                 errors.append(error)
-            roles.setdefault(role, _role(role, attrs)).num_replicas += 1
+            roles.setdefault(role, role_of(role, attrs)).num_replicas += 1
             statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
                 ReplicaStatus(replica_id, state, role, str(container.name), error)
             )
@@ -159,6 +160,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             structured_error_msg=next((error for error in errors if error != NONE), NONE),
             roles_statuses=list(statuses.values()),
             roles=list(roles.values()),
+            metadata=published_ports((_replica_id(container), container.attrs) for container in containers),
         )
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
@@ -212,12 +214,6 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
 def _replica_id(container: Container) -> tuple[str, int]:
     return container.labels[ROLE], int(container.labels[REPLICA])
-
-
-def _role(name: str, attrs: Mapping[str, Any]) -> Role:
-    config = attrs["Config"]
-    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
-    return Role(name, config["Image"], entrypoint=command[0], args=command[1:], num_replicas=0)
 
 
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> DockerScheduler:
