@@ -33,9 +33,8 @@ def component_file(function: Callable[..., object]) -> str:
     lines = text.splitlines()
     parts, previous = "", None
     for statement in filter(kept.__contains__, statements):
-        parts += _separator(previous, statement) + "\n".join(
-            lines[_first_line(statement, lines) : statement.end_lineno]
-        )
+        own_lines = lines[_first_line(statement, lines) : statement.end_lineno]
+        parts += _separator(previous, statement) + "\n".join(own_lines)
         previous = statement
     return _RELATIVE_IMPORT.sub(lambda match: match[1] + resolve_name(match[2], package), parts) + "\n"
 
@@ -83,7 +82,7 @@ def _used_names(statement: ast.stmt) -> set[str]:
 
 def _first_line(statement: ast.stmt, lines: list[str]) -> int:
     """Return the index of the first line of *statement*, with its decorators and the comment above it."""
-    decorators = getattr(statement, "decorator_list", [])
+    decorators = statement.decorator_list if isinstance(statement, _DEFINITIONS) else []
     first = min([statement.lineno, *(decorator.lineno for decorator in decorators)]) - 1
     while first and lines[first - 1].startswith("#"):
         first -= 1

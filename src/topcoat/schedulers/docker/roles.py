@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from topcoat.schedulers.docker.request import PORTS
+from topcoat.schedulers.docker.request import KEEPS_ENTRYPOINT, PORTS
 from topcoat.specs import BindMount, DeviceMount, Resource, Role, VolumeMount
 
 
@@ -26,7 +26,9 @@ def published_ports(containers: Iterable[tuple[tuple[str, int], Mapping[str, Any
 def role_of(name: str, attrs: Mapping[str, Any]) -> Role:
     """Return the role of a container; *attrs* is the output of ``docker inspect``."""
     config, host = attrs["Config"], attrs["HostConfig"]
-    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    # An entrypoint that was kept is the image's.
+    own = [] if (config.get("Labels") or {}).get(KEEPS_ENTRYPOINT) == "true" else config.get("Entrypoint")
+    command = [*(own or []), *(config.get("Cmd") or [])]
     requests = host.get("DeviceRequests") or []
     ports = [pair.partition("=") for pair in (config.get("Labels") or {}).get(PORTS, "").split(",") if pair]
     return Role(

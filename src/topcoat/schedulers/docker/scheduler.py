@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidApp
@@ -27,6 +27,12 @@ from topcoat.schedulers.docker.request import (
 )
 from topcoat.schedulers.docker.roles import published_ports, role_of
 from topcoat.schedulers.ids import app_id_for
+from topcoat.schedulers.image_entrypoint import (
+    KEEP_OR_REPLACE,
+    add_image_entrypoint,
+    check_entrypoint,
+    keeps_entrypoint,
+)
 from topcoat.schedulers.logs import decode, filter_regex
 from topcoat.specs import (
     NONE,
@@ -75,10 +81,12 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         )
         opts.add("env", type_=dict[str, str], help="environment variables for the containers; they override the roles'")
         opts.add("privileged", type_=bool, default=False, help="run the containers with docker's --privileged")
+        add_image_entrypoint(opts, KEEP_OR_REPLACE)
         return opts
 
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
-        """Refuse a role without an image before anything is looked up or built."""
+        """Refuse invalid options and a role without an image before anything is looked up or built."""
+        keeps_entrypoint(cfg, KEEP_OR_REPLACE)
         for role in app.roles:
             if not role.image:
                 raise InvalidApp(
@@ -88,6 +96,16 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: their containers have no limits."""
+
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
+        """Move PYTHONPATH from the options to the roles: a workspace puts the code in front of it."""
+        variables = dict(cast("Mapping[str, str]", cfg.get("env") or {}))
+        pythonpath = variables.pop("PYTHONPATH", None)
+        if pythonpath is None:
+            return cfg
+        for role in app.roles:
+            role.env["PYTHONPATH"] = pythonpath
+        return {**cfg, "env": variables}
 
     def new_app_id(self, app: AppDef) -> str:
         """Return a new id, made from the application's name."""
@@ -110,8 +128,10 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             DaemonError: the engine reports an error.
         """
         job, client = dryrun_info.request, self._docker_client
+        keep = not any("entrypoint" in container.kwargs for container in job.containers)
         for image in dict.fromkeys(container.image for container in job.containers):
-            docker.fetch(client, image)
+            config = docker.fetch(client, image).attrs["Config"] or {}
+            check_entrypoint(image, config.get("Entrypoint"), keep=keep)
         docker.ensure_network(client)
         with engine_errors("asking the container engine for the number of its CPUs"):
             cpus = int(client.info()["NCPU"])
