@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from topcoat.errors import InvalidMount, UsageError
 from topcoat.notices import notice
-from topcoat.suggest import program_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -96,6 +95,8 @@ def role_app(args: Namespace, command: Sequence[str]) -> AppDef:
 def warn_about_program(program: str) -> None:
     """Print a notice if *program* is a file of the current directory, which a container's PATH does not have."""
     from shutil import which
+
+    from topcoat.suggest import program_of
 
     if "/" not in program and os.path.isfile(program) and which(program) is None:
         notice(f"a container does not find {program} on its PATH: write {program_of(program)}")

@@ -15,7 +15,7 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def component_file(function: Callable[..., object]) -> str:
-    """Return the text of a Python file with *function* and with what it uses of its module: imports, helpers, constants.
+    """Return the text of a Python file with *function* and what it uses of its module: imports, helpers, constants.
 
     Raises:
         InvalidComponent: the source text is not available.
@@ -26,6 +26,8 @@ def component_file(function: Callable[..., object]) -> str:
         module = inspect.getmodule(function)
         text = inspect.getsource(module) if module else ""
         statements = ast.parse(text).body
+        if not any(name in _bound_names(statement) for statement in statements):
+            raise TypeError("it is not defined in a file")
     except (OSError, TypeError, SyntaxError) as error:
         raise InvalidComponent(f"the source text of {name} is not available: {error}") from error
     package = getattr(module, "__package__", None) or ""

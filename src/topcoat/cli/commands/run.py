@@ -93,7 +93,7 @@ def run(args: Namespace) -> int:
     scheduler = scheduler_name(args.scheduler)
     with open_runner() as runner:
         cfg = _cfg(runner, scheduler, args)
-        app = _component_app(component, words) if component else role_app(args, words)
+        app = _component_app(component, words, args.configured.get("image")) if component else role_app(args, words)
         if not component:
             warn_about_program(words[0])
         if scheduler in _LOCAL:
@@ -131,7 +131,10 @@ def _component_help(component: str) -> int:
     return 0
 
 
-def _component_app(component: str, words: list[str]) -> AppDef:
+def _component_app(component: str, words: list[str], image: str | None) -> AppDef:
+    """Return the application of *component*; *image* is the configured default of its parameter ``image``."""
+    from inspect import signature
+
     from topcoat.components.finder import get_component
     from topcoat.errors import InvalidComponent, UnknownComponent
     from topcoat.runner.config import get_configs
@@ -143,7 +146,11 @@ def _component_app(component: str, words: list[str]) -> AppDef:
         hint = f"{run_as_command(component)}; to run a component of the file: topcoat run {component}:FUNCTION"
         raise UnknownComponent(f"unknown component {component!r}", hint=hint)
     try:
-        return materialize_appdef(get_component(component).fn, words, get_configs("component", component))
+        function = get_component(component).fn
+        defaults = get_configs("component", component)
+        if image and "image" in signature(function).parameters:
+            defaults.setdefault("image", image)
+        return materialize_appdef(function, words, defaults)
     except UnknownComponent as error:
         from shutil import which
 
