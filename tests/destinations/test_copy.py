@@ -31,7 +31,7 @@ def scanned(tmp_path: Path) -> Scan:
 
 @pytest.fixture(autouse=True)
 def forget_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copy, "_cannot", set())
+    monkeypatch.setattr(copy, "_devices_without_reflink", set())
 
 
 def _entry(scanned: Scan, name: str) -> Entry:

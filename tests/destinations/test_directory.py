@@ -348,7 +348,7 @@ def _folded(name: str) -> str:
 
 @pytest.fixture
 def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of a simulated file system that takes ``A`` and ``a``, and two spellings of ``é``, for one name."""
+    """A directory of a simulated file system that treats ``A`` and ``a``, and two encodings of ``é``, as one name."""
     root = tmp_path / "folding"
     root.mkdir()
 
@@ -403,7 +403,7 @@ def real_folding(tmp_path: Path) -> Iterator[Path]:
                 return
         finally:
             _succeeds("umount", mounted)
-    pytest.skip("a file system that takes A and a for one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
+    pytest.skip("a file system that treats A and a as one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
 
 
 def _succeeds(*command: str | Path) -> bool:
@@ -432,7 +432,7 @@ def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is
     first = names[0].partition("/")[0] if second == "data" else names[0]
     with pytest.raises(DestinationError) as caught:
         DirectoryDestination(str(folding / "job"), link=link).deliver(scanned, "w")
-    assert f"takes {first!r} and {second!r} for one name" in caught.value.message
+    assert f"treats {first!r} and {second!r} as one name" in caught.value.message
     assert ".torchxignore" in str(caught.value.hint)
     assert os.listdir(folding) == []
 
@@ -441,20 +441,20 @@ def test_a_link_is_never_written_through_by_a_name_that_is_one_with_it(tmp_path:
     (tmp_path / "elsewhere").mkdir()
     workspaces.write(tmp_path / "w", {"out/evil.txt": "x"})
     (tmp_path / "w" / "Out").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DestinationError, match="'Out' and 'out' for one name"):
+    with pytest.raises(DestinationError, match="'Out' and 'out' as one name"):
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
 def test_a_name_that_is_one_with_the_marker_is_named_with_it(tmp_path: Path, folding: Path) -> None:
     workspaces.write(tmp_path / "w", {MARKER.upper(): "{}"})
-    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' for one name"):
+    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' as one name"):
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
 
 
 def test_a_real_file_system_that_folds_names_is_told_too(tmp_path: Path, real_folding: Path) -> None:
     workspaces.write(tmp_path / "w", {"pkg/Train.py": "1", "pkg/train.py": "2"})
-    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' for one name"):
+    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' as one name"):
         DirectoryDestination(str(real_folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
     assert os.listdir(real_folding) == []
 
