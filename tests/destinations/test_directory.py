@@ -185,7 +185,9 @@ def test_a_file_that_changed_since_the_scan_is_an_error(
     assert sorted(os.listdir(tmp_path)) == ["w"]
 
 
-def test_two_at_once_both_succeed(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_deliveries_at_the_same_time_both_succeed(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both begin before either has ended; one of them fills the directory."""
     both, fill = threading.Barrier(2, timeout=20), directory._fill
 
@@ -423,7 +425,7 @@ _COLLIDING = {
 
 @pytest.mark.parametrize("kind", _COLLIDING)
 @pytest.mark.parametrize("link", ["copy", "hard"])
-def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is_put_there(
+def test_an_error_lists_both_names_that_the_file_system_treats_as_one_and_nothing_is_written(
     tmp_path: Path, folding: Path, kind: str, link: LinkPolicy
 ) -> None:
     names, second = _COLLIDING[kind]
@@ -452,7 +454,7 @@ def test_a_name_that_is_one_with_the_marker_is_named_with_it(tmp_path: Path, fol
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
 
 
-def test_a_real_file_system_that_folds_names_is_told_too(tmp_path: Path, real_folding: Path) -> None:
+def test_a_real_file_system_that_folds_names_gives_the_error_too(tmp_path: Path, real_folding: Path) -> None:
     workspaces.write(tmp_path / "w", {"pkg/Train.py": "1", "pkg/train.py": "2"})
     with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' as one name"):
         DirectoryDestination(str(real_folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
@@ -460,7 +462,9 @@ def test_a_real_file_system_that_folds_names_is_told_too(tmp_path: Path, real_fo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such names are one")
-def test_names_that_differ_in_case_or_unicode_form_are_all_kept_where_they_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_differ_in_case_or_unicode_form_are_kept_if_the_file_system_distinguishes_them(
+    tmp_path: Path,
+) -> None:
     files = {name: name for names, _ in _COLLIDING.values() for name in names if name not in ("Data", "data/b.txt")}
     workspaces.write(tmp_path / "w", files)
     scanned = scan(Workspace({str(tmp_path / "w"): ""}))

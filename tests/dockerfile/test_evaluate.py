@@ -179,7 +179,7 @@ def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> N
     ]
 
 
-def test_a_users_name_matters_only_where_a_directory_has_to_be_made(context: Scan) -> None:
+def test_a_users_name_needs_a_builder_only_if_a_directory_is_created(context: Scan) -> None:
     image = Image({"app": ImageNode("dir")})
     assert carried_out(context, "FROM a\nUSER me\nWORKDIR /app", origin(image)).settings["User"] == "me"
     with pytest.raises(NeedsBuilder, match=r"torchx:3: .*me"):
