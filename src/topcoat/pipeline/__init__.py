@@ -39,14 +39,14 @@ def build_image(
 ) -> DeliveryResult:
     """Lay *workspace* over the image *image*, or do what its ``Dockerfile.torchx`` says, and deliver the result.
 
-    The result goes to the repository of *options*, or into the container engine if there is none. A file that changes
-    meanwhile starts it over, three times at most.
+    The result goes to the repository of *options*, or to the container engine if they have none. If a file changes
+    during the build, the build starts again, at most three times.
 
     Args:
         workspace: the local code.
         image: name of the base image.
         options: see `images.options.image_options`.
-        connections: to use again those of an earlier build.
+        connections: those of an earlier build, to reuse them.
 
     Raises:
         WorkspaceError: and its kinds, when the workspace cannot be read or keeps changing.
@@ -107,17 +107,17 @@ def _plan_patch(
     options: ImageOptions,
     tasks: TaskScope,
 ) -> tuple[ImageBuild, Callable[[], ImageBuild]]:
-    """Return the plan over the base as the cache knows it, and a function that waits for the plan over that of now."""
+    """Return the plan over the cached base, and a function that waits for the plan over the current base."""
     compression = place.destination.stored_as(options.compression)
-    found = place.source.find(image, options.platform, tasks)
-    locating = tasks.start(lambda: locate_in_images(place.source, found.base, options))
+    found_base = place.source.find(image, options.platform, tasks)
+    locating = tasks.start(lambda: locate_in_images(place.source, found_base.base, options))
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes), projects=roots)
     scanned = without_job_dirs(scanned, workspace)
-    planned = plan_patch(place.source, scanned, found.base, locating.result(), options, compression)
+    planned = plan_patch(place.source, scanned, found_base.base, locating.result(), options, compression)
 
     def confirm() -> ImageBuild:
-        base = found.confirm()
-        if base is found.base:
+        base = found_base.confirm()
+        if base is found_base.base:
             return planned
         locations = locate_in_images(place.source, base, options)
         return plan_patch(place.source, scanned, base, locations, options, compression)
@@ -155,7 +155,7 @@ def _plan_dockerfile(
 
 
 def _find_dockerfile(roots: Sequence[ScanRoot]) -> bytes | None:
-    """Return the text of ``Dockerfile.torchx`` at the root of the workspace, None if there is none.
+    """Return the text of ``Dockerfile.torchx`` at the root of the workspace, None if it does not exist.
 
     Ignore rules do not hide it.
 

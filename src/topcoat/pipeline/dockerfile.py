@@ -50,7 +50,7 @@ def plan_dockerfile_image(
         connections: to registries and the engine.
 
     Raises:
-        InvalidDockerfile: it cannot be understood, or names files that do not exist.
+        InvalidDockerfile: it is malformed, or names files that do not exist.
         ImageNotFound: an image that it starts from does not exist.
         DaemonUnavailable: it needs a builder and none is available.
     """
@@ -115,7 +115,7 @@ def _plan_builder(
 
 
 def _common_path(workspace: Projects) -> str:
-    """Return the workspace's path as the user gave it, or what the paths of its projects have in common."""
+    """Return the workspace's path as the user gave it, or the common path of its projects."""
     sources = list(workspace.projects)
     if len(sources) == 1:
         return sources[0]

@@ -13,12 +13,7 @@ _excluded: list[frozenset[tuple[int, int]]] = [frozenset()]
 @contextmanager
 def exclude_files(files: Iterable[tuple[int, int]]) -> Iterator[None]:
     """Leave *files*, as pairs of ``st_dev`` and ``st_ino``, out of every scan while a ``with`` block runs."""
-<<<<<<< HEAD
-    global _excluded  # noqa: PLW0603
-    previous, _excluded = _excluded, _excluded | frozenset(files)
-=======
     _excluded.append(_excluded[-1].union(files))
->>>>>>> refs/heads/life
     try:
         yield
     finally:
