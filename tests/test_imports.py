@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ SOURCE = Path(topcoat.__file__).parent
 # A module imports from its own row and from the rows above it.
 ROWS = (
     ("errors", "version", "torchx_alias"),
-    ("state", "tasks", "notices", "suggest"),
+    ("state", "tasks", "notices", "suggest", "foreign_text"),
     ("specs",),
     ("scan",),
     ("oci",),
@@ -152,3 +154,21 @@ def _defined(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(node.attr)
     return names
+
+
+def test_no_module_acts_on_import(tmp_path: Path) -> None:
+    for name in ("run", "train.py"):
+        (tmp_path / name).write_text(f"# {name}\n")
+    code = (
+        "import importlib, sys\n"
+        f"sys.path.insert(0, {str(SOURCE.parent)!r})\n"
+        f"for name in {sorted(MODULES)!r}:\n"
+        "    importlib.import_module(name)\n"
+    )
+    command = [sys.executable, "-I", "-c", code, "run", "train.py"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "run": "# run\n",
+        "train.py": "# train.py\n",
+    }

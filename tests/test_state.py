@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from topcoat.errors import StateError
-from topcoat.state import cache_dir, state_dir, write_atomic
+from topcoat.notices import notices_once, show_notices
+from topcoat.state import cache_dir, make_private, spool_dir, state_dir, write_atomic, write_cache
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the XDG rules are Linux's")
 
@@ -41,18 +44,24 @@ def test_directories_follow_the_xdg_rules(
 ) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "given"))
     assert find("a", "b") == tmp_path / "given/topcoat/a/b"
-    assert (tmp_path / "given/topcoat/a/b").is_dir()
     monkeypatch.setenv(variable, "relative/is/ignored")
     assert find("a") == home / fallback / "topcoat/a"
     monkeypatch.delenv(variable)
     assert find() == home / fallback / "topcoat"
 
 
+def test_asking_for_a_directory_creates_none(home: Path) -> None:
+    cache_dir("index")
+    state_dir("jobs")
+    assert os.listdir(home) == []
+
+
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_every_created_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not/there/yet"))
+    found = cache_dir("index", "deep")
     with umask(mask):
-        found = cache_dir("index", "deep")
+        write_cache(found / "file", b"")
     while found != tmp_path:
         assert stat.S_IMODE(found.stat().st_mode) == 0o700, found
         found = found.parent
@@ -61,28 +70,63 @@ def test_every_created_directory_is_private(tmp_path: Path, monkeypatch: pytest.
 def test_an_existing_directory_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     tmp_path.chmod(0o755)
-    cache_dir("index")
+    make_private(cache_dir("index"))
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
-def test_a_deleted_directory_is_created_again() -> None:
-    found = cache_dir("index")
-    found.rmdir()
-    assert cache_dir("index").is_dir()
+def test_a_deleted_cache_is_created_again() -> None:
+    path = cache_dir("index") / "file"
+    for _ in range(2):
+        write_cache(path, b"data")
+        assert path.read_bytes() == b"data"
+        shutil.rmtree(cache_dir())
 
 
-def test_a_file_in_place_of_a_directory_is_an_error_with_a_hint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    """The notices that were shown."""
+    texts: list[str] = []
+    previous = show_notices(texts.append)
+    yield texts
+    show_notices(previous)
+
+
+def test_a_cache_that_cannot_be_written_is_one_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(StateError, match=r"cannot write to .*file/topcoat/index") as caught:
-        cache_dir("index")
-    assert "XDG_CACHE_HOME" in str(caught.value.hint)
+    with notices_once():
+        for name in ("one", "two"):
+            write_cache(cache_dir(name) / name, b"")
+    (text,) = notices
+    assert text.startswith(f"working without a cache: cannot write to {tmp_path}/file/topcoat: Not a directory")
+    assert "set XDG_CACHE_HOME" in text
+
+
+def test_without_a_cache_the_spool_is_in_the_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert spool_dir() == str(cache_dir("spool"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert spool_dir() == tempfile.gettempdir()
+
+
+def test_a_state_directory_that_cannot_be_created_is_an_error_with_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(StateError, match=r"cannot write to .*file/topcoat/jobs") as caught:
+        make_private(state_dir("jobs"))
+    assert "XDG_STATE_HOME" in str(caught.value.hint)
 
 
 @linux
-def test_without_a_home_directory_the_hint_names_the_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_directory_reads_miss_and_writes_name_the_variables_to_set(
+    monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
     import pwd
 
     def unknown(uid: int) -> pwd.struct_passwd:
@@ -91,8 +135,12 @@ def test_without_a_home_directory_the_hint_names_the_variables_to_set(monkeypatc
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(OSError, match="Not a directory"):
+        (cache_dir("index") / "file").read_bytes()
+    write_cache(cache_dir("index") / "file", b"")
+    assert notices[0].startswith("working without a cache: cannot find a home directory for caches and jobs; set HOME")
     with pytest.raises(StateError, match="cannot find a home directory") as caught:
-        cache_dir("index")
+        make_private(state_dir("jobs"))
     assert "set HOME" in str(caught.value.hint)
 
 

@@ -1,7 +1,8 @@
 """The directories for caches and for the jobs of the local scheduler.
 
-Deleting a cache costs time, never correctness. Directories have mode 0700. Files are written under a temporary name and
-renamed, so a reader sees the old file or the new one and never a part.
+Deleting a cache costs time, never correctness: a cache that cannot be written is done without, with one notice.
+Directories are created with mode 0700 when something is written. Files are written under a temporary name and renamed,
+so a reader sees the old file or the new one and never a part.
 """
 
 from __future__ import annotations
@@ -9,32 +10,38 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from topcoat.errors import StateError
+from topcoat.notices import notice
 
 _HINT = "set XDG_CACHE_HOME and XDG_STATE_HOME to a writable directory"
+# Nobody can create anything below a device, so every read misses and every write fails.
+_NO_HOME = Path(os.devnull)
 _LINUX = sys.platform == "linux"
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return a directory for data that can be computed again; create it if necessary.
-
-    Raises:
-        StateError: the directory cannot be created or written.
-    """
-    return _make(_base("XDG_CACHE_HOME", ".cache"), parts)
+    """Return the directory for data that can be computed again; ``write_cache`` creates it."""
+    return _base("XDG_CACHE_HOME", ".cache").joinpath(*parts)
 
 
 def state_dir(*parts: str) -> Path:
-    """Return a directory for data that exists nowhere else (local jobs); create it if necessary.
+    """Return the directory for data that exists nowhere else (local jobs); ``make_private`` creates it."""
+    return _base("XDG_STATE_HOME", ".local/state").joinpath(*parts)
 
-    Raises:
-        StateError: the directory cannot be created or written.
-    """
-    return _make(_base("XDG_STATE_HOME", ".local/state"), parts)
+
+def write_cache(path: Path, data: bytes) -> None:
+    """Write *data* to *path*, a file of the cache, as ``write_atomic`` does; if that fails, print a notice."""
+    try:
+        _make_private(path.parent)
+        _write(path, data)
+    except OSError as error:
+        # It names the cache, not the file: a notice with the same text is shown once.
+        problem = _unusable(cache_dir(), error)
+        notice(f"working without a cache: {problem.message}; {problem.hint}")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -44,18 +51,22 @@ def write_atomic(path: Path, data: bytes) -> None:
         StateError: the file cannot be written.
     """
     try:
-        # Importing tempfile would slow the start of every command; eight random bytes do not collide either.
-        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        _write(path, data)
     except OSError as error:
         raise _unusable(path, error) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Importing tempfile would slow the start of every command; eight random bytes do not collide either.
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 @contextmanager
@@ -69,9 +80,21 @@ def spooling(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StateError(
-            f"cannot spool {what} in {cache_dir('spool')}: {error.strerror or error}",
+            f"cannot spool {what} in {spool_dir()}: {error.strerror or error}",
             hint="free some space there, or set XDG_CACHE_HOME to a directory on a larger disk",
         ) from error
+
+
+def spool_dir() -> str:
+    """Return the cache's directory for temporary files, or the system's if the cache cannot be written or is full."""
+    spool = cache_dir("spool")
+    with suppress(OSError):
+        _make_private(spool)
+        if os.access(spool, os.W_OK) and (not hasattr(os, "statvfs") or os.statvfs(spool).f_bavail):
+            return str(spool)
+    import tempfile
+
+    return tempfile.gettempdir()
 
 
 def spool_file(what: str) -> BinaryIO:
@@ -83,7 +106,7 @@ def spool_file(what: str) -> BinaryIO:
     import tempfile
 
     with spooling(what):
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=cache_dir("spool")))
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=spool_dir()))
 
 
 def _base(variable: str, fallback: str) -> Path:
@@ -101,16 +124,19 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError:  # the user is not in the user database, as in some containers
-        raise StateError("cannot find a home directory for caches and jobs", hint=f"set HOME, or {_HINT}") from None
+        return _NO_HOME
 
 
-def _make(base: Path, parts: tuple[str, ...]) -> Path:
-    path = base.joinpath(*parts)
+def make_private(path: Path) -> None:
+    """Create the directory *path*, and those above it, with mode 0700; keep those that exist as they are.
+
+    Raises:
+        StateError: a directory cannot be created.
+    """
     try:
         _make_private(path)
     except OSError as error:
         raise _unusable(path, error) from error
-    return path
 
 
 def _make_private(path: Path) -> None:
@@ -123,4 +149,6 @@ def _make_private(path: Path) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> StateError:
+    if _NO_HOME in path.parents:
+        return StateError("cannot find a home directory for caches and jobs", hint=f"set HOME, or {_HINT}")
     return StateError(f"cannot write to {path}: {error.strerror or error}", hint=f"make it writable, or {_HINT}")

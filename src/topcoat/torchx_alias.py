@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import TorchXInstalled
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
+    from importlib.metadata import EntryPoint
 else:
     Loader = object  # The import system needs only the two methods, and the base class is slow to import.
 
@@ -52,6 +53,29 @@ def install_as_torchx_if_missing() -> bool:
     return True
 
 
+def load_entry_point(entry: EntryPoint) -> Any:
+    """Return the object that *entry* names; a module of TorchX that topcoat has too means topcoat's.
+
+    An entry of a group of TorchX may import TorchX: if that is not installed, it imports topcoat.
+    """
+    if entry.group.startswith("torchx."):
+        install_as_torchx_if_missing()
+    own = _own_name(entry.module)
+    return (type(entry)(entry.name, own + entry.value[len(entry.module) :], entry.group) if own else entry).load()
+
+
+def _own_name(module: str) -> str | None:
+    """Return the name in topcoat of TorchX's *module*, ``None`` if topcoat does not have it."""
+    top, _, rest = module.partition(".")
+    if top != "torchx" or rest.partition(".")[0] not in _PACKAGES:
+        return None
+    name = _RENAMED.get(module, f"topcoat.{rest}")
+    try:
+        return name if importlib.util.find_spec(name) else None
+    except ModuleNotFoundError:
+        return None
+
+
 def _torchx_is_installed() -> bool:
     if "torchx" in sys.modules:
         return True
@@ -70,9 +94,8 @@ class _Finder:
             return ModuleSpec(fullname, _RootLoader(), is_package=True)
         if not fullname.startswith("torchx."):
             return None
-        name = _RENAMED.get(fullname, f"topcoat{fullname.removeprefix('torchx')}")
-        exists = fullname.split(".")[1] in _PACKAGES and importlib.util.find_spec(name) is not None
-        if not exists or _hides_an_export(name):
+        name = _own_name(fullname)
+        if name is None or _hides_an_export(name):
             # Another finder might load a file of topcoat a second time under this name.
             raise ModuleNotFoundError(
                 f"{fullname} does not exist in topcoat, which is imported as torchx here", name=fullname

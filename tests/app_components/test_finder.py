@@ -161,3 +161,46 @@ def test_a_package_that_cannot_be_loaded_is_logged_and_skipped(
         assert "utils.echo" in get_components()
     assert "the entry point broken = no_such_package_anywhere cannot be loaded" in caplog.text
     assert "skipped" in caplog.text
+
+
+def test_an_entry_that_names_torchxs_components_means_those_of_topcoat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if TorchX were installed: its own modules are not loaded.
+    (tmp_path / "torchx/components").mkdir(parents=True)
+    for path in ("torchx/__init__.py", "torchx/components/__init__.py"):
+        (tmp_path / path).write_text("raise SystemExit('TorchX was loaded')\n")
+    sys.path.insert(0, str(tmp_path))
+    installed(monkeypatch, torchx="torchx.components", one="torchx.components.utils:echo")
+    assert get_components().keys() >= {"torchx.utils.echo", "torchx.dist.ddp", "one", "utils.echo"}
+    assert get_component("torchx.utils.echo").fn is get_component("one").fn is get_component("utils.echo").fn
+
+
+def test_looking_for_a_component_of_torchx_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text("print('mine')\n")
+    (tmp_path / "run").write_text("a file named run\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["topcoat", "run", "train.py"])
+    installed(monkeypatch, torchx="torchx.components")
+    with pytest.raises(UnknownComponent):
+        get_component("train.py")
+    get_components()
+    assert (tmp_path / "train.py").read_text() == "print('mine')\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "train.py"]
+
+
+def test_the_program_of_a_package_is_not_run_to_find_components(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Path(sys.path[-1]) / package / "__main__.py"
+    program.write_text("raise SystemExit('the program has run')\n")
+    installed(monkeypatch, mine=package)
+    assert "mine.train" in get_components()
+
+
+@pytest.mark.parametrize("text", ["import no_such_module_anywhere\n", "import sys\nsys.exit('usage: ...')\n"])
+def test_a_submodule_that_cannot_be_loaded_is_skipped(
+    package: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (Path(sys.path[-1]) / package / "script.py").write_text(text)
+    installed(monkeypatch, mine=package)
+    assert "mine.train" in get_components()
+    assert "mypkg.script cannot be loaded" in caplog.text

@@ -21,7 +21,7 @@ from topcoat.builders.tool_builder import ToolBuilder, tool_builder
 from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound
 from topcoat.registry.clients import Clients
 from topcoat.specs import AppDef, Role, Workspace
-from topcoat.state import cache_dir
+from topcoat.state import spool_dir
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 
 DOCKERFILE = """\
@@ -121,7 +121,7 @@ Files = Callable[[str], Mapping[bytes, tarfile.TarInfo]]
 
 
 def left_behind() -> list[Path]:
-    return list(cache_dir("spool").iterdir())
+    return list(Path(spool_dir()).iterdir())
 
 
 def test_a_dockerfile_is_built_with_its_arguments_and_pushed(

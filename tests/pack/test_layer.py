@@ -27,7 +27,7 @@ from topcoat.pack.tar import Ownership
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.scan.tree import LocalTree
 from topcoat.specs.workspace import Workspace
-from topcoat.state import cache_dir
+from topcoat.state import spool_dir
 from topcoat.testing.trees import Directory, File, Link, Tree, assert_same_tree, build_tree
 
 MIB = 1 << 20
@@ -72,7 +72,7 @@ def extract(packed: Packed, directory: Path) -> None:
 @pytest.fixture
 def clean() -> Iterator[None]:
     """Nothing that a test began is still there at its end: no thread, no open file, no file in the spool."""
-    spool = cache_dir("spool")
+    spool = spool_dir()
     threads, handles = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
     yield
     # What an earlier test left behind may well end meanwhile.
@@ -234,7 +234,7 @@ def test_a_large_layer_is_spooled_to_an_unnamed_file(tmp_path: Path) -> None:
     build_tree(tmp_path, {"a": os.urandom(9 * MIB)})
     with packed_tree(tmp_path).blob as blob:
         assert not isinstance(blob, io.BytesIO)
-        assert os.listdir(cache_dir("spool")) == []
+        assert os.listdir(spool_dir()) == []
 
 
 def _rewrite(path: Path, size: int) -> None:

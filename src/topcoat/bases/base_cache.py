@@ -12,7 +12,7 @@ from topcoat.bases.base import Base, BaseIndex, images_of
 from topcoat.errors import InvalidImage
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.manifest import Index, Manifest, parse
-from topcoat.state import cache_dir, write_atomic
+from topcoat.state import cache_dir, write_cache
 
 
 def get_base(name: str, platform: str) -> Base | BaseIndex | None:
@@ -31,11 +31,7 @@ def get_base(name: str, platform: str) -> Base | BaseIndex | None:
 
 
 def put_base(base: Base | BaseIndex, platform: str) -> None:
-    """Store *base* for its name and *platform*.
-
-    Raises:
-        StateError: the record cannot be written.
-    """
+    """Store *base* for its name and *platform*."""
     images = images_of(base)
     first = images[0]
     record: dict[str, object] = {
@@ -55,7 +51,7 @@ def put_base(base: Base | BaseIndex, platform: str) -> None:
         index = base.image_index
         data = Index.build(media_type=index.media_type, manifests=index.manifests, annotations=index.annotations)
         record["index"] = data.decode()
-    write_atomic(_file(first.name, platform), json.dumps(record).encode())
+    write_cache(_file(first.name, platform), json.dumps(record).encode())
 
 
 def _file(name: str, platform: str) -> Path:

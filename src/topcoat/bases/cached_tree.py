@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topcoat.rootfs.nodes import ImageNode
-from topcoat.state import cache_dir, write_atomic
+from topcoat.state import cache_dir, write_cache
 
 if TYPE_CHECKING:
     from topcoat.bases.base import Base
@@ -47,7 +47,7 @@ class CachedTree:
         self._stack.close()
         if self._is_changed:
             records = {_text(path): node and _record(node) for path, node in self._nodes.items()}
-            write_atomic(self._file, json.dumps(records).encode())
+            write_cache(self._file, json.dumps(records).encode())
             self._is_changed = False
 
     def knows(self, path: bytes) -> bool:
@@ -106,7 +106,7 @@ def _write_below(file: Path, nodes: Mapping[bytes, ImageNode]) -> None:
     for path, node in nodes.items():
         groups.setdefault(node, []).append(path)
     body = b"\0\0".join([b"\0".join([json.dumps(_record(node)).encode(), *paths]) for node, paths in groups.items()])
-    write_atomic(file, hashlib.sha256(body).digest() + body)
+    write_cache(file, hashlib.sha256(body).digest() + body)
 
 
 def _record(node: ImageNode) -> list[object]:

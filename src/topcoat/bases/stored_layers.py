@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from topcoat.errors import InvalidImage
 from topcoat.oci.descriptor import Descriptor
-from topcoat.state import cache_dir, write_atomic
+from topcoat.state import cache_dir, write_cache
 
 
 def get_stored_layers(diff_ids: tuple[str, ...]) -> dict[str, Descriptor]:
@@ -25,14 +25,10 @@ def get_stored_layers(diff_ids: tuple[str, ...]) -> dict[str, Descriptor]:
 
 
 def put_stored_layers(layers: Mapping[str, Descriptor]) -> None:
-    """Store the descriptors of *layers*, by diff id.
-
-    Raises:
-        StateError: the records cannot be written.
-    """
+    """Store the descriptors of *layers*, by diff id."""
     directory = cache_dir("gzip-layers")
     for diff_id, descriptor in layers.items():
-        write_atomic(directory / _name(diff_id), json.dumps(descriptor.to_json()).encode())
+        write_cache(directory / _name(diff_id), json.dumps(descriptor.to_json()).encode())
 
 
 def _name(diff_id: str) -> str:

@@ -28,7 +28,7 @@ from topcoat.oci.reference import HUB, Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.credentials import Keyring
 from topcoat.registry.hosts import host_settings
-from topcoat.state import cache_dir
+from topcoat.state import spool_dir
 
 # The builder would apply the context's .dockerignore again, without .torchxignore, and ignores an empty file.
 _NOTHING_IGNORED = "/.topcoat-leaves-nothing-out\n"
@@ -186,7 +186,7 @@ class ToolBuilder:
 @contextmanager
 def _private_directory() -> Iterator[Path]:
     """Create a directory that only this user can read, and remove it at the end of the ``with`` block."""
-    place = os.fspath(cache_dir("spool"))
+    place = spool_dir()
     try:
         directory = tempfile.mkdtemp(prefix="build-", dir=place)
     except OSError as error:

@@ -15,6 +15,7 @@ from topcoat.components.loader import guarded, load_file, load_module
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
 from topcoat.specs import AppDef
 from topcoat.suggest import did_you_mean
+from topcoat.torchx_alias import load_entry_point
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -122,17 +123,21 @@ def _entry_points() -> list[EntryPoint]:
 @cache
 def _load_entry(entry: EntryPoint) -> Mapping[str, Component]:
     try:
-        loaded: Any = guarded(entry.load, f"the entry point {entry.name} = {entry.value}")
+        loaded: Any = guarded(lambda: load_entry_point(entry), f"the entry point {entry.name} = {entry.value}")
+        if isinstance(loaded, str):
+            loaded = load_module(loaded)
     except TopcoatError as error:
-        import logging
-
-        logging.getLogger(__name__).warning("%s, skipped", error)
+        _warn_skipped(error)
         return {}
-    if isinstance(loaded, str):
-        loaded = load_module(loaded)
     if not isinstance(loaded, ModuleType):
         return {entry.name: _component(entry.name, loaded)}
     return _components_in(loaded, "" if entry.name.startswith("_") else entry.name)
+
+
+def _warn_skipped(error: TopcoatError) -> None:
+    import logging
+
+    logging.getLogger(__name__).warning("%s, skipped", error)
 
 
 def _components_in(module: ModuleType, prefix: str) -> dict[str, Component]:
@@ -143,8 +148,15 @@ def _components_in(module: ModuleType, prefix: str) -> dict[str, Component]:
             full = f"{prefix}.{name}".lstrip(".")
             components[full] = _component(full, function)
     for child in pkgutil.iter_modules(getattr(module, "__path__", ())):
-        submodule = import_module(f"{module.__name__}.{child.name}")
-        components.update(_components_in(submodule, f"{prefix}.{child.name}".lstrip(".")))
+        if child.name == "__main__":
+            # A program: importing it may run it.
+            continue
+        try:
+            submodule = load_module(f"{module.__name__}.{child.name}")
+        except TopcoatError as error:
+            _warn_skipped(error)
+        else:
+            components.update(_components_in(submodule, f"{prefix}.{child.name}".lstrip(".")))
     return components
 
 

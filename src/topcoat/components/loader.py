@@ -72,7 +72,7 @@ def guarded(load: Callable[[], ModuleType], shown: str) -> ModuleType:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         raise MissingDependency(f"{shown} cannot be loaded: {error}", hint=f"pip install {package}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidComponent(f"{shown} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

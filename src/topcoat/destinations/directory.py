@@ -21,7 +21,7 @@ from topcoat.pack.layer_cache import read_entries, write_entries
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.specs.workspace import Workspace
-from topcoat.state import cache_dir
+from topcoat.state import cache_dir, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
 
@@ -76,6 +76,8 @@ class DirectoryDestination:
         """
         if self.check(scan.snapshot.digest):
             return False
+        if state_dir() in Path(self.path).parents:
+            make_private(Path(self.path).parent)
         # An empty directory that is there may be there through a link.
         final = os.path.realpath(self.path)
         parent, name = os.path.split(final)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topcoat.specs.projects import Projects
-from topcoat.state import cache_dir, write_atomic
+from topcoat.state import cache_dir, write_cache
 
 
 class PushRecord(NamedTuple):
@@ -45,13 +45,9 @@ def last_push_record(*key: str) -> PushRecord | None:
 
 
 def write_push_record(record: PushRecord, *key: str) -> None:
-    """Store *record* as the last one of *key*.
-
-    Raises:
-        StateError: it cannot be written.
-    """
+    """Store *record* as the last one of *key*."""
     document: Mapping[str, object] = record._asdict()
-    write_atomic(_path(key), json.dumps(document).encode())
+    write_cache(_path(key), json.dumps(document).encode())
 
 
 def _path(key: tuple[str, ...]) -> Path:

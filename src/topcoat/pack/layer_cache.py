@@ -14,7 +14,7 @@ from typing import NamedTuple
 from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer
 from topcoat.scan.snapshot import LETTERS, Entry
-from topcoat.state import cache_dir, write_atomic
+from topcoat.state import cache_dir, write_cache
 
 _MAGIC = b"topcoat layer 1\n"
 _LAYER = struct.Struct("<32s32sQI")
@@ -65,24 +65,16 @@ class LayerCache:
         return CachedLayer(layer, EntryGroup(entries[ancestors:], entries[:ancestors]))
 
     def put(self, key: str, group: EntryGroup, layer: Layer) -> None:
-        """Record that *group*, which has this key, was packed as *layer*.
-
-        Raises:
-            StateError: the record cannot be written.
-        """
+        """Record that *group*, which has this key, was packed as *layer*."""
         digests = bytes.fromhex(layer.diff_id[7:]), bytes.fromhex(layer.digest[7:])
         fixed = _LAYER.pack(*digests, layer.size, len(group.ancestors))
         write_entries(self._directory / key, _MAGIC + fixed, group.ancestors + group.members)
 
 
 def write_entries(path: Path, head: bytes, entries: Iterable[Entry]) -> None:
-    """Write *head* and then *entries* to *path*, in the format that `read_entries` reads.
-
-    Raises:
-        StateError: the file cannot be written.
-    """
+    """Write *head* and then *entries* to *path*, a file of the cache, in the format that `read_entries` reads."""
     body = b"".join([_format(entry) for entry in entries])
-    write_atomic(path, head + hashlib.sha256(body).digest() + body)
+    write_cache(path, head + hashlib.sha256(body).digest() + body)
 
 
 def read_entries(data: bytes) -> tuple[Entry, ...]:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from topcoat.scan.clock import settling_time
 from topcoat.scan.tree import SourceNode
-from topcoat.state import write_atomic
+from topcoat.state import write_cache
 
 _MAGIC = b"topcoat stat index 2\n"
 _CHECKSUM = 32
@@ -97,14 +97,10 @@ class StatIndex:
             self._changed.setdefault(directory, {})[node.name] = Record(node.stat, digest)
 
     def save(self, path: Path) -> None:
-        """Write the records of this scan, unless the file already holds the same.
-
-        Raises:
-            StateError: the file cannot be written.
-        """
+        """Write the records of this scan, unless the file already holds the same."""
         seen = {**self._unchanged, **{directory: _pack(records) for directory, records in self._changed.items()}}
         if seen != self._known:
-            write_atomic(path, _format(seen))
+            write_cache(path, _format(seen))
 
 
 def _head(files: Sequence[SourceNode]) -> bytes:

@@ -10,11 +10,12 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceNotFound
 from topcoat.notices import notice
+from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
 from topcoat.scan.index import StatIndex
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.sources import ScanRoot, find_scan_roots
-from topcoat.scan.tree import SourceNode, Tree, digest_file
+from topcoat.scan.tree import LocalTree, SourceNode, Tree, digest_file
 from topcoat.scan.walk import walk
 from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir
@@ -138,6 +139,7 @@ class _ProjectScan:
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
         self._kept: set[str] = set()
+        self._excluded_inodes = excluded_inodes()
         if project.file is not None:
             self._add_file("", project.file, target=project.target)
         elif project.local:
@@ -189,12 +191,22 @@ class _ProjectScan:
 
     def _list(self, path: str) -> list[SourceNode]:
         try:
-            return self.project.tree.list(path)
+            nodes = self.project.tree.list(path)
         except WorkspaceNotFound:
             if not path:
                 raise
             self._warn_gone(path)
             return []
+        if not self._excluded_inodes:
+            return nodes
+        return [node for node in nodes if node.inode not in self._excluded_inodes or not self._is_excluded(path, node)]
+
+    def _is_excluded(self, directory: str, node: SourceNode) -> bool:
+        tree, path = self.project.tree, _join(directory, node.name)
+        if not isinstance(tree, LocalTree) or node.kind != "file" or not is_excluded(tree.full(path)):
+            return False
+        notice(f"{path} receives the output of this command: left out")
+        return True
 
     def _warn_gone(self, path: str) -> None:
         notice(f"{path} was deleted while the workspace was scanned: left out")

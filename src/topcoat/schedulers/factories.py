@@ -74,14 +74,11 @@ def _installed(name: str, entry: EntryPoint) -> SchedulerFactory:
     def create(session_name: str, **kwargs: object) -> Scheduler[Any]:
         from topcoat.errors import SchedulerError, TopcoatError
         from topcoat.schedulers.api import Scheduler
+        from topcoat.torchx_alias import load_entry_point
 
         owner = entry.dist.name if entry.dist else entry.value
-        if entry.group != GROUPS[0]:
-            from topcoat.torchx_alias import install_as_torchx_if_missing
-
-            install_as_torchx_if_missing()
         try:
-            scheduler = entry.load()(session_name, **kwargs)
+            scheduler = load_entry_point(entry)(session_name, **kwargs)
         except TopcoatError:
             raise
         except Exception as error:

@@ -59,12 +59,10 @@ class NamedResources(Mapping[str, Resource]):
 
 
 def _from_plugin(entry: EntryPoint) -> Resource:
-    if entry.group.startswith("torchx."):
-        from topcoat.torchx_alias import install_as_torchx_if_missing
+    from topcoat.torchx_alias import load_entry_point
 
-        install_as_torchx_if_missing()
     try:
-        loaded: Any = entry.load()()
+        loaded: Any = load_entry_point(entry)()
         if isinstance(loaded, Resource):
             return loaded
         # A package for an installed TorchX returns TorchX's Resource, which has the same fields.

@@ -1,7 +1,7 @@
 """Programs that built-in components run in images that only have Python.
 
-Each is one file without imports from topcoat, run as ``python3 -c <its text> <arguments>``. It must not contain a
-dollar sign, which starts a macro.
+Each is one file without imports from topcoat, run as ``python3 -c <its text> <arguments>``. It does nothing when it is
+imported, and must not contain a dollar sign, which starts a macro.
 """
 
 from __future__ import annotations

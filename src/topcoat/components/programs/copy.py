@@ -4,8 +4,12 @@ import os
 import shutil
 import sys
 
-source, target = sys.argv[1:]
-if "://" in source or "://" in target:
+
+def copy(source: str, target: str) -> None:
+    if "://" not in source and "://" not in target:
+        os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+        shutil.copyfile(source, target)
+        return
     try:
         import fsspec
     except ImportError:
@@ -16,6 +20,7 @@ if "://" in source or "://" in target:
         fs.makedirs(parent, exist_ok=True)
     with fsspec.open(source, "rb") as reader, fs.open(path, "wb") as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
-else:
-    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-    shutil.copyfile(source, target)
+
+
+if __name__ == "__main__":
+    copy(*sys.argv[1:])

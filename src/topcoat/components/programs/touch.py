@@ -4,8 +4,11 @@ import contextlib
 import pathlib
 import sys
 
-target = sys.argv[1]
-if "://" in target:
+
+def touch(target: str) -> None:
+    if "://" not in target:
+        pathlib.Path(target).touch()
+        return
     try:
         import fsspec
     except ImportError:
@@ -14,5 +17,7 @@ if "://" in target:
     # Object stores cannot set the time of an existing object.
     with contextlib.suppress(NotImplementedError, ValueError):
         fs.touch(path, truncate=not fs.exists(path))
-else:
-    pathlib.Path(target).touch()
+
+
+if __name__ == "__main__":
+    touch(sys.argv[1])

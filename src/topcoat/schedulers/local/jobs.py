@@ -23,7 +23,7 @@ from topcoat.schedulers.local.process import host_identity, run, signal_group, s
 from topcoat.schedulers.local.replica import GRACE_S
 from topcoat.schedulers.local.supervisor import HEARTBEAT_S, STARTED, STATUS, command
 from topcoat.specs import AppState, is_terminal
-from topcoat.state import state_dir, write_atomic
+from topcoat.state import make_private, state_dir, write_atomic
 
 _START_TIMEOUT_S = 300
 _LOST = "its supervisor has died: the machine was restarted, or the process was killed"
@@ -52,11 +52,7 @@ class LocalJob(NamedTuple):
 
 
 def directory(app_id: str) -> Path:
-    """Return the directory of the job *app_id*, which need not exist.
-
-    Raises:
-        StateError: the state directory cannot be created.
-    """
+    """Return the directory of the job *app_id*, which need not exist."""
     return state_dir("jobs") / app_id
 
 
@@ -72,8 +68,8 @@ def start(app_id: str, job: dict[str, Any]) -> None:
     home = directory(app_id)
     if (home / "job.json").exists():
         raise SchedulerError(f"the job {app_id} was started already", hint="make a new request to run it again")
+    make_private(home)
     try:
-        home.mkdir(mode=0o700, exist_ok=True)
         for replica in job["replicas"]:
             os.makedirs(os.path.dirname(replica["stdout"]), exist_ok=True)
     except OSError as error:
@@ -111,7 +107,11 @@ def load(app_id: str) -> LocalJob | None:
 
 def load_all() -> Iterator[LocalJob]:
     """Return all jobs, the newest first."""
-    jobs = filter(None, map(load, os.listdir(state_dir("jobs"))))
+    try:
+        names = os.listdir(state_dir("jobs"))
+    except OSError:  # nobody has started a job, or cannot have
+        names = []
+    jobs = filter(None, map(load, names))
     return iter(sorted(jobs, key=lambda job: -job.job["created"]))
 
 
@@ -142,7 +142,7 @@ def _host(job: LocalJob) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None
 
