@@ -25,7 +25,7 @@ from tests.support.pushing import fresh, push
 from topcoat.errors import TopcoatError
 from topcoat.specs import Workspace
 
-_EXACTLY: dict[str, Any] = {"modes": "exact", "mtimes": "preserve", "pythonpath": False}
+_EXACTLY: dict[str, Any] = {"modes": "exact", "mtime": "preserve", "pythonpath": False}
 
 _SHOWN = 40
 
