@@ -29,7 +29,7 @@ RARE_TYPES: tuple[Row, ...] = (
     ("p3.16xlarge", 64, 8, 488 * 1024, 0, 0),
     ("p6e-gb200.36xlarge", 144, 4, 960 * 1024, 16, 0),
 )
-# TorchX requests less than these types have, and the queues of its users have that size.
+# TorchX declares less than these types have, and the queues of its users are configured for that.
 MIB = {"c5.18xlarge": 142 * 1024}
 EFA = {"g6e.8xlarge": 0, "g6e.12xlarge": 0, "g6e.16xlarge": 0}
 # Missing from the description.
@@ -53,7 +53,7 @@ def row(description: dict[str, Any]) -> Row:
     """Return name, CPUs, NVIDIA GPUs, MiB of memory, EFA interfaces, Neuron devices."""
     name = description["InstanceType"]
     gpus = description.get("GpuInfo", {}).get("Gpus", [])
-    # For a scheduler, GPUs of other vendors are other devices, and it cannot assign part of a GPU.
+    # Schedulers treat GPUs of other vendors as other devices, and cannot assign a part of a GPU.
     gpu = sum(gpu.get("Count", 0) for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
     neurons = description.get("NeuronInfo", {}).get("NeuronDevices", [])
     neurons = neurons or description.get("InferenceAcceleratorInfo", {}).get("Accelerators", [])

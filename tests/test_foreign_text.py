@@ -29,7 +29,8 @@ def test_what_controls_a_terminal_is_shown_as_an_escape(text: str, shown: str) -
 @given(st.text(st.characters(), max_size=50), st.integers(3, 30))
 def test_escaped_text_is_printable_and_within_the_limit(text: str, limit: int) -> None:
     shown = escaped(text, limit)
-    assert shown.isprintable() and len(shown) <= limit
+    assert shown.isprintable()
+    assert len(shown) <= limit
     shown.encode()
 
 

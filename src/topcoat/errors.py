@@ -37,6 +37,7 @@
     ├── DestinationError
     │   └── JobDirConflict
     ├── StateError
+    ├── OutputError
     └── SchedulerError
         ├── UnknownApp
         └── AppFailed
@@ -302,6 +303,12 @@ class StateError(TopcoatError):
     """The cache or state directory cannot be used."""
 
     code = "state"
+
+
+class OutputError(TopcoatError):
+    """The output cannot be written: the disk is full, or the terminal is closed."""
+
+    code = "output"
 
 
 class SchedulerError(TopcoatError):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build the container engines that no Debian package has in a version of today, from Go modules.
+# Build current container engines from Go modules: Debian's packages are older.
 #
-# engines.sh [NAME...]   builds those named, or all; prints the directory of each
+# engines.sh [NAME...]   builds the named engines, or all; prints the directory of each
 # engines.sh --list      prints NAME VERSION DIRECTORY of each, builds nothing
 #
 # An engine is built once per version, into ${XDG_CACHE_HOME:-~/.cache}/topcoat/engines/NAME-VERSION/bin.
@@ -51,7 +51,7 @@ build_buildx() {
   modules $m "v$1" "-X $m/version.Version=v$1" $m/cmd/buildx
 }
 
-# The CLI is no Go module: its dependencies stand in vendor.mod.
+# The CLI is not a Go module: vendor.mod lists its dependencies.
 build_docker-cli() {
   local m=github.com/docker/cli source
   source=$(go mod download -json "$m@v$1+incompatible" | sed -n 's/^.*"Dir": "\(.*\)",$/\1/p')
@@ -75,7 +75,7 @@ build_registry() {
   CGO_ENABLED=0 GOBIN=$PWD/bin go install -trimpath -ldflags "-s -w -X $m/version.version=v$1" "$m/cmd/registry@v$1"
 }
 
-# Without the seccomp tag the engine of today refuses to run a container.
+# Without the seccomp tag the current engine refuses to run a container.
 build_runc() {
   CGO_ENABLED=1 GOBIN=$PWD/bin go install -trimpath -tags seccomp -ldflags '-s -w' "github.com/opencontainers/runc@v$1"
 }
@@ -129,7 +129,7 @@ main() {
     ensure "$1"
     return
   fi
-  # A process each: "||" around the function would turn off set -e inside it.
+  # One process for each: "||" around the function would turn off set -e inside it.
   for name in "$@"; do "$BASH" "$self" "$name" || code=$?; done
   return $code
 }

@@ -17,10 +17,10 @@ import pytest
 
 from tests.support import workspaces
 from tests.support.inside import Seen, expected, on_disk
-from tests.support.notices import recorded_notices
 from topcoat.destinations import copy, directory
-from topcoat.destinations.directory import MARKER, DirectoryDestination, LinkPolicy, without_job_dirs
+from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.errors import DestinationError, JobDirConflict, WorkspaceChanged
+from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.scan.snapshot import Entry
 from topcoat.specs import Workspace
@@ -294,52 +294,6 @@ class TestHardLinks:
         assert (tmp_path / "one" / MARKER).read_text() == first
         assert (tmp_path / "w" / MARKER).read_text() == "the workspace's own"
         assert json.loads((tmp_path / "two" / MARKER).read_text()) == {"snapshot": scan(workspace).snapshot.digest}
-
-
-class TestWithoutJobDirs:
-    """Job directories inside of the workspace."""
-
-    def _paths(self, workspace: Workspace, job_dir: Path | str) -> set[str]:
-        return {
-            os.fsdecode(entry.path) for entry in without_job_dirs(scan(workspace), workspace, str(job_dir)).snapshot
-        }
-
-    def test_a_job_directory_elsewhere_changes_nothing(self, tmp_path: Path) -> None:
-        workspace = workspaces.write(tmp_path / "w", {"a": "", "jobs/x": ""})
-        scanned = scan(workspace)
-        for job_dir in ("job", "w-other", "w/../job"):
-            assert without_job_dirs(scanned, workspace, str(tmp_path / job_dir)) is scanned
-
-    def test_it_and_earlier_ones_are_left_out(self, tmp_path: Path) -> None:
-        workspace = workspaces.write(tmp_path / "w", {"a": "", "jobs/mine": "", "deep/er/x": ""})
-        first = self._paths(workspace, tmp_path / "w/jobs/1")
-        workspaces.write(
-            tmp_path / "w",
-            {"jobs/1/a": "", f"jobs/1/{MARKER}": "{}", "jobs/1/out/log": "", "jobs/2/half": "", "deep/er/2x": ""},
-        )
-        second = self._paths(workspace, tmp_path / "w/jobs/2")
-        assert first == {"a", "jobs", "jobs/mine", "deep", "deep/er", "deep/er/x"}
-        assert second == first | {"deep/er/2x"}
-
-    def test_directories_that_only_hold_job_directories_are_left_out(self, tmp_path: Path) -> None:
-        workspace = workspaces.write(tmp_path / "w", {"a": ""})
-        before = self._paths(workspace, tmp_path / "w/runs/today/1")
-        workspaces.write(tmp_path / "w", {f"runs/today/1/{MARKER}": "", "runs/today/1/a": ""})
-        assert before == self._paths(workspace, tmp_path / "w/runs/today/1") == {"a"}
-        workspaces.write(tmp_path / "w", {"runs/empty": None})
-        assert self._paths(workspace, tmp_path / "w/runs/today/1") == {"a", "runs", "runs/empty"}
-
-    def test_targets_and_links_are_followed(self, tmp_path: Path) -> None:
-        workspaces.write(tmp_path / "real", {"a": "", "jobs/1/a": ""})
-        (tmp_path / "alias").symlink_to("real")
-        workspace = Workspace({str(tmp_path / "alias"): "code"})
-        assert self._paths(workspace, tmp_path / "real/jobs/1") == {"code", "code/a"}
-
-    def test_earlier_ones_are_named(self, tmp_path: Path) -> None:
-        workspace = workspaces.write(tmp_path / "w", {"a": "", f"jobs/1/{MARKER}": ""})
-        with recorded_notices() as notices:
-            without_job_dirs(scan(workspace), workspace, str(tmp_path / "job"))
-        assert notices[-1] == "jobs/1 is a job directory: left out"
 
 
 def _folded(name: str) -> str:

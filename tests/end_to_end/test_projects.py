@@ -17,9 +17,9 @@ from tests.end_to_end.remote import role, runner
 from tests.support.bases import pushed
 from tests.support.inside import look
 from tests.support.workspaces import write
-from topcoat.destinations.directory import MARKER
 from topcoat.errors import InvalidWorkspace, WorkspaceNotFound
 from topcoat.runner import get_runner
+from topcoat.scan.job_dirs import MARKER
 from topcoat.specs import AppDef, Workspace
 
 MAIN = """\

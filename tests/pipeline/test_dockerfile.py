@@ -158,7 +158,7 @@ def test_an_argument_that_nothing_asks_for_is_told(engine: Docker, busybox_image
     )
     show_notices(before)
     assert [line for line in said if "ARG" in line] == [
-        "Dockerfile.torchx has no ARG GREETINGS: the build argument may go unused"
+        "Dockerfile.torchx has no ARG GREETINGS: the build argument may be unused"
     ]
 
 

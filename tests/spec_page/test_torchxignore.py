@@ -14,7 +14,7 @@ from tests.spec_page.page import block
 from tests.support import workspaces
 from tests.support.fake_bases import add_base
 from tests.support.images import fetch, stacked
-from topcoat.destinations.directory import MARKER
+from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import AppDef, Role, Workspace
 from topcoat.testing.registry import FakeRegistry

@@ -13,8 +13,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tests.support import workspaces
 from tests.support.inside import expected, on_disk
 from topcoat.destinations import directory
-from topcoat.destinations.directory import MARKER
 from topcoat.errors import DestinationError, InvalidRunConfigException, JobDirConflict, WorkspaceChanged
+from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import scan
 from topcoat.specs import Role, Workspace
 from topcoat.workspace.dir_workspace import DirWorkspaceMixin, TmpDirWorkspaceMixin

@@ -1,10 +1,10 @@
-"""What is in a base image that a container engine holds, asked through its archive interface.
+"""The file system of a base image in a container engine, read through the engine's archive interface.
 
-The engine answers for containers only, so one is made of the image with the first question, never started, and removed
-at the end. (Engine API: *Get an archive of a filesystem resource in a container*; Podman's service has it too.)
+The interface is for containers only, so the first call creates a container from the image. It is never started, and
+removed at the end. (Engine API: *Get an archive of a filesystem resource in a container*; Podman's service has it too.)
 
-Podman's archives say of everything that it belongs to the container's user, and nothing of links that lead nowhere or
-of what is in a volume of the image. The container's export knows better, and is read there too, up to the limit.
+In Podman's archives everything belongs to the container's user, and dangling links and the content of the image's
+volumes are missing. The container's export is right, so with Podman it is read too, up to the limit.
 """
 
 from __future__ import annotations
@@ -31,33 +31,32 @@ if TYPE_CHECKING:
     from topcoat.rootfs.nodes import BaseTree
 
 _BLOCK = 1 << 16
-_DOING = "looking into the base image"
+_ACTION = "looking into the base image"
 # A header that Podman's answers have.
-_PODMAN = "Libpod-API-Version"
-# So much of the archive of a directory is looked at for what is below it.
-_HEAD = 4 << 20
-_STAT = "X-Docker-Container-Path-Stat"
-# Go's os.ModeSymlink, which the engine's answer has.
-_LINK = 1 << 27
-# Seconds in which an engine makes a container.
-_LATER = 1.0
-# A container has to have a command, even one that is never started and whose image has none; and Docker makes the
-# working directory that an image is missing with the container.
-_SETTINGS = {"Cmd": ["true"], "WorkingDir": "/"}
+_PODMAN_HEADER = "Libpod-API-Version"
+# Bytes of a directory's archive that are read to list what is below the directory.
+_MAX_ARCHIVE_BYTES = 4 << 20
+_STAT_HEADER = "X-Docker-Container-Path-Stat"
+# Go's os.ModeSymlink, which the engine's response has.
+_GO_SYMLINK_BIT = 1 << 27
+# An engine creates a container within this time.
+_CREATE_DELAY_S = 1.0
+# A container must have a command, even if it is never started. Docker creates a missing working directory together with
+# the container: ``/`` always exists.
+_CONTAINER_CONFIG = {"Cmd": ["true"], "WorkingDir": "/"}
 
 
 class EngineTree:
     """A `BaseTree` of an image in an engine."""
 
     def __init__(self, engine: OpenEngine, image: str, platform: str = "", limit: int | None = None) -> None:
-        """Prepare to look into *image* (its id) of *engine*.
+        """Prepare to read *image* of *engine*.
 
         Args:
-            engine: connects to the container engine, for as long as it is entered.
-            image: its id there.
-            platform: of the image, where it is not the engine's own.
-            limit: bytes of an export to read, where that is what it takes; None for as many as there are, 0 to look
-                at nothing at all.
+            engine: connects to the container engine; its ``with`` block ends with that of the tree.
+            image: the image's id.
+            platform: of the image, if it is not the engine's own.
+            limit: maximum bytes of an export to read; None for no limit, 0 to read nothing at all.
         """
         self._engine = engine
         self._image = image
@@ -69,7 +68,7 @@ class EngineTree:
         self._export: _Export | None = None
 
     def __enter__(self) -> BaseTree:
-        """Return the tree; no container is made yet."""
+        """Return the tree; no container is created yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,162 +77,162 @@ class EngineTree:
             self._client, self._container, self._export = None, "", None
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, ``UNKNOWN`` where that is a directory whose owner lies beyond the limit.
+        """Return what is at *path*, ``UNKNOWN`` if it is a directory whose owner is beyond the limit.
 
         Raises:
             DaemonError: the engine refuses or does not answer.
-            InvalidImage: a link goes round in a circle.
+            InvalidImage: links form a circle.
         """
         if self._limit == 0:
             return UNKNOWN
-        with self._archive(path) as found:
-            node, podman = found.node(), found.podman
-        if not podman or (node and node.kind != "dir"):
+        with self._archive(path) as archive:
+            node, is_podman = archive.node(), archive.is_podman
+        if not is_podman or (node and node.kind != "dir"):
             return node
-        return self._exported().find(path) or (UNKNOWN if node else None)
+        return self._get_export().find(path) or (UNKNOWN if node else None)
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
-        """Return what is below *directory*, as far as the head of its archive tells; owners are Podman's guess."""
+        """Return what the first part of the archive of *directory* lists; Podman's owners are not reliable."""
         if self._limit == 0:
             return {}
-        # The dot leaves the directory's own name, and whatever a link is called, out of the names.
-        with self._archive(directory + b"/.") as found:
-            return found.nodes()
+        # With the dot, the names in the archive do not begin with the name of the directory or of a link to it.
+        with self._archive(directory + b"/.") as archive:
+            return archive.nodes()
 
-    def _exported(self) -> _Export:
+    def _get_export(self) -> _Export:
         if self._export is None:
-            answer = self._get("export")
-            self._stack.callback(answer.close)
-            self._export = _Export(answer, self._limit)
+            response = self._get("export")
+            self._stack.callback(response.close)
+            self._export = _Export(response, self._limit)
         return self._export
 
     @contextmanager
-    def _archive(self, path: bytes) -> Iterator[_Archive]:
-        answer = self._get("archive", {"path": b"/" + path})
+    def _archive(self, path: bytes) -> Iterator[_ArchiveResponse]:
+        response = self._get("archive", {"path": b"/" + path})
         try:
-            yield _Archive(path, answer)
+            yield _ArchiveResponse(path, response)
         finally:
-            answer.close()
+            response.close()
 
     def _get(self, resource: str, params: Mapping[str, bytes] | None = None) -> Response:
-        api = self._made().api
+        api = self._client_with_container().api
         url = f"{api.base_url}/v{api.api_version}/containers/{self._container}/{resource}"
-        with engine_errors(_DOING):
+        with engine_errors(_ACTION):
             return api.get(url, params=params, stream=True, timeout=api.timeout)
 
-    def _made(self) -> DockerClient:
-        """Return the client of the engine, which has the container by now."""
+    def _client_with_container(self) -> DockerClient:
+        """Return the client of the engine; create the container if it does not exist yet."""
         if self._client is not None:
             return self._client
         client = self._stack.enter_context(self._engine())
-        # The name is ours, so that the container can be removed even where its making is interrupted.
+        # We choose the name, so the container can be removed even if its creation is interrupted.
         name = f"topcoat-look-{os.urandom(6).hex()}"
         self._stack.callback(_remove, client, name)
         try:
-            with engine_errors("making a container of the base image"):
+            with engine_errors("creating a container from the base image"):
                 client.api.create_container_from_config(  # type: ignore[no-untyped-call]
-                    {"Image": self._image, **_SETTINGS}, name=name, platform=self._platform or None
+                    {"Image": self._image, **_CONTAINER_CONFIG}, name=name, platform=self._platform or None
                 )
         except KeyboardInterrupt:
-            # An engine that was asked for it makes it all the same, a little later.
-            time.sleep(_LATER)
+            # The engine has the request, and creates the container a little later.
+            time.sleep(_CREATE_DELAY_S)
             raise
         self._client, self._container = client, name
         return client
 
 
 def _remove(client: DockerClient, container: str) -> None:
-    # The answers are there; and a failure that led here says more than one to tidy up.
+    # An earlier error matters more than a failed removal.
     with suppress(DaemonError), engine_errors("removing a container"):
         client.api.remove_container(container, v=True, force=True)
 
 
-class _Archive:
-    """What the engine answers for a path."""
+class _ArchiveResponse:
+    """The engine's response for a path."""
 
-    def __init__(self, path: bytes, answer: Response) -> None:
+    def __init__(self, path: bytes, response: Response) -> None:
         self._path = path
-        self._answer = answer
-        self._there = answer.status_code == 200
-        self.podman = _PODMAN in answer.headers
-        if not self._there:
-            with engine_errors(_DOING):
-                said = _message(answer.content[:4096])
-            if "too many" in said and "links" in said:
-                raise InvalidImage(f"/{os.fsdecode(path)} of the base image is a link in a circle")
-            if answer.status_code != 404 or "o such container" in said:
-                raise DaemonError(f"{_DOING}: {said}")
+        self._response = response
+        self._exists = response.status_code == 200
+        self.is_podman = _PODMAN_HEADER in response.headers
+        if not self._exists:
+            with engine_errors(_ACTION):
+                message = _message(response.content[:4096])
+            if "too many" in message and "links" in message:
+                raise InvalidImage(f"/{os.fsdecode(path)} of the base image is part of a circle of links")
+            if response.status_code != 404 or "o such container" in message:
+                raise DaemonError(f"{_ACTION}: {message}")
 
     def node(self) -> ImageNode | None:
         """Return what is at the path itself."""
-        if not self._there:
+        if not self._exists:
             return None
-        with engine_errors(_DOING):
-            member = next(members(_Head(self._answer, _HEAD).read), None)
+        with engine_errors(_ACTION):
+            member = next(members(_LimitedBody(self._response, _MAX_ARCHIVE_BYTES).read), None)
         if member is None:
-            raise DaemonError(f"{_DOING}: the archive of /{os.fsdecode(self._path)} is empty")
-        stat = _stat(self._answer.headers.get(_STAT, ""))
-        if stat.get("mode", 0) & _LINK and member.kind != "link":
-            # Podman follows the link, and says where that leads.
+            raise DaemonError(f"{_ACTION}: the archive of /{os.fsdecode(self._path)} is empty")
+        stat = _stat(self._response.headers.get(_STAT_HEADER, ""))
+        if stat.get("mode", 0) & _GO_SYMLINK_BIT and member.kind != "link":
+            # Podman follows the link, and reports its target.
             return ImageNode("link", 0o777, 0, 0, str(stat.get("linkTarget", "")).encode("utf-8", "surrogateescape"))
         return _node(member)
 
     def nodes(self) -> dict[bytes, ImageNode]:
-        """Return what is below the path, as far as the head of the archive tells."""
-        found: dict[bytes, ImageNode] = {}
-        if not self._there:
-            return found
-        head = _Head(self._answer, _HEAD)
-        with engine_errors(_DOING):
+        """Return what the first part of the archive lists."""
+        nodes: dict[bytes, ImageNode] = {}
+        if not self._exists:
+            return nodes
+        head = _LimitedBody(self._response, _MAX_ARCHIVE_BYTES)
+        with engine_errors(_ACTION):
             for member in head.members():
                 if member.path:
-                    found[member.path] = _node(member)
-        return found
+                    nodes[member.path] = _node(member)
+        return nodes
 
 
 class _Export:
-    """A container's export, read as far as it takes; what is in a directory comes in the order of the names."""
+    """A container's export, read as far as needed; members are in the order of their names."""
 
-    def __init__(self, answer: Response, limit: int | None) -> None:
-        self._members = _Head(answer, limit).members() if answer.status_code == 200 else iter(())
-        self._found: dict[bytes, ImageNode] = {}
-        self._last: list[bytes] = []
+    def __init__(self, response: Response, limit: int | None) -> None:
+        self._members = _LimitedBody(response, limit).members() if response.status_code == 200 else iter(())
+        self._nodes: dict[bytes, ImageNode] = {}
+        self._last_parts: list[bytes] = []
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None where there is nothing, or nothing up to the limit."""
+        """Return what is at *path*, None if nothing is there or it is beyond the limit."""
         parts = path.split(b"/")
-        with engine_errors(_DOING):
-            while path not in self._found and self._last <= parts:
+        with engine_errors(_ACTION):
+            while path not in self._nodes and self._last_parts <= parts:
                 member = next(self._members, None)
                 if member is None:
                     break
-                self._last = member.path.split(b"/")
+                self._last_parts = member.path.split(b"/")
                 if member.kind in ("dir", "link"):
-                    self._found[member.path] = _node(member)
-        return self._found.get(path)
+                    self._nodes[member.path] = _node(member)
+        return self._nodes.get(path)
 
 
-class _Head:
-    """The first part of an answer, *limit* bytes or all of it."""
+class _LimitedBody:
+    """The first *limit* bytes of a response; all of it if *limit* is None."""
 
-    def __init__(self, answer: Response, limit: int | None) -> None:
-        self._parts = answer.iter_content(_BLOCK)
-        self._left = limit
+    def __init__(self, response: Response, limit: int | None) -> None:
+        self._parts = response.iter_content(_BLOCK)
+        self._remaining_bytes = limit
 
     def read(self, size: int) -> bytes:
-        if self._left is not None and self._left <= 0:
+        if self._remaining_bytes is not None and self._remaining_bytes <= 0:
             return b""
         data = next(self._parts, b"")
-        if self._left is not None:
-            self._left -= len(data)
+        if self._remaining_bytes is not None:
+            self._remaining_bytes -= len(data)
         return data
 
     def members(self) -> Iterator[Member]:
-        """Yield the members of the archive that lie in this part."""
+        """Yield the members of the archive that are in this part."""
         try:
             yield from members(self.read)
         except InvalidImage:
-            if self._left is None or self._left > 0:
+            if self._remaining_bytes is None or self._remaining_bytes > 0:
                 raise
 
 
@@ -243,15 +242,15 @@ def _node(member: Member) -> ImageNode:
 
 def _stat(header: str) -> dict[str, Any]:
     try:
-        found = json.loads(base64.b64decode(header))
+        stat = json.loads(base64.b64decode(header))
     except (ValueError, binascii.Error):
         return {}
-    return found if isinstance(found, dict) else {}
+    return stat if isinstance(stat, dict) else {}
 
 
 def _message(content: bytes) -> str:
     with suppress(ValueError):
-        told = json.loads(content)
-        if isinstance(told, dict) and told.get("message"):
-            return str(told["message"])
-    return content.decode("utf-8", "replace").strip() or "no answer"
+        document = json.loads(content)
+        if isinstance(document, dict) and document.get("message"):
+            return str(document["message"])
+    return content.decode("utf-8", "replace").strip() or "no response"

@@ -1,4 +1,4 @@
-"""What is in a base image, read from its layers in a registry: from the top, and no further than the answer."""
+"""The file system of a base image, read from its layers in a registry: topmost first, and only as far as needed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from topcoat.rootfs.nodes import BaseTree
 
 _BLOCK = 1 << 18
-# So many members are taken from a layer before the question is asked again; or fewer, before much content is skipped.
-_AT_ONCE = 256
-_LARGE = 1 << 16
-# Layers that the registry does not hold itself, or holds in a form that only its owner can read.
-_CLOSED = ("foreign", "nondistributable", "encrypted")
+# Members that are read from a layer before the path is looked up again; fewer before the content of a large file.
+_MAX_MEMBERS = 256
+_MIN_LARGE_SIZE = 1 << 16
+# Parts of the media types of layers that the registry does not store itself, or that only their owner can decrypt.
+_UNREADABLE_TYPES = ("foreign", "nondistributable", "encrypted")
 
 
 class LayerTree:
@@ -31,124 +31,126 @@ class LayerTree:
     def __init__(
         self, client: RegistryClient, repository: str, layers: Sequence[Descriptor], limit: int | None
     ) -> None:
-        """Prepare to read *layers* (bottom first) of *repository*: *limit* bytes of them as they are stored, None for
-        as many as it takes.
-        """
+        """Prepare to read *layers* (bottom first) of *repository*, at most *limit* stored bytes; None for no limit."""
         self._client = client
         self._repository = repository
-        self._waiting = list(layers)
-        self._left = limit
-        self._overlay = MergedLayers()
+        self._unread_layers = list(layers)
+        self._remaining_bytes = limit
+        self._merged = MergedLayers()
         self._members: Iterator[Member] | None = None
-        self._stored: _Stored | None = None
-        self._ended = False
+        self._layer: _LimitedLayer | None = None
+        self._is_done = False
 
     def __enter__(self) -> BaseTree:
-        """Return the tree; no layer is asked for yet."""
+        """Return the tree; no layer is requested yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the layer that is being read; there are no further answers but from what is known."""
+        """Close the layer that is being read. Later calls return only what is known by then."""
         self._stop()
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, ``UNKNOWN`` where that lies beyond the limit or in a layer that cannot be read.
+        """Return what is at *path*, ``UNKNOWN`` if it is beyond the limit or in an unreadable layer.
 
         Raises:
             InvalidImage: a layer is damaged.
             RegistryError: and its kinds, when the registry cannot be reached or refuses.
         """
-        while (found := self._overlay.find(path)) is UNKNOWN and not self._ended:
+        while (node := self._merged.find(path)) is UNKNOWN and not self._is_done:
             try:
                 self._read_on()
             except BaseException:
                 self._stop()
                 raise
-        return found
+        return node
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
-        """Return what was met below *directory* so far."""
-        return self._overlay.below(directory)
+        """Return what was read below *directory* so far."""
+        return self._merged.below(directory)
 
     def _read_on(self) -> None:
-        """Take some more members, of the next layer where this one is at its end."""
+        """Read some more members, or open the next layer if the current one has ended."""
         if self._members is None:
-            if not self._waiting:
-                self._overlay.end()
+            if not self._unread_layers:
+                self._merged.end()
                 self._stop()
             else:
-                self._open(self._waiting.pop())
+                self._open(self._unread_layers.pop())
             return
-        assert self._stored is not None
+        assert self._layer is not None
         try:
-            for taken, member in enumerate(self._members, 1):
-                self._overlay.add(member)
-                if taken == _AT_ONCE or member.size >= _LARGE:
+            for count, member in enumerate(self._members, 1):
+                self._merged.add(member)
+                if count == _MAX_MEMBERS or member.size >= _MIN_LARGE_SIZE:
                     return
-            # What follows the archive is read too: then the layer is checked, and its connection can be kept.
-            while self._stored.read(_BLOCK):
+            # Bytes after the archive are read too: they are part of the digest, and the connection can be used again.
+            while self._layer.read(_BLOCK):
                 pass
         except (OSError, InvalidImage) as error:
             cause = error.__cause__
             if isinstance(cause, TopcoatError):
-                # The stream's own failure, which the decompressor took for its own.
+                # The stream failed, and the decompressor raised its own error for it.
                 raise cause from cause.__cause__
-            if not self._stored.is_cut_off:
+            if not self._layer.is_cut_off:
                 raise self._damaged(error) from error
-        if self._stored.is_cut_off:
+        if self._layer.is_cut_off:
             self._stop()
         else:
-            self._overlay.end_layer()
+            self._merged.end_layer()
             self._close()
 
     def _damaged(self, error: OSError | InvalidImage) -> InvalidImage:
-        assert self._stored is not None
+        assert self._layer is not None
         why = str(error) if isinstance(error, OSError) else error.message.partition(": ")[2]
         return InvalidImage(
-            f"the layer {self._stored.layer.digest} of the base image cannot be read: {why}",
-            hint="push the image again, for it may be damaged; -cfg base_scan_limit=0 does without looking",
+            f"the layer {self._layer.descriptor.digest} of the base image cannot be read: {why}",
+            hint="the image may be damaged: push it again; -cfg base_scan_limit=0 does not read the layer",
         )
 
     def _open(self, layer: Descriptor) -> None:
-        if self._left == 0 or "urls" in layer.extra or any(word in layer.media_type for word in _CLOSED):
+        if (
+            self._remaining_bytes == 0
+            or "urls" in layer.extra
+            or any(word in layer.media_type for word in _UNREADABLE_TYPES)
+        ):
             self._stop()
             return
         from topcoat.oci.compression import decompressed
 
-        self._stored = _Stored(self._client.open_blob(self._repository, layer), layer, self._left)
+        self._layer = _LimitedLayer(self._client.open_blob(self._repository, layer), layer, self._remaining_bytes)
         try:
-            self._members = members(decompressed(cast(BinaryIO, self._stored)).read)
+            self._members = members(decompressed(cast(BinaryIO, self._layer)).read)
         except MissingDependency as error:
-            notice(f"what is in the base image cannot be seen: {error}; {error.hint}")
+            notice(f"the layers of the base image cannot be read: {error}; {error.hint}")
             self._stop()
 
     def _stop(self) -> None:
-        self._ended = True
+        self._is_done = True
         self._close()
 
     def _close(self) -> None:
         self._members = None
-        stored, self._stored = self._stored, None
-        if stored is not None:
-            self._left = stored.left
-            stored.blob.close()
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            self._remaining_bytes = layer.remaining_bytes
+            layer.blob.close()
 
 
-class _Stored:
-    """A layer as it is stored, of which *left* bytes may be read."""
+class _LimitedLayer:
+    """The stored bytes of a layer, of which at most *remaining_bytes* may be read."""
 
-    def __init__(self, blob: BlobReader, layer: Descriptor, left: int | None) -> None:
+    def __init__(self, blob: BlobReader, descriptor: Descriptor, remaining_bytes: int | None) -> None:
         self.blob = blob
-        self.layer = layer
-        self.left = left
+        self.descriptor = descriptor
+        self.remaining_bytes = remaining_bytes
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether there is more of it than may be read, and all that may be was."""
-        return self.left == 0 and self.blob.tell() < self.layer.size
+        """Whether the limit is reached before the end of the layer."""
+        return self.remaining_bytes == 0 and self.blob.tell() < self.descriptor.size
 
     def read(self, size: int, /) -> bytes:
-        data = self.blob.read(size if self.left is None else min(size, self.left))
-        if self.left is not None:
-            self.left -= len(data)
+        data = self.blob.read(size if self.remaining_bytes is None else min(size, self.remaining_bytes))
+        if self.remaining_bytes is not None:
+            self.remaining_bytes -= len(data)
         return data

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from topcoat.cli.output import say
+from topcoat.cli.output import discard, say, write_stderr
 from topcoat.notices import notices_once, show_notices
 
 INTERRUPTED = 130
@@ -31,7 +31,8 @@ class ErrorHandler:
             with notices_once():
                 code = self._run(command)
         except BrokenPipeError:
-            _discard_stdout()
+            discard(sys.stdout)
+            discard(sys.stderr)
             return BROKEN_PIPE
         finally:
             show_notices(previous)
@@ -55,15 +56,12 @@ class ErrorHandler:
         if self.debug:
             import traceback
 
-            traceback.print_exception(error)
+            write_stderr("".join(traceback.format_exception(error)))
         if isinstance(error, TopcoatError):
-            say(f"error: {error.message}")
-            if error.hint:
-                print(f"  hint: {error.hint}", file=sys.stderr)
+            say(f"error: {error.message}", hint=error.hint or "")
             return error.exit_code
-        say(f"error: unexpected {type(error).__name__}: {error}")
-        if not self.debug:
-            print("  hint: this is a bug in topcoat: run it again with --debug and report it", file=sys.stderr)
+        bug = "this is a bug in topcoat: run it again with --debug and report it"
+        say(f"error: unexpected {type(error).__name__}: {error}", hint="" if self.debug else bug)
         return 1
 
 
@@ -72,17 +70,11 @@ def _flush(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_stdout()
+        discard(sys.stdout)
         return BROKEN_PIPE
     except OSError as error:
-        _discard_stdout()
+        discard(sys.stdout)
         if not code:
             say(f"error: cannot write the result: {error.strerror}")
         return code or 1
     return code
-
-
-def _discard_stdout() -> None:
-    """Redirect stdout to nowhere, because the interpreter flushes it at its end."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())

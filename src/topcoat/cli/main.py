@@ -10,11 +10,12 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from topcoat.cli.commands import COMMANDS
 from topcoat.cli.error_handler import ErrorHandler
+from topcoat.cli.output import redirected_files
 
 if TYPE_CHECKING:
     from topcoat.cli.commands import Command
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> NoReturn:
     """Run the process's command line and end the process."""
+    _open_standard_streams()
     skip_cleanup = sys.argv[1:2] and sys.argv[1] in _SKIP_CLEANUP
     if skip_cleanup:
         # A scan makes tens of thousands of tuples without cycles; searching them would take as long as the scan.
@@ -50,9 +52,22 @@ def entry() -> NoReturn:
         code = main()
     if skip_cleanup:
         # Freeing every object would take a tenth of the time of a warm build.
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed (``>&-``), so that no other file gets its descriptor."""
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            # Writing a result to a stdout that is open for reading fails, as it has to; messages are dropped.
+            opened = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
 
 
 def _signals() -> AbstractContextManager[None]:
@@ -87,7 +102,13 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug
-    return command.run(args) or 0
+    files = redirected_files()
+    if not files:
+        return command.run(args) or 0
+    from topcoat.scan.exclude import exclude_files
+
+    with exclude_files(files):
+        return command.run(args) or 0
 
 
 def find_command(name: str) -> tuple[Command, Parser]:

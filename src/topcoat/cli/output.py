@@ -1,9 +1,11 @@
-"""Print results on stdout and messages on stderr."""
+"""Print results on stdout and messages on stderr. Text of others is escaped, so that it cannot control the terminal."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 
 def result(text: str) -> None:
     """Print *text*, the result or a part of it, on stdout."""
-    emit(f"{text}\n", sys.stdout)
+    encoding = sys.stdout.encoding or "utf-8"
+    emit(f"{printable(text)}\n".encode(encoding, "backslashreplace"), sys.stdout)
 
 
 def json_result(value: object) -> None:
@@ -25,35 +28,78 @@ def json_result(value: object) -> None:
 def emit(text: str | bytes, stream: TextIO) -> None:
     """Write *text* to *stream* unchanged, and flush.
 
+    Characters are written as UTF-8, whatever the locale: a log has the bytes that its job wrote.
+
     Raises:
         BrokenPipeError: the reader of a pipe is gone.
-        TopcoatError: another error of the stream.
+        OutputError: another error of the stream.
     """
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     try:
-        if isinstance(text, bytes):
-            stream.flush()
-            stream.buffer.write(text)
+        stream.flush()
+        buffer = getattr(stream, "buffer", None)
+        if buffer is None:  # a stream of text alone, which replaces sys.stdout
+            stream.write(data.decode("utf-8", "backslashreplace"))
         else:
-            stream.write(text)
+            buffer.write(data)
         stream.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        from topcoat.errors import TopcoatError
+        from topcoat.errors import OutputError
 
-        raise TopcoatError(f"cannot write the result: {error.strerror}") from error
+        raise OutputError(f"cannot write the result: {error.strerror}") from error
 
 
-def say(text: str) -> None:
-    """Print a message on stderr, ``topcoat:`` before each line."""
-    # One write: another thread may print logs, and print() writes the newline separately.
-    sys.stderr.write("".join([f"topcoat: {line}\n" for line in text.splitlines()]))
-    sys.stderr.flush()
+def say(text: str, *, hint: str = "") -> None:
+    """Print a message on stderr, ``topcoat:`` before each line, then a *hint*."""
+    lines = [f"topcoat: {line}\n" for line in printable(text).rstrip("\n").split("\n")]
+    write_stderr("".join([*lines, f"  hint: {hint}\n" if hint else ""]))
+
+
+def write_stderr(text: str) -> None:
+    """Write *text*, escaped, to stderr; do nothing if its terminal or the reader of its pipe is gone."""
+    try:
+        # One write: another thread may print logs, and print() writes the newline separately.
+        sys.stderr.write(printable(text))
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return *text* with everything escaped that may control a terminal, except newlines and tabs."""
+    from topcoat.foreign_text import escaped
+
+    if text.isprintable():
+        return text
+    lines = ["\t".join([escaped(cell, len(text) * 10) for cell in line.split("\t")]) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def discard(stream: TextIO) -> None:
+    """Redirect *stream* to nowhere, because the interpreter flushes it at its end."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
+
+
+def redirected_files() -> set[tuple[int, int]]:
+    """Return device and inode of the files that stdout and stderr are redirected to."""
+    import stat
+
+    files = set()
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode):
+                files.add((status.st_dev, status.st_ino))
+    return files
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
-    """Return *rows* as text in aligned columns."""
-    lines = [tuple(row) for row in rows]
+    """Return *rows* as text in aligned columns; a cell is one line."""
+    lines = [tuple(printable(cell).replace("\n", "\\x0a").replace("\t", "\\x09") for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
@@ -61,7 +107,5 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def colors(stream: object) -> bool:
     """Tell whether *stream* is a terminal that wants colors (https://no-color.org)."""
-    import os
-
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

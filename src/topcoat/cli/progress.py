@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from types import TracebackType
+
+from topcoat.cli.output import printable
 
 DELAY_S = 0.5
 """Seconds before the spinner is shown."""
@@ -14,7 +17,7 @@ class Progress:
     """Show *text* and a spinner on stderr while a ``with`` block runs, if stderr is a terminal and it takes long."""
 
     def __init__(self, text: str, *, quiet: bool = False) -> None:
-        self._text = text
+        self._text = printable(text).replace("\n", " ")
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         if not quiet and sys.stderr.isatty():
@@ -37,6 +40,7 @@ class Progress:
             return
         from rich.console import Console
         from rich.status import Status
+        from rich.text import Text
 
-        with Status(f"topcoat: {self._text}", console=Console(stderr=True)):
+        with suppress(OSError), Status(Text(f"topcoat: {self._text}"), console=Console(stderr=True)):
             self._done.wait()

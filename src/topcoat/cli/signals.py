@@ -19,12 +19,18 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
-    """Raise ``Stopped`` for SIGTERM and SIGHUP while a ``with`` block runs; ignored signals stay ignored."""
+    """Raise ``Stopped`` for SIGTERM and SIGHUP while a ``with`` block runs; ignored signals stay ignored.
+
+    Only the first SIGHUP raises: the kernel and the shell each send one when a terminal closes, and the second would
+    interrupt the clean-up.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         raise Stopped(number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from topcoat.cli.follow import LogQuery, print_logs, replicas_of, unknown_app, wait_until_started
-from topcoat.cli.output import say
-from topcoat.errors import AppFailed
+from topcoat.cli.output import result, say
+from topcoat.errors import AppFailed, OutputError
 
 if TYPE_CHECKING:
     from topcoat.runner import Runner
@@ -18,25 +18,30 @@ _MAX_POLL_INTERVAL_S = 5.0
 _CANCEL_TIMEOUT_S = 30.0
 
 
-def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool) -> AppStatus:
+def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool, show_handle: bool = False) -> AppStatus:
     """Wait until an application has ended and return its status.
 
     Args:
         runner: knows the application.
         handle: the application.
+        show_handle: print the handle first.
         logs: print its logs on stderr meanwhile.
-        cancel: on ^C, SIGTERM and SIGHUP, cancel it and wait for its end; else it continues to run.
+        cancel: on ^C, SIGTERM and SIGHUP, or when its logs can no longer be printed (a closed terminal, ``| head``),
+            cancel it and wait for its end; else it continues to run.
 
     Raises:
         KeyboardInterrupt: on ^C.
+        BrokenPipeError: the reader of the logs is gone.
         UnknownApp: the scheduler no longer knows it.
     """
     try:
+        if show_handle:
+            result(handle)
         if logs:
             wait_until_started(runner, handle)
             print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr)
         status = runner.wait(handle, wait_interval=_MAX_POLL_INTERVAL_S)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError, OutputError):
         if cancel:
             _cancel(runner, handle)
         else:
@@ -66,7 +71,12 @@ def failure(handle: str, status: AppStatus) -> AppFailed:
 
 def _cancel(runner: Runner, handle: str) -> None:
     say(f"cancelling {handle} (it has 10 s to end by itself)")
-    runner.cancel(handle)
+    try:
+        runner.cancel(handle)
+    except KeyboardInterrupt:
+        # SIGTERM may follow SIGHUP at once.
+        runner.cancel(handle)
+        raise
     # A second ^C ends this wait; the job still ends.
     deadline = time.monotonic() + _CANCEL_TIMEOUT_S
     while (status := runner.status(handle)) is not None and not status.is_terminal() and time.monotonic() < deadline:

@@ -16,16 +16,13 @@ from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
-from topcoat.notices import notice
 from topcoat.pack.layer_cache import read_entries, write_entries
+from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.specs.workspace import Workspace
 from topcoat.state import cache_dir, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
-
-MARKER = ".topcoat.json"
 
 
 class DirectoryDestination:
@@ -117,37 +114,6 @@ class DirectoryDestination:
             f"cannot fill the job directory {self.path}: {error.strerror or error}",
             hint="name a directory that you can write with -cfg job_dir=...",
         )
-
-
-def without_job_dirs(scan: Scan, workspace: Workspace, job_dir: str) -> Scan:
-    """Leave out of *scan* what topcoat itself put into the workspace: *job_dir*, and job directories of earlier runs.
-
-    Directories that hold nothing else are left out too, so that the first job and its repetition have one snapshot.
-    """
-    entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
-    earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
-    left_out = earlier | _inside(workspace, job_dir)
-    if not left_out:
-        return scan
-    below = tuple(path + b"/" for path in left_out)
-    kept = {entry.path: entry for entry in entries if not (entry.path + b"/").startswith(below)}
-    for path in left_out:
-        while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
-            kept.pop(path, None)
-    for path in sorted(earlier):
-        notice(f"{os.fsdecode(path)} is a job directory: left out")
-    return scan.narrow(Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
-
-
-def _inside(workspace: Workspace, job_dir: str) -> set[bytes]:
-    """Return where *job_dir* would be in the snapshot, for each directory of the workspace that it lies in."""
-    found = set()
-    path = os.path.realpath(os.path.expanduser(job_dir))
-    for source, target in workspace.resolved():
-        inner = "" if "://" in source else os.path.relpath(path, os.path.realpath(source))
-        if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
-            found.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
-    return found
 
 
 class _Previous(NamedTuple):

@@ -13,6 +13,7 @@ from topcoat.oci.compression import Compression
 from topcoat.oci.patch import Changes
 from topcoat.pack.layer import PackOptions
 from topcoat.pack.tar import Ownership
+from topcoat.scan.import_paths import import_paths
 from topcoat.scan.scanner import Scan
 
 
@@ -63,8 +64,8 @@ def _platform_image(
     # The directory as the image names it, and where that is with links resolved.
     directory, resolved = _workspace_dir(base, options), location.target
     env = {"WORKSPACE_DIR": directory}
-    if options.pythonpath:
-        paths = [directory, *([f"{directory.rstrip('/')}/src"] if scan.snapshot.has_directory(b"src") else [])]
+    paths = import_paths(scan.snapshot, directory) if options.pythonpath else ()
+    if paths:
         env["PYTHONPATH"] = ":".join([*paths, *filter(None, [base.config.env.get("PYTHONPATH")])])
     preserve_mtimes = options.mtimes == "preserve"
     owner = options.owner or Ownership()

@@ -17,6 +17,7 @@ from topcoat.images.options import ImageOptions
 from topcoat.images.patch_plan import locate_in_images, plan_patch
 from topcoat.notices import notices_once
 from topcoat.pipeline.connections import Connections, Place
+from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.sources import ScanRoot, find_scan_roots
@@ -109,6 +110,7 @@ def _plan_patch(
     found = place.source.find(image, options.platform, tasks)
     locating = tasks.start(lambda: locate_in_images(place.source, found.base, options))
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes), projects=roots)
+    scanned = without_job_dirs(scanned, workspace)
     planned = plan_patch(place.source, scanned, found.base, locating.result(), options, compression)
 
     def confirm() -> ImageBuild:

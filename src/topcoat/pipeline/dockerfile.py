@@ -20,6 +20,7 @@ from topcoat.images.tag import built_tag
 from topcoat.notices import notice
 from topcoat.pipeline.connections import Connections
 from topcoat.pipeline.plans import BuilderPlan, ImagePlan, PatchPlan
+from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, scan
 from topcoat.scan.sources import ScanRoot
 from topcoat.specs.projects import Projects
@@ -61,6 +62,7 @@ def plan_dockerfile_image(
     dockerfile = parse_dockerfile(text, _NAME)
     args = _build_args(dockerfile, workspace, image, options)
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes), projects=roots)
+    scanned = without_job_dirs(scanned, workspace)
     place = functools.cache(lambda: connections.place(options.repository))
     try:
         evaluated, base = evaluate_dockerfile(lambda: place().source, scanned, dockerfile, args, options)

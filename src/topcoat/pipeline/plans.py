@@ -6,7 +6,7 @@ was planned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from topcoat.destinations.base import DeliveryResult, deliver
@@ -54,6 +54,11 @@ class PatchPlan(NamedTuple):
     def image(self) -> str:
         """The name that the image will have."""
         return self.place.destination.image_name(self.planned.tag)
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The variables that the image sets for the code; of several platforms, those of the first."""
+        return self.planned.images[0].changes.env
 
     def carry_out(self) -> DeliveryResult:
         """Deliver the image, unless it is there."""
@@ -129,6 +134,11 @@ class BuilderPlan(NamedTuple):
     def image(self) -> str:
         """The name that the image will have."""
         return str(self.repository.with_tag(self.tag)) if self.repository else self._local_name
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """None: the Dockerfile sets the variables."""
+        return {}
 
     @property
     def _local_name(self) -> str:

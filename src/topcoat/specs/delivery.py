@@ -19,12 +19,15 @@ class Delivered(NamedTuple):
         env: variables for the role; those that it has itself win.
         pythonpath: directories that go before the role's ``PYTHONPATH``.
         mounts: to add to the role's.
+        image_pythonpath: ``PYTHONPATH`` of the image, with *pythonpath* in it; it goes behind the role's, and a role
+            without one is left alone. Empty if the image sets none.
     """
 
     image: str = ""
     env: Mapping[str, str] = _NOTHING
     pythonpath: tuple[str, ...] = ()
     mounts: tuple[BindMount | VolumeMount | DeviceMount, ...] = ()
+    image_pythonpath: str = ""
 
 
 class WorkspacePlan(Protocol):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import ClassVar, NamedTuple, cast
 
-from topcoat.destinations.directory import DirectoryDestination, LinkPolicy, without_job_dirs
+from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.destinations.push_records import workspace_key
-from topcoat.notices import notices_once
+from topcoat.notices import notice, notices_once
+from topcoat.scan.import_paths import import_paths
+from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
-from topcoat.scan.scanner import Modes, Scan, ScanOptions, scan
+from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, Modes, Scan, ScanOptions, scan
+from topcoat.scan.sources import ScanRoot, find_scan_roots
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
 from topcoat.specs.delivery import Delivered
@@ -23,10 +27,14 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
     """Copy the workspace into the run option ``job_dir``, and make that the role's image.
 
     Without ``job_dir`` nothing is done. Roles with the same workspace share the directory; roles with different ones
-    get a directory below it that bears the role's name. ``.torchxignore`` decides what is left out.
+    get a directory below it that bears the role's name.
+
+    Attributes:
+        ignore_files: names of the ignore files that decide what is left out, read as one list.
     """
 
     runs_from: ClassVar[RunsFrom | None] = RunsFrom.DIRECTORY
+    ignore_files: ClassVar[tuple[str, ...]] = DIRECTORY_IGNORE_FILES
 
     def workspace_opts(self) -> runopts:
         """Return the run options of directory workspaces."""
@@ -59,26 +67,27 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
         if self._calls_deprecated_hook_of_subclass(DirWorkspaceMixin):
             super().caching_build_workspace_and_update_role(role, cfg, build_cache)
             return
-        options = _DirOptions.parse(cfg)
+        options = DirOptions.parse(cfg)
         if not options.job_dir:
             return
         directory = str(build_cache.get((DirWorkspaceMixin, role.name), options.job_dir))
         key = (DirWorkspaceMixin, directory, role.workspace)
         if key not in build_cache:
-            build_cache[key] = _copy(role.workspace, directory, options)
+            build_cache[key] = _carry_out(partial(self._plan_directory, role.workspace, directory, options))
         apply_to_role(role, cast(Delivered, build_cache[key]))
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Copy the directory *workspace* into ``job_dir`` and make that the role's image."""
-        options = _DirOptions.parse(cfg)
+        options = DirOptions.parse(cfg)
         if options.job_dir:
-            apply_to_role(role, _copy(Workspace({workspace: ""}), options.job_dir, options))
+            plan = partial(self._plan_directory, Workspace({workspace: ""}), options.job_dir, options)
+            apply_to_role(role, _carry_out(plan))
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> RolePlans | None:
         """Name the directories that the roles will run in; nothing is copied."""
         if not self._hooks_are_those_of(DirWorkspaceMixin):
             return None
-        options = _DirOptions.parse(cfg)
+        options = DirOptions.parse(cfg)
         directories = _directories(roles, options.job_dir)
         plans: dict[str, DirDelivery] = {}
 
@@ -86,14 +95,17 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
             assert role.workspace
             directory = directories[role.name]
             if directory not in plans:
-                plans[directory] = _plan(role.workspace, directory, options)
+                plans[directory] = self._plan_directory(role.workspace, directory, options)
             return plans[directory]
 
         return plan_roles([role for role in roles if role.name in directories], plan_role)
 
     def _new_build_cache(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> dict[object, object]:
-        directories = _directories(roles, _DirOptions.parse(cfg).job_dir)
+        directories = _directories(roles, DirOptions.parse(cfg).job_dir)
         return {(DirWorkspaceMixin, name): directory for name, directory in directories.items()}
+
+    def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
+        return plan_directory(workspace, directory, options, self.ignore_files)
 
 
 class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
@@ -124,7 +136,7 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
 
         parent = tempfile.mkdtemp(prefix="topcoat-")
         try:
-            return _copy(workspace, os.path.join(parent, "workspace"), _DirOptions.parse(cfg)).image
+            return _carry_out(lambda: plan_directory(workspace, f"{parent}/workspace", DirOptions.parse(cfg))).image
         except BaseException:
             os.rmdir(parent)
             raise
@@ -137,21 +149,19 @@ class DirDelivery(NamedTuple):
         scan: the snapshot.
         destination: the directory.
         workspace_key: names the workspace.
-        pythonpath: whether the code goes before installed packages.
+        pythonpath: the directories that go before installed packages.
     """
 
     scan: Scan
     destination: DirectoryDestination
     workspace_key: str
-    pythonpath: bool
+    pythonpath: tuple[str, ...]
 
     @property
     def expected(self) -> Delivered:
         """The directory as the role's image, and the variables that name it."""
         path = self.destination.path
-        has_src = self.scan.snapshot.has_directory(b"src")
-        paths = (path, *([f"{path}/src"] if has_src else [])) if self.pythonpath else ()
-        return Delivered(path, {"WORKSPACE_DIR": path}, paths)
+        return Delivered(path, {"WORKSPACE_DIR": path}, self.pythonpath)
 
     def carry_out(self) -> Delivered:
         """Fill the directory, unless it has this snapshot already."""
@@ -164,7 +174,7 @@ class DirDelivery(NamedTuple):
         return f"{self.destination.path}: {len(snapshot)} entries, {snapshot.size} bytes of {self.workspace_key}"
 
 
-class _DirOptions(NamedTuple):
+class DirOptions(NamedTuple):
     """The run options of directory workspaces, parsed."""
 
     job_dir: str
@@ -173,7 +183,7 @@ class _DirOptions(NamedTuple):
     pythonpath: bool
 
     @classmethod
-    def parse(cls, cfg: Mapping[str, CfgVal]) -> _DirOptions:
+    def parse(cls, cfg: Mapping[str, CfgVal]) -> DirOptions:
         return cls(
             str(cfg.get("job_dir") or ""),
             cast(LinkPolicy, one_of(cfg, "link", ("copy", "hard"))),
@@ -182,18 +192,39 @@ class _DirOptions(NamedTuple):
         )
 
 
-def _plan(workspace: Workspace, directory: str, options: _DirOptions) -> DirDelivery:
+def plan_directory(
+    workspace: Workspace,
+    directory: str,
+    options: DirOptions,
+    ignore_files: tuple[str, ...] = DIRECTORY_IGNORE_FILES,
+) -> DirDelivery:
     destination = DirectoryDestination(directory, link=options.link)
-    scanned = scan(workspace, ScanOptions(modes=options.modes))
+    roots = find_scan_roots(workspace)
+    _warn_of_unread_rules(roots, ignore_files)
+    scanned = scan(workspace, ScanOptions(ignore_files, options.modes), projects=roots)
     scanned = without_job_dirs(scanned, workspace, options.job_dir or directory)
     destination.check(scanned.snapshot.digest)
-    return DirDelivery(scanned, destination, workspace_key(workspace), options.pythonpath)
+    paths = import_paths(scanned.snapshot, destination.path) if options.pythonpath else ()
+    return DirDelivery(scanned, destination, workspace_key(workspace), paths)
 
 
-def _copy(workspace: Workspace, directory: str, options: _DirOptions) -> Delivered:
+def _warn_of_unread_rules(roots: Iterable[ScanRoot], ignore_files: tuple[str, ...]) -> None:
+    """Tell which ignore files of images do not count for a job directory."""
+    unread = [name for name in IMAGE_IGNORE_FILES if name not in ignore_files]
+    for root in roots if unread else ():
+        names = [] if root.file else [node.name for node in root.tree.list("")]
+        for name in unread:
+            if name in names:
+                notice(
+                    f"{root.label}/{name} is not read for a job directory, only {', '.join(ignore_files)}: what it "
+                    "leaves out of images is copied"
+                )
+
+
+def _carry_out(plan: Callable[[], DirDelivery]) -> Delivered:
     """Plan a directory and fill it at once."""
     with notices_once():
-        return retry_if_changed(lambda: _plan(workspace, directory, options).carry_out())
+        return retry_if_changed(lambda: plan().carry_out())
 
 
 def _directories(roles: list[Role], job_dir: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 from topcoat.errors import InvalidRunConfigException
 from topcoat.images.options import image_options, image_opts
@@ -17,7 +17,7 @@ from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.specs.delivery import Delivered
 from topcoat.workspace.api import WorkspaceMixin
 from topcoat.workspace.hooks import RunsFrom
-from topcoat.workspace.plan import RolePlans, plan_roles, set_image
+from topcoat.workspace.plan import RolePlans, apply_to_role, plan_roles, set_image
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -33,11 +33,11 @@ class ImageDelivery(NamedTuple):
     @property
     def expected(self) -> Delivered:
         """The image by its tag."""
-        return Delivered(self.plan.image)
+        return _delivered(self.plan, self.plan.image)
 
     def carry_out(self) -> Delivered:
         """Deliver the image; return it by its tag and digest, or by its id in the engine."""
-        return Delivered(self.plan.carry_out().reference)
+        return _delivered(self.plan, self.plan.carry_out().reference)
 
     def describe(self) -> str:
         """Return the plan as one line of text."""
@@ -95,12 +95,12 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         key = (DockerWorkspaceMixin, role.image, role.workspace, options.platform)
         if key not in build_cache:
             build_cache[key] = self._build(role.image, role.workspace, options)
-        set_image(role, str(build_cache[key]))
+        apply_to_role(role, cast(Delivered, build_cache[key]))
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Build the patched image from the directory *workspace* and make it the role's: by its id."""
         options = self._role_options(self._options(cfg), role, cfg)
-        set_image(role, self._build(role.image, Workspace({workspace: ""}), options))
+        apply_to_role(role, self._build(role.image, Workspace({workspace: ""}), options))
 
     def dryrun_push_images(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> dict[str, tuple[str, str]]:
         """Give the images of *app* that are known by their ids the names that they will be pushed to.
@@ -188,16 +188,24 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         platform = options.platform or self.role_platform(role, cfg)
         return options._replace(platform=platform)
 
-    def _build(self, image: str, workspace: Workspace, options: ImageOptions) -> str:
-        """Build at once, into the engine or into a spool that is ready to be pushed; return the image's id."""
+    def _build(self, image: str, workspace: Workspace, options: ImageOptions) -> Delivered:
+        """Build at once, into the engine or into a spool that is ready to be pushed; return the image by its id."""
 
-        def attempt() -> BuiltImage:
-            return plan_image(workspace, image, options, connections=self._connections).build()
+        def attempt() -> tuple[ImagePlan, BuiltImage]:
+            plan = plan_image(workspace, image, options, connections=self._connections)
+            return plan, plan.build()
 
         with notices_once():
-            built = retry_if_changed(attempt)
+            plan, built = retry_if_changed(attempt)
         self._built[built.image_id] = built
-        return built.image_id
+        return _delivered(plan, built.image_id)
+
+
+def _delivered(plan: ImagePlan, image: str) -> Delivered:
+    """Return *image* as it is delivered, with the PYTHONPATH that *plan* gives it."""
+    pythonpath, directory = plan.env.get("PYTHONPATH", ""), plan.env.get("WORKSPACE_DIR", "")
+    code = [path for path in (directory, f"{directory.rstrip('/')}/src") if path in pythonpath.split(":")]
+    return Delivered(image, pythonpath=tuple(code) if pythonpath else (), image_pythonpath=pythonpath)
 
 
 def _missing_repository(role: Role) -> InvalidRunConfigException:

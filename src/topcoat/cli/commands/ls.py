@@ -29,12 +29,12 @@ def add_arguments(parser: Parser) -> None:
     rules.add_argument(
         "--image-rules",
         action="store_true",
-        help="as for an image: .dockerignore, then .torchxignore (the default)",
+        help="as for an image and for local: .dockerignore, then .torchxignore (the default)",
     )
     rules.add_argument(
         "--directory-rules",
         action="store_true",
-        help="as for a job directory (local): .torchxignore alone",
+        help="as for a job directory of a cluster: .torchxignore alone",
     )
     add_workspace(
         parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
@@ -45,13 +45,14 @@ def run(args: Namespace) -> int:
     """Print the paths, sorted, directories with a trailing slash."""
     from topcoat.cli.output import emit, json_result
     from topcoat.cli.progress import Progress
+    from topcoat.scan.job_dirs import without_job_dirs
     from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, ScanOptions, scan
     from topcoat.specs.workspace import Workspace
 
     files = DIRECTORY_IGNORE_FILES if args.directory_rules else IMAGE_IGNORE_FILES
     with Progress("scanning"):
-        scanned = scan(Workspace.from_str(args.workspace or "."), ScanOptions(files))
-    snapshot = scanned.snapshot
+        workspace = Workspace.from_str(args.workspace or ".")
+        snapshot = without_job_dirs(scan(workspace, ScanOptions(files)), workspace).snapshot
     if args.json:
         entries = [
             {"path": os.fsdecode(entry.path), "kind": entry.kind, "mode": f"{entry.mode:04o}", "size": entry.size}

@@ -204,10 +204,10 @@ def _after_submit(runner: Runner, handle: str, *, local: bool, args: Namespace) 
     from topcoat.cli.wait import failure, wait_for
 
     wait = not args.detach and (local or args.wait or args.log)
-    if not args.json:
-        result(handle)
     if not wait:
-        if args.json:
+        if not args.json:
+            result(handle)
+        else:
             current = None
             # The job is submitted: print its handle even if the status request fails.
             with suppress(TopcoatError):
@@ -216,7 +216,7 @@ def _after_submit(runner: Runner, handle: str, *, local: bool, args: Namespace) 
             unknown = {**job_facts(handle), "state": None, "ui_url": None}
             json_result(status_facts(handle, current) if current else unknown)
         return 0
-    status = wait_for(runner, handle, logs=local or args.log, cancel=local)
+    status = wait_for(runner, handle, logs=local or args.log, cancel=local, show_handle=not args.json)
     if args.json:
         json_result(status_facts(handle, status))
     if str(status.state) != "SUCCEEDED":

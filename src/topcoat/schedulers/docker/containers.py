@@ -26,6 +26,7 @@ from topcoat.specs import is_terminal
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.images import Image
 
 _STOP_TIMEOUT_S = 10
 _HINTS = {
@@ -36,8 +37,8 @@ _HINTS = {
 }
 
 
-def fetch(client: DockerClient, image: str) -> None:
-    """Pull *image* unless the engine has it.
+def fetch(client: DockerClient, image: str) -> Image:
+    """Return *image* from the engine, pulled unless the engine has it.
 
     Raises:
         ImageNotFound: the registry does not have it either, or *image* is an id, which cannot be pulled.
@@ -49,8 +50,7 @@ def fetch(client: DockerClient, image: str) -> None:
 
     with engine_errors(f"pulling {image}"):
         try:
-            client.images.get(image)
-            return
+            return client.images.get(image)
         except ImageMissing:
             if image.startswith("sha256:"):
                 raise ImageNotFound(f"the container engine has no image {image}") from None
@@ -66,6 +66,7 @@ def fetch(client: DockerClient, image: str) -> None:
                 f"neither the container engine nor the registry has the image {image}: {error.explanation}",
                 hint="check the name, and `docker login` if the repository is private",
             ) from error
+        return client.images.get(image)
 
 
 def ensure_network(client: DockerClient) -> None:
@@ -92,9 +93,8 @@ def create(client: DockerClient, request: DockerContainer, cpus: int) -> Contain
     if kwargs.get("nano_cpus", 0) > max_nano_cpus:
         notice(f"{name} is limited to the {cpus} CPUs available")
         kwargs["nano_cpus"] = max_nano_cpus
-    entrypoint, *args = request.command
     with engine_errors(f"creating the container {name}"):
-        container: Container = client.containers.create(request.image, args, entrypoint=[entrypoint], **kwargs)
+        container: Container = client.containers.create(request.image, request.command, **kwargs)
     return container
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from topcoat.notices import notice
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.ids import dns_label
+from topcoat.schedulers.image_entrypoint import KEEP_OR_REPLACE, keeps_entrypoint
 from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, macros
 from topcoat.specs.named_resources_aws import EFA_DEVICE, NEURON_DEVICE
 from topcoat.version import __version__
@@ -22,6 +23,7 @@ APP_NAME = "dev.topcoat.app-name"
 ROLE = "dev.topcoat.role-name"
 REPLICA = "dev.topcoat.replica-id"
 VERSION = "dev.topcoat.version"
+KEEPS_ENTRYPOINT = "dev.topcoat.keeps-entrypoint"
 ERROR_FILE = "/tmp/topcoat-error.json"
 CANCELLED_POLICY = "unless-stopped"
 """The restart policy that ``cancel`` sets, which tells a cancelled container from a failed one."""
@@ -36,7 +38,10 @@ _DEVICE_FILES = {EFA_DEVICE: "/dev/infiniband/uverbs", NEURON_DEVICE: "/dev/neur
 
 @dataclass
 class DockerContainer:
-    """Hold one container: *command* replaces the image's entrypoint, *kwargs* are those of docker-py's ``create``."""
+    """Hold the image, the command and the other arguments of docker-py's ``create``.
+
+    The command goes to the image's entrypoint as arguments, unless *kwargs* have another ``entrypoint``.
+    """
 
     image: str
     command: list[str]
@@ -96,6 +101,7 @@ def make_job(
                     ROLE: role.name,
                     REPLICA: str(replica_id),
                     VERSION: __version__,
+                    KEEPS_ENTRYPOINT: str(keeps_entrypoint(cfg, KEEP_OR_REPLACE)).lower(),
                 },
                 **_resources(role),
                 **_mounts(role),
@@ -107,7 +113,10 @@ def make_job(
                 kwargs["ports"] = {f"{port}/tcp": [] for port in role.port_map.values()}
             if role.max_retries > 0:
                 kwargs["restart_policy"] = {"Name": "on-failure", "MaximumRetryCount": role.max_retries}
-            job.containers.append(DockerContainer(role.image, [replica.entrypoint, *replica.args], kwargs))
+            command = [replica.entrypoint, *replica.args]
+            if not keeps_entrypoint(cfg, KEEP_OR_REPLACE):
+                kwargs["entrypoint"], command = command[:1], command[1:]
+            job.containers.append(DockerContainer(role.image, command, kwargs))
     return job
 
 

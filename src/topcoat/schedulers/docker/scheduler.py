@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidApp
@@ -16,6 +16,7 @@ from topcoat.schedulers.docker import containers as docker
 from topcoat.schedulers.docker.request import (
     APP_ID,
     APP_NAME,
+    KEEPS_ENTRYPOINT,
     REPLICA,
     ROLE,
     DockerContainer,
@@ -26,6 +27,12 @@ from topcoat.schedulers.docker.request import (
     why_failed,
 )
 from topcoat.schedulers.ids import app_id_for
+from topcoat.schedulers.image_entrypoint import (
+    KEEP_OR_REPLACE,
+    add_image_entrypoint,
+    check_entrypoint,
+    keeps_entrypoint,
+)
 from topcoat.schedulers.logs import decode, filter_regex
 from topcoat.specs import (
     NONE,
@@ -74,10 +81,12 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         )
         opts.add("env", type_=dict[str, str], help="environment variables for the containers; they override the roles'")
         opts.add("privileged", type_=bool, default=False, help="run the containers with docker's --privileged")
+        add_image_entrypoint(opts, KEEP_OR_REPLACE)
         return opts
 
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
-        """Refuse a role without an image before anything is looked up or built."""
+        """Refuse invalid options and a role without an image before anything is looked up or built."""
+        keeps_entrypoint(cfg, KEEP_OR_REPLACE)
         for role in app.roles:
             if not role.image:
                 raise InvalidApp(
@@ -87,6 +96,16 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: their containers have no limits."""
+
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
+        """Move PYTHONPATH from the options to the roles: a workspace puts the code in front of it."""
+        variables = dict(cast("Mapping[str, str]", cfg.get("env") or {}))
+        pythonpath = variables.pop("PYTHONPATH", None)
+        if pythonpath is None:
+            return cfg
+        for role in app.roles:
+            role.env["PYTHONPATH"] = pythonpath
+        return {**cfg, "env": variables}
 
     def new_app_id(self, app: AppDef) -> str:
         """Return a new id, made from the application's name."""
@@ -109,8 +128,10 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             DaemonError: the engine reports an error.
         """
         job, client = dryrun_info.request, self._docker_client
+        keep = not any("entrypoint" in container.kwargs for container in job.containers)
         for image in dict.fromkeys(container.image for container in job.containers):
-            docker.fetch(client, image)
+            config = docker.fetch(client, image).attrs["Config"] or {}
+            check_entrypoint(image, config.get("Entrypoint"), keep=keep)
         docker.ensure_network(client)
         with engine_errors("asking the container engine for the number of its CPUs"):
             cpus = int(client.info()["NCPU"])
@@ -216,7 +237,9 @@ def _replica_id(container: Container) -> tuple[str, int]:
 
 def _role(name: str, attrs: Mapping[str, Any]) -> Role:
     config = attrs["Config"]
-    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    # An entrypoint that was kept is the image's.
+    own = [] if config["Labels"].get(KEEPS_ENTRYPOINT) == "true" else config.get("Entrypoint")
+    command = [*(own or []), *(config.get("Cmd") or [])]
     return Role(name, config["Image"], entrypoint=command[0], args=command[1:], num_replicas=0)
 
 

@@ -115,6 +115,8 @@ def make_request(
 
 def _path(role_path: str, cwd: str, *, cwd_first: bool) -> str:
     inherited = os.environ.get("PATH", os.defpath)
+    # A colon in a directory's name would split the list.
+    cwd = "" if os.pathsep in cwd else cwd
     parts = (cwd, role_path, inherited) if cwd_first else (role_path, inherited, cwd)
     # The directory of topcoat's own interpreter comes last, in case no other one has a `python`.
     return os.pathsep.join(filter(None, (*parts, os.path.dirname(sys.executable))))

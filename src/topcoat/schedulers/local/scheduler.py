@@ -1,7 +1,7 @@
 """Run applications as processes of this machine, each on a snapshot of its code (``local``).
 
 It rehearses a cluster: what the ignore rules leave out is missing here too, and an edit after the start changes
-nothing for the job.
+nothing for the job. The rules are those of images.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES
 from topcoat.scan.sources import current_directory
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
-from topcoat.specs import AppDef, CfgVal, Role, runopts
-from topcoat.workspace.dir_workspace import DirWorkspaceMixin
+from topcoat.schedulers.local.editable import warn_of_editable_installs
+from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
+from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin
 
 _CODE = "code"
 
 
 class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
     """Run every replica as a process in its role's snapshot; a role without a workspace runs in place."""
+
+    ignore_files: ClassVar[tuple[str, ...]] = IMAGE_IGNORE_FILES
 
     def __init__(self, session_name: str) -> None:
         super().__init__(session_name, backend="local")
@@ -39,6 +44,11 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         if (job_dir and not _is_used(job_dir)) or not any(role.workspace for role in app.roles):
             return cfg
         return {**cfg, "job_dir": str(local_jobs.directory(app_id) / _CODE)}
+
+    def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
+        delivery = super()._plan_directory(workspace, directory, options)
+        warn_of_editable_installs(workspace, delivery.scan.snapshot)
+        return delivery
 
     def _root(self, role: Role) -> str:
         if role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image)):
