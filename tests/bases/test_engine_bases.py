@@ -87,7 +87,7 @@ def test_an_image_for_another_platform_is_not_used(bases: EngineBases, engine: D
         _find(bases, _find(bases, name).engine_id, "linux/s390x")
 
 
-def test_a_name_that_neither_engine_nor_registry_has(bases: EngineBases, registry: Registry) -> None:
+def test_a_base_that_neither_engine_nor_registry_has_is_an_error(bases: EngineBases, registry: Registry) -> None:
     with pytest.raises(ImageNotFound, match=r"engine has no image .*/nowhere:1, and there is no image") as raised:
         _find(bases, f"{registry.host}/nowhere:1")
     assert raised.value.hint

@@ -85,7 +85,7 @@ def test_the_image_is_known_by_the_engines_id_and_our_name(
     assert EngineDestination(client).image_id(name) == delivered.image
 
 
-def test_the_same_again_loads_nothing(
+def test_an_unchanged_workspace_loads_nothing(
     client: docker.DockerClient, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(client, workspace, base)
@@ -125,7 +125,7 @@ def _count_bytes(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)
-def test_without_a_hot_layer_an_edit_loads_its_chunk(
+def test_without_a_hot_layer_an_edit_loads_its_code_layer(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
     load(client, workspace, base, hot=False)
