@@ -1,4 +1,4 @@
-"""The new index over what becomes of the images of an old one."""
+"""A new index, with the patched images in place of those of the base's index."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from topcoat.oci.repair import repair_annotations, repair_descriptor
 
 
 class PatchedIndex(NamedTuple):
-    """A new index: its bytes, and what it is."""
+    """A new index."""
 
     data: bytes
     media_type: str
 
     @property
     def digest(self) -> str:
-        """What registries know it by."""
+        """The digest of the bytes."""
         return sha256_digest(self.data)
 
 
 def patched_index(index: Index, images: Sequence[PatchedImage]) -> PatchedIndex:
-    """Return *index* with *images* in the place of those that it lists, in the same order.
+    """Return *index* with *images* in place of those that it lists, in the same order.
 
     Docker's flavour cannot list images of OCI's.
     """
