@@ -279,9 +279,9 @@ def test_a_base_of_the_engine_alone_is_not_taken_for_another_platform(
 ) -> None:
     with pytest.raises(ImageNotFound, match=r"has .*python:1 for another platform: .*linux/amd64"):
         load(client, workspace, base, platform="linux/s390x")
-    found = client.api.inspect_image(base)  # type: ignore[no-untyped-call]
+    inspected = client.api.inspect_image(base)  # type: ignore[no-untyped-call]
     with pytest.raises(NoSuchPlatform, match="linux/amd64"):
-        load(client, workspace, str(found["Id"]), platform="linux/s390x")
+        load(client, workspace, str(inspected["Id"]), platform="linux/s390x")
 
 
 def test_a_base_that_neither_engine_nor_registry_has_is_an_error(

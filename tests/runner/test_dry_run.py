@@ -94,9 +94,11 @@ class Planning(WorkspaceMixin[None]):
     calls: list[str]
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> Plan | None:
-        self.calls.append("plan " + ", ".join(f"{one.name}: {one.workspace} for {cfg['queue']}" for one in roles))
-        for one in roles:
-            one.env["PLANNED"] = "1"
+        self.calls.append(
+            "plan " + ", ".join(f"{each_role.name}: {each_role.workspace} for {cfg['queue']}" for each_role in roles)
+        )
+        for each_role in roles:
+            each_role.env["PLANNED"] = "1"
         return Plan()
 
     def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
