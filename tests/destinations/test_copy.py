@@ -126,3 +126,33 @@ class TestClone:
         with pytest.raises(OSError, match="No space left"):
             clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
         assert not (tmp_path / "clone").exists()
+
+
+@pytest.mark.parametrize("copy_or_clone", ["copy", "clone"])
+def test_a_file_that_grew_since_the_scan_is_copied_as_it_was_scanned(
+    scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy_or_clone: str
+) -> None:
+    for name in ("small", "large"):
+        before = (tmp_path / "w" / name).read_bytes()
+        with (tmp_path / "w" / name).open("ab") as file:
+            file.write(b"another line")
+        if copy_or_clone == "clone":
+            monkeypatch.setattr(fcntl, "ioctl", lambda out, _, source: os.sendfile(out, source, 0, 1 << 30))
+            assert clone_file(scanned, _entry(scanned, name), str(tmp_path / name))
+        else:
+            copy_file(scanned, _entry(scanned, name), str(tmp_path / name))
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_sparse_file_stays_sparse(tmp_path: Path) -> None:
+    path = tmp_path / "w" / "sparse"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        for offset in (0, 20 << 20, (40 << 20) + 100):
+            file.seek(offset)
+            file.write(b"data")
+        file.truncate(60 << 20)
+    scanned = scan(Workspace({str(path.parent): ""}))
+    copy_file(scanned, _entry(scanned, "sparse"), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").stat().st_blocks * 512 < 1 << 20
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()

@@ -437,3 +437,52 @@ def test_two_projects_may_hold_names_that_differ_in_case_alone(tmp_path: Path) -
     assert (tmp_path / "job/train.py").read_text() == "2"
     assert (tmp_path / "job/data").read_text() == "a file"
     assert (tmp_path / "job/Data/a.txt").read_text() == "a directory"
+
+
+class TestJobThatChangesItsDirectory:
+    """The same snapshot is delivered to a directory in which a job has run."""
+
+    @pytest.mark.parametrize("content", ["other", "longer than before"])
+    def test_a_file_that_a_job_changed_is_an_error_that_names_it(self, tmp_path: Path, content: str) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "first", "d/b.py": "1", "link": "x"})
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        (tmp_path / "job/a.py").write_text(content)
+        with pytest.raises(JobDirConflict, match=r"a job has changed or removed files of it: a\.py$") as caught:
+            job.check(scan(workspace).snapshot)
+        assert "job_dir=" in str(caught.value.hint)
+        with pytest.raises(JobDirConflict):
+            job.deliver(scan(workspace), "w")
+
+    def test_every_kind_of_change_is_found(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {f"{name}.py": name for name in "abcdef"})
+        (tmp_path / "w/link").symlink_to("a.py")
+        (tmp_path / "w/empty").mkdir()
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        changed = tmp_path / "job"
+        (changed / "a.py").unlink()
+        (changed / "b.py").chmod(0o755)
+        (changed / "link").unlink()
+        (changed / "link").symlink_to("b.py")
+        (changed / "empty").rmdir()
+        with pytest.raises(JobDirConflict, match=r"a\.py, b\.py, empty and 1 more$"):
+            job.check(scan(workspace).snapshot)
+
+    def test_files_that_a_job_added_and_files_that_were_touched_are_no_change(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "first", "d/b.py": "1"})
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        workspaces.write(tmp_path / "job", {"d/out.ckpt": "result", "new/x": "result"})
+        os.utime(tmp_path / "job/a.py")
+        os.utime(tmp_path / "w/d/b.py")
+        assert not job.deliver(scan(workspace), "w")
+        assert (tmp_path / "job/d/out.ckpt").read_text() == "result"
+
+    def test_modes_do_not_count_on_a_file_system_that_does_not_keep_them(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "first"})
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        for name in (MARKER, "a.py"):
+            (tmp_path / "job" / name).chmod(0o777)
+        assert job.check(scan(workspace).snapshot)

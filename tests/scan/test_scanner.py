@@ -232,6 +232,66 @@ def test_image_workspaces_read_both_ignore_files_as_one_list(tmp_path: Path) -> 
     assert directory == {b".dockerignore", b".torchxignore", b"keep.txt", b"drop.txt", b"a.log", b"c.py"}
 
 
+def test_the_ignore_file_of_the_dockerfile_replaces_dockerignore(tmp_path: Path, notices: list[str]) -> None:
+    build_tree(
+        tmp_path,
+        {
+            "Dockerfile.torchx.dockerignore": "secrets\n*.txt\n",
+            ".dockerignore": "*.py\n",
+            ".torchxignore": "!keep.txt\n*.bin\n",
+            "secrets/key": "",
+            **dict.fromkeys(["a.py", "keep.txt", "drop.txt", "b.bin"], ""),
+        },
+    )
+    kept = {
+        entry.path for entry in look(tmp_path, ignore_files=IMAGE_IGNORE_FILES).snapshot if b"ignore" not in entry.path
+    }
+    assert kept == {b"a.py", b"keep.txt"}
+    assert notices == []
+
+
+@pytest.mark.parametrize("name", [".dockerignore", "Dockerfile.torchx.dockerignore"])
+def test_a_scan_for_a_job_directory_warns_of_an_ignore_file_that_it_does_not_read(
+    tmp_path: Path, notices: list[str], name: str
+) -> None:
+    build_tree(tmp_path, {name: "*.py\n", ".torchxignore": "*.bin\n", "a.py": ""})
+    assert b"a.py" in {entry.path for entry in look(tmp_path).snapshot}
+    assert notices == [
+        f"{tmp_path}/{name} is not read for a job directory, only .torchxignore: what it leaves out of images is copied"
+    ]
+    notices.clear()
+    (tmp_path / ".torchxignore").unlink()
+    assert b"a.py" in {entry.path for entry in look(tmp_path).snapshot}
+    assert len(notices) == 2
+
+
+def test_the_hint_for_an_unreadable_ignore_file_is_not_to_ignore_it(tmp_path: Path) -> None:
+    build_tree(tmp_path, {".dockerignore": Link(".dockerignore")})
+    with pytest.raises(WorkspaceError) as caught:
+        look(tmp_path, ignore_files=IMAGE_IGNORE_FILES)
+    assert caught.value.hint == "make .dockerignore a readable file, or remove it"
+
+
+def test_a_file_that_changes_while_it_is_scanned_is_scanned_again_after_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tree(tmp_path, {".torchxignore": "", "a.py": "1", "b.py": "2", "d": {"c.py": "3"}})
+    opened: list[str] = []
+    digest_file = scanner.digest_file
+
+    def noting(tree: Any, path: str, size: int) -> tuple[int, bytes]:
+        opened.append(path)
+        if opened.count("a.py") == 1 and path == "a.py":
+            (tmp_path / "a.py").write_text("changed")
+            raise WorkspaceChanged("a.py keeps changing")
+        return digest_file(tree, path, size)
+
+    monkeypatch.setattr(scanner, "digest_file", noting)
+    scanned = look(tmp_path)
+    assert opened == [".torchxignore", "a.py", "b.py", "d/c.py", "a.py"]
+    assert as_tree(scanned)[b"a.py"] == File(b"changed", 0o644)
+
+
 def test_without_an_ignore_file_caches_are_excluded_and_a_notice_says_so(tmp_path: Path, notices: list[str]) -> None:
     build_tree(tmp_path, {".git/HEAD": "x", "src/__pycache__/a.pyc": "x", "src/a.py": "x", "venv/bin/python": "x"})
     scanned = look(tmp_path)
@@ -384,7 +444,10 @@ def test_a_file_that_changed_or_was_deleted_after_the_scan_is_an_error(tmp_path:
         build_tree(tmp_path, {"a": b"y" * size})
         with pytest.raises(WorkspaceChanged, match="a changed after it was scanned") as caught:
             scanned.read(entry)
-        assert caught.value.hint == "run the command again"
+        assert caught.value.hint == (
+            "run the command again; if a program keeps writing it, add the line a to .torchxignore (`topcoat init` "
+            "writes one)"
+        )
         (tmp_path / "a").unlink()
         for call in (scanned.read, scanned.open):
             with pytest.raises(WorkspaceChanged, match="a changed after it was scanned"):

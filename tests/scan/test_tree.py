@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import socket
 import tempfile
@@ -150,6 +151,10 @@ def test_an_unreadable_file_is_an_error_that_says_what_to_do(unprivileged: Path)
         assert "leave it out" in str(caught.value.hint)
     with pytest.raises(WorkspaceError, match=r"cannot read .*/locked: permission denied"):
         tree.list("locked")
+    with pytest.raises(WorkspaceError, match=r"cannot read .*/locked: permission denied") as caught:
+        LocalTree(str(unprivileged / "locked")).list("")
+    # No rule leaves the workspace itself out.
+    assert caught.value.hint == "make it readable"
     os.chmod(unprivileged / "locked", 0o700)
 
 
@@ -247,14 +252,28 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(
 def test_a_file_that_always_changes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a" * size)
+    versions = itertools.count()
+    _interfering(monkeypatch, lambda: path.write_bytes(b"%d" % next(versions) + b"a" * size), times=1000)
+    with pytest.raises(WorkspaceChanged, match="file keeps changing while it is read") as caught:
+        digest_file(LocalTree(str(tmp_path)), "file", size)
+    assert "add the line file to .torchxignore" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("size", [1000, BIG])
+def test_a_file_that_always_grows_counts_as_what_it_was_a_moment_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * size)
 
     def grow() -> None:
         with path.open("ab") as file:
             file.write(b"more")
 
     _interfering(monkeypatch, grow, times=1000)
-    with pytest.raises(WorkspaceChanged, match="file keeps changing while it is read"):
-        digest_file(LocalTree(str(tmp_path)), "file", size)
+    found, digest = digest_file(LocalTree(str(tmp_path)), "file", size)
+    assert found >= size
+    assert digest == hashlib.sha256(path.read_bytes()[:found]).digest()
 
 
 def test_a_tree_in_memory_is_listed_and_read(memory: AbstractFileSystem) -> None:

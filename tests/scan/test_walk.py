@@ -123,3 +123,9 @@ def test_a_deep_tree_does_not_exhaust_the_stack() -> None:
     assert (
         sum(1 for _ in walk(lambda path: [node("d", "dir")] if path.count("/") < 2999 else [], IgnoreRules())) == 3001
     )
+
+
+def test_a_directory_of_a_remote_file_system_that_lists_itself_is_walked_once() -> None:
+    root = [SourceNode("d", "dir", 0o755, 0, 0, 0, 0, {"name": "archive!/d"})]
+    listings = list(walk(lambda path: root, IgnoreRules()))
+    assert [listing.path for listing in listings] == ["", "d"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support import workspaces
 from tests.support.inside import expected, on_disk
+from tests.support.notices import recorded_notices
 from topcoat.destinations import directory
 from topcoat.errors import DestinationError, InvalidRunConfigException, JobDirConflict, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
@@ -170,12 +172,53 @@ class TestTheRolesEnvironment:
         workspace = workspaces.write(tmp_path / "flat", {"a.py": "", "src.py": ""})
         assert self._env(workspace, tmp_path)["PYTHONPATH"] == str(tmp_path / "job")
 
+    def test_src_that_is_a_package_is_not_on_the_path(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "package", {"src/__init__.py": "", "src/types.py": ""})
+        assert self._env(workspace, tmp_path)["PYTHONPATH"] == str(tmp_path / "job")
+
+    def test_a_colon_in_the_directory_does_not_split_the_path(self, workspace: Workspace, tmp_path: Path) -> None:
+        job = tmp_path / "12:30"
+        with recorded_notices() as notices:
+            env = self._env(workspace, tmp_path, {"job_dir": str(job)}, PYTHONPATH="/mine")
+        assert env == {"PYTHONPATH": "/mine", "WORKSPACE_DIR": str(job)}
+        assert f"the code is not on PYTHONPATH: its directory {job} has a colon" in "".join(notices)
+
     def test_it_can_be_left_alone(self, workspace: Workspace, tmp_path: Path) -> None:
         env = self._env(workspace, tmp_path, {"pythonpath": False}, PYTHONPATH="/mine")
         assert env == {"PYTHONPATH": "/mine", "WORKSPACE_DIR": str(tmp_path / "job")}
 
     def test_the_roles_own_workspace_dir_stays(self, workspace: Workspace, tmp_path: Path) -> None:
         assert self._env(workspace, tmp_path, WORKSPACE_DIR="/mine")["WORKSPACE_DIR"] == "/mine"
+
+
+class TestIgnoreFiles:
+    """``.torchxignore`` alone counts, as the specification says."""
+
+    @pytest.mark.parametrize("plan", [False, True])
+    def test_a_dockerignore_is_not_read_and_a_notice_says_so(self, tmp_path: Path, plan: bool) -> None:
+        workspace = workspaces.write(
+            tmp_path / "w", {"cfg.yaml": "", ".dockerignore": "*.yaml\n", ".torchxignore": "*\n!*.yaml\n"}
+        )
+        role, cfg = _role(workspace), {"job_dir": str(tmp_path / "job")}
+        with recorded_notices() as notices:
+            if plan:
+                plans = DirWorkspaceMixin().plan_workspaces([role], cfg)
+                assert plans is not None
+                plans.carry_out()
+            else:
+                DirWorkspaceMixin().build_workspaces([role], cfg)
+        assert _held(tmp_path / "job").keys() == {b"cfg.yaml"}
+        (text,) = [text for text in notices if ".dockerignore" in text]
+        assert text.startswith(f"{tmp_path / 'w'}/.dockerignore is not read for a job directory")
+
+    def test_a_temporary_copy_says_it_too(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"cfg.yaml": "", ".dockerignore": "*.yaml\n"})
+        role = _role(workspace)
+        with recorded_notices() as notices:
+            TmpDirWorkspaceMixin().build_workspaces([role], {})
+        assert (Path(role.image) / "cfg.yaml").exists()
+        assert ".dockerignore is not read" in "".join(notices)
+        shutil.rmtree(Path(role.image).parent)
 
 
 class TestPlanning:

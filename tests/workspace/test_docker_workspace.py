@@ -449,3 +449,35 @@ def _after_the_plan(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None])
         return planned
 
     monkeypatch.setattr(docker_workspace, "plan_image", meddled)
+
+
+class TestPythonpath:
+    """The order is the same on every scheduler: code, the role's own, the image's."""
+
+    def _path(
+        self, fake: FakeRegistry, workspace: Workspace, env: dict[str, str], *, plan: bool, **cfg: Any
+    ) -> str | None:
+        config = {"WorkingDir": "/w", "Env": ["PATH=/bin", "PYTHONPATH=/opt/lib"]}
+        fake.add_image("base", "1", config={"config": config})
+        role = Role("r", f"{fake.host}/base:1", workspace=workspace, env=dict(env))
+        mixin, options = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app", **cfg}
+        if plan:
+            mixin.plan_workspaces([role], options)
+        else:
+            mixin.build_workspaces([role], options)
+        return role.env.get("PYTHONPATH")
+
+    @pytest.mark.parametrize("plan", [False, True])
+    def test_a_roles_own_path_goes_between_the_code_and_the_image(
+        self, fake: FakeRegistry, tmp_path: Path, plan: bool
+    ) -> None:
+        workspace = workspaces.write(tmp_path / "s", {"src/pkg/a.py": ""})
+        path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=plan)
+        assert path == "/w:/w/src:/mine:/opt/lib"
+
+    def test_a_role_without_one_gets_that_of_the_image(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        assert self._path(fake, workspace, {}, plan=True) is None
+
+    def test_a_role_keeps_its_own_if_the_image_leaves_it_alone(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=True, pythonpath=False)
+        assert path == "/mine"

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,11 +19,17 @@ from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.pack.layer_cache import read_entries, write_entries
 from topcoat.scan.job_dirs import MARKER
+from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.state import cache_dir, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
+
+# A file system that does not keep permission bits shows another mode.
+_MARKER_MODE = 0o444
+_MAX_SHOWN = 3
+_BLOCK = 1 << 20
 
 
 class DirectoryDestination:
@@ -35,23 +42,28 @@ class DirectoryDestination:
         self.path = os.path.abspath(os.path.expanduser(job_dir))
         self._link = link
 
-    def check(self, snapshot: str) -> bool:
-        """Tell whether the directory has the snapshot with this digest already.
+    def check(self, snapshot: Snapshot) -> bool:
+        """Tell whether the directory has *snapshot* already; other files may have been added, as a job's output.
 
         Raises:
-            JobDirConflict: it has other content.
+            JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            snapshot_there = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
+            existing = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
         except (FileNotFoundError, NotADirectoryError):
-            snapshot_there = None
+            existing = None
         except (ValueError, KeyError, TypeError, OSError):
-            snapshot_there = "something unknown"
-        if snapshot_there == snapshot:
-            return True
-        if snapshot_there is None and (not os.path.lexists(self.path) or self._is_empty()):
+            existing = "something unknown"
+        if existing is None and (not os.path.lexists(self.path) or self._is_empty()):
             return False
-        what = "other files" if snapshot_there is None else "another snapshot of the workspace"
+        what = "other files" if existing is None else "another snapshot of the workspace"
+        if existing == snapshot.digest:
+            changed = _find_changed(self.path, snapshot)
+            if not changed:
+                return True
+            shown = ", ".join(map(decode, changed[:_MAX_SHOWN]))
+            more = f" and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
+            what = f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
         raise JobDirConflict(
             f"the job directory {self.path} already holds {what}",
             hint="name another one with -cfg job_dir=..., or remove it",
@@ -71,7 +83,7 @@ class DirectoryDestination:
             DestinationError: it cannot be written.
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        if self.check(scan.snapshot.digest):
+        if self.check(scan.snapshot):
             return False
         if state_dir() in Path(self.path).parents:
             make_private(Path(self.path).parent)
@@ -85,10 +97,12 @@ class DirectoryDestination:
             raise self._unwritable(error) from error
         try:
             # Written first: a scan of a workspace around it must recognize the job directory at any time.
-            Path(new_dir, MARKER).write_text(json.dumps({"snapshot": scan.snapshot.digest}))
+            marker = Path(new_dir, MARKER)
+            marker.write_text(json.dumps({"snapshot": scan.snapshot.digest}))
+            marker.chmod(_MARKER_MODE)
             _fill(new_dir, scan, _LastJobDir.read(workspace_key) if self._link == "hard" else None)
             os.chmod(new_dir, 0o755)
-            if not self._rename(new_dir, final, scan.snapshot.digest):
+            if not self._rename(new_dir, final, scan.snapshot):
                 return False
         except TopcoatError:
             raise
@@ -99,7 +113,7 @@ class DirectoryDestination:
         _LastJobDir.write(workspace_key, final, scan.snapshot.entries)
         return True
 
-    def _rename(self, new_dir: str, final: str, snapshot: str) -> bool:
+    def _rename(self, new_dir: str, final: str, snapshot: Snapshot) -> bool:
         """Put the directory in its place; return False if another process has put the same snapshot there."""
         try:
             os.rename(new_dir, final)
@@ -139,13 +153,40 @@ class _LastJobDir(NamedTuple):
         if self.entries.get(entry.path) != entry:
             return None
         path = os.path.join(self.directory, os.fsdecode(entry.path))
-        try:
-            st = os.lstat(path)
-        except OSError:
-            return None
         # A job may have written to it since.
-        same = st.st_size == entry.size and st.st_mtime_ns == entry.mtime and (st.st_mode & 0o7777) == entry.mode
-        return path if same else None
+        return path if _is_unchanged(path, entry) else None
+
+
+def _is_unchanged(path: str, entry: Entry, *, modes: bool = True, content: bool = False) -> bool:
+    """Tell from the stat data whether *path* is what was made of *entry*; with *content*, read a file in doubt."""
+    try:
+        st = os.lstat(path)
+        if entry.kind == "dir":
+            return stat.S_ISDIR(st.st_mode)
+        if entry.kind == "link":
+            return stat.S_ISLNK(st.st_mode) and os.fsencode(os.readlink(path)) == entry.content
+        if not stat.S_ISREG(st.st_mode) or st.st_size != entry.size or (modes and st.st_mode & 0o7777 != entry.mode):
+            return False
+        if st.st_mtime_ns == entry.mtime or not content:
+            return st.st_mtime_ns == entry.mtime
+        digest = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.digest() == entry.content
+    except OSError:
+        return False
+
+
+def _find_changed(root: str, snapshot: Snapshot) -> list[bytes]:
+    """Return the paths of *snapshot* that are no longer what they were made as in the job directory *root*."""
+    modes = os.stat(f"{root}/{MARKER}").st_mode & 0o7777 == _MARKER_MODE
+    return [
+        entry.path
+        for entry in snapshot
+        if entry.path != MARKER.encode()
+        and not _is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
+    ]
 
 
 def _record_file(workspace_key: str) -> Path:
@@ -206,7 +247,7 @@ def _name_conflict(root: str, entry: Entry, snapshot: Snapshot) -> DestinationEr
             if (st.st_dev, st.st_ino) == (existing.st_dev, existing.st_ino):
                 twin = other.path
     return DestinationError(
-        f"the job directory's file system treats {os.fsdecode(twin)!r} and {os.fsdecode(entry.path)!r} as one name",
+        f"the job directory's file system treats {decode(twin)!r} and {decode(entry.path)!r} as one name",
         hint="rename one of them, leave one out with a line in .torchxignore, or choose a directory on a file system "
         "that distinguishes them with -cfg job_dir=...",
     )

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.image_filesystem import ROOT, ImageFilesystem
-from topcoat.dockerfile.paths import decode, inside, join, resolve
+from topcoat.dockerfile.paths import inside, join, resolve
 from topcoat.errors import NeedsBuilder
+from topcoat.scan.pattern import decode
 from topcoat.scan.snapshot import Entry
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from topcoat.dockerfile.paths import decode, join, not_a_directory
+from topcoat.dockerfile.paths import join, not_a_directory
 from topcoat.errors import InvalidImage
 from topcoat.notices import notice
 from topcoat.pack.tar import Ownership, derived_mtime
 from topcoat.rootfs.nodes import BaseTree, ImageNode
 from topcoat.rootfs.target import resolve_target
+from topcoat.scan.pattern import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.tree import Tree

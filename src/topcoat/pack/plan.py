@@ -7,7 +7,6 @@ on top holds the differences. So an edit uploads about as much as was edited.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS, EntryGroup, cut
 from topcoat.pack.layer import Layer, PackOptions
 from topcoat.pack.layer_cache import CachedLayer, LayerCache
 from topcoat.pack.tar import BLOCK
+from topcoat.scan.names import decode
 from topcoat.scan.snapshot import Entry, Snapshot
 
 # The weight of the hot layer: this, or this part of the heaviest layer that need not be packed, whichever is more.
@@ -119,7 +119,7 @@ def _check(snapshot: Snapshot, room: int) -> None:
     for path in [entry.path for entry in snapshot.entries if b".wh." in entry.path]:
         if path.rpartition(b"/")[2].startswith(b".wh."):
             raise WorkspaceError(
-                f"{os.fsdecode(path)} cannot be in an image: names that start with .wh. delete files there",
+                f"{decode(path)} cannot be in an image: names that start with .wh. delete files there",
                 hint="rename it, or leave it out with a line in .torchxignore",
             )
 

@@ -22,6 +22,7 @@ from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.sources import ScanRoot, find_scan_roots
 from topcoat.scan.tree import Tree
+from topcoat.specs.default_image import check_image
 from topcoat.specs.projects import Projects
 from topcoat.tasks import TaskScope
 
@@ -61,7 +62,7 @@ def build_image(
         dockerfile = _find_dockerfile(roots)
         if dockerfile is not None:
             return _plan_dockerfile(workspace, roots, dockerfile, image, options, connections).carry_out()
-        return _deliver_patch(_place(options, connections), workspace, roots, image, options)
+        return _deliver_patch(_place(image, options, connections), workspace, roots, image, options)
 
     with notices_once():
         return retry_if_changed(attempt)
@@ -80,13 +81,14 @@ def plan_image(
     dockerfile = _find_dockerfile(roots)
     if dockerfile is not None:
         return _plan_dockerfile(workspace, roots, dockerfile, image, options, connections)
-    place = _place(options, connections)
+    place = _place(image, options, connections)
     with TaskScope() as tasks:
         _, confirm = _plan_patch(place, workspace, roots, image, options, tasks)
         return PatchPlan(confirm(), place, connections, workspace_key(workspace))
 
 
-def _place(options: ImageOptions, connections: Connections) -> Place:
+def _place(image: str, options: ImageOptions, connections: Connections) -> Place:
+    check_image(image)
     place = connections.place(options.repository)
     if options.platform == ALL_PLATFORMS and not place.destination.takes_index:
         raise InvalidRunConfigException(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from topcoat.notices import notice
+from topcoat.scan.names import decode, encode_declared
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Snapshot
+from topcoat.scan.sources import local_path
 from topcoat.specs.projects import Projects
 
 MARKER = ".topcoat.json"
@@ -29,7 +31,7 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
         while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
             kept.pop(path, None)
     for path in sorted(earlier):
-        notice(f"{os.fsdecode(path)} is a job directory: left out")
+        notice(f"{decode(path)} is a job directory: left out")
     return scan.narrow(Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
 
 
@@ -38,7 +40,9 @@ def _paths_in_workspace(workspace: Projects, job_dir: str) -> set[bytes]:
     paths = set()
     path = os.path.realpath(os.path.expanduser(job_dir))
     for source, target in workspace.resolved():
-        inner = "" if "://" in source else os.path.relpath(path, os.path.realpath(source))
+        local = local_path(source)
+        inner = "" if local is None else os.path.relpath(path, os.path.realpath(local))
         if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
-            paths.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
+            above = [encode_declared(target)] if target else []
+            paths.add(b"/".join([*above, *map(os.fsencode, inner.split(os.sep))]))
     return paths

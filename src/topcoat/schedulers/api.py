@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from topcoat.errors import InvalidApp, UsageError
 from topcoat.schedulers.logs import filter_regex, split_lines, split_lines_iterator
-from topcoat.schedulers.responses import DescribeAppResponse, Freeable, ListAppResponse, ReplicaTimes, Stream
+from topcoat.schedulers.responses import (
+    DescribeAppResponse,
+    Freeable,
+    JobOutputs,
+    ListAppResponse,
+    ReplicaTimes,
+    Stream,
+)
 from topcoat.schedulers.structured_opts import StructuredOpts, is_structured
 from topcoat.specs import NULL_RESOURCE, AppDef, AppDryRunInfo, CfgVal, Workspace, runopts
 from topcoat.specs.delivery import Delivered
@@ -20,6 +27,7 @@ __all__ = [
     "AppDryRunInfo",
     "DescribeAppResponse",
     "Freeable",
+    "JobOutputs",
     "ListAppResponse",
     "ReplicaTimes",
     "Scheduler",
@@ -264,6 +272,10 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
             UsageError: the scheduler cannot do this.
         """
         raise self._unsupported("say when replicas started and ended", "topcoat status shows their states")
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        """Return which files an application wrote into its job directory, ``None`` if there are none or it has none."""
+        return None
 
     def freeable(self) -> Sequence[Freeable]:
         """Return what this scheduler keeps and no longer needs; by default nothing. Jobs that run are not in it."""

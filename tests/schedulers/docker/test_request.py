@@ -75,6 +75,7 @@ def test_a_minimal_role_sets_few_arguments() -> None:
                 "dev.topcoat.role-name": "w",
                 "dev.topcoat.replica-id": "0",
                 "dev.topcoat.version": __version__,
+                "dev.topcoat.keeps-entrypoint": "true",
             },
         },
     )
@@ -234,3 +235,11 @@ def test_an_application_has_ended_when_all_its_containers_have(states: list[AppS
 )
 def test_a_failure_is_described(attrs: dict[str, Any], why: str) -> None:
     assert why_failed(attrs) == why
+
+
+def test_the_command_goes_to_the_images_entrypoint_or_replaces_it() -> None:
+    role = Role("w", "i", entrypoint="python", args=["train.py"])
+    kept, replaced = (only(role, cfg={"image_entrypoint": value}) for value in ("keep", "replace"))
+    assert (kept.command, kept.kwargs.get("entrypoint")) == (["python", "train.py"], None)
+    assert (replaced.command, replaced.kwargs["entrypoint"]) == (["train.py"], ["python"])
+    assert replaced.kwargs["labels"]["dev.topcoat.keeps-entrypoint"] == "false"

@@ -13,14 +13,34 @@ from typing import Any
 
 import pytest
 
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, MissingDependency, UsageError
+from tests.support import workspaces
+from tests.support.notices import recorded_notices
+from topcoat.errors import (
+    DaemonError,
+    DaemonUnavailable,
+    ImageNotFound,
+    InvalidRunConfigException,
+    MissingDependency,
+    UsageError,
+)
 from topcoat.runner import Runner
 from topcoat.schedulers.api import DescribeAppResponse, Stream
 from topcoat.schedulers.docker import containers as docker_containers
 from topcoat.schedulers.docker import request as docker_request
 from topcoat.schedulers.docker.containers import seconds
 from topcoat.schedulers.docker.scheduler import DockerScheduler, create_scheduler
-from topcoat.specs import NONE, AppDef, AppState, BindMount, DeviceMount, Resource, Role, VolumeMount, is_terminal
+from topcoat.specs import (
+    NONE,
+    AppDef,
+    AppState,
+    BindMount,
+    CfgVal,
+    DeviceMount,
+    Resource,
+    Role,
+    VolumeMount,
+    is_terminal,
+)
 
 IMAGE = "topcoat-test/python:1"
 
@@ -198,6 +218,9 @@ def test_mounts_limits_and_variables_arrive(docker: DockerScheduler, tmp_path: P
     assert log.endswith("copied given\n")
     limits = docker._docker_client.containers.get(f"{app_id}-w-0").attrs["HostConfig"]
     assert (limits["Memory"], limits["ShmSize"], limits["NanoCpus"]) == (64 << 20, 64 << 20, 10**9)
+    (shown,) = describe(docker, app_id).roles
+    assert (shown.resource, shown.env["GIVEN"]) == (role.resource, "given")
+    assert sorted(map(str, shown.mounts)) == sorted(map(str, mounts))
     docker.delete(app_id)
     docker._docker_client.volumes.get("topcoat-test-volume").remove()
 
@@ -238,10 +261,60 @@ def test_an_image_is_pulled_when_the_engine_does_not_have_it(
         docker.submit(AppDef("x", [Role("w", f"{base.reference}-none", entrypoint="true")]), {})
 
 
-def test_the_images_own_entrypoint_is_replaced(today: DockerScheduler, docker_today: Any, python_image: Any) -> None:
-    python_image.load(docker_today, "topcoat-test/entry:1", config={"Entrypoint": ["echo", "wrong"]})
-    app_id = today.submit(AppDef("x", [Role("w", "topcoat-test/entry:1", entrypoint="echo", args=["right"])]), {})
-    assert list(today.log_iter(app_id, "w", should_tail=True)) == ["right\n"]
+@pytest.mark.parametrize(
+    ("cfg", "output", "notices"),
+    [
+        ({}, "set up, then: right here\n", 0),
+        ({"image_entrypoint": "keep"}, "set up, then: right here\n", 0),
+        ({"image_entrypoint": "replace"}, "right here\n", 1),
+    ],
+)
+def test_the_images_entrypoint_is_kept_or_replaced(
+    docker: DockerScheduler, any_docker: Any, python_image: Any, cfg: dict[str, CfgVal], output: str, notices: int
+) -> None:
+    entrypoint = ["sh", "-c", 'printf "set up, then: "; exec "$@"', "entry"]
+    python_image.load(any_docker, "topcoat-test/entry:1", config={"Entrypoint": entrypoint})
+    role = Role("w", "topcoat-test/entry:1", entrypoint="echo", args=["right", "here"])
+    with recorded_notices() as texts:
+        app_id = docker.submit(AppDef("x", [role]), cfg)
+    assert list(docker.log_iter(app_id, "w", should_tail=True)) == [output]
+    (described,) = describe(docker, app_id).roles
+    assert (described.entrypoint, described.args) == ("echo", ["right", "here"])
+    assert sum("ENTRYPOINT (sh -c" in text and "is replaced" in text for text in texts) == notices
+
+
+def test_an_invalid_image_entrypoint_is_told_before_the_engine_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    runner = Runner("s", {"local_docker": create_scheduler})
+    with pytest.raises(InvalidRunConfigException, match="invalid image_entrypoint 'drop'") as caught:
+        runner.run(AppDef("x", [shell("true")]), "local_docker", {"image_entrypoint": "drop"}, workspace="/nowhere")
+    assert caught.value.hint == "choose keep or replace"
+
+
+@pytest.mark.parametrize("how", ["role", "option", "copied", "none"])
+def test_the_order_of_pythonpath_is_code_then_env_then_image(
+    today: DockerScheduler,
+    docker_today: Any,
+    python_image: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    image = "topcoat-test/pythonpath:1"
+    variables = ["PATH=/bin:/usr/bin", "PYTHONPATH=/opt/lib"]
+    python_image.load(docker_today, image, config={"WorkingDir": "/app", "Env": variables})
+    workspaces.write(tmp_path / "w", {"src/pkg/a.py": "", ".torchxignore": ""})
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    options: dict[str, dict[str, CfgVal]] = {
+        "option": {"env": {"PYTHONPATH": "/mine"}},
+        "copied": {"copy_env": ["PYTHON*"]},
+    }
+    role = Role("w", image, entrypoint="sh", args=["-c", "echo $$PYTHONPATH"])
+    if how == "role":
+        role.env["PYTHONPATH"] = "/mine"
+    app_id = today.submit(AppDef("x", [role]), options.get(how, {}), workspace=str(tmp_path / "w"))
+    own = "" if how == "none" else "/mine:"
+    assert list(today.log_iter(app_id, "w", should_tail=True)) == [f"/app:/app/src:{own}/opt/lib\n"]
 
 
 def test_the_network_is_created_once_by_many(today: DockerScheduler, monkeypatch: pytest.MonkeyPatch) -> None:
