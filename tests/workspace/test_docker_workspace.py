@@ -475,6 +475,9 @@ class TestPythonpath:
         path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=plan)
         assert path == "/w:/w/src:/mine:/opt/lib"
 
+    def test_an_empty_path_does_not_hide_the_code(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        assert self._path(fake, workspace, {"PYTHONPATH": ""}, plan=True) == "/w:/opt/lib"
+
     def test_a_role_without_one_gets_that_of_the_image(self, fake: FakeRegistry, workspace: Workspace) -> None:
         assert self._path(fake, workspace, {}, plan=True) is None
 
