@@ -1,8 +1,12 @@
-"""Show text that others wrote (registries, proxies, file names) without letting it control the terminal."""
+"""Text that others wrote (registries, proxies, file names): show it and parse it safely."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 MAX_SHOWN = 500
+MAX_JSON_DEPTH = 100
 
 
 def escaped(text: str, limit: int = MAX_SHOWN) -> str:
@@ -23,3 +27,35 @@ def _escape(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Parse JSON that somebody else wrote.
+
+    Raises:
+        ValueError: not JSON, nested more than `MAX_JSON_DEPTH` deep, or with a number that no field can hold.
+    """
+    import json
+
+    try:
+        document = json.loads(data, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [document]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return document
+    raise ValueError("nested too deep")
+
+
+def _integer(digits: str) -> int:
+    # int() takes quadratic time.
+    if len(digits) > 20:
+        raise ValueError("a number has more than 20 digits")
+    return int(digits)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in children if isinstance(child, (dict, list))]

@@ -33,7 +33,7 @@ def test_every_path_counts(ours: dict[bytes, Exported], theirs: dict[bytes, Expo
     assert len(differences(ours, theirs, ByDesign())) == 1
 
 
-def test_what_differs_by_design_differs_where_that_is_allowed_alone() -> None:
+def test_an_intended_difference_is_accepted_only_at_its_path() -> None:
     later = _DIRECTORY._replace(mtime=2000)
     ours, theirs = {b"d": _DIRECTORY, b"f": _FILE}, {b"d": later, b"f": _EMPTY, b"q": _FIFO}
     assert differences(ours, theirs, ByDesign([b"d"], [b"q"], emptied=True)) == []

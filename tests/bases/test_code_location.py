@@ -118,7 +118,7 @@ def test_new_directories_belong_to_whom_the_code_belongs_to(fake: FakeRegistry, 
         (["link app -> loop", "link loop -> /app"], "too many links"),
     ],
 )
-def test_where_no_directory_can_be_is_an_error(
+def test_a_target_that_cannot_be_a_directory_is_an_error(
     fake: FakeRegistry, workspace: Workspace, lines: list[str], problem: str
 ) -> None:
     with pytest.raises(InvalidImage, match=problem):
@@ -147,7 +147,7 @@ class TestCollisions:
     def test_what_a_build_replaces_or_merges_is_not(self, fake: FakeRegistry, workspace: Workspace, there: str) -> None:
         _build(workspace, add_layers(fake, packed("dir app", there), WorkingDir="/app"), fake)
 
-    def test_what_a_layer_deletes_is_in_nobodys_way(self, fake: FakeRegistry, workspace: Workspace) -> None:
+    def test_a_path_that_a_layer_deletes_is_not_a_collision(self, fake: FakeRegistry, workspace: Workspace) -> None:
         base = add_layers(fake, packed("dir app", "file app/pkg"), packed("file app/.wh.pkg"), WorkingDir="/app")
         _build(workspace, base, fake, 2)
 

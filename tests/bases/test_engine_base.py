@@ -128,9 +128,7 @@ def test_another_engine_pulls_and_runs_what_was_pushed(
     assert look(other, delivered.image, "/w").below("/w") == expected(snapshot)
 
 
-def test_an_image_known_by_its_id_alone(
-    engine: Docker, registry: Registry, busybox_image: Image, workspace: Workspace
-) -> None:
+def test_an_image_id_is_a_base(engine: Docker, registry: Registry, busybox_image: Image, workspace: Workspace) -> None:
     name = _load(busybox_image, engine, registry)
     with open_engine() as client:
         image_id = client.api.inspect_image(name)["Id"]
@@ -227,7 +225,9 @@ def test_a_base_that_is_gone_from_its_registry_is_found_in_the_engine(
     assert again.image == first.image
 
 
-def test_neither_has_it(one_engine: Docker, registry: Registry, workspace: Workspace) -> None:
+def test_an_image_that_neither_registry_nor_engine_has_is_an_error(
+    one_engine: Docker, registry: Registry, workspace: Workspace
+) -> None:
     with pytest.raises(ImageNotFound, match="there is no image") as raised:
         push(workspace, f"{registry.host}/nobody/has-it:1", fresh(registry))
     assert "spelling" in (raised.value.hint or "")
@@ -237,7 +237,7 @@ def test_neither_has_it(one_engine: Docker, registry: Registry, workspace: Works
     assert "docker images" in (raised.value.hint or "")
 
 
-def test_no_engine_answers(
+def test_a_missing_engine_is_named_in_the_hint_of_a_missing_image(
     registry: Registry, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
@@ -356,7 +356,7 @@ def _put_blob(registry: Registry, repository: str, data: bytes) -> None:
     assert registry.request("PUT", place, data, {"Content-Type": "application/octet-stream"}).status == 201
 
 
-def test_the_hooks_of_the_mixin_push_it_too(
+def test_the_hooks_of_the_mixin_push_an_image_over_an_engines_base(
     one_engine: Docker, registry: Registry, busybox_image: Image, workspace: Workspace
 ) -> None:
     base, repository = _load(busybox_image, one_engine, registry), fresh(registry)

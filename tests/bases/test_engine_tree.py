@@ -90,7 +90,7 @@ def test_paths_are_found_as_the_layers_have_them(tree: EngineTree) -> None:
         assert found.kind == "file"
 
 
-def test_links_lead_where_they_lead_in_the_image(tree: EngineTree) -> None:
+def test_links_are_resolved_inside_the_image(tree: EngineTree) -> None:
     user = [Directory(b"home"), Directory(b"home/user", 0o700, Ownership(1000, 1001))]
     assert _resolved(tree, "abs") == _resolved(tree, "chain") == user
     assert _resolved(tree, "bin") == [Directory(b"usr"), Directory(b"usr/bin")]

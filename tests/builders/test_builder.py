@@ -38,7 +38,7 @@ class Failing:
         return "it failed"
 
 
-def test_a_failure_is_shown_with_all_output_where_nobody_has_seen_it(tmp_path: Path) -> None:
+def test_the_error_of_a_quiet_build_has_all_output(tmp_path: Path) -> None:
     builder: Builder = Failing()  # type: ignore[assignment]
     begin = f"building Dockerfile.torchx with a builder that fails; {REASON.message}"
     with pytest.raises(DaemonError) as caught:
@@ -84,7 +84,7 @@ def test_a_program_that_does_not_read_its_input_does_no_harm() -> None:
     assert (code, lines) == (0, ["no"])
 
 
-def test_a_build_whose_output_nobody_takes_is_ended() -> None:
+def test_a_build_ends_if_its_output_cannot_be_printed() -> None:
     def broken(line: str) -> None:
         raise TopcoatError("nobody reads this")
 

@@ -270,7 +270,7 @@ def test_a_push_that_is_refused_says_why_and_how_to_log_in(
     assert "docker login" in str(caught.value.hint)
 
 
-def test_output_is_streamed_and_begins_with_who_builds_and_why_unless_quiet(
+def test_output_is_streamed_after_a_line_about_builder_and_reason_unless_quiet(
     tool: str, ship: Ship, base: str, repository: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ship(base, repository, build_args={"GREETING": "loud"})

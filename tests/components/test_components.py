@@ -59,7 +59,7 @@ def test_a_recording_has_the_requests_of_its_block_alone(registry: Registry) -> 
     assert log.lines[0] == ("HEAD", "/v2/nobody/manifests/1", 404)
 
 
-def test_the_tls_registry_wants_its_ca_and_its_login(tls_registry: Registry, busybox_image: Image) -> None:
+def test_the_tls_registry_requires_its_ca_and_its_login(tls_registry: Registry, busybox_image: Image) -> None:
     pushed = busybox_image.push(tls_registry, tls_registry.unique())
     manifest = f"{tls_registry.url}/v2/{pushed.repository}/manifests/latest"
 

@@ -31,7 +31,7 @@ def scanned(tmp_path: Path) -> Scan:
 
 @pytest.fixture(autouse=True)
 def forget_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copy, "_cannot", set())
+    monkeypatch.setattr(copy, "_devices_without_reflink", set())
 
 
 def _entry(scanned: Scan, name: str) -> Entry:
@@ -69,7 +69,7 @@ def test_a_large_file_of_another_file_system_is_streamed(tmp_path: Path) -> None
     assert (tmp_path / "copy").read_bytes() == b"y" * (3 << 20)
 
 
-def test_nothing_is_overwritten(scanned: Scan, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(scanned: Scan, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
     with pytest.raises(FileExistsError):
         copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "copy"))
@@ -103,7 +103,7 @@ class TestClone:
             clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
 
     @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY])
-    def test_a_file_system_that_cannot_is_asked_once(
+    def test_a_device_without_reflinks_is_tried_once(
         self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
         asked = []

@@ -185,7 +185,9 @@ def test_a_file_that_changed_since_the_scan_is_an_error(
     assert sorted(os.listdir(tmp_path)) == ["w"]
 
 
-def test_two_at_once_both_succeed(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_deliveries_at_the_same_time_both_succeed(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both begin before either has ended; one of them fills the directory."""
     both, fill = threading.Barrier(2, timeout=20), directory._fill
 
@@ -302,7 +304,7 @@ def _folded(name: str) -> str:
 
 @pytest.fixture
 def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of a simulated file system that takes ``A`` and ``a``, and two spellings of ``é``, for one name."""
+    """A directory of a simulated file system that treats ``A`` and ``a``, and two encodings of ``é``, as one name."""
     root = tmp_path / "folding"
     root.mkdir()
 
@@ -357,7 +359,7 @@ def real_folding(tmp_path: Path) -> Iterator[Path]:
                 return
         finally:
             _succeeds("umount", mounted)
-    pytest.skip("a file system that takes A and a for one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
+    pytest.skip("a file system that treats A and a as one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
 
 
 def _succeeds(*command: str | Path) -> bool:
@@ -377,7 +379,7 @@ _COLLIDING = {
 
 @pytest.mark.parametrize("kind", _COLLIDING)
 @pytest.mark.parametrize("link", ["copy", "hard"])
-def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is_put_there(
+def test_an_error_lists_both_names_that_the_file_system_treats_as_one_and_nothing_is_written(
     tmp_path: Path, folding: Path, kind: str, link: LinkPolicy
 ) -> None:
     names, second = _COLLIDING[kind]
@@ -386,7 +388,7 @@ def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is
     first = names[0].partition("/")[0] if second == "data" else names[0]
     with pytest.raises(DestinationError) as caught:
         DirectoryDestination(str(folding / "job"), link=link).deliver(scanned, "w")
-    assert f"takes {first!r} and {second!r} for one name" in caught.value.message
+    assert f"treats {first!r} and {second!r} as one name" in caught.value.message
     assert ".torchxignore" in str(caught.value.hint)
     assert os.listdir(folding) == []
 
@@ -395,26 +397,28 @@ def test_a_link_is_never_written_through_by_a_name_that_is_one_with_it(tmp_path:
     (tmp_path / "elsewhere").mkdir()
     workspaces.write(tmp_path / "w", {"out/evil.txt": "x"})
     (tmp_path / "w" / "Out").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DestinationError, match="'Out' and 'out' for one name"):
+    with pytest.raises(DestinationError, match="'Out' and 'out' as one name"):
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
 def test_a_name_that_is_one_with_the_marker_is_named_with_it(tmp_path: Path, folding: Path) -> None:
     workspaces.write(tmp_path / "w", {MARKER.upper(): "{}"})
-    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' for one name"):
+    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' as one name"):
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
 
 
-def test_a_real_file_system_that_folds_names_is_told_too(tmp_path: Path, real_folding: Path) -> None:
+def test_a_real_file_system_that_folds_names_gives_the_error_too(tmp_path: Path, real_folding: Path) -> None:
     workspaces.write(tmp_path / "w", {"pkg/Train.py": "1", "pkg/train.py": "2"})
-    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' for one name"):
+    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' as one name"):
         DirectoryDestination(str(real_folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
     assert os.listdir(real_folding) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such names are one")
-def test_names_that_differ_in_case_or_unicode_form_are_all_kept_where_they_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_differ_in_case_or_unicode_form_are_kept_if_the_file_system_distinguishes_them(
+    tmp_path: Path,
+) -> None:
     files = {name: name for names, _ in _COLLIDING.values() for name in names if name not in ("Data", "data/b.txt")}
     workspaces.write(tmp_path / "w", files)
     scanned = scan(Workspace({str(tmp_path / "w"): ""}))

@@ -89,7 +89,7 @@ def test_the_image_is_known_by_the_engines_id_and_our_name(
     assert EngineDestination(client).image_id(name) == delivered.image
 
 
-def test_the_same_again_loads_nothing(
+def test_an_unchanged_workspace_loads_nothing(
     client: docker.DockerClient, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(client, workspace, base)
@@ -129,7 +129,7 @@ def _count_bytes(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)
-def test_without_a_hot_layer_an_edit_loads_its_chunk(
+def test_without_a_hot_layer_an_edit_loads_its_code_layer(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
     load(client, workspace, base, hot=False)
@@ -284,7 +284,9 @@ def test_a_base_of_the_engine_alone_is_not_taken_for_another_platform(
         load(client, workspace, str(found["Id"]), platform="linux/s390x")
 
 
-def test_no_base_anywhere(client: docker.DockerClient, registry: Registry, workspace: Workspace) -> None:
+def test_a_base_that_neither_engine_nor_registry_has_is_an_error(
+    client: docker.DockerClient, registry: Registry, workspace: Workspace
+) -> None:
     with pytest.raises(ImageNotFound, match="nowhere") as raised:
         load(client, workspace, f"{registry.host}/nowhere:1")
     assert raised.value.hint

@@ -129,7 +129,9 @@ def test_an_edit_sends_one_layer_and_what_names_it(fake: FakeRegistry, workspace
     assert len(_index(fake, delivered.image)["manifests"]) == 2
 
 
-def test_the_tag_stands_for_all_of_it(fake: FakeRegistry, workspace: Workspace, tmp_path: Path) -> None:
+def test_the_tag_depends_on_all_platforms_and_not_on_their_order(
+    fake: FakeRegistry, workspace: Workspace, tmp_path: Path
+) -> None:
     def tag(*platforms: str, wanted: str = "all") -> str:
         return plan(workspace, _base(fake, *platforms), f"{fake.host}/app", platform=wanted).planned.tag
 
@@ -327,16 +329,16 @@ def test_a_plan_of_the_mixin_is_carried_out(fake: FakeRegistry, workspace: Works
     assert len(_index(fake, role.image)["manifests"]) == 2
 
 
-class TestWhoCannotTakeIt:
+class TestAllPlatformsAreRefused:
     """Says so before anything is done."""
 
-    def test_an_engine(self, fake: FakeRegistry, workspace: Workspace) -> None:
+    def test_an_engine_refuses_all_platforms(self, fake: FakeRegistry, workspace: Workspace) -> None:
         client = cast(DockerClient, object())
         with pytest.raises(InvalidRunConfigException, match="platform=all") as raised:
             plan(workspace, _base(fake), client=client, platform=ALL_PLATFORMS)
         assert "image_repo" in (raised.value.hint or "")
 
-    def test_a_dockerfile(self, fake: FakeRegistry, tmp_path: Path) -> None:
+    def test_a_dockerfile_refuses_all_platforms(self, fake: FakeRegistry, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"Dockerfile.torchx": "ARG IMAGE\nFROM $IMAGE\nRUN true\n"})
         role = Role("r", image=_base(fake), workspace=workspace)
         with pytest.raises(InvalidRunConfigException, match=r"Dockerfile\.torchx") as raised:

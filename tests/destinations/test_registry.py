@@ -79,7 +79,7 @@ class TestRequestsAndBytes:
             push(workspace, base, repository)
         return log
 
-    def test_nothing_changed(
+    def test_an_unchanged_workspace_sends_two_head_requests(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         with registry.recording() as log:
@@ -91,7 +91,7 @@ class TestRequestsAndBytes:
         )
         assert (delivered.sent, delivered.layers, delivered.digest) == (0, 0, fetch(registry, delivered.image).digest)
 
-    def test_nothing_changed_over_a_base_named_by_digest(
+    def test_an_unchanged_workspace_over_a_digest_sends_one_head_request(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str
     ) -> None:
         push(workspace, base.by_digest, repository)
@@ -99,7 +99,7 @@ class TestRequestsAndBytes:
             push(workspace, base.by_digest, repository)
         assert [(one.method, one.status) for one in log] == [("HEAD", 200)]
 
-    def test_one_edit(
+    def test_an_edit_sends_eight_requests_and_one_small_layer(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         workspaces.edit(workspace, _EDITED)
@@ -112,7 +112,7 @@ class TestRequestsAndBytes:
         assert delivered.layers == 1
         _check(registry, workspace, delivered)
 
-    def test_edit_after_edit_and_back(
+    def test_every_edit_sends_eight_requests_and_undoing_it_restores_the_tag(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         seen = {push(workspace, base, repository).image}
@@ -131,7 +131,7 @@ class TestRequestsAndBytes:
         assert delivered.image in seen
         assert _blob_puts(log) == []
 
-    def test_one_edit_on_a_machine_without_state(
+    def test_an_edit_on_a_machine_without_state_uploads_one_code_layer(
         self,
         registry: Registry,
         workspace: Workspace,
@@ -149,7 +149,7 @@ class TestRequestsAndBytes:
         assert config < 10_000 < layer < first.sent / 10
         _check(registry, workspace, delivered)
 
-    def test_one_deletion(
+    def test_a_deletion_uploads_one_code_layer(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         Path(next(iter(workspace.projects)), _EDITED).unlink()
@@ -327,7 +327,7 @@ def test_a_base_in_another_registry_is_streamed_through(
     _check(registry3, workspace, delivered, skip=3)
 
 
-class TestARegistryThatForgets:
+class TestLostContent:
     """What was pushed is gone: it is noticed, and pushed again."""
 
     @pytest.fixture
@@ -335,7 +335,9 @@ class TestARegistryThatForgets:
         return workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(200)})
 
     @pytest.mark.parametrize("lost", ["layer", "config", "base layer"])
-    def test_a_blob(self, any_registry: Registry, busybox_image: Image, workspace: Workspace, lost: str) -> None:
+    def test_a_lost_blob_is_pushed_again(
+        self, any_registry: Registry, busybox_image: Image, workspace: Workspace, lost: str
+    ) -> None:
         registry = any_registry
         base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
         repository = fresh(registry)
@@ -354,7 +356,7 @@ class TestARegistryThatForgets:
         _check(registry, workspace, delivered)
         assert fetch(registry, delivered.image).config["config"]["WorkingDir"] == "/w"
 
-    def test_a_blob_on_a_machine_without_state(
+    def test_a_lost_blob_is_pushed_again_by_a_machine_without_state(
         self, registry: Registry, base: Pushed, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         repository = fresh(registry)
@@ -366,7 +368,7 @@ class TestARegistryThatForgets:
         _other_machine(monkeypatch, tmp_path)
         _check(registry, workspace, push(workspace, base, repository))
 
-    def test_the_tag(self, registry: Registry, base: Pushed, workspace: Workspace) -> None:
+    def test_a_lost_tag_is_pushed_again(self, registry: Registry, base: Pushed, workspace: Workspace) -> None:
         repository = fresh(registry)
         first = push(workspace, base, repository)
         name = repository.partition("/")[2]
@@ -375,7 +377,7 @@ class TestARegistryThatForgets:
         assert (again.image, again.digest) == (first.image, first.digest)
         _check(registry, workspace, again)
 
-    def test_everything(self, workspace: Workspace) -> None:
+    def test_a_lost_repository_is_pushed_again(self, workspace: Workspace) -> None:
         with FakeRegistry() as fake:
             base = _fake_base(fake)
             first = push(workspace, base, f"{fake.host}/app")
@@ -386,7 +388,7 @@ class TestARegistryThatForgets:
             _check(fake, workspace, push(workspace, base, f"{fake.host}/app"), skip=3)
             assert first.image
 
-    def test_the_layers_under_a_hot_one(self, workspace: Workspace) -> None:
+    def test_a_lost_layer_below_the_hot_layer_is_pushed_again(self, workspace: Workspace) -> None:
         with FakeRegistry() as fake:
             base = _fake_base(fake)
             push(workspace, base, f"{fake.host}/app")
@@ -499,7 +501,7 @@ def test_a_colleague_may_push_the_same_tag_first(tmp_path: Path, monkeypatch: py
         _check(fake, workspace, delivered, skip=3)
 
 
-def test_no_such_base(registry: Registry, tmp_path: Path) -> None:
+def test_a_missing_base_is_an_error_with_a_hint(registry: Registry, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with pytest.raises(ImageNotFound, match=r"no-such-image:1") as raised:
         push(workspace, f"{registry.host}/no-such-image:1", fresh(registry))
@@ -513,7 +515,7 @@ def test_a_base_that_only_an_engine_knows(registry: Registry, tmp_path: Path) ->
     assert "push" in (raised.value.hint or "")
 
 
-def test_no_registry(registry: Registry, base: Pushed, tmp_path: Path) -> None:
+def test_a_registry_that_is_down_is_an_error_with_a_hint(registry: Registry, base: Pushed, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with FakeRegistry() as fake:
         closed = fake.host
@@ -530,7 +532,7 @@ class TestLogin:
         monkeypatch.setenv("SSL_CERT_FILE", str(tls_registry.ca_file))
         return tls_registry
 
-    def test_the_right_password(self, there: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    def test_the_right_password_pushes(self, there: Registry, busybox_image: Image, tmp_path: Path) -> None:
         base = pushed(there, busybox_image, config={"WorkingDir": "/w"})
         workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
         assert there.username is not None
@@ -539,7 +541,7 @@ class TestLogin:
         _check(there, workspace, push(workspace, base, fresh(there)))
 
     @pytest.mark.parametrize("password", ["wrong", None])
-    def test_a_wrong_password_or_none(
+    def test_a_wrong_or_missing_password_is_an_error_with_the_login_command(
         self, there: Registry, busybox_image: Image, tmp_path: Path, password: str | None
     ) -> None:
         base = pushed(there, busybox_image, config={"WorkingDir": "/w"})

@@ -183,7 +183,7 @@ def test_files_of_a_copied_directory_are_not_looked_up_one_by_one(context: Scan)
     assert set(image.asked) == {b"app", b"new"}
 
 
-def test_where_the_image_was_not_read_far_enough_a_safe_default_is_reported(context: Scan) -> None:
+def test_a_default_for_a_directory_that_was_not_read_is_reported(context: Scan) -> None:
     image = Image({"app": ImageNode("dir", 0o700, 1, 1)}, unread=True)
     with recorded_notices() as notices:
         found = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan
@@ -198,7 +198,7 @@ def test_where_the_image_was_not_read_far_enough_a_safe_default_is_reported(cont
 
 
 @pytest.mark.parametrize("text", ["COPY a.py /opt/tool", "COPY . /"])
-def test_where_not_knowing_could_break_the_image_a_builder_has_to_do_it(context: Scan, text: str) -> None:
+def test_an_unread_path_that_could_break_the_image_needs_a_builder(context: Scan, text: str) -> None:
     with pytest.raises(NeedsBuilder, match="not read far enough") as caught:
         carried_out(context, text, Image({}, unread=True))
     assert "base_scan_limit" in str(caught.value.hint)

@@ -179,7 +179,7 @@ def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> N
     ]
 
 
-def test_a_users_name_matters_only_where_a_directory_has_to_be_made(context: Scan) -> None:
+def test_a_users_name_needs_a_builder_only_if_a_directory_is_created(context: Scan) -> None:
     image = Image({"app": ImageNode("dir")})
     assert carried_out(context, "FROM a\nUSER me\nWORKDIR /app", origin(image)).settings["User"] == "me"
     with pytest.raises(NeedsBuilder, match=r"torchx:3: .*me"):
@@ -355,8 +355,8 @@ def test_the_hint_for_an_image_that_cannot_be_looked_up_fits_what_is_written(con
     missing, elsewhere = ImageNotFound("no", hint="look"), NoSuchPlatform("no", hint="use the run option")
     assert hint("FROM a AS build\nFROM buidl", missing) == "did you mean the stage build?; or else look"
     assert hint("FROM $REG/x:$IMAGE", missing) == (
-        "put ARG REG=VALUE ahead of the first FROM: REG is not declared there; "
-        "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"
+        "put ARG REG=VALUE before the first FROM: REG is not declared there; "
+        "put ARG IMAGE before the first FROM: IMAGE is not declared there"
     )
     assert hint("FROM a", elsewhere) == "use the run option"
     assert hint("FROM --platform=s390x a", elsewhere) == (
@@ -369,10 +369,10 @@ def test_the_hint_for_an_image_that_cannot_be_looked_up_fits_what_is_written(con
     [
         ("COPY . .", "begin with the two lines ARG IMAGE and FROM $IMAGE"),
         ("# nothing", "begin with the two lines ARG IMAGE and FROM $IMAGE"),
-        ("FROM $IMAGE", "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"),
-        ("FROM a\nARG IMAGE\nFROM ${IMAGE}", "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"),
-        ("FROM $GIVEN", "put ARG GIVEN ahead of the first FROM: GIVEN is not declared there"),
-        ("FROM $OTHER", "put ARG OTHER=VALUE ahead of the first FROM: OTHER is not declared there"),
+        ("FROM $IMAGE", "put ARG IMAGE before the first FROM: IMAGE is not declared there"),
+        ("FROM a\nARG IMAGE\nFROM ${IMAGE}", "put ARG IMAGE before the first FROM: IMAGE is not declared there"),
+        ("FROM $GIVEN", "put ARG GIVEN before the first FROM: GIVEN is not declared there"),
+        ("FROM $OTHER", "put ARG OTHER=VALUE before the first FROM: OTHER is not declared there"),
         ("ARG OTHER\nFROM $OTHER", "OTHER has no value: give it one with build_args=OTHER:VALUE"),
     ],
 )

@@ -93,7 +93,7 @@ def test_the_escape_directive_changes_what_continues_a_line() -> None:
         ("# syntax=x\n{}", "x"),
     ],
 )
-def test_the_syntax_directive_is_found_where_it_counts(text: str, syntax: str) -> None:
+def test_the_syntax_directive_is_found_only_before_the_first_instruction(text: str, syntax: str) -> None:
     assert parse_dockerfile(text.encode(), "Dockerfile").syntax == syntax
 
 

@@ -152,7 +152,7 @@ def test_a_dry_run_for_the_engine_loads_nothing(
         run.delete(handle)
 
 
-def test_an_image_for_elsewhere_needs_a_repository_before_anything_is_built(
+def test_a_missing_image_repo_is_an_error_before_anything_is_built(
     docker20: Docker, busybox_image: Image, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker20.use(monkeypatch)

@@ -58,14 +58,14 @@ def _podman_file(home: Path, document: object, monkeypatch: pytest.MonkeyPatch) 
 
 @contextlib.contextmanager
 def _engine() -> Iterator[tuple[docker.DockerClient, list[bytes]]]:
-    """Give a client of an engine that lacks q.io/app only, and the heads of all POST requests."""
+    """Give a client of an engine that lacks q.io/app until it is pulled, and the heads of all POST requests."""
     heads: list[bytes] = []
 
     def serve(connection: Any) -> None:
         while head := read_request(connection)[0]:
             if head.startswith(b"POST"):
                 heads.append(head)
-            elif b"/images/q.io/app" in head:
+            elif b"/images/q.io/app" in head and not any(b"fromImage=q.io%2Fapp" in sent for sent in heads):
                 body = b'{"message": "No such image"}'
                 connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 continue

@@ -191,7 +191,7 @@ def test_the_same_again_sends_nothing(fake: FakeRegistry, workspace: Path) -> No
 
 @pytest.mark.usefixtures("no_engine")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_without_a_builder_it_is_said_which_line_takes_one(fake: FakeRegistry, workspace: Path) -> None:
+def test_without_a_builder_the_error_names_the_line_that_needs_one(fake: FakeRegistry, workspace: Path) -> None:
     base = add_base(fake)
     for line, said in (("RUN true", "RUN"), ("COPY --from=other /x /y", "--from"), ("COPY --chown=me . .", "me")):
         dockerfile(workspace, f"ARG IMAGE\nFROM $IMAGE\n\n{line}\n")
@@ -219,7 +219,7 @@ def test_the_hooks_build_ahead_and_push_later(fake: FakeRegistry, workspace: Pat
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_a_plan_says_what_it_comes_from(fake: FakeRegistry, workspace: Path) -> None:
+def test_a_plan_names_its_dockerfile(fake: FakeRegistry, workspace: Path) -> None:
     plans = DockerWorkspaceMixin().plan_workspaces(
         [role(workspace, add_base(fake))], {"image_repo": f"{fake.host}/app", **QUIET}
     )

@@ -114,7 +114,7 @@ def test_an_edit_of_the_dockerfile_an_argument_or_a_file_gives_another_tag(
     assert tag() == tags[-1]
 
 
-def test_where_the_workspace_lies_counts_only_for_a_file_that_asks(
+def test_the_path_of_the_workspace_changes_the_tag_only_if_the_dockerfile_declares_it(
     engine: Docker, busybox_image: Image, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = busybox_image.load(engine, "local/dockerfile:base")
@@ -149,7 +149,7 @@ def test_rebuild_runs_everything_again(engine: Docker, busybox_image: Image, wor
     assert when(rebuild=True) != first
 
 
-def test_an_argument_that_nothing_asks_for_is_told(engine: Docker, busybox_image: Image, workspace: Path) -> None:
+def test_an_undeclared_build_argument_gives_a_notice(engine: Docker, busybox_image: Image, workspace: Path) -> None:
     said: list[str] = []
     before = show_notices(said.append)
     args = {"GREETINGS": "typo", "HTTP_PROXY": "http://127.0.0.1:1"}

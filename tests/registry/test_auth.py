@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from topcoat.errors import AuthenticationFailed, CredentialError, RegistryError
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import sha256_digest
-from topcoat.registry.auth import Challenge, parse_challenges
 from topcoat.registry.client import RegistryClient
+from topcoat.registry.headers import Challenge, parse_challenges
 from topcoat.testing.registry import FakeRegistry, Token
 
 from .conftest import docker_login, request_log, write_docker_config
@@ -231,7 +231,7 @@ def _challenge(registry, value, **keys):
     registry.fail(401, headers={"WWW-Authenticate": value}, **keys)
 
 
-def test_bearer_is_preferred_where_both_are_offered(home):
+def test_bearer_is_preferred_if_both_are_offered(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         _challenge(registry, f'Basic realm="x", Bearer realm="http://{registry.host}/token",service="fake"')
@@ -317,7 +317,7 @@ def test_a_request_to_the_token_service_is_retried(home, waits):
 def test_a_secret_that_the_token_service_repeats_is_hidden(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host, "x", "", identitytoken="very-secret-token")
-        registry.fail(400, path="/token", body=b'{"details":"bad refresh_token very-secret-token"}')
+        registry.fail(400, path="/token", body=b'{"details":"bad refresh_token very-secret-token"}', times=2)
         with pytest.raises(RegistryError, match=r"bad refresh_token \*\*\*") as caught:
             client.start_upload("app")
         assert caught.value.hint == f"docker login {registry.host}"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.notices import recorded_notices
 from topcoat.errors import CredentialError
 from topcoat.registry.credentials import Credential, Keyring
 
@@ -167,12 +168,14 @@ def test_a_helper_is_run_once_for_several_threads(home, helper):
     assert len(calls.read_text().splitlines()) == 1
 
 
-def test_the_error_for_a_missing_helper_names_the_file(home):
-    path = write_docker_config(home, {"credsStore": "gone"})
-    with pytest.raises(CredentialError, match="docker-credential-gone, which is not installed") as caught:
-        Keyring().get("ghcr.io")
-    assert str(path) in str(caught.value)
-    assert "docker login ghcr.io" in caught.value.hint
+def test_a_helper_that_is_not_installed_is_skipped_with_a_notice(home):
+    path = write_docker_config(home, {"credsStore": "gone", "auths": {"ghcr.io": _auth()}})
+    keyring = Keyring()
+    with recorded_notices() as notices:
+        assert keyring.get("quay.io") is None
+        assert keyring.get("ghcr.io") == _ME
+    assert f"{path} names the credential helper docker-credential-gone, which is not installed" in notices[0]
+    assert "docker login quay.io" in notices[0]
 
 
 def test_a_helper_that_hangs_is_stopped(home, helper, monkeypatch):

@@ -75,7 +75,7 @@ def test_the_digest_that_an_error_is_about_is_shown(detail):
         (b'{"errors":["text"]}', '{"errors":["text"]}'),
         (b'{"errors":null}', ""),
         (b"\xff\xfe", "\ufffd\ufffd"),
-        (b"x" * 1000, "x" * 300),
+        (b"x" * 1000, "x" * 297 + "..."),
         (ConnectionResetError("cut"), ""),
     ],
 )
@@ -166,7 +166,11 @@ def test_a_refusal_has_a_hint(status, method, code, said, hint):
         (TimeoutError(), "request to reg.io failed: timed out", "curl -i reg.io/v2/"),
         (ConnectionResetError("x"), "request to reg.io failed: the server closed the connection", "firewall"),
         (NotHTTP("y"), "request to reg.io failed: the server sent an invalid HTTP response: y", "curl -i reg.io/v2/"),
-        (ProxyRefused("407 Login"), "cannot connect to reg.io: the proxy refused: 407 Login", "HTTPS_PROXY"),
+        (
+            ProxyRefused("407 Login", proxy="p:1"),
+            "cannot connect to reg.io: the proxy p:1 refused: 407 Login",
+            "HTTPS_PROXY",
+        ),
         (OSError(113, "No route to host"), "request to reg.io failed: No route to host", "curl -i reg.io/v2/"),
         (InvalidSettings("invalid HTTPS_PROXY", "set it"), "invalid HTTPS_PROXY", "set it"),
     ],

@@ -85,4 +85,6 @@ def test_tls_connections_are_kept(tls_fake, certificates):
     with RegistryClient(tls_fake.host, ca_file=certificates.ca) as client:
         for _ in range(3):
             client.head_manifest("base", "1")
-        assert [len(pool._idle) for origin, pool in client._transport._pools.items() if origin.scheme == "https"] == [1]
+        assert [
+            len(pool._idle) for (origin, _), pool in client._transport._pools.items() if origin.scheme == "https"
+        ] == [1]

@@ -10,7 +10,8 @@ import pytest
 from tests.support.http_servers import read_request, respond, scripted_server
 from topcoat.errors import RegistryError, RegistryUnavailable
 from topcoat.http.request import Body
-from topcoat.registry.transport import MAX_ATTEMPTS, Transport, backoff, retry_after
+from topcoat.registry.headers import parse_retry_after
+from topcoat.registry.transport import MAX_ATTEMPTS, Transport, backoff
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -95,11 +96,11 @@ def test_a_retry_after_beyond_the_maximum_is_not_waited_for(fake, waits, transpo
 
 
 def test_retry_after_may_be_a_date():
-    later = retry_after(email.utils.formatdate(time.time() + 30, usegmt=True))
+    later = parse_retry_after(email.utils.formatdate(time.time() + 30, usegmt=True))
     assert 28 < later <= 30
-    assert retry_after(email.utils.formatdate(time.time() - 30, usegmt=True)) == 0
-    assert retry_after("5") == 5
-    assert [retry_after(text) for text in ("", "soon", "-1", "Mon, 99 Foo 2020 25:00:00 GMT")] == [0, 0, 0, 0]
+    assert parse_retry_after(email.utils.formatdate(time.time() - 30, usegmt=True)) == 0
+    assert parse_retry_after("5") == 5
+    assert [parse_retry_after(text) for text in ("", "soon", "-1", "Mon, 99 Foo 2020 25:00:00 GMT")] == [0, 0, 0, 0]
 
 
 def test_waits_double_with_jitter():
@@ -207,7 +208,7 @@ def test_a_location_is_escaped_as_far_as_needed(fake, transport_to):
     [
         ("https://reg.io/a", "http://cdn.io/b", "which is not encrypted"),
         ("https://reg.io/a", "https://10.0.0.1/b", "a private network"),
-        ("https://reg.io/a", "https://169.254.169.254/b", "a private network"),
+        ("https://reg.io/a", "https://169.254.169.254/b", "a link-local address"),
         ("https://reg.io/a", "https://127.1/b", "a private network"),
         ("https://reg.io/a", "https://0x7f.1/b", "a private network"),
         ("https://reg.io/a", "https://2130706433/b", "a private network"),
@@ -256,6 +257,7 @@ def test_a_wrong_address_from_a_registry_behind_a_proxy_is_corrected(asked, loca
     class _Response:
         url = asked
         status = 202
+        left_origin = False
 
         def header(self, name):
             return location
@@ -308,7 +310,7 @@ def test_tls_through_a_proxy_is_tunnelled(certificates, monkeypatch, transport_t
 def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, transport_to):
     with scripted_server(respond(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy}")
-        with pytest.raises(RegistryUnavailable, match="the proxy refused: 407") as caught:
+        with pytest.raises(RegistryUnavailable, match=f"the proxy {proxy} refused: 407") as caught:
             transport_to("reg.example").send("GET", "/v2/", {})
     assert "HTTPS_PROXY" in caught.value.hint
     assert "secret" not in str(caught.value)

@@ -63,7 +63,7 @@ def test_a_file_hides_the_content_of_a_lower_layers_directory(above: Member) -> 
     assert overlay.below(b"a") == {}
 
 
-def test_a_whiteout_deletes_from_lower_layers_and_not_from_its_own() -> None:
+def test_a_whiteout_deletes_from_lower_layers_and_not_from_its_own_layer() -> None:
     lower = [directory("a", 0o700), entry("a/f"), entry("a/g"), directory("b"), entry("b/f")]
     overlay = read(lower, [entry(".wh.a"), directory("a", 0o711), entry("a/f", mode=0o600), entry("b/.wh.f")])
     assert overlay.find(b"a") == ImageNode("dir", 0o711)

@@ -77,7 +77,7 @@ def test_running_returns_a_handle_for_status_requests(runner: Runner) -> None:
     assert (status.state, [role.role for role in status.roles]) == (DONE, ["w"])
 
 
-def test_running_dry_submits_nothing(runner: Runner, fake: FakeScheduler) -> None:
+def test_a_dry_run_submits_nothing(runner: Runner, fake: FakeScheduler) -> None:
     info = runner.run(app(), "fake", dryrun=True)
     assert isinstance(info, AppDryRunInfo)
     assert repr(info) == "run train"

@@ -33,12 +33,12 @@ def test_an_app_id_is_one_safe_component_of_paths_and_handles(name: str) -> None
     assert len(app_id) < 120
 
 
-def test_an_app_id_can_be_told_from_its_name() -> None:
+def test_an_app_id_begins_with_the_name_in_safe_characters() -> None:
     assert app_id_for("exp/run 1").startswith("exp-run-1-")
 
 
 @given(st.text(), st.integers(min_value=12, max_value=63))
-def test_a_dns_label_is_one(text: str, limit: int) -> None:
+def test_an_id_is_a_dns_label(text: str, limit: int) -> None:
     label = dns_label(text, limit)
     assert LABEL.fullmatch(label)
     assert len(label) <= limit

@@ -250,7 +250,7 @@ class TestMultiWorkspaceMixin:
         with pytest.raises(TypeError, match="workspace_builders"):
             MultiWorkspaceMixin()  # type: ignore[abstract]
 
-    def test_it_mixes_with_a_scheduler(self) -> None:
+    def test_the_mixin_combines_with_a_scheduler(self) -> None:
         class Mixed(_Multi, Scheduler[Mapping[str, CfgVal]]):
             pass
 

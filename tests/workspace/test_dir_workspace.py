@@ -141,13 +141,15 @@ class TestBuildingAtOnce:
         DirWorkspaceMixin().build_workspaces([role], {"job_dir": "~/jobs/1"})
         assert role.image == str(home / "jobs/1")
 
-    def test_exact_modes(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_exact_modes_keep_permission_bits(self, workspace: Workspace, tmp_path: Path) -> None:
         (tmp_path / "w/train.py").chmod(0o640)
         role = _role(workspace)
         DirWorkspaceMixin().build_workspaces([role], {"job_dir": str(tmp_path / "job"), "modes": "exact"})
         assert (tmp_path / "job/train.py").stat().st_mode & 0o7777 == 0o640
 
-    def test_hard_links(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_hard_links_share_unchanged_files_with_the_last_job_directory(
+        self, workspace: Workspace, tmp_path: Path
+    ) -> None:
         for name in ("one", "two"):
             DirWorkspaceMixin().build_workspaces([_role(workspace)], {"job_dir": str(tmp_path / name), "link": "hard"})
         assert (tmp_path / "one/train.py").samefile(tmp_path / "two/train.py")
@@ -166,7 +168,7 @@ class TestTheRolesEnvironment:
         job = tmp_path / "job"
         assert self._env(workspace, tmp_path, PYTHONPATH="/mine")["PYTHONPATH"] == f"{job}:{job}/src:/mine"
 
-    def test_src_is_named_only_where_it_is(self, tmp_path: Path) -> None:
+    def test_src_is_on_the_path_only_if_it_exists(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "flat", {"a.py": "", "src.py": ""})
         assert self._env(workspace, tmp_path)["PYTHONPATH"] == str(tmp_path / "job")
 
@@ -253,7 +255,7 @@ class TestPlanning:
             plan.carry_out()
         assert os.listdir(tmp_path) == ["w"]
 
-    def test_a_conflict_is_told_before_anything_is_copied(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_a_conflict_is_an_error_before_anything_is_copied(self, workspace: Workspace, tmp_path: Path) -> None:
         workspaces.write(tmp_path / "job", {"mine": ""})
         with pytest.raises(JobDirConflict, match="other files"):
             DirWorkspaceMixin().plan_workspaces([_role(workspace)], {"job_dir": str(tmp_path / "job")})
@@ -283,7 +285,9 @@ class TestAJobDirectoryInTheWorkspace:
         plan.carry_out()
         assert (tmp_path / "w/jobs/1/result").exists()
 
-    def test_two_roles_in_one(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_two_roles_in_a_job_directory_inside_the_workspace_can_run_again(
+        self, workspace: Workspace, tmp_path: Path
+    ) -> None:
         part = Workspace({str(tmp_path / "w/src"): ""})
         roles, wanted = [_role(workspace, "a"), _role(part, "b")], [_wanted(workspace), _wanted(part)]
         for _ in range(2):

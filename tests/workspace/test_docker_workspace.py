@@ -74,7 +74,7 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestForARegistry:
     """With ``image_repo``."""
 
-    def test_built_named_and_pushed_step_by_step(
+    def test_the_hooks_build_name_and_push_step_by_step(
         self, registry: Registry, base: Pushed, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _no_engine(monkeypatch)
@@ -366,7 +366,7 @@ class TestForAnEngine:
         engine.run("rmi", "--force", image)
         assert engine.run("run", "--rm", "--network", "none", app.roles[0].image, "ls", "/made") == "/made"
 
-    def test_what_was_loaded_is_pushed_or_the_way_to_push_it_is_told(
+    def test_a_loaded_image_is_pushed_or_the_error_tells_how(
         self, engine: Docker, busybox_image: Image, workspace: Workspace, registry: Registry
     ) -> None:
         app = AppDef("app", [_role(busybox_image.load(engine, "localhost/busybox:1"), workspace)])

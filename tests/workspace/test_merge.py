@@ -58,7 +58,7 @@ def test_the_later_project_wins(tmp_path: Path) -> None:
         assert _names(out) == {"same", "d", "d/one", "d/two"}
 
 
-def test_single_files_and_other_file_systems(tmp_path: Path) -> None:
+def test_single_files_and_other_file_systems_are_merged(tmp_path: Path) -> None:
     memory = MemoryFileSystem()
     memory.pipe_file("/merged/in memory", b"m")
     workspaces.write(tmp_path, {"conf.yaml": "c"})

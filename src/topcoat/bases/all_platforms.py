@@ -15,7 +15,7 @@ from topcoat.registry.client import RegistryClient
 from topcoat.registry.resolve import MAX_NESTED, read_config
 from topcoat.tasks import run_all
 
-# Windows layers have a form of their own: files laid over them are not found.
+# Windows layers have another format: files that are laid over them are not found.
 _OTHER_LAYERS = frozenset({"windows"})
 # Keys of an index entry that describe the platform, not the image's old content.
 _KEPT_KEYS = frozenset({"platform", "annotations"})
@@ -34,11 +34,11 @@ def resolve_all(client: RegistryClient, name: str) -> Base | BaseIndex:
     """
     reference = Reference.parse(name)
     top, data = client.get_manifest(reference.repository, reference.identifier)
-    found = parse(data, top.media_type)
-    if isinstance(found, Manifest):
-        return _base(client, name, top.digest, found)
+    document = parse(data, top.media_type)
+    if isinstance(document, Manifest):
+        return _base(client, name, top.digest, document)
     entries, bases = [], []
-    for entry, base in _images(client, name, top.digest, found, MAX_NESTED):
+    for entry, base in _images(client, name, top.digest, document, MAX_NESTED):
         stated = Platform.from_json(entry.extra.get("platform"))
         if (stated if stated.known else base.config.platform).os not in _OTHER_LAYERS:
             entries.append(entry)
@@ -47,31 +47,31 @@ def resolve_all(client: RegistryClient, name: str) -> Base | BaseIndex:
         raise NoSuchPlatform(f"{name} has no image that code can be laid over")
     if len(bases) == 1:
         return bases[0]
-    annotations = found.annotations if found.media_type == OCI_INDEX else {}
-    return BaseIndex(Index(found.media_type, tuple(entries), annotations), tuple(bases))
+    annotations = document.annotations if document.media_type == OCI_INDEX else {}
+    return BaseIndex(Index(document.media_type, tuple(entries), annotations), tuple(bases))
 
 
 def _images(client: RegistryClient, name: str, digest: str, index: Index, nested: int) -> list[tuple[Descriptor, Base]]:
-    """Return the entries of images, cleaned, each with its base; of two for one platform the first counts."""
+    """Return the cleaned entries of images, each with its base; if two have one platform, the first is used."""
     repository = Reference.parse(name).repository
     entries = [entry for _, entry in index.images]
 
     def read(entry: Descriptor) -> list[tuple[Descriptor, Base]]:
         child, data = client.get_manifest(repository, entry.digest)
-        found = parse(data, entry.media_type or child.media_type)
-        if isinstance(found, Index):
+        document = parse(data, entry.media_type or child.media_type)
+        if isinstance(document, Index):
             if not nested:
                 raise InvalidImage(f"{name} is an index of indexes, nested more than {MAX_NESTED} deep")
-            return _images(client, name, digest, found, nested - 1)
-        if found.config.media_type not in CONFIG_TYPES:
+            return _images(client, name, digest, document, nested - 1)
+        if document.config.media_type not in CONFIG_TYPES:
             return []
-        return [(_cleaned(entry), _base(client, name, digest, found))]
+        return [(_cleaned(entry), _base(client, name, digest, document))]
 
     by_platform: dict[str, tuple[Descriptor, Base]] = {}
     for images in run_all([partial(read, entry) for entry in entries]):
         for entry, base in images:
             stated = entry.extra.get("platform")
-            # Windows lists one platform several times, for different versions of it.
+            # Windows indexes list one platform several times, for different versions.
             key = repr(sorted(stated.items())) if isinstance(stated, dict) else str(base.config.platform)
             by_platform.setdefault(key, (entry, base))
     return list(by_platform.values())

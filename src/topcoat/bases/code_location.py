@@ -20,11 +20,11 @@ MEGABYTE = 1_000_000
 
 
 class CodeLocation(NamedTuple):
-    """Where code lies in a base image.
+    """Where code is in a base image.
 
     Attributes:
         target: the directory with links resolved, and the directories above it.
-        below: what the base is known to have in it, by relative path.
+        below: what the base has in it, as far as it was read, by relative path.
     """
 
     target: ResolvedTarget

@@ -52,7 +52,7 @@ def torchrun(
         script_args: arguments of the script or module
         script: script to run
         m: module to run, as python -m does
-        image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
+        image: image to run in, with bash and torchrun (default: $TOPCOAT_IMAGE)
         name: experiment/run; the default run name is that of the script or module
         h: named resource, instead of cpu, gpu and memMB
         cpu: CPUs of each node
@@ -132,7 +132,7 @@ def ddp(
         script_args: arguments of the script or module
         script: script to run
         m: module to run, as python -m does
-        image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
+        image: image to run in, with bash and torchrun (default: $TOPCOAT_IMAGE)
         name: experiment/run; the default run name is that of the script or module
         h: named resource, instead of cpu, gpu and memMB
         cpu: CPUs of each node
@@ -192,7 +192,7 @@ def spmd(
         args: arguments of the script or module
         script: script to run
         m: module to run, as python -m does
-        image: image to run in, with bash and torchrun ($TOPCOAT_IMAGE if empty)
+        image: image to run in, with bash and torchrun (default: $TOPCOAT_IMAGE)
         name: experiment/run; the default run name is that of the script or module
         h: named resource of each node
         j: nodes x processes_per_node, or nodes with one process for each GPU

@@ -1,4 +1,4 @@
-"""Copy one file of a snapshot: by reflink where the file system can, else through memory, always checked."""
+"""Copy one file of a snapshot, by reflink if the file system supports it, and check its digest."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PAGE = 4096
 _FICLONE = 0x40049409
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
-# Devices that have said no; asking again for each of thousands of files would cost more than it gives.
-_cannot: set[tuple[int, int]] = set()
+# Pairs of source and target devices: an attempt for each of thousands of files would cost more than reflinks save.
+_devices_without_reflink: set[tuple[int, int]] = set()
 
 
 def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
-    """Make *path* share the blocks of the workspace's file; return False where that cannot be done.
+    """Make *path* share the blocks of the workspace's file; return False if the file system does not support it.
 
     Raises:
         WorkspaceChanged: the file is no longer what *entry* says.
@@ -37,7 +37,7 @@ def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
     with scan.open(entry) as source:
         st = os.fstat(source.fileno())
         devices = st.st_dev, os.stat(os.path.dirname(path)).st_dev
-        if devices in _cannot:
+        if devices in _devices_without_reflink:
             return False
         with open(path, "xb", buffering=0) as out:
             try:
@@ -46,7 +46,7 @@ def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
                 os.unlink(path)
                 if error.errno not in _NO_REFLINK:
                     raise
-                _cannot.add(devices)
+                _devices_without_reflink.add(devices)
                 return False
             if st.st_size > entry.size:
                 out.truncate(entry.size)

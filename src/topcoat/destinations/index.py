@@ -1,4 +1,4 @@
-"""The new index over what becomes of the images of an old one."""
+"""A new index, with the patched images in place of those of the base's index."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from topcoat.oci.patch import PatchedImage
 
 
 class PatchedIndex(NamedTuple):
-    """A new index: its bytes, and what it is."""
+    """A new index."""
 
     data: bytes
     media_type: str
 
     @property
     def digest(self) -> str:
-        """What registries know it by."""
+        """The digest of the bytes."""
         return sha256_digest(self.data)
 
 
 def patched_index(index: Index, images: Sequence[PatchedImage]) -> PatchedIndex:
-    """Return *index* with *images* in the place of those that it lists, in the same order."""
+    """Return *index* with *images* in place of those that it lists, in the same order."""
     entries = [
         Descriptor(image.media_type, image.digest, len(image.manifest), entry.extra)
         for entry, image in zip(index.manifests, images, strict=True)

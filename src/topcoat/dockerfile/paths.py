@@ -11,7 +11,7 @@ from topcoat.rootfs.target import resolve_target
 from topcoat.scan.ignore import clean
 from topcoat.scan.pattern import decode, encode
 
-# As many as BuildKit follows.
+# BuildKit's limit.
 _MAX_LINKS = 255
 
 
@@ -42,7 +42,7 @@ def resolve(tree: BaseTree, path: bytes) -> bytes:
             return path
         # As in `resolve_target`: ``..`` of a relative link removes a component, even if that is a link.
         path = node.link if node.link.startswith(b"/") else inside(decode(node.link), decode(above))
-    raise ValueError(f"too many links on the way to /{decode(path)}")
+    raise ValueError(f"too many links in the path /{decode(path)}")
 
 
 def land_in(tree: BaseTree, path: bytes) -> bytes:

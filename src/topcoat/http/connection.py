@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from topcoat.http.errors import NotHTTP, ProxyRefused
+from topcoat.foreign_text import escaped
+from topcoat.http.connect import connect
+from topcoat.http.errors import InvalidSettings, NotHTTP, ProxyRefused, TLSTimeout
 from topcoat.http.origin import authority
+from topcoat.http.rate import TransferRate
 from topcoat.http.response_head import Framing, ResponseHead, parse_fields, parse_status
 
 if TYPE_CHECKING:
@@ -42,19 +46,18 @@ class Connection:
         self.response_started = False
         self._buffer = b""
         self._position = 0
+        self._rate = TransferRate()
+        # Until a response begins, the server may take its time.
+        self._waiting = False
 
     @classmethod
-    def open(cls, host: str, port: int, timeout: float) -> Connection:
-        """Connect to *host*, a name or an address; *timeout* seconds for each of its addresses.
-
-        Raises:
-            OSError: no address can be connected to.
-        """
+    def open(
+        cls, host: str, port: int, timeout: float, check_address: Callable[[str], None] = lambda address: None
+    ) -> Connection:
+        """Connect to *host*; arguments and errors as in `connect`."""
         import socket
 
-        # As bytes, a plain name avoids the import of the codec for international names.
-        name = host.encode() if host.isascii() else host
-        sock = socket.create_connection((name, port), timeout)  # type: ignore[arg-type]
+        sock = connect(host, port, timeout, check_address)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(sock)
@@ -69,8 +72,8 @@ class Connection:
         target = authority(host, port)
         self.send("CONNECT", target, {"Host": target, **headers})
         head = self.receive_head()
-        if not 200 <= head.status < 300:
-            raise ProxyRefused(f"{head.status} {head.reason}")
+        if head.status >= 300:
+            raise ProxyRefused(f"{head.status} {escaped(head.reason, 80)}", status=head.status)
         if self.has_unread_data:
             raise NotHTTP("unexpected data after the proxy's response to CONNECT")
 
@@ -78,9 +81,17 @@ class Connection:
         """Switch to TLS with *host*.
 
         Raises:
-            OSError: the handshake fails, or the certificate is not valid for *host*.
+            OSError: the handshake fails (TLSTimeout if it does not end), or the certificate is not valid for *host*.
+            InvalidSettings: no certificate can be valid for *host*.
         """
-        self.sock = context.wrap_socket(self.sock, server_hostname=host)
+        try:
+            self.sock = context.wrap_socket(self.sock, server_hostname=host)
+        except TimeoutError as error:
+            raise TLSTimeout("the TLS handshake timed out") from error
+        except OSError:  # that of a certificate is a ValueError too
+            raise
+        except ValueError as error:
+            raise InvalidSettings(f"invalid host name {host!r:.100}", "check the spelling of the host") from error
 
     @property
     def has_unread_data(self) -> bool:
@@ -108,6 +119,20 @@ class Connection:
             lines.append(f"{name}: {value}")
         self.response_started = False
         self.sock.sendall("\r\n".join([*lines, "\r\n"]).encode("latin-1"))
+        self._rate.reset()
+
+    def send_body(self, data: bytes) -> None:
+        """Send a part of a request's body.
+
+        Raises:
+            OSError: the connection broke; TooSlow if the peer takes less than the minimum rate.
+        """
+        view = memoryview(data)
+        while view:
+            start = time.monotonic()
+            sent = self.sock.send(view)
+            self._rate.add(sent, time.monotonic() - start)
+            view = view[sent:]
 
     def receive_head(self) -> ResponseHead:
         """Read the head of a response; interim responses (1xx) are skipped.
@@ -117,6 +142,8 @@ class Connection:
             NotHTTP: the head is invalid, or switches protocols.
         """
         for _ in range(_MAX_INTERIM_RESPONSES):
+            self._waiting = True
+            self._rate.reset()
             # The status line is checked first: a server of another protocol may send nothing after its first line.
             head = parse_status(self.read_line(_MAX_HEAD))
             head = head._replace(fields=parse_fields(self.read_lines(_MAX_HEAD)))
@@ -153,17 +180,25 @@ class Connection:
     def read_some(self, size: int) -> bytes:
         """Return 1 to *size* bytes, nothing at the end of the connection."""
         if self._position == len(self._buffer):
-            return self.sock.recv(size)
+            return self._receive(size)
         part = self._buffer[self._position : self._position + size]
         self._position += len(part)
         return part
 
     def _fill(self) -> None:
-        block = self.sock.recv(_BLOCK)
+        block = self._receive(_BLOCK)
         if not block:
             raise ConnectionResetError("incomplete response" if self.response_started else "no response")
         self.response_started = True
         self._buffer, self._position = self._buffer[self._position :] + block, 0
+
+    def _receive(self, size: int) -> bytes:
+        start = time.monotonic()
+        block = self.sock.recv(size)
+        if block and not self._waiting:
+            self._rate.add(len(block), time.monotonic() - start)
+        self._waiting = False
+        return block
 
 
 class ResponseBody:

@@ -24,4 +24,26 @@ class BodyTooShort(HTTPError):
 
 
 class ProxyRefused(OSError):
-    """The proxy refused to connect to the host."""
+    """The proxy refused to connect to the host, or cannot be used: then the cause is an ``OSError`` or `NotHTTP`.
+
+    Attributes:
+        proxy: its host and port, empty if unknown.
+        status: of its response, 0 without one.
+    """
+
+    def __init__(self, reason: str, *, proxy: str = "", status: int = 0) -> None:
+        super().__init__(reason)
+        self.proxy = proxy
+        self.status = status
+
+
+class ConnectTimeout(TimeoutError):
+    """No address of the host responds."""
+
+
+class TLSTimeout(TimeoutError):
+    """The connection was made, and the TLS handshake does not end: the server may not support TLS."""
+
+
+class TooSlow(TimeoutError):
+    """A transfer is slower than the minimum rate."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import select
 import threading
+from collections.abc import Callable
 
+from topcoat.foreign_text import escaped
 from topcoat.http.connection import Connection, ResponseBody
-from topcoat.http.errors import NotHTTP
+from topcoat.http.errors import NotHTTP, ProxyRefused
 from topcoat.http.origin import Origin
-from topcoat.http.proxy import proxy_for
+from topcoat.http.proxy import Proxy, proxy_for
 from topcoat.http.request import Request
 from topcoat.http.response_head import ResponseHead
 from topcoat.http.tls import TLSSettings, tls_context
@@ -28,7 +30,13 @@ _MAX_DRAINED = 64 * 1024
 
 
 class Response:
-    """A response whose body is read on demand; at its end the connection returns to the pool."""
+    """A response whose body is read on demand; at its end the connection returns to the pool.
+
+    Attributes:
+        url: that was requested last.
+        status: the three-digit code.
+        left_origin: whether it comes from another origin than the request was for, after a redirect.
+    """
 
     def __init__(
         self, pool: Pool, connection: Connection, head: ResponseHead, body: ResponseBody, url: str, *, reusable: bool
@@ -40,6 +48,7 @@ class Response:
         self._reusable = reusable
         self.url = url
         self.status = head.status
+        self.left_origin = False
         if body.ended:
             self._release()
 
@@ -98,10 +107,27 @@ class Response:
 
 
 class Pool:
-    """The connections to one origin; at most eight idle ones are kept."""
+    """The connections to one origin; at most eight idle ones are kept.
 
-    def __init__(self, origin: Origin, tls: TLSSettings) -> None:
+    Attributes:
+        address: of the origin, as resolved last; empty before the first connection and behind a proxy.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        tls: TLSSettings,
+        *,
+        check_address: Callable[[str], None] = lambda address: None,
+        tls_timeout: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         """Prepare; nothing is connected yet.
+
+        Args:
+            origin: to connect to.
+            tls: settings for https.
+            check_address: gets each resolved address of the origin and raises to refuse it; not behind a proxy.
+            tls_timeout: seconds for the TLS handshake.
 
         Raises:
             InvalidSettings: the proxy variable is invalid.
@@ -111,7 +137,10 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._proxy = proxy_for(origin)
+        self._check_address = check_address
+        self._tls_timeout = tls_timeout
         self._closed = False
+        self.address = ""
 
     def exchange(self, request: Request) -> Response:
         """Send a request and return the response as soon as its head has arrived.
@@ -120,7 +149,7 @@ class Pool:
         more on a new connection.
 
         Raises:
-            OSError: no connection, or it broke before the response.
+            OSError: no connection, or it broke before the response; ProxyRefused if that is the proxy's fault.
             NotHTTP: the response is invalid.
             InvalidSettings: a certificate file cannot be loaded.
             BodyTooShort: the body's file has become shorter.
@@ -162,17 +191,36 @@ class Pool:
 
     def _connect(self) -> Connection:
         scheme, host, port = self._origin
-        address = (self._proxy.host, self._proxy.port) if self._proxy else (host, port)
-        connection = Connection.open(*address, CONNECT_TIMEOUT_S)
+        if self._proxy:
+            connection = self._connect_to_proxy(self._proxy)
+        else:
+            connection = Connection.open(host, port, CONNECT_TIMEOUT_S, self._check_address)
+            self.address = str(connection.sock.getpeername()[0])
         if scheme == "https":
             try:
-                if self._proxy:
-                    connection.tunnel(host, port, self._proxy.headers)
+                connection.sock.settimeout(self._tls_timeout)
                 connection.start_tls(tls_context(self._tls), host)
             except BaseException:
                 connection.close()
                 raise
         return connection
+
+    def _connect_to_proxy(self, proxy: Proxy) -> Connection:
+        scheme, host, port = self._origin
+        connection = None
+        try:
+            connection = Connection.open(proxy.host, proxy.port, CONNECT_TIMEOUT_S)
+            if scheme == "https":
+                connection.tunnel(host, port, proxy.headers)
+            return connection
+        except BaseException as error:
+            if connection:
+                connection.close()
+            if isinstance(error, ProxyRefused):
+                error.proxy = str(proxy)
+            elif isinstance(error, (OSError, NotHTTP)):
+                raise ProxyRefused("no connection", proxy=str(proxy)) from error
+            raise
 
     def _send(self, connection: Connection, request: Request) -> Response:
         method, body = request.method, request.body
@@ -185,16 +233,23 @@ class Pool:
         if method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = str(size)
         try:
-            connection.sock.settimeout(RESPONSE_TIMEOUT_S + size / _COMMIT_BYTES_PER_SECOND)
+            connection.sock.settimeout(RESPONSE_TIMEOUT_S)
             connection.send(method, target, headers)
             body_cut = False
             if body is not None:
                 try:
-                    body.send(connection.sock.sendall)
+                    body.send(connection.send_body)
                 except (BrokenPipeError, ConnectionResetError):
                     # The registry may refuse a body before its end (401, 413): the response says why.
                     body_cut = True
+            if size:
+                connection.sock.settimeout(RESPONSE_TIMEOUT_S + size / _COMMIT_BYTES_PER_SECOND)
             head = connection.receive_head()
+            if size:
+                connection.sock.settimeout(RESPONSE_TIMEOUT_S)
+            if self._proxy and self._origin.scheme == "http" and head.status == 407:
+                reason = f"{head.status} {escaped(head.reason, 80)}"
+                raise ProxyRefused(reason, proxy=str(self._proxy), status=head.status)
             if body_cut and head.status < 400:
                 raise ConnectionResetError("the server did not read the whole body")
             framing = head.framing(method)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from topcoat.http.errors import InvalidSettings
-from topcoat.http.origin import Origin, basic, is_loopback
+from topcoat.http.origin import Origin, authority, basic, is_host, is_loopback
 
 
 class Proxy(NamedTuple):
@@ -23,7 +23,10 @@ class Proxy(NamedTuple):
     headers: dict[str, str]
 
     def __repr__(self) -> str:
-        return f"Proxy({self.host}:{self.port})"
+        return f"Proxy({self})"
+
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
 
 
 def proxy_for(origin: Origin) -> Proxy | None:
@@ -34,27 +37,35 @@ def proxy_for(origin: Origin) -> Proxy | None:
     """
     variable = "HTTPS_PROXY" if origin.scheme == "https" else "HTTP_PROXY"
     url = os.environ.get(variable) or os.environ.get(variable.lower()) or ""
-    if not url or is_loopback(origin.host) or _is_excluded(origin.host, origin.port):
+    if not url or is_loopback(origin.host) or is_listed(origin.host, origin.port, _no_proxy()):
         return None
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or 80
+        host, port = parts.hostname or "", parts.port or 80
+        # A "#", "?" or "/" in a password ends the host too early: the rest is then no path of a proxy.
+        is_valid = parts.scheme == "http" and is_host(host) and parts.path in ("", "/") and not {"?", "#"} & {*url}
     except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme != "http" or not parts.hostname:
+        is_valid = False
+    if not is_valid:
         # The value may hold a password, so it is not shown.
         raise InvalidSettings(
-            f"invalid {variable}: only http:// proxies are supported",
-            f"set {variable}=http://HOST:PORT, or add {origin.host} to NO_PROXY",
+            f"invalid {variable}: expected http://[USER:PASSWORD@]HOST[:PORT]",
+            f"write special characters of the password in {variable} as %XX (# is %23, / is %2F, @ is %40); only "
+            f"http:// proxies are supported; to use none, add {origin.host} to NO_PROXY",
         )
     headers = {}
     if parts.username is not None:
-        headers["Proxy-Authorization"] = basic(unquote(parts.username), unquote(parts.password or ""))
-    return Proxy(parts.hostname, port, headers)
+        login = (unquote(text or "", errors="surrogateescape") for text in (parts.username, parts.password))
+        headers["Proxy-Authorization"] = basic(*login)
+    return Proxy(host, port, headers)
 
 
-def _is_excluded(host: str, port: int) -> bool:
-    entries = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+def _no_proxy() -> str:
+    return os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+
+
+def is_listed(host: str, port: int, entries: str) -> bool:
+    """Tell whether *entries*, in the grammar of ``NO_PROXY``, cover *host*."""
     host = host.lower().rstrip(".")
     return any(_covers(entry.strip().lower(), host, port) for entry in entries.split(",") if entry.strip())
 
@@ -65,7 +76,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
     if "/" in entry:
         return _in_network(entry, host)
     name, colon, number = entry.rpartition(":")
-    if colon and number.isdigit() and (":" not in name or name.startswith("[")):
+    if colon and number.isdecimal() and (":" not in name or name.startswith("[")):
         if int(number) != port:
             return False
         entry = name

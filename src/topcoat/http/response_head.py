@@ -108,9 +108,16 @@ def parse_fields(lines: Sequence[bytes]) -> dict[str, list[str]]:
     for line in lines:
         match = _FIELD_LINE.match(line.decode("latin-1"))
         if match is None:
-            raise NotHTTP(f"invalid header line {line[:_MAX_SHOWN]!r}")
+            # The value may hold a credential.
+            name, colon, _ = line.partition(b":")
+            raise NotHTTP(f"invalid header line {name[:_MAX_SHOWN]!r}{' (value not shown)' if colon else ''}")
         fields.setdefault(match[1].lower(), []).append(match[2].rstrip(" \t"))
     return fields
+
+
+def parse_count(text: str) -> int | None:
+    """Return the number in a header such as ``Content-Length``, None for anything else or more than 18 digits."""
+    return int(text) if _LENGTH.match(text) else None
 
 
 def _members(values: Sequence[str]) -> list[str]:

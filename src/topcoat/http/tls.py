@@ -19,6 +19,11 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_REASONS = {
+    "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
+    "NO_START_LINE": "not in PEM format",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "it holds no certificate",
+}
 _lock = threading.Lock()
 
 
@@ -61,16 +66,25 @@ def _context(settings: TLSSettings) -> ssl.SSLContext:
     else:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    path, kind = "", "certificate authority"
+    path, files, kind = "", "", "certificate authority"
     try:
         for path in settings.ca_files if settings.verify else ():
             context.load_verify_locations(path)
         kind = "client certificate"
         for path, key in settings.client_certs:
-            context.load_cert_chain(path, key)
-    except OSError as error:
+            files = path if key == path else f"{path} and its key {key}"
+            context.load_cert_chain(path, key, password=functools.partial(_refuse_password, key))
+    except (OSError, ValueError) as error:
         # An ssl.SSLError is an OSError whose reason says what is wrong with the file's content.
-        why = getattr(error, "reason", None) or error.strerror or error
-        message = f"cannot load the {kind} {path}: {why}"
-        raise InvalidSettings(message, f"check that {path} is a PEM file that you can read") from None
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        message = f"cannot load the {kind} {files or path}: {_REASONS.get(str(why), why)}"
+        raise InvalidSettings(message, f"check that you can read {files or path}, in PEM format") from None
     return context
+
+
+def _refuse_password(key: str) -> str:
+    # Without this, OpenSSL asks on the terminal, and ^C does not end it.
+    raise InvalidSettings(
+        f"the client key {key} is encrypted, and topcoat cannot ask for its passphrase",
+        f"store it without one, readable by you alone: openssl pkey -in {key} -out NEW.key",
+    )

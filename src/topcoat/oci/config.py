@@ -67,8 +67,8 @@ class ImageConfig(NamedTuple):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The ``config`` object: environment, entry point, working directory and so on."""
-        found = self.document.get("config")
-        return found if isinstance(found, dict) else {}
+        settings = self.document.get("config")
+        return settings if isinstance(settings, dict) else {}
 
     @property
     def working_dir(self) -> str:

@@ -57,5 +57,5 @@ class Descriptor(NamedTuple):
     @property
     def annotations(self) -> Mapping[str, object]:
         """The annotations; may be empty."""
-        found = self.extra.get("annotations")
-        return found if isinstance(found, Mapping) else NOTHING
+        annotations = self.extra.get("annotations")
+        return annotations if isinstance(annotations, Mapping) else NOTHING

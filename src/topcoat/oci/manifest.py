@@ -209,19 +209,19 @@ def _media_type(document: dict[str, object], declared: str) -> str:
 
 
 def _annotations(document: dict[str, object]) -> Mapping[str, object]:
-    found = document.get("annotations")
-    if found is None:
+    annotations = document.get("annotations")
+    if annotations is None:
         return NOTHING
-    if not isinstance(found, dict):
-        raise InvalidImage(f"invalid annotations in the manifest {found!r:.80}: expected a JSON object")
-    return MappingProxyType(found)
+    if not isinstance(annotations, dict):
+        raise InvalidImage(f"invalid annotations in the manifest {annotations!r:.80}: expected a JSON object")
+    return MappingProxyType(annotations)
 
 
 def _list(document: dict[str, object], key: str) -> list[object]:
-    found = document.get(key)
-    if not isinstance(found, list):
-        raise InvalidImage(f"invalid {key} in the manifest {found!r:.80}: expected a list")
-    return found
+    value = document.get(key)
+    if not isinstance(value, list):
+        raise InvalidImage(f"invalid {key} in the manifest {value!r:.80}: expected a list")
+    return value
 
 
 def _states_unknown(entry: Descriptor) -> bool:

@@ -46,7 +46,7 @@ class Flavour(NamedTuple):
     entries: frozenset[str]
 
 
-# Engines of every age take Docker's layer types in OCI manifests, and a base image may have them there.
+# All engines accept Docker's layer types in OCI manifests, and a base image may have them there.
 _OCI = Flavour(True, frozenset({OCI_CONFIG}), _OCI_LAYERS | _DOCKER_LAYERS, MANIFEST_TYPES | INDEX_TYPES)
 _DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), _DOCKER_LAYERS, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
 
@@ -204,7 +204,7 @@ def _check_data(where: str, descriptor: Descriptor) -> Iterator[Mismatch]:
 def check_content(
     where: str, descriptor: Descriptor, read: Callable[[Descriptor], bytes | None]
 ) -> Generator[Mismatch, None, bytes | None]:
-    """Check the content that *read* returns; None if it is not at hand."""
+    """Check the content that *read* returns; None if it is not available."""
     data = read(descriptor)
     if data is not None:
         yield from content_mismatches(where, descriptor, data)
@@ -223,10 +223,10 @@ def content_mismatches(where: str, descriptor: Descriptor, data: bytes) -> Itera
 
 
 def _check_annotations(where: str, holder: Mapping[str, object], *, is_oci: bool) -> Iterator[Mismatch]:
-    found = holder.get("annotations")
-    if found is None:
+    annotations = holder.get("annotations")
+    if annotations is None:
         return
     if not is_oci:
-        yield Mismatch(f"{where}.annotations", "flavour", "none in Docker's flavour", shown(found))
-    elif not isinstance(found, Mapping) or not all(isinstance(value, str) for value in found.values()):
-        yield Mismatch(f"{where}.annotations", "type", "an object with string values", shown(found))
+        yield Mismatch(f"{where}.annotations", "flavour", "none in Docker's flavour", shown(annotations))
+    elif not isinstance(annotations, Mapping) or not all(isinstance(value, str) for value in annotations.values()):
+        yield Mismatch(f"{where}.annotations", "type", "an object with string values", shown(annotations))

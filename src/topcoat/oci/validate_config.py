@@ -77,15 +77,15 @@ def _rootfs(where: str, rootfs: object) -> Generator[Mismatch, None, list[str] |
         return None
     if rootfs.get("type") != "layers":
         yield Mismatch(f"{where}.type", "kind", "'layers'", shown(rootfs.get("type")))
-    found = rootfs.get("diff_ids")
-    if not isinstance(found, list):
-        yield Mismatch(f"{where}.diff_ids", "type", "a list of digests", shown(found), fatal=True)
+    diff_ids = rootfs.get("diff_ids")
+    if not isinstance(diff_ids, list):
+        yield Mismatch(f"{where}.diff_ids", "type", "a list of digests", shown(diff_ids), fatal=True)
         return None
-    for number, diff_id in enumerate(found):
+    for number, diff_id in enumerate(diff_ids):
         if not isinstance(diff_id, str) or not is_digest(diff_id):
             place = f"{where}.diff_ids[{number}]"
             yield Mismatch(place, "digest", "sha256: and 64 hex digits", shown(diff_id), fatal=True)
-    return [str(diff_id) for diff_id in found]
+    return [str(diff_id) for diff_id in diff_ids]
 
 
 def _history(where: str, history: object, diff_ids: list[str]) -> Iterator[Mismatch]:
@@ -132,5 +132,5 @@ def _labels(where: str, labels: Mapping[str, object], diff_ids: list[str] | None
         yield Mismatch(f"{where}[{_LABEL}target]", "directory", "an absolute path", shown(target))
     stated = [digest for digest in str(labels.get(_LAYERS) or "").split(",") if digest]
     if diff_ids is not None and stated and diff_ids[-len(stated) :] != stated:
-        found = f"{len(stated)} others, or the same in another order"
-        yield Mismatch(f"{where}[{_LAYERS}]", "code layers", "the topmost diff ids", found)
+        actual = f"{len(stated)} others, or the same in another order"
+        yield Mismatch(f"{where}[{_LAYERS}]", "code layers", "the topmost diff ids", actual)

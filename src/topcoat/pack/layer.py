@@ -64,7 +64,7 @@ class PackOptions(NamedTuple):
         """Return all options and the compressor as one line, for cache keys.
 
         Raises:
-            MissingDependency: zstd is wanted and not installed.
+            MissingDependency: the compression is zstd, and zstandard is not installed.
         """
         return repr((tuple(self), find_compressor(self.compression).name))
 

@@ -1,6 +1,6 @@
 """Decide which layers make a snapshot: cached code layers, code layers to pack, and a hot layer.
 
-The anchor is the list of code layers that a destination holds from an earlier build. Where these and the new ones
+The anchor is the list of code layers that a destination holds from an earlier build. If these and the new ones
 differ only in the content of some regular files, or by added entries, the anchor's layers stay and one small hot layer
 on top holds the differences. So an edit uploads about as much as was edited.
 """
@@ -22,7 +22,7 @@ from topcoat.scan.snapshot import Entry, Snapshot
 MAX_HOT_WEIGHT = 1 << 20
 HOT_DIVISOR = 8
 
-# Not every engine mounts a file system of more layers.
+# Some engines cannot mount a file system of more layers.
 MAX_LAYERS = 125
 
 
@@ -60,7 +60,7 @@ def plan_layers(
         options: how they are packed.
         cache: the layers that were packed before.
         room: how many layers the base image leaves, the hot one included.
-        anchor: keys of the layers that the destination holds, bottom first; without any there is no hot layer.
+        anchor: keys of the layers that the destination holds, bottom first; if it is empty, no hot layer is planned.
 
     Raises:
         InvalidImage: the base image leaves no room.
@@ -188,7 +188,7 @@ def _find_overlaps(
             overlaps.setdefault(root_of(key), _Overlap([], [], [])).old.append(key)
     for layer in new:
         root = root_of(layer.key)
-        # Added files that fill a layer of their own share no path: they are better off as that layer.
+        # Added files that fill a whole layer share no path with old layers: they stay that layer.
         if root not in overlaps:
             continue
         overlaps[root].new.append(layer.key)

@@ -7,54 +7,32 @@ specifications.
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
-from topcoat.errors import AuthenticationFailed, RegistryError
+from topcoat.errors import AuthenticationFailed, CredentialError, RegistryError
+from topcoat.foreign_text import escaped, parse_json
 from topcoat.http.origin import basic
 from topcoat.http.pool import Response
 from topcoat.http.request import Body
+from topcoat.registry import trust
 from topcoat.registry.credentials import Credential, Keyring
-from topcoat.registry.failures import refusal
+from topcoat.registry.failures import NETWORK_ERRORS, no_response, refusal
+from topcoat.registry.headers import Challenge, is_token, parse_challenges
 from topcoat.registry.transport import Transport
 
-# Compiled when the first registry sends a challenge.
-_ITEM = r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?"""
-_TOKEN = r"[\x21-\x7e]+"
 _DEFAULT_LIFETIME_S = 60.0
+_MAX_LIFETIME_S = 24 * 3600.0
 # A token is renewed when this share of its life is left, so that it does not expire during a request.
 _MARGIN = 0.1
 _MAX_TOKEN_BYTES = 2**20
+# As in containerd: 404 from Google, 401 from Artifactory, 400 from Azure.
+_NO_OAUTH = frozenset({400, 401, 404, 405})
 
 Scopes = tuple[tuple[str, str], ...]
 """Pairs of repository and action (``pull``, ``push``), the most important first."""
-
-
-class Challenge(NamedTuple):
-    """One way to authenticate, from a ``WWW-Authenticate`` header; the scheme in lower case."""
-
-    scheme: str
-    params: Mapping[str, str]
-
-
-def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
-    """Parse ``WWW-Authenticate`` headers, each of which may hold several challenges (RFC 9110 section 11.6.1)."""
-    challenges: list[Challenge] = []
-    for value in values:
-        params: dict[str, str] | None = None
-        for match in re.finditer(_ITEM, value):
-            name, quoted, bare = match.groups()
-            if quoted is None and bare is None:
-                params = {}
-                challenges.append(Challenge(name.lower(), params))
-            elif params is not None:
-                params[name.lower()] = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-    return tuple(challenges)
 
 
 class _Token(NamedTuple):
@@ -77,6 +55,8 @@ class Authenticator:
         self._lock = threading.Lock()
         self._fetch_locks: dict[frozenset[tuple[str, str]], threading.Lock] = {}
         self._challenge: Challenge | None = None
+        # A challenge in plain HTTP says nothing about the registry once it is reached by TLS.
+        self._challenged_at = ""
         self._tokens: list[_Token] = []
         self._registry_scopes: dict[frozenset[tuple[str, str]], tuple[str, ...]] = {}
         self.user = ""
@@ -96,10 +76,15 @@ class Authenticator:
             RegistryUnavailable: the token service does not respond.
         """
         challenge = self._challenge
-        if challenge is None:
+        if challenge is None or self._challenged_at != self._transport.base:
             return ""
         credential = self._credential(scopes)
         if credential is not None and credential.registry_token:
+            if not is_token(credential.registry_token):
+                raise CredentialError(
+                    f"the stored token of {self._registry} has characters that cannot be sent",
+                    hint=f"log in again: docker login {self._registry}",
+                )
             return self._record(f"Bearer {credential.registry_token}")
         if challenge.scheme == "basic":
             if credential is None or not credential.password:
@@ -121,34 +106,42 @@ class Authenticator:
 
         Raises:
             AuthenticationFailed: the registry offers no supported scheme.
-            RegistryError: credentials must not be sent to the address of the token service.
+            RegistryError: the token service has an invalid address, or one that must not be contacted.
         """
+        if not trust.may_challenge(response, self._transport.base):
+            return False
         challenges = parse_challenges(response.headers("WWW-Authenticate"))
         if not challenges:
             return False
         by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
         challenge = by_scheme.get("bearer") or by_scheme.get("basic")
         if challenge is None:
+            schemes = escaped(" or ".join(by_scheme), 80)
             raise AuthenticationFailed(
-                f"{self._registry} wants {' or '.join(by_scheme)} authentication; Basic and Bearer are supported",
+                f"{self._registry} wants {schemes} authentication; Basic and Bearer are supported",
                 status=401,
             )
         if challenge.scheme == "bearer":
-            self._transport.check(challenge.params.get("realm", ""), source=response.url)
+            realm = self._transport.check(challenge.params.get("realm", ""), source=response.url)
+            challenge = Challenge("bearer", {**challenge.params, "realm": realm})
         with self._lock:
-            self._challenge = challenge
+            self._challenge, self._challenged_at = challenge, self._transport.base
             self._tokens = [token for token in self._tokens if token.header != sent]
             own_scopes = {f"{name}:{action}" for name, action in scopes}
             # A registry may have another name for what the request needs.
             self._registry_scopes[frozenset(scopes)] = tuple(
                 scope for scope in challenge.params.get("scope", "").split() if not _is_covered(scope, own_scopes)
             )
-        return not (sent and challenge.scheme == "basic")
+        if challenge.scheme == "basic":
+            return not sent
+        return not sent or challenge.params.get("error") != "insufficient_scope"
 
     def _credential(self, scopes: Scopes) -> Credential | None:
         credential = self._keyring.get(self._registry, scopes[0][0] if scopes else "")
         self.user = (credential.username or "the owner of the stored token") if credential else "anonymous"
-        self._secrets.update(credential.secrets if credential else ())
+        for secret in credential.secrets if credential else ():
+            # A server may repeat it as it was sent in a form.
+            self._secrets.update((secret, quote_plus(secret, errors="surrogatepass")))
         return credential
 
     def _cached(self, needed: frozenset[tuple[str, str]]) -> str:
@@ -160,11 +153,12 @@ class Authenticator:
         needed = frozenset(scopes)
         document = self._request(challenge, (*self._registry_scopes.get(needed, ()), *_scope_names(scopes)), credential)
         token = document.get("token") or document.get("access_token")
-        if not isinstance(token, str) or not re.fullmatch(_TOKEN, token):
+        if not is_token(token):
             raise AuthenticationFailed(f"the token service of {self._registry} sent no usable token")
         lifetime = document.get("expires_in")
-        if not isinstance(lifetime, (int, float)) or lifetime <= 0:
+        if not isinstance(lifetime, (int, float)) or not lifetime > 0:
             lifetime = _DEFAULT_LIFETIME_S
+        lifetime = min(lifetime, _MAX_LIFETIME_S)
         header = self._record(f"Bearer {token}")
         new = _Token(needed, header, time.monotonic() + lifetime * (1 - _MARGIN))
         with self._lock:
@@ -175,6 +169,8 @@ class Authenticator:
         self, challenge: Challenge, names: tuple[str, ...], credential: Credential | None
     ) -> dict[str, object]:
         realm, service = challenge.params["realm"], challenge.params.get("service", "")
+        has_credential = credential is not None
+        trust.check_token_service(realm, self._transport.base, has_credential=has_credential)
         headers = {}
         if credential is not None and credential.identity_token:
             form = {
@@ -185,17 +181,19 @@ class Authenticator:
                 "client_id": "topcoat",
             }
             form_headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._transport.send("POST", realm, form_headers, Body(urlencode(form).encode()))
+            body = Body(urlencode(form, errors="surrogatepass").encode())
+            response = self._transport.send("POST", realm, form_headers, body, bound=True)
             # Not every token service supports OAuth 2; the older form takes the token as a password.
-            if response.status not in (404, 405):
+            if response.status not in _NO_OAUTH:
                 return self._document(response, "POST", names)
             response.close()
         if credential is not None:
             password = credential.identity_token or credential.password
             headers["Authorization"] = self._record(basic(credential.username, password))
-        query = urlencode([*([("service", service)] if service else []), *(("scope", name) for name in names)])
+        fields = [*([("service", service)] if service else []), *(("scope", name) for name in names)]
+        query = urlencode(fields, errors="surrogatepass")
         url = realm + ("&" if "?" in realm else "?") + query
-        return self._document(self._transport.send("GET", url, headers), "GET", names)
+        return self._document(self._transport.send("GET", url, headers, bound=has_credential), "GET", names)
 
     def _document(self, response: Response, method: str, names: tuple[str, ...]) -> dict[str, object]:
         if response.status != 200:
@@ -205,7 +203,9 @@ class Authenticator:
                 error.hint = f"docker login {self._registry}"
             raise error
         try:
-            document = json.loads(response.read_all(_MAX_TOKEN_BYTES))
+            document = parse_json(response.read_all(_MAX_TOKEN_BYTES))
+        except NETWORK_ERRORS as error:
+            raise no_response(error, method, response.url, self._transport.host) from error
         except ValueError:
             document = None
         if not isinstance(document, dict):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from topcoat.errors import RegistryError
-from topcoat.http.origin import Origin
 from topcoat.http.pool import Response
 from topcoat.http.request import Body
+from topcoat.registry import trust
 from topcoat.registry.auth import Authenticator, Scopes
 from topcoat.registry.credentials import Keyring
 from topcoat.registry.failures import NETWORK_ERRORS, no_response, refusal
 from topcoat.registry.transport import Transport
+
+# The first asks for a token, and another one may refuse a token that not every server behind the name knows yet.
+_MAX_CHALLENGES = 2
 
 
 class AuthenticatedClient:
@@ -39,7 +42,7 @@ class AuthenticatedClient:
         source: str = "",
         retry: bool = True,
     ) -> Response:
-        """Send a request, once more with a fresh token after a 401, and return the response.
+        """Send a request, after a 401 with a fresh token, and return the response.
 
         *where* is a path on the registry, or a URL; credentials go to the registry's own origin only. The token
         allows to pull from *repository* and from *source*, and with *push* to push to *repository*. *retry* is as
@@ -50,15 +53,16 @@ class AuthenticatedClient:
         scopes: Scopes = ((repository, "pull"),)
         scopes += ((repository, "push"),) if repository in self._pushed else ()
         scopes += ((source, "pull"),) if source else ()
-        same_origin = where.startswith("/") or Origin.of(where) == Origin.of(self.transport.base)
-        challenged = not same_origin
+        challenges = 0
         while True:
-            header = self._auth.header(scopes) if same_origin else ""
+            # A redirect from http to https moves the registry, so this is asked each time.
+            may_sign = where.startswith("/") or trust.may_sign(where, self.transport.base)
+            header = self._auth.header(scopes) if may_sign else ""
             signed = {**(headers or {}), "Authorization": header} if header else headers or {}
             response = self.transport.send(method, where, signed, body, retry=retry)
-            if response.status != 401 or challenged:
+            if response.status != 401 or not may_sign or challenges == _MAX_CHALLENGES:
                 return response
-            challenged = True
+            challenges += 1
             try:
                 if not self._auth.challenged(response, scopes, header):
                     return response
@@ -92,10 +96,13 @@ class AuthenticatedClient:
                 return response, response.read_all(limit)
             except NETWORK_ERRORS as error:
                 if retried:
-                    raise no_response(error, "GET", response.url) from error
+                    raise no_response(error, "GET", response.url, self.transport.host) from error
                 retried = True
 
     def refusal(self, response: Response, method: str, repository: str) -> RegistryError:
         """Return the error for an unsuccessful response."""
         auth = self._auth
-        return refusal(response, method, self.registry, repository, user=auth.user, secrets=auth.secrets)
+        elsewhere = response.left_origin or not trust.may_sign(response.url, self.transport.base)
+        return refusal(
+            response, method, self.registry, repository, user=auth.user, secrets=auth.secrets, elsewhere=elsewhere
+        )

@@ -11,8 +11,10 @@ import sys
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
+from topcoat.foreign_text import escaped
 from topcoat.http.pool import Response
 from topcoat.http.request import Body, Source
+from topcoat.http.response_head import parse_count
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import is_digest, matches, sha256_digest
 from topcoat.oci.manifest import ACCEPT
@@ -24,6 +26,8 @@ from topcoat.registry.upload_session import Session, cancel_session, open_sessio
 
 _MAX_MANIFEST_BYTES = 32 * 2**20
 _ACCEPT = {"Accept": ACCEPT}
+# What registries and proxies send that do not support HEAD there.
+_NO_HEAD = frozenset({400, 405, 406, 410, 501})
 
 
 class RegistryClient:
@@ -77,15 +81,16 @@ class RegistryClient:
         """
         response = self._client.call("HEAD", _manifest_path(repository, identifier), repository, _ACCEPT)
         response.close()
-        if response.status in (403, 404):
+        # A storage host may refuse HEAD where the address was made for GET: that says nothing.
+        if response.status == 404 or (response.status == 403 and not response.left_origin):
             return None
-        digest, size = response.header("Docker-Content-Digest"), response.header("Content-Length")
+        digest, size = response.header("Docker-Content-Digest"), parse_count(response.header("Content-Length"))
         media_type = _media_type(response)
-        if response.status == 200 and is_digest(digest) and size.isdigit() and media_type:
-            return Descriptor(media_type, digest, int(size))
-        if response.status not in (200, 405):
+        if response.status == 200 and is_digest(digest) and size is not None and media_type:
+            return Descriptor(media_type, digest, size)
+        if response.status not in (200, 403, *_NO_HEAD):
             raise self._client.refusal(response, "HEAD", repository)
-        # Some registries omit one of these headers, or refuse HEAD (405).
+        # Some registries omit one of these headers, or refuse HEAD.
         try:
             return self.get_manifest(repository, identifier)[0]
         except ImageNotFound:
@@ -100,7 +105,7 @@ class RegistryClient:
         path = _manifest_path(repository, identifier)
         response, data = self._client.fetch(path, repository, _ACCEPT, limit=_MAX_MANIFEST_BYTES + 1)
         name = f"{self.registry}/{repository}{'@' if is_digest(identifier) else ':'}{identifier}"
-        if response.status == 404:
+        if response.status in (404, 410):
             response.close()
             raise ImageNotFound(f"there is no image {name}", hint="check the spelling of the repository and the tag")
         if response.status != 200:
@@ -154,11 +159,16 @@ class RegistryClient:
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Tell whether *repository* has a blob; a 403 means no (see ``head_manifest``)."""
-        response = self._client.call("HEAD", _blob_path(repository, digest), repository)
+        method, headers = "HEAD", {}
+        response = self._client.call(method, _blob_path(repository, digest), repository)
+        if response.status in _NO_HEAD:
+            response.close()
+            method, headers = "GET", {"Range": "bytes=0-0"}
+            response = self._client.call(method, _blob_path(repository, digest), repository, headers)
+        if response.status not in (200, 206, 403, 404, 410, 416):
+            raise self._client.refusal(response, method, repository)
         response.close()
-        if response.status in (200, 403, 404):
-            return response.status == 200
-        raise self._client.refusal(response, "HEAD", repository)
+        return response.status in (200, 206, 416)
 
     def mount(self, repository: str, digest: str, source: str) -> str | None:
         """Mount a blob of the repository *source* of this registry into *repository*, without an upload.
@@ -236,7 +246,9 @@ class RegistryClient:
         self._client.accept(response, "PUT", repository)
         stated = response.header("Docker-Content-Digest")
         if stated.startswith("sha256:") and stated != digest:
-            raise RegistryError(f"{self.registry} stored {repository}:{identifier} as {stated} instead of {digest}")
+            raise RegistryError(
+                f"{self.registry} stored {repository}:{identifier} as {escaped(stated, 80)} instead of {digest}"
+            )
         return digest
 
 

@@ -1,24 +1,36 @@
 """Credentials from where ``docker login`` and ``podman login`` store them.
 
-In Docker's order: the variable ``DOCKER_AUTH_CONFIG``, then ``config.json`` (in ``DOCKER_CONFIG`` or ``~/.docker``),
-and in each of them ``credHelpers`` of the host, ``credsStore``, ``auths``. Then Podman's ``auth.json``. A helper is a
-program ``docker-credential-NAME`` that reads the host from its input and prints a JSON object.
+``REGISTRY_AUTH_FILE`` counts alone if it is set. Else in Docker's order: the variable ``DOCKER_AUTH_CONFIG``, then
+``config.json`` (in ``DOCKER_CONFIG`` or ``~/.docker``), and in each of them ``credHelpers`` of the host,
+``credsStore``, ``auths``. Then Podman's ``auth.json``. Each file is read only if those before it have no credential, so
+a broken one does not matter before. A helper is a program ``docker-credential-NAME`` that reads the host from its input
+and prints a JSON object.
 """
 
 from __future__ import annotations
 
 import binascii
-import json
 import os
 import threading
+import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from topcoat.errors import CredentialError
+from topcoat.foreign_text import escaped, parse_json
+from topcoat.notices import notice
+
+if TYPE_CHECKING:
+    import subprocess
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io")
 _NOT_FOUND = "credentials not found"
 _HELPER_TIMEOUT_S = 30.0
+# How often a helper is looked at that has answered, but whose output a child keeps open.
+_HELPER_POLL_S = 0.1
+# A helper that did not finish is not run again for so long, in the whole process.
+_HUNG_S = 300.0
+_hung: dict[tuple[str, str], tuple[float, CredentialError]] = {}
 
 
 class Credential(NamedTuple):
@@ -60,9 +72,10 @@ class Keyring:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._configs: list[tuple[str, dict[str, object]]] | None = None
+        # By the name of its source; the error of a file that cannot be used.
+        self._configs: dict[str, dict[str, object] | CredentialError] = {}
         self._helper_locks: dict[tuple[str, str], threading.Lock] = {}
-        self._helper_results: dict[tuple[str, str], Credential | None] = {}
+        self._helper_results: dict[tuple[str, str], Credential | CredentialError | None] = {}
 
     def get(self, registry: str, repository: str = "") -> Credential | None:
         """Return the credential for *registry* (``host[:port]``), None if none is stored.
@@ -72,20 +85,41 @@ class Keyring:
             repository: Podman's files may hold credentials for a part of a registry.
 
         Raises:
-            CredentialError: a file is malformed, or a helper is missing, hangs or fails.
+            CredentialError: a helper hangs or fails; or no source has a credential, and one is malformed.
         """
-        with self._lock:
-            if self._configs is None:
-                self._configs = list(_configs())
-        for source, config in self._configs:
-            helper, host = _helper(config, registry)
-            credential = self._ask(helper, host, source) if helper else None
-            if credential is None:
-                entry = _auth_entry(_section(config, "auths", source), registry, repository)
-                credential = _from_entry(entry, registry, source) if entry else None
+        broken: CredentialError | None = None
+        for source in _sources():
+            try:
+                config = self._config(source)
+                credential = None
+                helper, host = _helper(config, registry)
+                if helper:
+                    credential = self._ask(helper, host, source)
+                if credential is None:
+                    entry = _auth_entry(_section(config, "auths", source), registry, repository)
+                    credential = _from_entry(entry, registry, source) if entry else None
+            except _MalformedSource as error:
+                broken = broken or error
+                continue
             if credential is not None:
+                if broken:
+                    notice(f"{broken}; the login of {source} is used")
                 return credential
+        if broken:
+            raise broken
         return None
+
+    def _config(self, source: str) -> dict[str, object]:
+        with self._lock:
+            if source not in self._configs:
+                try:
+                    self._configs[source] = _read(source)
+                except CredentialError as error:
+                    self._configs[source] = error
+            config = self._configs[source]
+        if isinstance(config, CredentialError):
+            raise config
+        return config
 
     def _ask(self, helper: str, host: str, source: str) -> Credential | None:
         # Threads that need the same credential wait for one run of the helper; other hosts do not wait.
@@ -94,42 +128,60 @@ class Keyring:
             lock = self._helper_locks.setdefault(key, threading.Lock())
         with lock:
             if key not in self._helper_results:
-                self._helper_results[key] = _run_helper(helper, host, source)
-            return self._helper_results[key]
+                try:
+                    self._helper_results[key] = _run_helper(helper, host, source)
+                except CredentialError as error:
+                    self._helper_results[key] = error
+            result = self._helper_results[key]
+        if isinstance(result, CredentialError):
+            raise result
+        return result
+
+
+class _MalformedSource(CredentialError):
+    """A file or variable that cannot be read; another one may have the credential."""
 
 
 def _run_helper(name: str, host: str, source: str) -> Credential | None:
     """Run the helper *name*, which *source* names, and return its credential for *host*, None if it has none."""
+    import shutil
     import subprocess
 
     program = f"docker-credential-{name}"
+    since, hung = _hung.get((program, host), (0.0, None))
+    if hung and time.monotonic() - since < _HUNG_S:
+        raise hung
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(
-            [program, "get"], input=host.encode(), capture_output=True, timeout=_HELPER_TIMEOUT_S, check=False
+        with subprocess.Popen([program, "get"], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            output = _communicate(process, host.encode())
+    except OSError as error:
+        if shutil.which(program):
+            raise CredentialError(f"cannot run the credential helper {program}: {error.strerror}") from None
+        notice(
+            f"{source} names the credential helper {program}, which is not installed: skipped (install it, or remove "
+            f"{name!r} from {source} and run: docker login {host})"
         )
-    except FileNotFoundError:
-        raise CredentialError(
-            f"{source} names the credential helper {program}, which is not installed",
-            hint=f"install {program}, or remove {name!r} from {source} and run: docker login {host}",
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise CredentialError(
+        return None
+    if output is None:
+        hung = CredentialError(
             f"the credential helper {program} did not finish for {host} within {_HELPER_TIMEOUT_S:g} s",
             hint=f"see where it hangs: echo {host} | {program} get",
-        ) from None
-    except OSError as error:
-        raise CredentialError(f"cannot run the credential helper {program}: {error.strerror}") from None
-    if done.returncode:
+        )
+        _hung[program, host] = (time.monotonic(), hung)
+        raise hung
+    stdout, stderr = output
+    if process.returncode:
         # Helpers print their error on stdout; a helper that fails prints no secret.
-        output = (done.stdout or done.stderr).decode(errors="replace").strip()
-        if _NOT_FOUND in output.lower():
+        text = (stdout or stderr).decode(errors="replace").strip()
+        if _NOT_FOUND in text.lower():
             return None
+        why = escaped(" ".join(text[-300:].split())) or f"exit code {process.returncode}"
         raise CredentialError(
-            f"the credential helper {program} failed for {host}: {output[-300:] or f'exit code {done.returncode}'}",
-            hint=f"run: docker login {host}",
+            f"the credential helper {program} failed for {host}: {why}", hint=f"run: docker login {host}"
         )
     try:
-        document = json.loads(done.stdout)
+        document = parse_json(stdout)
         username, secret = str(document.get("Username") or ""), str(document.get("Secret") or "")
     except (ValueError, AttributeError):
         raise CredentialError(f"the credential helper {program} printed no JSON object for {host}") from None
@@ -138,28 +190,40 @@ def _run_helper(name: str, host: str, source: str) -> Credential | None:
     return Credential(identity_token=secret) if username == "<token>" else Credential(username, secret)
 
 
-def _configs() -> Iterator[tuple[str, dict[str, object]]]:
-    text = os.environ.get("DOCKER_AUTH_CONFIG", "")
-    if text.strip():
-        yield "DOCKER_AUTH_CONFIG", _parse(text, "DOCKER_AUTH_CONFIG")
-    for path in _paths():
+def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, bytes] | None:
+    """Return the output of *process*, None if it does not finish in time, when it is killed.
+
+    What it printed counts as soon as it has ended, even if a child of it keeps the pipes open.
+    """
+    import subprocess
+
+    deadline = time.monotonic() + _HELPER_TIMEOUT_S
+    left: bytes | None = data
+    while True:
+        has_ended = process.poll() is not None
         try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise CredentialError(f"cannot read {path}: {error.strerror}", hint=f"check: ls -l {path}") from None
-        if data.strip():
-            yield path, _parse(data, path)
+            return process.communicate(left, timeout=_HELPER_POLL_S)
+        except subprocess.TimeoutExpired as waiting:
+            if has_ended:
+                return waiting.output or b"", waiting.stderr or b""
+        left = None
+        if time.monotonic() > deadline:
+            process.kill()
+            return None
 
 
-def _paths() -> Iterator[str]:
+_VARIABLE = "DOCKER_AUTH_CONFIG"
+
+
+def _sources() -> Iterator[str]:
+    """Yield the variable, and the paths of the files, in the order in which they count."""
     environ, home = os.environ, os.path.expanduser("~")
-    yield os.path.join(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json")
     if environ.get("REGISTRY_AUTH_FILE"):
         yield environ["REGISTRY_AUTH_FILE"]
         return
+    if environ.get(_VARIABLE, "").strip():
+        yield _VARIABLE
+    yield os.path.join(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json")
     runtime = environ.get("XDG_RUNTIME_DIR")
     if runtime:
         yield os.path.join(runtime, "containers", "auth.json")
@@ -168,12 +232,26 @@ def _paths() -> Iterator[str]:
     yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
 
 
+def _read(source: str) -> dict[str, object]:
+    if source == _VARIABLE:
+        return _parse(os.environ.get(_VARIABLE, ""), source)
+    try:
+        with open(source, "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise _MalformedSource(f"cannot read {source}: {why}", hint=f"check: ls -l {source}") from None
+    return _parse(data, source) if data.strip() else {}
+
+
 def _parse(text: str | bytes, source: str) -> dict[str, object]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise CredentialError(
+        document = parse_json(text)
+    except ValueError as error:
+        line = f" (line {error.lineno})" if hasattr(error, "lineno") else ""
+        raise _MalformedSource(
             f"{source} is not valid JSON{line}", hint=f"repair {source}, or log in again with: docker login"
         ) from None
     if not isinstance(document, dict):
@@ -198,9 +276,9 @@ def _helper(config: dict[str, object], registry: str) -> tuple[str, str]:
     """Return the helper for *registry*, empty for none, and the key that it stores the credential under."""
     keys, helpers = _keys(registry), config.get("credHelpers")
     for key in keys:
-        # A helper of the host replaces the store.
-        if isinstance(helpers, dict) and helpers.get(key):
-            return str(helpers[key]), keys[0]
+        # A helper of the host replaces the store; an empty one turns it off.
+        if isinstance(helpers, dict) and key in helpers:
+            return str(helpers[key] or ""), keys[0]
     return str(config.get("credsStore") or ""), keys[0]
 
 
@@ -212,8 +290,9 @@ def _auth_entry(auths: dict[str, object], registry: str, repository: str) -> obj
             return auths[key]
     names = set(_keys(registry))
     for key, entry in auths.items():
-        # Older logins were stored under a URL.
-        if entry and key.partition("://")[2].partition("/")[0] in names:
+        # Older logins were stored under a URL, or with its path.
+        host, _, path = key.partition("://")[2].partition("/") if "://" in key else key.partition("/")
+        if entry and host in names and ("://" in key or path.strip("/") in ("", "v1", "v2")):
             return entry
     return None
 
@@ -231,10 +310,12 @@ def _from_entry(entry: object, registry: str, source: str) -> Credential | None:
         username, colon, password = decoded.strip("\0").partition(":")
         if not colon:
             raise _malformed(source, f"the 'auth' of {registry} is not user:password in base64")
+    if any("\ud800" <= char <= "\udfff" for char in username + password):
+        raise _malformed(source, f"the entry of {registry} has characters that cannot be encoded")
     identity_token, registry_token = str(entry.get("identitytoken") or ""), str(entry.get("registrytoken") or "")
     credential = Credential(username, password, identity_token, registry_token)
     return credential if credential.secrets else None
 
 
-def _malformed(source: str, why: str) -> CredentialError:
-    return CredentialError(f"{source} is malformed: {why}", hint=f"repair {source}, or run: docker login")
+def _malformed(source: str, why: str) -> _MalformedSource:
+    return _MalformedSource(f"{source} is malformed: {why}", hint=f"repair {source}, or run: docker login")

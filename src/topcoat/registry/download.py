@@ -9,6 +9,7 @@ from topcoat.http.pool import Response
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import hasher
 from topcoat.registry.failures import NETWORK_ERRORS, no_response
+from topcoat.registry.headers import parse_range_start
 
 _BLOCK = 256 * 1024
 _MAX_RESUMPTIONS = 3
@@ -83,8 +84,11 @@ class BlobReader:
             self._verify()
 
     def _receive(self, size: int) -> bytes:
+        skipped = self._received
         while True:
             try:
+                while skipped < self._received and (part := self._response.read(min(self._received - skipped, _BLOCK))):
+                    skipped += len(part)
                 part = self._response.read(size)
                 break
             except NETWORK_ERRORS as error:
@@ -93,8 +97,10 @@ class BlobReader:
                     raise no_response(error, "GET", self._response.url) from error
                 self._resumptions_left -= 1
                 self._response = self._fetch(self._received)
-                if self._response.status != 206:
-                    self._skip(self._received)
+                # A registry that does not support ranges sends the whole blob again.
+                skipped = self._received if self._response.status == 206 else 0
+                if skipped and parse_range_start(self._response.header("Content-Range")) != skipped:
+                    raise self._mismatch(f"the server does not continue it at {skipped}") from error
         if not part:
             raise self._mismatch(f"it ended after {self._received} of {self._descriptor.size} bytes")
         self._hasher.update(part)
@@ -102,11 +108,6 @@ class BlobReader:
         if self._received == self._descriptor.size:
             self._verify()
         return part
-
-    def _skip(self, size: int) -> None:
-        # The registry does not support ranges and sends the whole blob again.
-        while size and (part := self._response.read(min(size, _BLOCK))):
-            size -= len(part)
 
     def _verify(self) -> None:
         try:

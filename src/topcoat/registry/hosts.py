@@ -1,19 +1,20 @@
 """How to reach a registry host: schemes, certificate authorities, client certificates, and whether TLS is verified.
 
 The settings are those of Docker, Podman and containerd, so that a host that works for them works here:
-``insecure-registries`` of ``daemon.json``, ``certs.d/HOST/`` with ``*.crt``, ``*.cert`` and ``*.key``, and
-containerd's ``certs.d/HOST/hosts.toml`` (on Python 3.11 and later).
+``insecure-registries`` of ``daemon.json``, ``certs.d/HOST/`` with ``*.crt``, ``*.cert`` and ``*.key``, and, on Python
+3.11 and later, containerd's ``certs.d/HOST/hosts.toml`` and ``insecure`` of Podman's ``registries.conf``. Mirrors are
+not read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
+from topcoat.foreign_text import parse_json
 from topcoat.http.origin import is_loopback, split_host
 from topcoat.http.tls import TLSSettings
 
@@ -51,13 +52,13 @@ def host_settings(registry: str, *, insecure: bool | None = None, ca_file: str |
     roots = [*_directories("docker"), *_directories("containers")]
     directories = [os.path.join(root, "certs.d", host) for root in roots]
     containerd = _containerd(registry)
-    ca_files = [*([ca_file] if ca_file else ()), *_files(directories, ".crt"), *containerd.tls.ca_files]
-    certs = [(path, path.removesuffix(".cert") + ".key") for path in _files(directories, ".cert")]
+    authorities, certs = _certificates(directories)
+    ca_files = [*([ca_file] if ca_file else ()), *authorities, *containerd.tls.ca_files]
     loopback = is_loopback(split_host(registry)[0])
     trusted = bool(insecure)
     if insecure is None:
         trusted = "http" in containerd.schemes or not containerd.tls.verify
-        trusted = trusted or (not loopback and _is_listed_insecure(registry))
+        trusted = trusted or (not loopback and (_is_listed_insecure(registry) or _is_insecure_in_podman(registry)))
     schemes: tuple[str, ...] = ("https",)
     if insecure is not False and loopback:
         schemes = ("http", "https")
@@ -71,7 +72,7 @@ def _is_listed_insecure(registry: str) -> bool:
     name = split_host(registry)[0]
     networks = []
     for directory in _directories("docker"):
-        entries = _parse(os.path.join(directory, "daemon.json"), json.load).get("insecure-registries")
+        entries = _parse(os.path.join(directory, "daemon.json"), parse_json).get("insecure-registries")
         for entry in entries if isinstance(entries, list) else ():
             if entry in (registry, name):
                 return True
@@ -114,30 +115,67 @@ def _files(directories: list[str], suffix: str) -> list[str]:
     return paths
 
 
-def _parse(path: str, load: Callable[[BinaryIO], object]) -> dict[str, object]:
-    """Return the object in a file; a malformed file counts as empty."""
+def _parse(path: str, parse: Callable[[bytes], object]) -> dict[str, Any]:
+    """Return the object in a file; a malformed or missing file counts as empty."""
     try:
         with open(path, "rb") as file:
-            document = load(file)
-    except (OSError, ValueError):
+            document = parse(file.read())
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
 
-def _containerd(registry: str) -> HostConfig:
-    """Return the settings of *registry* itself in containerd's hosts.toml; mirrors are ignored."""
-    directory = os.path.join(_ETC, "containerd", "certs.d", registry)
-    path = os.path.join(directory, "hosts.toml")
-    document: dict[str, object] = {}
-    if sys.version_info >= (3, 11) and os.path.exists(path):
+def _toml(data: bytes) -> object:
+    if sys.version_info >= (3, 11):
         import tomllib
 
-        document = _parse(path, tomllib.load)
+        return tomllib.loads(data.decode())
+    return {}
+
+
+def _is_insecure_in_podman(registry: str) -> bool:
+    """Tell whether the last entry for the host in registries.conf says ``insecure``."""
+    user = _directories("containers")[-1]
+    main = os.environ.get("CONTAINERS_REGISTRIES_CONF") or os.path.join(user, "registries.conf")
+    if not os.path.exists(main):
+        main = os.path.join(_ETC, "containers", "registries.conf")
+    drop_ins = [os.path.join(root, "registries.conf.d") for root in (os.path.join(_ETC, "containers"), user)]
+    insecure: dict[str, bool] = {}
+    for path in (main, *_files(drop_ins, ".conf")):
+        # Importing the parser takes longer than reading a file that does not concern us.
+        document = _parse(path, lambda data: _toml(data) if b"insecure" in data else {})
+        old = document.get("registries")
+        old = old.get("insecure") if isinstance(old, dict) else None
+        for name in _strings(old.get("registries")) if isinstance(old, dict) else ():
+            insecure[name] = True
+        tables = document.get("registry")
+        for table in tables if isinstance(tables, list) else ():
+            if isinstance(table, dict):
+                location = str(table.get("location") or table.get("prefix") or "")
+                insecure[location.partition("/")[0]] = table.get("insecure") is True
+    wildcards = [value for name, value in insecure.items() if name[:2] == "*." and registry.endswith(name[1:])]
+    return insecure.get(registry, any(wildcards))
+
+
+def _containerd(registry: str) -> HostConfig:
+    """Return the settings of *registry* itself in containerd's first directory for it; mirrors are ignored."""
+    host, colon, port = registry.rpartition(":")
+    names = [f"{host}_{port}_", registry] if colon and port.isdecimal() else [registry]
+    paths = [os.path.join(_ETC, "containerd", "certs.d", name) for name in (*names, "_default")]
+    directory = next(filter(os.path.isdir, paths), "")
+    if not directory:
+        return HostConfig()
+    path = os.path.join(directory, "hosts.toml")
+    if not os.path.exists(path):
+        # Docker's form.
+        return HostConfig(tls=TLSSettings(True, *_certificates([directory])))
+    document = _parse(path, _toml)
     tables = document.get("host")
     hosts = tables if isinstance(tables, dict) else {}
-    for url, table in (*hosts.items(), (document.get("server"), document)):
-        scheme, _, rest = str(url or "").partition("://")
-        if rest.rstrip("/") == endpoint(registry) and isinstance(table, dict):
+    # The keys at the top are those of the server, which is the registry itself by default.
+    for url, table in (*hosts.items(), (document.get("server") or endpoint(registry), document)):
+        scheme, separator, rest = str(url).rpartition("://")
+        if rest.rstrip("/").removesuffix("/v2") == endpoint(registry) and isinstance(table, dict):
             tls = TLSSettings(
                 verify=not table.get("skip_verify", False),
                 ca_files=tuple(os.path.join(directory, name) for name in _strings(table.get("ca"))),
@@ -146,8 +184,14 @@ def _containerd(registry: str) -> HostConfig:
                     for cert, key in _pairs(table.get("client"))
                 ),
             )
-            return HostConfig((scheme,), tls)
+            return HostConfig((scheme if separator else "https",), tls)
     return HostConfig()
+
+
+def _certificates(directories: list[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the authorities, and the pairs of client certificate and key, in *directories*."""
+    certs = _files(directories, ".cert")
+    return tuple(_files(directories, ".crt")), tuple((path, path.removesuffix(".cert") + ".key") for path in certs)
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -161,5 +205,6 @@ def _pairs(value: object) -> Iterator[tuple[str, str]]:
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, str):
             yield item, item
-        elif isinstance(item, list) and item:
-            yield str(item[0]), str(item[-1])
+        elif isinstance(item, list) and item and item[0]:
+            # An empty key means that the certificate's file has it.
+            yield str(item[0]), str(item[-1] or item[0])

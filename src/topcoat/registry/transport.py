@@ -1,22 +1,22 @@
-"""HTTP as registries need it: schemes, redirects and retries around the connection pools.
-
-A credential is bound to one origin (scheme, host and port) and is dropped when a redirect leaves it.
-"""
+"""HTTP as registries need it: schemes, redirects and retries around the connection pools."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from topcoat.errors import RegistryError
-from topcoat.http.errors import HTTPError
-from topcoat.http.origin import Origin, is_loopback, split_host
-from topcoat.http.pool import Pool, Response
+from topcoat.errors import RegistryError, RegistryUnavailable
+from topcoat.http.errors import ConnectTimeout, HTTPError, TLSTimeout
+from topcoat.http.origin import Origin, parse_url, split_host
+from topcoat.http.pool import CONNECT_TIMEOUT_S, Pool, Response
 from topcoat.http.request import Body, Request
 from topcoat.http.tls import TLSSettings
+from topcoat.registry import trust
 from topcoat.registry.failures import NETWORK_ERRORS, RETRIED_STATUSES, is_transient, no_response, redact
+from topcoat.registry.headers import parse_retry_after
 from topcoat.registry.hosts import endpoint, host_settings
 from topcoat.version import __version__
 
@@ -25,34 +25,47 @@ MAX_WAIT_S = 60.0
 """If a registry asks for a longer wait (``Retry-After``), the request is not retried."""
 
 _FIRST_WAIT_S = 0.25
+# If plain HTTP may be tried next.
+_INSECURE_TLS_TIMEOUT_S = 5.0
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS_WITH_BODY = frozenset({307, 308})
 
 
 class Transport:
-    """Sends requests to one registry, and to the hosts that it redirects to. Threads may share it."""
+    """Sends requests to one registry, and to the hosts that it redirects to. Threads may share it.
+
+    Attributes:
+        host: ``host[:port]`` that serves the registry's API.
+    """
 
     def __init__(self, registry: str, *, insecure: bool | None = None, ca_file: str | None = None) -> None:
-        self._netloc = endpoint(registry)
+        self.host = endpoint(registry)
         self._ca_file = ca_file
         self._schemes, self._tls = host_settings(registry, insecure=insecure, ca_file=ca_file)
         self._scheme = self._schemes[0] if len(self._schemes) == 1 else ""
         self._lock = threading.Lock()
-        self._pools: dict[Origin, Pool] = {}
+        self._pools: dict[tuple[Origin, bool], Pool] = {}
 
     @property
     def base(self) -> str:
         """``scheme://host[:port]`` of the registry; the first scheme until one has worked."""
-        return f"{self._scheme or self._schemes[0]}://{self._netloc}"
+        return f"{self._scheme or self._schemes[0]}://{self.host}"
 
     def send(
-        self, method: str, where: str, headers: Mapping[str, str], body: Body | None = None, *, retry: bool = True
+        self,
+        method: str,
+        where: str,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        *,
+        retry: bool = True,
+        bound: bool = False,
     ) -> Response:
         """Send a request, follow redirects, retry, and return the last response, whatever its status.
 
-        *where* is a path on the registry, or a URL. ``Authorization`` is dropped when a redirect leaves the origin.
-        With *retry*, a temporary status or a cut connection is retried.
+        *where* is a path on the registry, or a URL. ``Authorization`` is dropped when a redirect leaves the origin; a
+        *bound* request may not leave it. With *retry*, a temporary status or a cut connection is retried.
 
         Raises:
             RegistryUnavailable: no response, or invalid connection settings.
@@ -63,15 +76,20 @@ class Transport:
         while True:
             may_retry = retry and attempt < MAX_ATTEMPTS
             try:
-                response = self._attempt(Request(method, where, headers, body))
+                response = self._attempt(Request(method, where, headers, body), bound=bound)
             except (OSError, HTTPError) as error:
                 if not may_retry or not is_transient(error):
-                    raise no_response(error, method, self._url(where)) from error
+                    raise no_response(error, method, self._url(where), self.host) from error
+                wait = backoff(attempt)
+            except RegistryUnavailable as error:
+                # The target of a redirect does not respond.
+                if not may_retry or not error.temporary:
+                    raise
                 wait = backoff(attempt)
             else:
                 if response.status not in RETRIED_STATUSES or not may_retry:
                     return response
-                wait = max(retry_after(response.header("Retry-After")), backoff(attempt))
+                wait = max(parse_retry_after(response.header("Retry-After")), backoff(attempt))
                 if wait > MAX_WAIT_S:
                     return response
                 response.close()
@@ -99,34 +117,44 @@ class Transport:
             if downgraded or lost_port:
                 parts = parts._replace(scheme=requested.scheme, netloc=requested.netloc)
         self.check(parts.geturl(), source=response.url)
+        if session:
+            trust.check_session(parts.geturl(), response, self.base)
         return parts.geturl()
 
-    def check(self, target: str, *, source: str) -> None:
-        """Refuse a URL from *source* that an attacker could profit from.
+    def check(self, target: str, *, source: str) -> str:
+        """Refuse a URL from *source* that an attacker could profit from; return it without a user and a password.
 
         Raises:
-            RegistryError: it goes from https to plain http, or from a public host to a private address.
+            RegistryError: malformed, or it goes from https to plain http, or from a public host to a private address.
         """
-        from_, to = urlsplit(source), self._split(target)
-        if from_.scheme == "https" and to.scheme != "https":
+        parts = self._split(target)
+        if urlsplit(source).scheme == "https" and parts.scheme != "https":
             raise RegistryError(
-                f"{self._netloc} points from https to {redact(target)}, which is not encrypted",
+                f"{self.host} points from https to {redact(target)}, which is not encrypted",
                 hint="the registry's own URL is configured wrongly there: it must be https",
             )
-        changes_host = to.hostname != from_.hostname
-        if changes_host and _is_private(to.hostname or "") and not _is_private(from_.hostname or ""):
-            raise RegistryError(f"{self._netloc} points to {redact(target)}, an address of a private network")
+        origin = Origin.of(parts.geturl())
+        address = trust.literal_address(origin.host)
+        if address and origin.host != urlsplit(source).hostname:
+            trust.check_address(address, origin, self.host, allow_private=self._is_private(source))
+        return parts.geturl()
+
+    def _is_private(self, url: str) -> bool:
+        """Tell whether the host of *url* has a private address, as far as it was connected to."""
+        host = Origin.of(url).host
+        with self._lock:
+            addresses = [pool.address for (origin, _), pool in self._pools.items() if origin.host == host]
+        return any(map(trust.is_private, (trust.literal_address(host), *addresses)))
 
     def _split(self, url: str, *, base: str = "") -> SplitResult:
         try:
-            parts = urlsplit(urljoin(base, url))
-            target = parts.path + parts.query
-            printable = target.isascii() and target.isprintable() and " " not in target
-            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and printable:
-                return parts
-        except ValueError:
-            pass
-        raise RegistryError(f"{self._netloc} points to {url!r:.200}, which is not a URL")
+            return parse_url(urljoin(base, url))
+        except ValueError as error:
+            # The value may hold a credential, so it is not shown.
+            raise RegistryError(
+                f"{self.host} points to an address which is not a URL ({error})",
+                hint="the registry's own URL is configured wrongly there",
+            ) from None
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -138,14 +166,14 @@ class Transport:
     def _url(self, where: str) -> str:
         return self.base + where if where.startswith("/") else where
 
-    def _attempt(self, request: Request) -> Response:
+    def _attempt(self, request: Request, *, bound: bool) -> Response:
         path = request.url
         if self._scheme or not path.startswith("/"):
-            return self._follow(request._replace(url=self._url(path)))
+            return self._follow(request._replace(url=self._url(path)), bound=bound)
         first_error: Exception | None = None
         for scheme in self._schemes:
             try:
-                response = self._follow(request._replace(url=f"{scheme}://{self._netloc}{path}"))
+                response = self._follow(request._replace(url=f"{scheme}://{self.host}{path}"), bound=bound)
             except NETWORK_ERRORS as error:
                 if not self._other_scheme_may_work(error):
                     raise
@@ -155,41 +183,83 @@ class Transport:
             if scheme == "http" and response.status == 400 and "json" not in response.header("Content-Type"):
                 response.close()
                 continue
-            self._scheme = scheme
+            # _follow() has set it if the registry redirects to https.
+            self._scheme = self._scheme or scheme
             return response
         raise first_error or ConnectionResetError("no scheme works")
 
     def _other_scheme_may_work(self, error: Exception) -> bool:
-        if isinstance(error, TimeoutError) or type(error).__name__ == "SSLCertVerificationError":
+        if type(error).__name__ == "SSLCertVerificationError":
             return False
-        # If the name has a port, the other scheme would hit the same port.
-        return not isinstance(error, ConnectionRefusedError) or split_host(self._netloc)[1] is None
+        if isinstance(error, (ConnectionRefusedError, ConnectTimeout)):
+            # If the name has a port, the other scheme would hit the same port.
+            return split_host(self.host)[1] is None
+        return not isinstance(error, TimeoutError) or isinstance(error, TLSTimeout)
 
-    def _follow(self, request: Request) -> Response:
-        headers = {"User-Agent": f"topcoat/{__version__}", **request.headers}
-        request = request._replace(headers=headers)
-        redirects = _REDIRECTS if request.method in ("GET", "HEAD") else _REDIRECTS_WITH_BODY
-        for _ in range(_MAX_REDIRECTS):
+    def _follow(self, request: Request, *, bound: bool) -> Response:
+        request = request._replace(headers={"User-Agent": f"topcoat/{__version__}", **request.headers})
+        first, left_origin, source = Origin.of(request.url), False, self.base
+        for hop in range(_MAX_REDIRECTS):
             origin = Origin.of(request.url)
-            response = self._pool(origin).exchange(request)
-            if response.status not in redirects:
+            try:
+                response = self._pool(origin, source).exchange(request)
+            except (OSError, HTTPError) as error:
+                if not hop:
+                    raise
+                raise no_response(error, request.method, request.url, self.host) from error
+            left_origin = left_origin or origin != first
+            response.left_origin = left_origin
+            if response.status not in _REDIRECTS:
                 return response
+            target = self._upgraded(request, response)
+            if target:
+                # The registry itself is served at https: it is asked there, as if from the start.
+                first = Origin.of(target)
+            elif request.method not in ("GET", "HEAD") and response.status not in _REDIRECTS_WITH_BODY:
+                return response
+            else:
+                target = self.location(response, session=False)
             response.close()
-            target = self.location(response, session=False)
-            if Origin.of(target) != origin:
-                headers.pop("Authorization", None)
-            request = request._replace(url=target)
-        raise RegistryError(f"{self._netloc} redirects in a circle: {request.method} {redact(request.url)}")
+            source = request.url
+            request = trust.follow(request, target, bound=bound)
+        raise RegistryError(f"{self.host} redirects in a circle: {request.method} {redact(request.url)}")
 
-    def _pool(self, origin: Origin) -> Pool:
+    def _upgraded(self, request: Request, response: Response) -> str:
+        """Return the URL of *request* at https if a registry in plain HTTP redirects to its own https, else empty."""
+        url, plain = urlsplit(request.url), Origin.of(request.url)
+        try:
+            secure = Origin.of(parse_url(response.header("Location")).geturl())
+        except ValueError:
+            return ""
+        same_port = plain.port == secure.port or (plain.port, secure.port) == (80, 443)
+        is_own = f"{url.scheme}://{url.netloc}" == f"http://{self.host}" and "https" in self._schemes
+        if not is_own or (secure.scheme, secure.host) != ("https", plain.host) or not same_port:
+            return ""
+        self._scheme = "https"
+        return url._replace(scheme="https").geturl()
+
+    def _pool(self, origin: Origin, source: str) -> Pool:
+        """Return the connections to *origin*, which the host of *source* names."""
+        own = origin.host == split_host(self.host)[0].lower()
+        allow_private = own or self._is_private(source)
+        key = (origin, allow_private)
         with self._lock:
-            if origin not in self._pools:
-                self._pools[origin] = Pool(origin, self._tls_of(origin))
-            return self._pools[origin]
+            if key not in self._pools:
+                check = functools.partial(
+                    trust.check_address, target=origin, registry=self.host, allow_private=allow_private
+                )
+                falls_back = own and self._schemes == ("https", "http")
+                self._pools[key] = Pool(
+                    origin,
+                    self._tls_of(origin),
+                    check_address=_accept if own else check,
+                    tls_timeout=_INSECURE_TLS_TIMEOUT_S if falls_back else CONNECT_TIMEOUT_S,
+                )
+            return self._pools[key]
 
     def _tls_of(self, origin: Origin) -> TLSSettings:
         # Another port of the registry's host (a token service) is trusted as the registry is.
-        if origin.host == split_host(self._netloc)[0].lower():
+        if origin.host == split_host(self.host)[0].lower():
             return self._tls
         return host_settings(origin.authority, ca_file=self._ca_file).tls
 
@@ -201,30 +271,5 @@ def backoff(attempt: int) -> float:
     return _FIRST_WAIT_S * (1 << (attempt - 1)) * random.uniform(0.75, 1.25)
 
 
-def retry_after(value: str) -> float:
-    """Return the seconds of a ``Retry-After``, which is a number or a date (RFC 9110 section 10.2.3)."""
-    if value.strip().isdigit():
-        return float(value)
-    if not value:
-        return 0.0
-    from email.utils import parsedate_to_datetime
-
-    try:
-        date: float = parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return max(0.0, date - time.time())
-
-
-def _is_private(host: str) -> bool:
-    if is_loopback(host):
-        return True
-    import ipaddress
-    import socket
-
-    try:
-        # inet_aton accepts whatever the resolver does: 0x7f.1 and 2130706433 are addresses too.
-        packed = socket.inet_aton(host) if ":" not in host else socket.inet_pton(socket.AF_INET6, host)
-    except OSError:
-        return False
-    return not ipaddress.ip_address(packed).is_global
+def _accept(address: str) -> None:
+    """Accept any address: the user named this host."""

@@ -8,12 +8,15 @@ from urllib.parse import quote, urlencode
 from topcoat.errors import RegistryError
 from topcoat.http.pool import Response
 from topcoat.http.request import Body
+from topcoat.http.response_head import parse_count
 from topcoat.registry.authenticated_client import AuthenticatedClient
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
 # Above the minimum of object stores (5 MiB), below the limit of most proxies; halved as long as it is refused.
 _CHUNK = 8 * 2**20
 _MIN_CHUNK = 256 * 1024
+# A chunk is held in memory.
+_MAX_CHUNK = 512 * 2**20
 
 
 class Session(NamedTuple):
@@ -32,8 +35,8 @@ def open_session(client: AuthenticatedClient, repository: str) -> Session:
     """Open an upload session."""
     response = client.call("POST", uploads_path(repository), repository, push=True)
     client.accept(response, "POST", repository)
-    min_chunk = response.header("OCI-Chunk-Min-Length")
-    return Session(client.transport.location(response), int(min_chunk) if min_chunk.isdigit() else 0)
+    min_chunk = parse_count(response.header("OCI-Chunk-Min-Length")) or 0
+    return Session(client.transport.location(response), min(min_chunk, _MAX_CHUNK))
 
 
 def cancel_session(client: AuthenticatedClient, repository: str, location: str) -> None:

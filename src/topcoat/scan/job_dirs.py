@@ -22,7 +22,7 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
     """
     entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
     earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
-    left_out = earlier | (_inside(workspace, job_dir) if job_dir else set())
+    left_out = earlier | (_paths_in_workspace(workspace, job_dir) if job_dir else set())
     if not left_out:
         return scan
     below = tuple(path + b"/" for path in left_out)
@@ -35,14 +35,19 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
     return scan.narrow(Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
 
 
-def _inside(workspace: Projects, job_dir: str) -> set[bytes]:
-    """Return where *job_dir* would be in the snapshot, for each directory of the workspace that it lies in."""
-    found = set()
+def _paths_in_workspace(workspace: Projects, job_dir: str) -> set[bytes]:
+    """Return the path that *job_dir* would have in the snapshot, for each directory of the workspace that it is in."""
+    paths = set()
     path = os.path.realpath(os.path.expanduser(job_dir))
     for source, target in workspace.resolved():
         local = local_path(source)
         inner = "" if local is None else os.path.relpath(path, os.path.realpath(local))
         if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
+<<<<<<< HEAD
             above = [encode_declared(target)] if target else []
             found.add(b"/".join([*above, *map(os.fsencode, inner.split(os.sep))]))
     return found
+=======
+            paths.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
+    return paths
+>>>>>>> refs/heads/docs

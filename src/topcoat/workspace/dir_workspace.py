@@ -26,7 +26,7 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
     """Copy the workspace into the run option ``job_dir``, and make that the role's image.
 
     Without ``job_dir`` nothing is done. Roles with the same workspace share the directory; roles with different ones
-    get a directory below it that bears the role's name.
+    get a directory below it with the role's name.
 
     Attributes:
         ignore_files: names of the ignore files that decide what is left out, read as one list.

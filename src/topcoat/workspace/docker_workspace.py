@@ -51,11 +51,11 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
     or if jobs run on this machine's engine, it is loaded there. ``.dockerignore`` and ``.torchxignore`` decide what is
     left out.
 
-    A ``Dockerfile.torchx`` in the workspace decides what the image is, with the build arguments ``IMAGE`` (the role's
+    A ``Dockerfile.torchx`` in the workspace defines the image, with the build arguments ``IMAGE`` (the role's
     image), ``WORKSPACE`` (the workspace's path) and those of ``build_args``. If no line of it needs a builder, the
     image is made in the same way.
 
-    Log in with ``docker login`` for repositories that ask for it.
+    For repositories that need a login, use ``docker login``.
     """
 
     LABEL_VERSION: ClassVar[str] = VERSION_LABEL

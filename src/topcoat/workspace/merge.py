@@ -13,14 +13,14 @@ from topcoat.specs.workspace import Workspace
 
 
 def merge(workspace: Workspace, outdir: str | Path) -> None:
-    """Copy each project of *workspace* to its target below *outdir*, which may exist and hold other files.
+    """Copy each project of *workspace* to its target below *outdir*, which may exist and have other files.
 
-    Each project's own ignore files decide what is left out; where two projects hold one file, the later one wins.
-    Nothing is written through a link that *outdir* holds.
+    Each project's own ignore files decide what is left out. If two projects have one file, the later one wins.
+    Nothing is written through a link in *outdir*.
 
     Raises:
         WorkspaceNotFound: a project does not exist.
-        DestinationError: *outdir* cannot be written, or holds something else where a file or directory goes.
+        DestinationError: *outdir* cannot be written, or has something else in the place of a file or directory.
     """
     root = os.path.abspath(os.path.expanduser(outdir))
     scanned = without_job_dirs(scan(workspace), workspace, root)
@@ -28,9 +28,9 @@ def merge(workspace: Workspace, outdir: str | Path) -> None:
         os.makedirs(root, exist_ok=True)
         for entry in scanned.snapshot.entries:
             path = f"{root}/{os.fsdecode(entry.path)}"
-            there = os.path.lexists(path)
+            exists = os.path.lexists(path)
             directory = os.path.isdir(path) and not os.path.islink(path)
-            if directory if entry.kind != "dir" else there and not directory:
+            if directory if entry.kind != "dir" else exists and not directory:
                 what = "directory" if entry.kind == "dir" else entry.kind
                 raise DestinationError(
                     f"{path} is in the way of a {what} of the workspace",
@@ -40,7 +40,7 @@ def merge(workspace: Workspace, outdir: str | Path) -> None:
                 if not directory:
                     os.mkdir(path, entry.mode)
                 continue
-            if there:
+            if exists:
                 os.unlink(path)
             if entry.kind == "link":
                 os.symlink(os.fsdecode(entry.content), path)

@@ -17,7 +17,7 @@ class RoleDelivery(Protocol):
         """What the role will get."""
 
     def carry_out(self) -> Delivered:
-        """Deliver, unless that is done already, and return what the role got.
+        """Deliver, unless this was done before, and return what the role got.
 
         Raises:
             WorkspaceChanged: a file is no longer what was planned.
@@ -67,7 +67,7 @@ def plan_roles(roles: Iterable[Role], plan_role: Callable[[Role], RoleDelivery])
 
 
 def apply_images(roles: Iterable[Role], delivered: Mapping[str, Delivered]) -> None:
-    """Make *roles* run the images that were *delivered* for them, by role name: a digest is known by then."""
+    """Make *roles* run the images that were *delivered* for them, by role name. The images now have digests."""
     for role in roles:
         if role.name in delivered and delivered[role.name].image:
             set_image(role, delivered[role.name].image)

@@ -195,7 +195,7 @@ def container(status: str, exit_code: int = 0, policy: str = "no", **state: Any)
         (container("something new"), AppState.UNKNOWN),
     ],
 )
-def test_states_of_containers(attrs: dict[str, Any], state: AppState) -> None:
+def test_the_state_of_a_container_follows_from_its_inspection(attrs: dict[str, Any], state: AppState) -> None:
     assert container_state(attrs) is state
 
 
@@ -213,7 +213,7 @@ S, P, R, D, F, C = (
     ("states", "state"),
     [([D, D], D), ([D, F], F), ([F, C], C), ([D, R, F], R), ([S, P], P), ([S, D], S), ([S, R, P], R)],
 )
-def test_states_of_applications(states: list[AppState], state: AppState) -> None:
+def test_the_state_of_an_application_follows_from_its_containers(states: list[AppState], state: AppState) -> None:
     assert app_state(states) is state
 
 
@@ -233,7 +233,7 @@ def test_an_application_has_ended_when_all_its_containers_have(states: list[AppS
         (container("exited", 127, Error="no such file"), "could not run: no such file"),
     ],
 )
-def test_failures_in_words(attrs: dict[str, Any], why: str) -> None:
+def test_a_failure_is_described(attrs: dict[str, Any], why: str) -> None:
     assert why_failed(attrs) == why
 
 

@@ -218,6 +218,9 @@ def test_mounts_limits_and_variables_arrive(docker: DockerScheduler, tmp_path: P
     assert log.endswith("copied given\n")
     limits = docker._docker_client.containers.get(f"{app_id}-w-0").attrs["HostConfig"]
     assert (limits["Memory"], limits["ShmSize"], limits["NanoCpus"]) == (64 << 20, 64 << 20, 10**9)
+    (shown,) = describe(docker, app_id).roles
+    assert (shown.resource, shown.env["GIVEN"]) == (role.resource, "given")
+    assert sorted(map(str, shown.mounts)) == sorted(map(str, mounts))
     docker.delete(app_id)
     docker._docker_client.volumes.get("topcoat-test-volume").remove()
 

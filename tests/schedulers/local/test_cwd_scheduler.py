@@ -178,7 +178,7 @@ def test_deleting_ends_a_job_and_removes_it(local: LocalScheduler, eventually: E
     eventually(lambda: start_mark(job.status["replicas"][0]["pid"]) is None)
 
 
-def test_an_unknown_job_is_none(local: LocalScheduler) -> None:
+def test_describe_returns_none_for_an_unknown_job(local: LocalScheduler) -> None:
     assert local.describe("nope") is None
     local.cancel("nope")
     local.delete("../nope")

@@ -301,5 +301,5 @@ def test_the_supervisor_needs_no_third_party_module_and_nothing_of_the_users_dir
     ("exit_code", "text"),
     [(3, "ended with exit code 3"), (-15, "was killed by SIGTERM"), (-63, "was killed by signal 63")],
 )
-def test_exit_codes_in_words(exit_code: int, text: str) -> None:
+def test_an_exit_code_is_described(exit_code: int, text: str) -> None:
     assert how_it_ended(exit_code) == text

@@ -22,6 +22,7 @@ APP_ID = "dev.topcoat.app-id"
 APP_NAME = "dev.topcoat.app-name"
 ROLE = "dev.topcoat.role-name"
 REPLICA = "dev.topcoat.replica-id"
+PORTS = "dev.topcoat.ports"
 VERSION = "dev.topcoat.version"
 KEEPS_ENTRYPOINT = "dev.topcoat.keeps-entrypoint"
 ERROR_FILE = "/tmp/topcoat-error.json"
@@ -106,7 +107,8 @@ def make_job(
             if cfg.get("privileged"):
                 kwargs["privileged"] = True
             if role.port_map:
-                # An empty list of host ports exposes the port to the network and publishes nothing.
+                # Without a host port, the engine publishes the port at a free one.
+                kwargs["labels"][PORTS] = ",".join([f"{port}={name}" for name, port in role.port_map.items()])
                 kwargs["ports"] = {f"{port}/tcp": [] for port in role.port_map.values()}
             if role.max_retries > 0:
                 kwargs["restart_policy"] = {"Name": "on-failure", "MaximumRetryCount": role.max_retries}
