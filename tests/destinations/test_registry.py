@@ -28,7 +28,6 @@ from topcoat.errors import (
     ImageNotFound,
     RegistryError,
     RegistryUnavailable,
-    StateError,
     TopcoatError,
     WorkspaceChanged,
 )
@@ -554,16 +553,19 @@ class TestLogin:
         assert "wrong" not in str(raised.value)
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(
-    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cache_that_cannot_be_written_is_one_notice(
+    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
-    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    workspace, repository = workspaces.write(tmp_path / "w", {"a.py": "pass\n"}), fresh(registry)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
-    with registry.recording() as log, pytest.raises(StateError, match=str(tmp_path)) as raised:
-        push(workspace, base, fresh(registry))
-    assert "XDG_CACHE_HOME" in (raised.value.hint or "")
-    assert {one.method for one in log} <= {"GET", "HEAD"}
+    for number in range(2):
+        notices.clear()
+        workspaces.edit(workspace, "a.py", new=b"%d" % number)
+        _check(registry, workspace, push(workspace, base, repository))
+        (notice,) = [notice for notice in notices if "without a cache" in notice]
+        assert str(tmp_path / "file/cache") in notice
+        assert "XDG_CACHE_HOME" in notice
 
 
 def test_damaged_notes_cost_time_only(registry: Registry, base: Pushed, home: Path, tmp_path: Path) -> None:

@@ -42,45 +42,28 @@ class DirectoryDestination:
         self.path = os.path.abspath(os.path.expanduser(job_dir))
         self._link = link
 
-<<<<<<< HEAD
     def check(self, snapshot: Snapshot) -> bool:
-        """Tell whether the directory holds *snapshot* already; other files may have been added, as a job's output.
+        """Tell whether the directory has *snapshot* already; other files may have been added, as a job's output.
 
         Raises:
-            JobDirConflict: it holds something else, or files of the snapshot have been changed or removed.
-=======
-    def check(self, snapshot: str) -> bool:
-        """Tell whether the directory has the snapshot with this digest already.
-
-        Raises:
-            JobDirConflict: it has other content.
->>>>>>> refs/heads/docs
+            JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            snapshot_there = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
+            existing = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
         except (FileNotFoundError, NotADirectoryError):
-            snapshot_there = None
+            existing = None
         except (ValueError, KeyError, TypeError, OSError):
-<<<<<<< HEAD
-            held = "something unknown"
-        if held is None and (not os.path.lexists(self.path) or self._is_empty()):
+            existing = "something unknown"
+        if existing is None and (not os.path.lexists(self.path) or self._is_empty()):
             return False
-        what = "other files" if held is None else "another snapshot of the workspace"
-        if held == snapshot.digest:
+        what = "other files" if existing is None else "another snapshot of the workspace"
+        if existing == snapshot.digest:
             changed = _find_changed(self.path, snapshot)
             if not changed:
                 return True
             shown = ", ".join(map(decode, changed[:_MAX_SHOWN]))
             more = f" and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
             what = f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
-=======
-            snapshot_there = "something unknown"
-        if snapshot_there == snapshot:
-            return True
-        if snapshot_there is None and (not os.path.lexists(self.path) or self._is_empty()):
-            return False
-        what = "other files" if snapshot_there is None else "another snapshot of the workspace"
->>>>>>> refs/heads/docs
         raise JobDirConflict(
             f"the job directory {self.path} already holds {what}",
             hint="name another one with -cfg job_dir=..., or remove it",
@@ -113,21 +96,13 @@ class DirectoryDestination:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-<<<<<<< HEAD
-            # First of all, so that a scan of a workspace around it knows from the start what this is.
-            marker = Path(beside, MARKER)
+            # Written first: a scan of a workspace around it must recognize the job directory at any time.
+            marker = Path(new_dir, MARKER)
             marker.write_text(json.dumps({"snapshot": scan.snapshot.digest}))
             marker.chmod(_MARKER_MODE)
-            _fill(beside, scan, _Previous.recall(context) if self._link == "hard" else None)
-            os.chmod(beside, 0o755)
-            if not self._rename(beside, final, scan.snapshot):
-=======
-            # Written first: a scan of a workspace around it must recognize the job directory at any time.
-            Path(new_dir, MARKER).write_text(json.dumps({"snapshot": scan.snapshot.digest}))
             _fill(new_dir, scan, _LastJobDir.read(workspace_key) if self._link == "hard" else None)
             os.chmod(new_dir, 0o755)
-            if not self._rename(new_dir, final, scan.snapshot.digest):
->>>>>>> refs/heads/docs
+            if not self._rename(new_dir, final, scan.snapshot):
                 return False
         except TopcoatError:
             raise
@@ -138,13 +113,8 @@ class DirectoryDestination:
         _LastJobDir.write(workspace_key, final, scan.snapshot.entries)
         return True
 
-<<<<<<< HEAD
-    def _rename(self, beside: str, final: str, snapshot: Snapshot) -> bool:
-        """Put the directory in its place; return False where somebody else has put the same there meanwhile."""
-=======
-    def _rename(self, new_dir: str, final: str, snapshot: str) -> bool:
+    def _rename(self, new_dir: str, final: str, snapshot: Snapshot) -> bool:
         """Put the directory in its place; return False if another process has put the same snapshot there."""
->>>>>>> refs/heads/docs
         try:
             os.rename(new_dir, final)
         except OSError:
@@ -277,13 +247,7 @@ def _name_conflict(root: str, entry: Entry, snapshot: Snapshot) -> DestinationEr
             if (st.st_dev, st.st_ino) == (existing.st_dev, existing.st_ino):
                 twin = other.path
     return DestinationError(
-<<<<<<< HEAD
-        f"the job directory's file system takes {decode(twin)!r} and {decode(entry.path)!r} for one name",
-        hint="rename one of them, leave one out with a line in .torchxignore, or name a directory on a file system "
-        "that tells them apart with -cfg job_dir=...",
-=======
-        f"the job directory's file system treats {os.fsdecode(twin)!r} and {os.fsdecode(entry.path)!r} as one name",
+        f"the job directory's file system treats {decode(twin)!r} and {decode(entry.path)!r} as one name",
         hint="rename one of them, leave one out with a line in .torchxignore, or choose a directory on a file system "
         "that distinguishes them with -cfg job_dir=...",
->>>>>>> refs/heads/docs
     )

@@ -43,11 +43,6 @@ def _paths_in_workspace(workspace: Projects, job_dir: str) -> set[bytes]:
         local = local_path(source)
         inner = "" if local is None else os.path.relpath(path, os.path.realpath(local))
         if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
-<<<<<<< HEAD
             above = [encode_declared(target)] if target else []
-            found.add(b"/".join([*above, *map(os.fsencode, inner.split(os.sep))]))
-    return found
-=======
-            paths.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
+            paths.add(b"/".join([*above, *map(os.fsencode, inner.split(os.sep))]))
     return paths
->>>>>>> refs/heads/docs
