@@ -187,9 +187,14 @@ class InvalidDockerfile(WorkspaceError, ValueError):
 
 
 class WorkspaceChanged(WorkspaceError):
-    """A file changed between the scan and the packing."""
+    """A file changed between the scan and the packing.
+
+    Attributes:
+        file: the tree that holds it and its path there; None if it is not known which file changed.
+    """
 
     code = "workspace-changed"
+    file: tuple[Any, str] | None = None
 
 
 class ImageError(TopcoatError):

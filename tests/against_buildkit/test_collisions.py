@@ -71,7 +71,7 @@ def test_what_takes_the_place_of_what(
 
 
 @pytest.mark.parametrize("place", ["/app/file", "/app/file/x", "/app/tofile", "/loop/x", "/loop"])
-def test_where_no_directory_can_be(
+def test_a_target_below_a_file_or_in_a_circle_of_links_is_refused(
     registry: Registry, buildx_today: Buildx, base: str, workspace_root: Path, place: str
 ) -> None:
     workspace = _workspace(workspace_root / "w", "new", "file")
@@ -83,7 +83,7 @@ def test_where_no_directory_can_be(
 
 
 @pytest.mark.parametrize("place", ["/app/todir", "/way", "/way/new", "/app/dangling", "/app/empty/a/b"])
-def test_where_links_lead(
+def test_links_of_the_target_are_followed_as_buildkit_does(
     registry: Registry, buildx_today: Buildx, base: str, workspace_root: Path, place: str
 ) -> None:
     workspace = _workspace(workspace_root / "w", "new", "file")
@@ -95,6 +95,6 @@ def test_where_links_lead(
     assert set(patched) == set(built.tree)
     # The files that the workspace brings have other modes and dates by default, and are compared elsewhere.
     for path, there in built.tree.items():
-        found = patched[path]
-        assert (found.kind, found.uid, found.gid) == (there.kind, there.uid, there.gid), path
-        assert found.mode == there.mode or there.kind != "dir", path
+        node = patched[path]
+        assert (node.kind, node.uid, node.gid) == (there.kind, there.uid, there.gid), path
+        assert node.mode == there.mode or there.kind != "dir", path

@@ -33,7 +33,7 @@ def test_every_path_counts(ours: dict[bytes, Exported], theirs: dict[bytes, Expo
     assert len(differences(ours, theirs, ByDesign())) == 1
 
 
-def test_what_differs_by_design_differs_where_that_is_allowed_alone() -> None:
+def test_an_intended_difference_is_accepted_only_at_its_path() -> None:
     later = _DIRECTORY._replace(mtime=2000)
     ours, theirs = {b"d": _DIRECTORY, b"f": _FILE}, {b"d": later, b"f": _EMPTY, b"q": _FIFO}
     assert differences(ours, theirs, ByDesign([b"d"], [b"q"], emptied=True)) == []
@@ -68,8 +68,13 @@ def test_an_export_is_read_with_hard_links_as_files(tmp_path: Path) -> None:
             member.type, member.linkname, member.mode = kind, link, 0o640
             member.size = 3 if kind == tarfile.REGTYPE else 0
             tar.addfile(member, io.BytesIO(b"abc"))
-    found = read_export(tmp_path / "tree.tar")
-    assert {path: one.kind for path, one in found.items()} == {b"d": "dir", b"a": "file", b"b": "file", b"\xff": "link"}
-    assert found[b"a"] == found[b"b"]
-    assert (found[b"a"].mode, found[b"a"].size) == (0o640, 3)
-    assert (found[b"\xff"].mode, found[b"\xff"].content) == (0o777, b"a")
+    exported = read_export(tmp_path / "tree.tar")
+    assert {path: one.kind for path, one in exported.items()} == {
+        b"d": "dir",
+        b"a": "file",
+        b"b": "file",
+        b"\xff": "link",
+    }
+    assert exported[b"a"] == exported[b"b"]
+    assert (exported[b"a"].mode, exported[b"a"].size) == (0o640, 3)
+    assert (exported[b"\xff"].mode, exported[b"\xff"].content) == (0o777, b"a")

@@ -11,6 +11,7 @@ from topcoat.components.finder import get_component
 from topcoat.components.programs import program
 from topcoat.errors import InvalidComponent
 from topcoat.specs import AppDef, BindMount, Resource, Role, macros, materialize_appdef, resource
+from topcoat.specs.default_image import DEFAULT_IMAGE
 
 
 @pytest.fixture(autouse=True)
@@ -138,8 +139,10 @@ def test_binary_runs_a_program(tmp_path: Path) -> None:
     "words", [["utils.echo"], ["utils.touch", "--file=f"], ["utils.sh", "ls"], ["utils.python", "-c=1"],
               ["utils.copy", "--src=a", "--dst=b"], ["utils.binary", "--entrypoint=ls"], ["dist.ddp", "-m=a"]]
 )  # fmt: skip
-def test_the_image_is_the_environment_variable_or_empty(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert only_role(make(*words)).image == ""
+def test_the_image_is_the_environment_variable_or_the_default(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert only_role(make(*words)).image == DEFAULT_IMAGE
     monkeypatch.setenv("TOPCOAT_IMAGE", "repo/base:1")
     assert only_role(make(*words)).image == "repo/base:1"
 

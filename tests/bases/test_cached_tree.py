@@ -71,7 +71,7 @@ def _ask(looks: _Looks, base: Base | None = None, limit: int | None = 10) -> lis
         ]
 
 
-def test_the_second_time_nothing_is_opened() -> None:
+def test_a_cached_tree_opens_nothing() -> None:
     looks = _Looks()
     first = _ask(looks)
     assert (len(looks.asked), looks.opened, looks.closed) == (7, 1, 1)

@@ -46,7 +46,7 @@ def _noise(size: int) -> str:
     return random.Random(size).randbytes(size // 2).hex()
 
 
-def test_nothing_is_asked_for_before_a_question(fake: FakeRegistry, client: RegistryClient) -> None:
+def test_no_layer_is_requested_before_a_path_is_looked_up(fake: FakeRegistry, client: RegistryClient) -> None:
     with _tree(fake, client, _LOWER, _UPPER) as tree:
         assert tree.below(b"") == {}
     assert fake.requests == []
@@ -121,7 +121,9 @@ class TestTheLimit:
         assert layer_gets(fake, _LOWER, _UPPER) == [0, 1]
 
     @pytest.mark.parametrize("stored", ["gzip", "none"])
-    def test_it_may_lie_in_the_middle_of_a_layer(self, fake: FakeRegistry, client: RegistryClient, stored: str) -> None:
+    def test_the_limit_can_be_in_the_middle_of_a_layer(
+        self, fake: FakeRegistry, client: RegistryClient, stored: str
+    ) -> None:
         data = tar("dir first", *[f"file f{number} = {_noise(100_000)}" for number in range(20)], "dir last")
         layer = gzip.compress(data) if stored == "gzip" else data
         with _tree(fake, client, layer, limit=len(layer) // 2) as tree:
@@ -174,15 +176,15 @@ def test_without_the_module_for_it_a_zstd_layer_is_not_known_and_that_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     stored = fake.add_blob("base", b"\x28\xb5\x2f\xfd" + bytes(100), OCI_LAYER_ZSTD)
-    told: list[str] = []
-    before = show_notices(told.append)
+    collected: list[str] = []
+    before = show_notices(collected.append)
     try:
         with LayerTree(client, "base", [stored], None) as tree:
             assert tree.find(b"app") is tree.find(b"home") is UNKNOWN
     finally:
         show_notices(before)
-    assert len(told) == 1
-    assert "pip install" in told[0]
+    assert len(collected) == 1
+    assert "pip install" in collected[0]
 
 
 @pytest.mark.parametrize(

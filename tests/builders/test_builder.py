@@ -38,7 +38,7 @@ class Failing:
         return "it failed"
 
 
-def test_a_failure_is_shown_with_all_output_where_nobody_has_seen_it(tmp_path: Path) -> None:
+def test_the_error_of_a_quiet_build_has_all_output(tmp_path: Path) -> None:
     builder: Builder = Failing()  # type: ignore[assignment]
     begin = f"building Dockerfile.torchx with a builder that fails; {REASON.message}"
     with pytest.raises(DaemonError) as caught:
@@ -59,8 +59,8 @@ def test_the_dockerfile_is_once_in_the_context_that_needs_it(tmp_path: Path, ign
     for dockerfile in (True, False):
         with context_tar(recipe(tmp_path), dockerfile=dockerfile) as packed, tarfile.open(fileobj=packed) as archive:
             names = archive.getnames()
-            there = [".torchxignore"] + ["Dockerfile.torchx"] * (dockerfile or not ignored) + ["a.py"]
-            assert sorted(names) == there
+            expected_names = [".torchxignore"] + ["Dockerfile.torchx"] * (dockerfile or not ignored) + ["a.py"]
+            assert sorted(names) == expected_names
             if "Dockerfile.torchx" in names:
                 source = archive.extractfile("Dockerfile.torchx")
                 assert source is not None
@@ -84,7 +84,7 @@ def test_a_program_that_does_not_read_its_input_does_no_harm() -> None:
     assert (code, lines) == (0, ["no"])
 
 
-def test_a_build_whose_output_nobody_takes_is_ended() -> None:
+def test_a_build_ends_if_its_output_cannot_be_printed() -> None:
     def broken(line: str) -> None:
         raise TopcoatError("nobody reads this")
 

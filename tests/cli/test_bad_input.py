@@ -33,7 +33,7 @@ def _jobs(home: Path) -> set[str]:
         ("run", "--dryrun", "--", "true"),
     ],
 )
-def test_no_such_workspace(
+def test_a_missing_workspace_is_an_error_before_anything_is_written(
     topcoat: Cli, workspace: Path, home: Path, fake_registry: FakeRegistry, words: tuple[str, ...]
 ) -> None:
     before = _files(workspace)
@@ -76,7 +76,7 @@ def test_a_state_directory_that_cannot_be_written(
     assert "XDG_STATE_HOME" in done.error[1]
 
 
-def test_a_missing_program(topcoat: Cli, workspace: Path) -> None:
+def test_a_missing_program_is_named(topcoat: Cli, workspace: Path) -> None:
     done = topcoat("run", "--", "no-such-program")
     assert done.code == 1
     assert "no-such-program" in done.err
@@ -91,7 +91,7 @@ def test_a_missing_program(topcoat: Cli, workspace: Path) -> None:
         ("list", "-s", "local_docker"),
     ],
 )
-def test_no_daemon(
+def test_a_missing_engine_is_an_error_with_its_address(
     topcoat: Cli, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
@@ -111,7 +111,7 @@ def test_a_registry_that_is_down(topcoat: Cli, workspace: Path) -> None:
     assert done.error[1]
 
 
-def test_wrong_credentials(topcoat: Cli, workspace: Path, home: Path) -> None:
+def test_a_wrong_password_is_an_error_that_does_not_show_it(topcoat: Cli, workspace: Path, home: Path) -> None:
     for auth in ("basic", "bearer"):
         with FakeRegistry(auth=auth) as registry:
             add_base(registry)
@@ -127,7 +127,7 @@ def test_wrong_credentials(topcoat: Cli, workspace: Path, home: Path) -> None:
             assert "app" not in registry.repositories
 
 
-def test_no_such_image(topcoat: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
+def test_a_missing_base_image_is_named(topcoat: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
     host = fake_registry.host
     done = topcoat("build", "--image", f"{host}/nothing:1", "--image-repo", f"{host}/app")
     assert (done.code, done.out) == (1, "")

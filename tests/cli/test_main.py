@@ -21,7 +21,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
     assert done.err == ""
 
 
-def test_version(cli: Cli) -> None:
+def test_version_prints_the_version(cli: Cli) -> None:
     assert cli("--version") == (0, f"topcoat {__version__}\n", "")
 
 

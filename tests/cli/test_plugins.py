@@ -99,3 +99,23 @@ def test_malformed_files_on_the_path_are_ignored(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path / "no-such"))
     assert command_names() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("help", "topcoat --help"),
+        ("version", "topcoat --version"),
+        ("logs", "topcoat log"),
+        ("ps", "topcoat list"),
+        ("kill", "topcoat cancel"),
+        ("rm", "topcoat delete"),
+        ("stats", "did you mean status?"),
+        ("sh", "topcoat run -- sh ..."),
+        ("train.py", "to run it as a command: topcoat run -- python train.py ..."),
+        ("zzz", "topcoat --help lists the commands"),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_the_hint_for_an_unknown_command_names_the_one_that_was_meant(cli: Cli, name: str, hint: str) -> None:
+    assert cli(name).error == (f"unknown command {name!r}", hint)

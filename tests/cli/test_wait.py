@@ -67,7 +67,7 @@ def test_a_detached_job_goes_on_when_the_command_has_ended(cli: Cli) -> None:
     assert ended.state is AppState.CANCELLED
 
 
-def test_a_failure_says_who_failed_how_and_where_its_logs_are(workspace: Path, cli: Cli) -> None:
+def test_a_failure_names_the_replica_the_reason_and_the_logs(workspace: Path, cli: Cli) -> None:
     done = cli("run", "--num-replicas", "2", "--name", "job", "--", "sh", "-c", "exit $((3 * TOPCOAT_REPLICA_ID))")
     assert done.code == 1
     handle = done.out.strip()

@@ -15,7 +15,7 @@ def test_the_home_directory_is_fresh_and_empty(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "DOCKER_CONFIG"])
-def test_user_directories_lie_in_the_fresh_home(home: Path, name: str) -> None:
+def test_user_directories_are_in_the_new_home(home: Path, name: str) -> None:
     assert Path(os.environ[name]).is_relative_to(home)
 
 

@@ -29,7 +29,7 @@ def test_an_engine_that_is_not_built_is_missing(monkeypatch: pytest.MonkeyPatch,
         host.engine("moby")
 
 
-def test_a_failed_tool_says_what_it_wrote(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_tool_has_its_output(tmp_path: Path) -> None:
     script = "import sys; sys.stderr.write('no such thing'); sys.exit(7)"
     with pytest.raises(host.ComponentError, match=r"exit 7\nno such thing"):
         host.run_tool([sys.executable, "-c", script], cwd=tmp_path)

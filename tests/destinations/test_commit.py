@@ -93,10 +93,10 @@ def test_the_image_is_the_one_that_would_have_been_loaded(
 
     delivered = _deliver(engine, workspace, base, {"/images/load": answer})
 
-    found = look(engine, delivered.image, "/app")
-    assert found.files == wanted[0].files
-    assert found.cwd == wanted[0].cwd
-    assert {**found.env, **wanted[0].env, "HOSTNAME": ""} == {**found.env, "HOSTNAME": ""}
+    files = look(engine, delivered.image, "/app")
+    assert files.files == wanted[0].files
+    assert files.cwd == wanted[0].cwd
+    assert {**files.env, **wanted[0].env, "HOSTNAME": ""} == {**files.env, "HOSTNAME": ""}
     assert _settings(engine, delivered.image) == wanted[1]
     assert engine.run("run", "--rm", "--network", "none", delivered.image) == "the default"
     assert _containers(engine) == before, "the container is gone"
@@ -123,7 +123,7 @@ def test_the_name_is_the_one_it_would_have_had_and_is_found_again(
     assert look(engine, third.image, "/app").files.keys() == look(engine, second.image, "/app").files.keys()
 
 
-def test_a_base_without_a_command(engine: Docker, busybox_image: Image, workspace: Workspace) -> None:
+def test_a_base_without_a_command_is_committed(engine: Docker, busybox_image: Image, workspace: Workspace) -> None:
     base = busybox_image.load(engine, "localhost/silent:1", config={"Cmd": None, "WorkingDir": "/w"})
     image = _deliver(engine, workspace, base).image
     assert engine.run("run", "--rm", "--network", "none", image, "cat", "/w/main.py") == "print('main')"

@@ -31,7 +31,7 @@ def scanned(tmp_path: Path) -> Scan:
 
 @pytest.fixture(autouse=True)
 def forget_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copy, "_cannot", set())
+    monkeypatch.setattr(copy, "_devices_without_reflink", set())
 
 
 def _entry(scanned: Scan, name: str) -> Entry:
@@ -69,7 +69,7 @@ def test_a_large_file_of_another_file_system_is_streamed(tmp_path: Path) -> None
     assert (tmp_path / "copy").read_bytes() == b"y" * (3 << 20)
 
 
-def test_nothing_is_overwritten(scanned: Scan, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(scanned: Scan, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
     with pytest.raises(FileExistsError):
         copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "copy"))
@@ -103,19 +103,19 @@ class TestClone:
             clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
 
     @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY])
-    def test_a_file_system_that_cannot_is_asked_once(
+    def test_a_device_without_reflinks_is_tried_once(
         self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
-        asked = []
+        collected = []
 
         def refuse(*args: Any) -> None:
-            asked.append(args)
+            collected.append(args)
             raise OSError(code, "no")
 
         monkeypatch.setattr(fcntl, "ioctl", refuse)
         for name in ("small", "large"):
             assert not clone_file(scanned, _entry(scanned, name), str(tmp_path / "clone"))
-        assert len(asked) == 1
+        assert len(collected) == 1
         assert not (tmp_path / "clone").exists()
 
     def test_a_full_disk_is_an_error(self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,3 +126,33 @@ class TestClone:
         with pytest.raises(OSError, match="No space left"):
             clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
         assert not (tmp_path / "clone").exists()
+
+
+@pytest.mark.parametrize("copy_or_clone", ["copy", "clone"])
+def test_a_file_that_grew_since_the_scan_is_copied_as_it_was_scanned(
+    scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy_or_clone: str
+) -> None:
+    for name in ("small", "large"):
+        before = (tmp_path / "w" / name).read_bytes()
+        with (tmp_path / "w" / name).open("ab") as file:
+            file.write(b"another line")
+        if copy_or_clone == "clone":
+            monkeypatch.setattr(fcntl, "ioctl", lambda out, _, source: os.sendfile(out, source, 0, 1 << 30))
+            assert clone_file(scanned, _entry(scanned, name), str(tmp_path / name))
+        else:
+            copy_file(scanned, _entry(scanned, name), str(tmp_path / name))
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_sparse_file_stays_sparse(tmp_path: Path) -> None:
+    path = tmp_path / "w" / "sparse"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        for offset in (0, 20 << 20, (40 << 20) + 100):
+            file.seek(offset)
+            file.write(b"data")
+        file.truncate(60 << 20)
+    scanned = scan(Workspace({str(path.parent): ""}))
+    copy_file(scanned, _entry(scanned, "sparse"), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").stat().st_blocks * 512 < 1 << 20
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()

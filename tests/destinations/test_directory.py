@@ -32,9 +32,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def _held(job_dir: Path) -> dict[bytes, Seen]:
-    found = on_disk(job_dir)
-    del found[MARKER.encode()]
-    return found
+    actual = on_disk(job_dir)
+    del actual[MARKER.encode()]
+    return actual
 
 
 @pytest.mark.parametrize("modes", ["portable", "exact"])
@@ -54,10 +54,10 @@ def test_the_directory_is_the_snapshot(workspace: Workspace, tmp_path: Path, mod
 
 
 def test_the_same_snapshot_again_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    there = DirectoryDestination(str(tmp_path / "job"))
-    assert there.deliver(scan(workspace), "w")
+    destination = DirectoryDestination(str(tmp_path / "job"))
+    assert destination.deliver(scan(workspace), "w")
     (tmp_path / "job/result.txt").write_text("from the job")
-    assert not there.deliver(scan(workspace), "w")
+    assert not destination.deliver(scan(workspace), "w")
     assert (tmp_path / "job/result.txt").read_text() == "from the job"
 
 
@@ -185,7 +185,9 @@ def test_a_file_that_changed_since_the_scan_is_an_error(
     assert sorted(os.listdir(tmp_path)) == ["w"]
 
 
-def test_two_at_once_both_succeed(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_deliveries_at_the_same_time_both_succeed(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both begin before either has ended; one of them fills the directory."""
     both, fill = threading.Barrier(2, timeout=20), directory._fill
 
@@ -237,17 +239,17 @@ class TestHardLinks:
 
     def test_unchanged_files_are_shared(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b", "d/c": "c"})
-        one = self._inodes(workspace, tmp_path, "one", "copy")
+        first_inodes = self._inodes(workspace, tmp_path, "one", "copy")
         workspaces.edit(workspace, "b", new=b"B")
         two = self._inodes(workspace, tmp_path, "two")
-        assert {name for name in one if one[name] == two[name]} == {"a", "d/c"}
+        assert {name for name in first_inodes if first_inodes[name] == two[name]} == {"a", "d/c"}
         assert (tmp_path / "one/b").read_text() == "b"
         assert (tmp_path / "two/b").read_text() == "B"
 
     def test_copies_share_nothing(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a"})
-        one = self._inodes(workspace, tmp_path, "one")
-        assert one["a"] not in (
+        first_inodes = self._inodes(workspace, tmp_path, "one")
+        assert first_inodes["a"] not in (
             self._inodes(workspace, tmp_path, "two", "copy")["a"],
             (tmp_path / "w/a").stat().st_ino,
         )
@@ -265,18 +267,18 @@ class TestHardLinks:
     )
     def test_what_a_job_wrote_to_is_not_shared(self, tmp_path: Path, meddle: Callable[[Path], Any]) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b"})
-        one = self._inodes(workspace, tmp_path, "one")
+        first_inodes = self._inodes(workspace, tmp_path, "one")
         meddle(tmp_path / "one/a")
         two = self._inodes(workspace, tmp_path, "two")
         assert (tmp_path / "two/a").read_text() == "a"
-        assert two["a"] != one["a"]
-        assert two["b"] == one["b"]
+        assert two["a"] != first_inodes["a"]
+        assert two["b"] == first_inodes["b"]
 
     def test_a_touched_file_is_not_shared(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a"})
-        one = self._inodes(workspace, tmp_path, "one")
+        first_inodes = self._inodes(workspace, tmp_path, "one")
         os.utime(tmp_path / "w/a", (1, 1))
-        assert self._inodes(workspace, tmp_path, "two")["a"] != one["a"]
+        assert self._inodes(workspace, tmp_path, "two")["a"] != first_inodes["a"]
         assert (tmp_path / "two/a").stat().st_mtime == 1
 
     def test_a_previous_directory_that_is_gone_is_no_trouble(self, tmp_path: Path) -> None:
@@ -302,7 +304,7 @@ def _folded(name: str) -> str:
 
 @pytest.fixture
 def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of a simulated file system that takes ``A`` and ``a``, and two spellings of ``é``, for one name."""
+    """A directory of a simulated file system that treats ``A`` and ``a``, and two encodings of ``é``, as one name."""
     root = tmp_path / "folding"
     root.mkdir()
 
@@ -310,11 +312,11 @@ def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Return the path of what the file system would find, as far as there is something."""
         if not str(path).startswith(f"{root}/"):
             return path
-        found = str(root)
-        for name in str(path)[len(found) + 1 :].split("/"):
-            members = os.listdir(found) if os.path.isdir(found) else []
-            found += "/" + next((one for one in members if _folded(one) == _folded(name)), name)
-        return found
+        real_path = str(root)
+        for name in str(path)[len(real_path) + 1 :].split("/"):
+            members = os.listdir(real_path) if os.path.isdir(real_path) else []
+            real_path += "/" + next((member for member in members if _folded(member) == _folded(name)), name)
+        return real_path
 
     for name in ("mkdir", "lstat", "open"):
         real = getattr(os, name)
@@ -357,7 +359,7 @@ def real_folding(tmp_path: Path) -> Iterator[Path]:
                 return
         finally:
             _succeeds("umount", mounted)
-    pytest.skip("a file system that takes A and a for one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
+    pytest.skip("a file system that treats A and a as one name cannot be mounted here (tmpfs or ext4 casefold, vfat)")
 
 
 def _succeeds(*command: str | Path) -> bool:
@@ -377,7 +379,7 @@ _COLLIDING = {
 
 @pytest.mark.parametrize("kind", _COLLIDING)
 @pytest.mark.parametrize("link", ["copy", "hard"])
-def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is_put_there(
+def test_an_error_lists_both_names_that_the_file_system_treats_as_one_and_nothing_is_written(
     tmp_path: Path, folding: Path, kind: str, link: LinkPolicy
 ) -> None:
     names, second = _COLLIDING[kind]
@@ -386,7 +388,7 @@ def test_two_names_that_are_one_to_the_file_system_are_both_named_and_nothing_is
     first = names[0].partition("/")[0] if second == "data" else names[0]
     with pytest.raises(DestinationError) as caught:
         DirectoryDestination(str(folding / "job"), link=link).deliver(scanned, "w")
-    assert f"takes {first!r} and {second!r} for one name" in caught.value.message
+    assert f"treats {first!r} and {second!r} as one name" in caught.value.message
     assert ".torchxignore" in str(caught.value.hint)
     assert os.listdir(folding) == []
 
@@ -395,26 +397,28 @@ def test_a_link_is_never_written_through_by_a_name_that_is_one_with_it(tmp_path:
     (tmp_path / "elsewhere").mkdir()
     workspaces.write(tmp_path / "w", {"out/evil.txt": "x"})
     (tmp_path / "w" / "Out").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DestinationError, match="'Out' and 'out' for one name"):
+    with pytest.raises(DestinationError, match="'Out' and 'out' as one name"):
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
 def test_a_name_that_is_one_with_the_marker_is_named_with_it(tmp_path: Path, folding: Path) -> None:
     workspaces.write(tmp_path / "w", {MARKER.upper(): "{}"})
-    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' for one name"):
+    with pytest.raises(DestinationError, match=f"'{MARKER}' and '{MARKER.upper()}' as one name"):
         DirectoryDestination(str(folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
 
 
-def test_a_real_file_system_that_folds_names_is_told_too(tmp_path: Path, real_folding: Path) -> None:
+def test_a_real_file_system_that_folds_names_gives_the_error_too(tmp_path: Path, real_folding: Path) -> None:
     workspaces.write(tmp_path / "w", {"pkg/Train.py": "1", "pkg/train.py": "2"})
-    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' for one name"):
+    with pytest.raises(DestinationError, match=r"'pkg/Train\.py' and 'pkg/train\.py' as one name"):
         DirectoryDestination(str(real_folding / "job")).deliver(scan(Workspace({str(tmp_path / "w"): ""})), "w")
     assert os.listdir(real_folding) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such names are one")
-def test_names_that_differ_in_case_or_unicode_form_are_all_kept_where_they_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_differ_in_case_or_unicode_form_are_kept_if_the_file_system_distinguishes_them(
+    tmp_path: Path,
+) -> None:
     files = {name: name for names, _ in _COLLIDING.values() for name in names if name not in ("Data", "data/b.txt")}
     workspaces.write(tmp_path / "w", files)
     scanned = scan(Workspace({str(tmp_path / "w"): ""}))
@@ -433,3 +437,52 @@ def test_two_projects_may_hold_names_that_differ_in_case_alone(tmp_path: Path) -
     assert (tmp_path / "job/train.py").read_text() == "2"
     assert (tmp_path / "job/data").read_text() == "a file"
     assert (tmp_path / "job/Data/a.txt").read_text() == "a directory"
+
+
+class TestJobThatChangesItsDirectory:
+    """The same snapshot is delivered to a directory in which a job has run."""
+
+    @pytest.mark.parametrize("content", ["other", "longer than before"])
+    def test_a_file_that_a_job_changed_is_an_error_that_names_it(self, tmp_path: Path, content: str) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "first", "d/b.py": "1", "link": "x"})
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        (tmp_path / "job/a.py").write_text(content)
+        with pytest.raises(JobDirConflict, match=r"a job has changed or removed files of it: a\.py$") as caught:
+            job.check(scan(workspace).snapshot)
+        assert "job_dir=" in str(caught.value.hint)
+        with pytest.raises(JobDirConflict):
+            job.deliver(scan(workspace), "w")
+
+    def test_every_kind_of_change_is_found(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {f"{name}.py": name for name in "abcdef"})
+        (tmp_path / "w/link").symlink_to("a.py")
+        (tmp_path / "w/empty").mkdir()
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        changed = tmp_path / "job"
+        (changed / "a.py").unlink()
+        (changed / "b.py").chmod(0o755)
+        (changed / "link").unlink()
+        (changed / "link").symlink_to("b.py")
+        (changed / "empty").rmdir()
+        with pytest.raises(JobDirConflict, match=r"a\.py, b\.py, empty and 1 more$"):
+            job.check(scan(workspace).snapshot)
+
+    def test_files_that_a_job_added_and_files_that_were_touched_are_no_change(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "first", "d/b.py": "1"})
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        workspaces.write(tmp_path / "job", {"d/out.ckpt": "result", "new/x": "result"})
+        os.utime(tmp_path / "job/a.py")
+        os.utime(tmp_path / "w/d/b.py")
+        assert not job.deliver(scan(workspace), "w")
+        assert (tmp_path / "job/d/out.ckpt").read_text() == "result"
+
+    def test_modes_do_not_count_on_a_file_system_that_does_not_keep_them(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a.py": "first"})
+        job = DirectoryDestination(str(tmp_path / "job"))
+        job.deliver(scan(workspace), "w")
+        for name in (MARKER, "a.py"):
+            (tmp_path / "job" / name).chmod(0o777)
+        assert job.check(scan(workspace).snapshot)

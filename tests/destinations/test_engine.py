@@ -15,15 +15,11 @@ from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.components.registries import Registry
 from tests.support import workspaces
-from tests.support.bases import pushed
 from tests.support.inside import expected, look
 from tests.support.pushing import load, plan
-from topcoat.bases.base import Base, look_up
-from topcoat.bases.engine_bases import EngineBases
 from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.engine import EngineDestination, push_image
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, NoSuchPlatform, WorkspaceChanged
-from topcoat.registry.clients import Clients
+from topcoat.errors import DaemonError, DaemonUnavailable, WorkspaceChanged
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
 
@@ -89,7 +85,7 @@ def test_the_image_is_known_by_the_engines_id_and_our_name(
     assert EngineDestination(client).image_id(name) == delivered.image
 
 
-def test_the_same_again_loads_nothing(
+def test_an_unchanged_workspace_loads_nothing(
     client: docker.DockerClient, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(client, workspace, base)
@@ -129,7 +125,7 @@ def _count_bytes(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("engine", ["docker20", "docker_today"], indirect=True)
-def test_without_a_hot_layer_an_edit_loads_its_chunk(
+def test_without_a_hot_layer_an_edit_loads_its_code_layer(
     engine: Docker, client: docker.DockerClient, base: str, workspace: Workspace
 ) -> None:
     load(client, workspace, base, hot=False)
@@ -233,32 +229,6 @@ def test_an_absent_base_is_pulled_when_it_is_needed(
     assert load(client, workspace, base).sent == 0
 
 
-@pytest.mark.parametrize("flavour", ["docker", "oci"])
-def test_registry_and_engine_agree_on_what_a_base_is(
-    engine: Docker, client: docker.DockerClient, registry: Registry, busybox_image: Image, flavour: Any
-) -> None:
-    settings: dict[str, Any] = {
-        "User": "1000:1000",
-        "Entrypoint": ["/bin/env", "-i"],
-        "Cmd": None,
-        "ExposedPorts": {"80/tcp": {}},
-        "Volumes": {"/data": {}},
-        "Labels": {"team": "vision", "empty": ""},
-        "StopSignal": "SIGINT",
-        "Env": ["PATH=/bin", "EMPTY=", "EQUALS=a=b"],
-        "WorkingDir": "/code/",
-    }
-    base = pushed(registry, busybox_image, config=settings, flavour=flavour)
-    bases = EngineBases(client, Clients())
-    remote = look_up(bases, base.reference)
-    engine.run("pull", base.reference)
-    local = look_up(bases, base.reference)
-    assert isinstance(remote, Base)
-    assert isinstance(local, Base)
-    assert (remote.digest, local.digest) == (base.digest, "")
-    assert local.config.identity == remote.config.identity
-
-
 def test_a_platform_that_the_engine_has_not_is_looked_for_in_the_registry(
     engine: Docker, client: docker.DockerClient, registry: Registry, busybox_image: Image, workspace: Workspace
 ) -> None:
@@ -272,25 +242,6 @@ def test_a_platform_that_the_engine_has_not_is_looked_for_in_the_registry(
     assert architecture(delivered.image) == "arm64"
     assert architecture(base.reference) == "amd64"
     assert architecture(load(client, workspace, base).image) == "amd64"
-
-
-def test_a_base_of_the_engine_alone_is_not_taken_for_another_platform(
-    client: docker.DockerClient, base: str, workspace: Workspace
-) -> None:
-    with pytest.raises(ImageNotFound, match=r"has .*python:1 for another platform: .*linux/amd64"):
-        load(client, workspace, base, platform="linux/s390x")
-    found = client.api.inspect_image(base)  # type: ignore[no-untyped-call]
-    with pytest.raises(NoSuchPlatform, match="linux/amd64"):
-        load(client, workspace, str(found["Id"]), platform="linux/s390x")
-
-
-def test_no_base_anywhere(client: docker.DockerClient, registry: Registry, workspace: Workspace) -> None:
-    with pytest.raises(ImageNotFound, match="nowhere") as raised:
-        load(client, workspace, f"{registry.host}/nowhere:1")
-    assert raised.value.hint
-    with pytest.raises(ImageNotFound, match="engine has no image") as raised:
-        load(client, workspace, f"sha256:{'a' * 64}")
-    assert raised.value.hint
 
 
 @pytest.mark.parametrize("engine", ["docker_today", "podman"], indirect=True)

@@ -97,12 +97,12 @@ def test_every_platform_is_patched(fake: FakeRegistry, workspace: Workspace) -> 
     snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
     layers = []
     for entry, name in zip(index["manifests"], _by_platform(fake, delivered.image).values(), strict=True):
-        found = fetch(fake, name, skip=2)
-        assert len(found.raw) == entry["size"]
-        assert found.config["architecture"] == entry["platform"]["architecture"]
-        assert found.config["config"]["WorkingDir"] == "/w"
-        assert stacked(found.layers[2:], "/w") == expected(snapshot)
-        layers.append([layer["digest"] for layer in found.manifest["layers"][2:]])
+        fetched = fetch(fake, name, skip=2)
+        assert len(fetched.raw) == entry["size"]
+        assert fetched.config["architecture"] == entry["platform"]["architecture"]
+        assert fetched.config["config"]["WorkingDir"] == "/w"
+        assert stacked(fetched.layers[2:], "/w") == expected(snapshot)
+        layers.append([layer["digest"] for layer in fetched.manifest["layers"][2:]])
     assert layers[0] == layers[1]
     assert delivered.layers == len(layers[0])
 
@@ -129,7 +129,9 @@ def test_an_edit_sends_one_layer_and_what_names_it(fake: FakeRegistry, workspace
     assert len(_index(fake, delivered.image)["manifests"]) == 2
 
 
-def test_the_tag_stands_for_all_of_it(fake: FakeRegistry, workspace: Workspace, tmp_path: Path) -> None:
+def test_the_tag_depends_on_all_platforms_and_not_on_their_order(
+    fake: FakeRegistry, workspace: Workspace, tmp_path: Path
+) -> None:
     def tag(*platforms: str, wanted: str = "all") -> str:
         return plan(workspace, _base(fake, *platforms), f"{fake.host}/app", platform=wanted).planned.tag
 
@@ -255,9 +257,9 @@ def test_each_platform_lands_where_its_base_works(fake: FakeRegistry, workspace:
         images = _by_platform(fake, delivered.image)
         snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES))
         for platform, directory in ((_AMD, "/w"), (_ARM, "/srv/app")):
-            found = fetch(fake, images[platform], skip=2)
-            assert stacked(found.layers[2:], directory) == expected(snapshot.snapshot)
-            assert f"WORKSPACE_DIR={directory}" in found.config["config"]["Env"]
+            fetched = fetch(fake, images[platform], skip=2)
+            assert stacked(fetched.layers[2:], directory) == expected(snapshot.snapshot)
+            assert f"WORKSPACE_DIR={directory}" in fetched.config["config"]["Env"]
         if edit:
             assert delivered.layers == 2
         workspaces.edit(workspace, "f7")
@@ -277,8 +279,8 @@ def test_each_platform_keeps_the_directories_of_its_base(fake: FakeRegistry, wor
     delivered = push(workspace, f"{fake.host}/base:1", f"{fake.host}/app", platform="all")
     for platform, name in _by_platform(fake, delivered.image).items():
         for members in fetch(fake, name, skip=2).code(2):
-            found = {member.name: (member.mode, member.uid) for member in members}
-            assert found["w"] == wanted[platform]
+            members_by_name = {member.name: (member.mode, member.uid) for member in members}
+            assert members_by_name["w"] == wanted[platform]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
@@ -327,16 +329,16 @@ def test_a_plan_of_the_mixin_is_carried_out(fake: FakeRegistry, workspace: Works
     assert len(_index(fake, role.image)["manifests"]) == 2
 
 
-class TestWhoCannotTakeIt:
+class TestAllPlatformsAreRefused:
     """Says so before anything is done."""
 
-    def test_an_engine(self, fake: FakeRegistry, workspace: Workspace) -> None:
+    def test_an_engine_refuses_all_platforms(self, fake: FakeRegistry, workspace: Workspace) -> None:
         client = cast(DockerClient, object())
         with pytest.raises(InvalidRunConfigException, match="platform=all") as raised:
             plan(workspace, _base(fake), client=client, platform=ALL_PLATFORMS)
         assert "image_repo" in (raised.value.hint or "")
 
-    def test_a_dockerfile(self, fake: FakeRegistry, tmp_path: Path) -> None:
+    def test_a_dockerfile_refuses_all_platforms(self, fake: FakeRegistry, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"Dockerfile.torchx": "ARG IMAGE\nFROM $IMAGE\nRUN true\n"})
         role = Role("r", image=_base(fake), workspace=workspace)
         with pytest.raises(InvalidRunConfigException, match=r"Dockerfile\.torchx") as raised:
@@ -360,7 +362,7 @@ def test_real_registries_tools_and_engines_take_it(
     first = push(workspace, base, repository, platform="all")
     with any_registry.recording() as log:
         assert push(workspace, base, repository, platform="all").digest == first.digest
-    assert [one.method for one in log] == ["HEAD", "HEAD"]
+    assert [exchange.method for exchange in log] == ["HEAD", "HEAD"]
     workspaces.edit(workspace, "f7")
     delivered = push(workspace, base, repository, platform="all")
 
@@ -370,7 +372,7 @@ def test_real_registries_tools_and_engines_take_it(
     crane("validate", "--insecure", "--remote", delivered.image)
     for architecture in ("amd64", "arm64"):
         docker_today.run("pull", "--quiet", "--platform", f"linux/{architecture}", delivered.image)
-        said = docker_today.run("image", "inspect", "--platform", f"linux/{architecture}", delivered.image)
-        assert json.loads(said)[0]["Architecture"] == architecture
+        output = docker_today.run("image", "inspect", "--platform", f"linux/{architecture}", delivered.image)
+        assert json.loads(output)[0]["Architecture"] == architecture
     ran = docker_today.run("run", "--rm", "--network", "none", "--platform", _AMD, delivered.image, "cat", "f7")
     assert ran.strip() == (tmp_path / "w/f7").read_text().strip()

@@ -172,7 +172,7 @@ def test_a_rate_limit_is_waited_out(quirk: str, workspace: Workspace, waits: lis
     assert sorted(mounted) == [201, 201, 429]
 
 
-def test_a_limit_of_pulls_spares_whoever_asks_only_whether_a_base_has_moved(workspace: Workspace) -> None:
+def test_checking_an_unchanged_base_does_not_count_as_a_pull(workspace: Workspace) -> None:
     with FakeRegistry() as fake:
         base = _base(fake)
         push(workspace, base, f"{fake.host}/app")
@@ -197,7 +197,7 @@ def test_a_limit_of_pulls_without_a_login_says_to_log_in(workspace: Workspace) -
         ("closed-repositories", 404, "make the repository app first"),
     ],
 )
-def test_who_takes_nothing_says_what_to_do(quirk: str, status: int, hint: str, workspace: Workspace) -> None:
+def test_a_refused_push_has_a_hint(quirk: str, status: int, hint: str, workspace: Workspace) -> None:
     with FakeRegistry(quirks={quirk}) as fake:
         with pytest.raises(RegistryError, match=str(status)) as raised:
             push(workspace, _base(fake), f"{fake.host}/app")
@@ -298,7 +298,7 @@ class TestABaseThatIsNotThere:
             ("unauthorized-for-missing", AuthenticationFailed),
         ],
     )
-    def test_the_engine_is_asked_once_the_registry_has_said_so(
+    def test_a_base_that_the_registry_denies_is_looked_up_in_the_engine(
         self, quirk: str | None, error: type[RegistryError], bases: RegistryBases, asked: list[str]
     ) -> None:
         auth = "bearer" if quirk in _WITH_TOKENS else "none"
@@ -312,7 +312,7 @@ class TestABaseThatIsNotThere:
             assert "container engine has no such image either" in (raised.value.hint or "")
 
     @pytest.mark.usefixtures("waits")
-    def test_the_engine_is_not_asked_where_the_registry_said_nothing_of_the_kind(
+    def test_other_errors_of_a_registry_do_not_fall_back_to_the_engine(
         self, bases: RegistryBases, asked: list[str]
     ) -> None:
         with FakeRegistry() as fake:
@@ -345,7 +345,7 @@ class TestABaseThatIsNotThere:
 
     @pytest.mark.usefixtures("no_engine")
     @pytest.mark.parametrize("quirk", ["denied-for-missing", None])
-    def test_without_an_engine_the_registrys_error_stands(self, quirk: str | None, workspace: Workspace) -> None:
+    def test_without_an_engine_the_registrys_error_is_raised(self, quirk: str | None, workspace: Workspace) -> None:
         with FakeRegistry(quirks=[quirk] if quirk else []) as fake:
             with pytest.raises((ImageNotFound, AuthenticationFailed)) as raised:
                 push(workspace, f"{fake.host}/nowhere:1", f"{fake.host}/app")

@@ -28,7 +28,6 @@ from topcoat.errors import (
     ImageNotFound,
     RegistryError,
     RegistryUnavailable,
-    StateError,
     TopcoatError,
     WorkspaceChanged,
 )
@@ -59,7 +58,7 @@ def _other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def _blob_puts(log: Recording) -> list[int]:
     """Return the sizes of the blobs that were uploaded."""
-    return [one.sent for one in log if one.method == "PUT" and "/blobs/uploads/" in one.path]
+    return [exchange.sent for exchange in log if exchange.method == "PUT" and "/blobs/uploads/" in exchange.path]
 
 
 class TestRequestsAndBytes:
@@ -79,7 +78,7 @@ class TestRequestsAndBytes:
             push(workspace, base, repository)
         return log
 
-    def test_nothing_changed(
+    def test_an_unchanged_workspace_sends_two_head_requests(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         with registry.recording() as log:
@@ -91,28 +90,28 @@ class TestRequestsAndBytes:
         )
         assert (delivered.sent, delivered.layers, delivered.digest) == (0, 0, fetch(registry, delivered.image).digest)
 
-    def test_nothing_changed_over_a_base_named_by_digest(
+    def test_an_unchanged_workspace_over_a_digest_sends_one_head_request(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str
     ) -> None:
         push(workspace, base.by_digest, repository)
         with registry.recording() as log:
             push(workspace, base.by_digest, repository)
-        assert [(one.method, one.status) for one in log] == [("HEAD", 200)]
+        assert [(exchange.method, exchange.status) for exchange in log] == [("HEAD", 200)]
 
-    def test_one_edit(
+    def test_an_edit_sends_eight_requests_and_one_small_layer(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         workspaces.edit(workspace, _EDITED)
         with registry.recording() as log:
             delivered = push(workspace, base, repository)
-        kinds = [(one.method, "manifests" if "/manifests/" in one.path else "uploads") for one in log]
+        kinds = [(exchange.method, "manifests" if "/manifests/" in exchange.path else "uploads") for exchange in log]
         assert sorted(kinds[:5]) == [("HEAD", "manifests")] * 3 + [("POST", "uploads")] * 2
         assert kinds[5:] == [("PUT", "uploads")] * 2 + [("PUT", "manifests")]
         assert log.sent < first.sent / 1000
         assert delivered.layers == 1
         _check(registry, workspace, delivered)
 
-    def test_edit_after_edit_and_back(
+    def test_every_edit_sends_eight_requests_and_undoing_it_restores_the_tag(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         seen = {push(workspace, base, repository).image}
@@ -131,7 +130,7 @@ class TestRequestsAndBytes:
         assert delivered.image in seen
         assert _blob_puts(log) == []
 
-    def test_one_edit_on_a_machine_without_state(
+    def test_an_edit_on_a_machine_without_state_uploads_one_code_layer(
         self,
         registry: Registry,
         workspace: Workspace,
@@ -149,7 +148,7 @@ class TestRequestsAndBytes:
         assert config < 10_000 < layer < first.sent / 10
         _check(registry, workspace, delivered)
 
-    def test_one_deletion(
+    def test_a_deletion_uploads_one_code_layer(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
     ) -> None:
         Path(next(iter(workspace.projects)), _EDITED).unlink()
@@ -173,7 +172,7 @@ class TestRequestsAndBytes:
         _other_machine(monkeypatch, tmp_path)
         with registry.recording() as log:
             delivered = push(workspace, base, repository)
-        assert {one.method for one in log} == {"HEAD", "GET"}
+        assert {exchange.method for exchange in log} == {"HEAD", "GET"}
         assert (delivered.sent, delivered.layers) == (0, 0)
 
 
@@ -211,11 +210,11 @@ def test_two_bases_of_one_workspace_do_not_disturb_each_other(
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     other = pushed(registry, busybox_image, config={"WorkingDir": "/w", "User": "7"})
     repository = fresh(registry)
-    for one in (base, other):
-        push(workspace, one, repository)
-    for one in (base, other):
+    for item in (base, other):
+        push(workspace, item, repository)
+    for item in (base, other):
         with registry.recording() as log:
-            push(workspace, one, repository)
+            push(workspace, item, repository)
         assert [(method, status) for method, _, status in log.lines] == [("HEAD", 200)] * 2
 
 
@@ -250,11 +249,11 @@ def test_layers_packed_with_other_options_are_not_taken_for_these(
         base = _fake_base(fake)
         for chosen in ({}, options, {}):
             code = fetch(fake, push(workspace, base, f"{fake.host}/app", **chosen).image, skip=3).code(3)
-            found = {member.name: member for layer in code for member in layer}
+            members_by_name = {member.name: member for layer in code for member in layer}
             wanted = name if chosen else "w/a.py"
-            assert [one for one in found if one.endswith("a.py")] == [wanted]
-            assert found[wanted].uid == (uid if chosen else 0)
-            assert (found[wanted].mtime == 10**9) == ("mtime" in chosen)
+            assert [member for member in members_by_name if member.endswith("a.py")] == [wanted]
+            assert members_by_name[wanted].uid == (uid if chosen else 0)
+            assert (members_by_name[wanted].mtime == 10**9) == ("mtime" in chosen)
             workspaces.edit(workspace, "b.py", new=os.urandom(2).hex().encode())
 
 
@@ -283,7 +282,7 @@ def test_a_base_in_the_targets_repository_costs_nothing(
     plan(workspace, base, base.name)
     with registry.recording() as log:
         delivered = push(workspace, base, base.name)
-    assert [one.path for one in log if busybox_image.layers[0].digest in one.path] == []
+    assert [exchange.path for exchange in log if busybox_image.layers[0].digest in exchange.path] == []
     assert len(_blob_puts(log)) == 2
     _check(registry, workspace, delivered)
 
@@ -293,14 +292,14 @@ def test_a_base_in_another_repository_is_mounted(registry: Registry, python_imag
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with registry.recording() as log:
         push(workspace, base, repository)
-    mounts = [one for one in log if "mount=" in one.path]
-    assert [one.status for one in mounts] == [201, 201, 201]
+    mounts = [exchange for exchange in log if "mount=" in exchange.path]
+    assert [mount.status for mount in mounts] == [201, 201, 201]
     assert log.received + log.sent < 50_000
 
     workspaces.edit(workspace, "a.py")
     with registry.recording() as log:
         push(workspace, base, repository)
-    assert [one for one in log if "mount=" in one.path] == []
+    assert [exchange for exchange in log if "mount=" in exchange.path] == []
 
 
 def test_a_base_in_another_registry_is_streamed_through(
@@ -327,7 +326,7 @@ def test_a_base_in_another_registry_is_streamed_through(
     _check(registry3, workspace, delivered, skip=3)
 
 
-class TestARegistryThatForgets:
+class TestLostContent:
     """What was pushed is gone: it is noticed, and pushed again."""
 
     @pytest.fixture
@@ -335,7 +334,9 @@ class TestARegistryThatForgets:
         return workspaces.write(tmp_path / "w", {f"f{number}": f"{number}\n" * 9000 for number in range(200)})
 
     @pytest.mark.parametrize("lost", ["layer", "config", "base layer"])
-    def test_a_blob(self, any_registry: Registry, busybox_image: Image, workspace: Workspace, lost: str) -> None:
+    def test_a_lost_blob_is_pushed_again(
+        self, any_registry: Registry, busybox_image: Image, workspace: Workspace, lost: str
+    ) -> None:
         registry = any_registry
         base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
         repository = fresh(registry)
@@ -354,7 +355,7 @@ class TestARegistryThatForgets:
         _check(registry, workspace, delivered)
         assert fetch(registry, delivered.image).config["config"]["WorkingDir"] == "/w"
 
-    def test_a_blob_on_a_machine_without_state(
+    def test_a_lost_blob_is_pushed_again_by_a_machine_without_state(
         self, registry: Registry, base: Pushed, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         repository = fresh(registry)
@@ -366,7 +367,7 @@ class TestARegistryThatForgets:
         _other_machine(monkeypatch, tmp_path)
         _check(registry, workspace, push(workspace, base, repository))
 
-    def test_the_tag(self, registry: Registry, base: Pushed, workspace: Workspace) -> None:
+    def test_a_lost_tag_is_pushed_again(self, registry: Registry, base: Pushed, workspace: Workspace) -> None:
         repository = fresh(registry)
         first = push(workspace, base, repository)
         name = repository.partition("/")[2]
@@ -375,7 +376,7 @@ class TestARegistryThatForgets:
         assert (again.image, again.digest) == (first.image, first.digest)
         _check(registry, workspace, again)
 
-    def test_everything(self, workspace: Workspace) -> None:
+    def test_a_lost_repository_is_pushed_again(self, workspace: Workspace) -> None:
         with FakeRegistry() as fake:
             base = _fake_base(fake)
             first = push(workspace, base, f"{fake.host}/app")
@@ -386,7 +387,7 @@ class TestARegistryThatForgets:
             _check(fake, workspace, push(workspace, base, f"{fake.host}/app"), skip=3)
             assert first.image
 
-    def test_the_layers_under_a_hot_one(self, workspace: Workspace) -> None:
+    def test_a_lost_layer_below_the_hot_layer_is_pushed_again(self, workspace: Workspace) -> None:
         with FakeRegistry() as fake:
             base = _fake_base(fake)
             push(workspace, base, f"{fake.host}/app")
@@ -499,7 +500,7 @@ def test_a_colleague_may_push_the_same_tag_first(tmp_path: Path, monkeypatch: py
         _check(fake, workspace, delivered, skip=3)
 
 
-def test_no_such_base(registry: Registry, tmp_path: Path) -> None:
+def test_a_missing_base_is_an_error_with_a_hint(registry: Registry, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with pytest.raises(ImageNotFound, match=r"no-such-image:1") as raised:
         push(workspace, f"{registry.host}/no-such-image:1", fresh(registry))
@@ -513,7 +514,7 @@ def test_a_base_that_only_an_engine_knows(registry: Registry, tmp_path: Path) ->
     assert "push" in (raised.value.hint or "")
 
 
-def test_no_registry(registry: Registry, base: Pushed, tmp_path: Path) -> None:
+def test_a_registry_that_is_down_is_an_error_with_a_hint(registry: Registry, base: Pushed, tmp_path: Path) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with FakeRegistry() as fake:
         closed = fake.host
@@ -530,7 +531,7 @@ class TestLogin:
         monkeypatch.setenv("SSL_CERT_FILE", str(tls_registry.ca_file))
         return tls_registry
 
-    def test_the_right_password(self, there: Registry, busybox_image: Image, tmp_path: Path) -> None:
+    def test_the_right_password_pushes(self, there: Registry, busybox_image: Image, tmp_path: Path) -> None:
         base = pushed(there, busybox_image, config={"WorkingDir": "/w"})
         workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
         assert there.username is not None
@@ -539,7 +540,7 @@ class TestLogin:
         _check(there, workspace, push(workspace, base, fresh(there)))
 
     @pytest.mark.parametrize("password", ["wrong", None])
-    def test_a_wrong_password_or_none(
+    def test_a_wrong_or_missing_password_is_an_error_with_the_login_command(
         self, there: Registry, busybox_image: Image, tmp_path: Path, password: str | None
     ) -> None:
         base = pushed(there, busybox_image, config={"WorkingDir": "/w"})
@@ -552,16 +553,19 @@ class TestLogin:
         assert "wrong" not in str(raised.value)
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(
-    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cache_that_cannot_be_written_is_one_notice(
+    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
-    workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
+    workspace, repository = workspaces.write(tmp_path / "w", {"a.py": "pass\n"}), fresh(registry)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
-    with registry.recording() as log, pytest.raises(StateError, match=str(tmp_path)) as raised:
-        push(workspace, base, fresh(registry))
-    assert "XDG_CACHE_HOME" in (raised.value.hint or "")
-    assert {one.method for one in log} <= {"GET", "HEAD"}
+    for number in range(2):
+        notices.clear()
+        workspaces.edit(workspace, "a.py", new=b"%d" % number)
+        _check(registry, workspace, push(workspace, base, repository))
+        (notice,) = [notice for notice in notices if "without a cache" in notice]
+        assert str(tmp_path / "file/cache") in notice
+        assert "XDG_CACHE_HOME" in notice
 
 
 def test_damaged_notes_cost_time_only(registry: Registry, base: Pushed, home: Path, tmp_path: Path) -> None:
@@ -583,10 +587,10 @@ def test_a_layer_that_is_remembered_wrongly_is_packed_again(
     push(workspace, base, fresh(registry))
     memory = LayerCache()
     for note in (home / ".cache/topcoat/code-layers").iterdir():
-        found = memory.get(note.name)
-        assert found is not None
+        cached_file = memory.get(note.name)
+        assert cached_file is not None
         # As another machine that shares the cache, and whose compressor differs, might have left it.
-        memory.put(note.name, found.group, found.layer._replace(digest="sha256:" + "5" * 64))
+        memory.put(note.name, cached_file.group, cached_file.layer._replace(digest="sha256:" + "5" * 64))
     _check(registry, workspace, push(workspace, base, fresh(registry)))
 
 
@@ -603,7 +607,7 @@ class TestPrepare:
         planned = plan(workspace, base, fresh(registry))
         with registry.recording() as log:
             prepared = _prepare(planned)
-        assert {one.method for one in log} <= {"GET", "HEAD"}
+        assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
         delivered = _push_prepared(prepared, planned)
         assert fetch(registry, delivered.image).manifest["config"]["digest"] == prepared.image_id
         prepared.code_layers.close()
@@ -664,7 +668,7 @@ class TestPrepare:
             with pytest.raises(WorkspaceChanged):
                 _prepare(planned)
         assert packed
-        assert all(one.blob.closed for one in packed)
+        assert all(packed_layer.blob.closed for packed_layer in packed)
 
 
 def _prepare(planned: PatchPlan) -> PreparedImage:

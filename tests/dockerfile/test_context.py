@@ -36,7 +36,7 @@ def context(tmp_path: Path) -> Context:
         ("/x*", []),
     ],
 )
-def test_a_source_stands_for_paths(context: Context, source: str, found: list[bytes]) -> None:
+def test_a_source_matches_paths(context: Context, source: str, found: list[bytes]) -> None:
     assert context.matches(source) == found
 
 
@@ -45,7 +45,7 @@ def test_a_wildcard_in_a_missing_directory_is_an_error(context: Context) -> None
         context.matches("/nowhere/*")
 
 
-def test_where_wildcards_match_nothing_in_a_directory_a_builder_decides(context: Context) -> None:
+def test_a_wildcard_that_matches_nothing_in_a_directory_needs_a_builder(context: Context) -> None:
     with pytest.raises(NeedsBuilder, match="nothing in /d/e of the workspace matches"):
         context.matches("/d/e/*.txt")
 

@@ -53,28 +53,28 @@ def paths(evaluated: Evaluated) -> list[str]:
 
 
 def test_the_base_is_looked_up_by_its_expanded_name_and_only_that(context: Scan) -> None:
-    asked = []
+    collected = []
 
     def find(name: str, platform: str) -> StageBase:
-        asked.append((name, platform))
+        collected.append((name, platform))
         return origin()
 
     text = "ARG IMAGE\nARG TAG=1\nFROM not-used\nFROM --platform=linux/arm64 ${IMAGE}:$TAG AS one\nENV A=1"
     evaluate(parse_dockerfile(text.encode(), "Dockerfile"), context, {"IMAGE": "base"}, find)
-    assert asked == [("base:1", "linux/arm64")]
+    assert collected == [("base:1", "linux/arm64")]
 
 
 def test_the_platform_that_is_wanted_is_asked_for(context: Scan) -> None:
-    asked = []
+    collected = []
 
     def find(name: str, platform: str) -> StageBase:
-        asked.append(platform)
+        collected.append(platform)
         return origin(platform="linux/arm64")
 
     text = b"FROM a\nARG TARGETARCH\nENV A=$TARGETARCH"
-    found = evaluate(parse_dockerfile(text, "Dockerfile"), context, {}, find, platform="linux/arm64")
-    assert asked == ["linux/arm64"]
-    assert "A=arm64" in found.settings["Env"]
+    evaluated = evaluate(parse_dockerfile(text, "Dockerfile"), context, {}, find, platform="linux/arm64")
+    assert collected == ["linux/arm64"]
+    assert "A=arm64" in evaluated.settings["Env"]
     other = parse_dockerfile(b"FROM --platform=linux/amd64 a", "Dockerfile")
     with pytest.raises(NeedsBuilder, match="Dockerfile:1: an image for linux/arm64"):
         evaluate(other, context, {}, find, platform="linux/arm64")
@@ -136,8 +136,8 @@ def test_arguments_of_the_whole_file_reach_a_stage_that_declares_them(context: S
 )  # fmt: skip
 def test_an_instruction_changes_the_settings(context: Scan, text: str, changes: dict[str, Any]) -> None:
     base = origin(Env=["PATH=/bin"], Cmd=["base"], WorkingDir="/app", Labels={"one": "1"}, ExposedPorts={"22/tcp": {}})
-    found = settings(context, text, base)
-    assert found == changes
+    evaluated = settings(context, text, base)
+    assert evaluated == changes
 
 
 def test_a_command_in_shell_form_runs_in_the_shell_of_the_base(context: Scan) -> None:
@@ -158,20 +158,20 @@ def test_the_maintainer_is_the_author(context: Scan) -> None:
 
 def test_a_working_directory_is_made_and_belongs_to_the_user(context: Scan) -> None:
     image = Image({"home/me": ImageNode("dir", 0o700, 1000, 1000), "link": ImageNode("link", link=b"home/me")})
-    found = carried_out(context, "FROM a\nUSER 1000:5\nWORKDIR /link/new\nUSER 0\nWORKDIR deep", origin(image))
-    assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
+    evaluated = carried_out(context, "FROM a\nUSER 1000:5\nWORKDIR /link/new\nUSER 0\nWORKDIR deep", origin(image))
+    assert [(entry.path, entry.mode, entry.owner) for entry in evaluated.scan.snapshot] == [
         (b"home", 0o755, None),
         (b"home/me", 0o700, (1000, 1000)),
         (b"home/me/new", 0o755, (1000, 5)),
         (b"home/me/new/deep", 0o755, None),
     ]
-    assert found.working_dir == "/link/new/deep"
+    assert evaluated.working_dir == "/link/new/deep"
 
 
 def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> None:
     image = Image({"data": ImageNode("dir", 0o2770, 1, 7)})
-    found = carried_out(context, "FROM a\nWORKDIR /data/x\nCOPY --chown=5:6 train.py /data/y/", origin(image))
-    assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
+    evaluated = carried_out(context, "FROM a\nWORKDIR /data/x\nCOPY --chown=5:6 train.py /data/y/", origin(image))
+    assert [(entry.path, entry.mode, entry.owner) for entry in evaluated.scan.snapshot] == [
         (b"data", 0o2770, (1, 7)),
         (b"data/x", 0o2755, (0, 7)),
         (b"data/y", 0o2755, (5, 6)),
@@ -179,7 +179,7 @@ def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> N
     ]
 
 
-def test_a_users_name_matters_only_where_a_directory_has_to_be_made(context: Scan) -> None:
+def test_a_users_name_needs_a_builder_only_if_a_directory_is_created(context: Scan) -> None:
     image = Image({"app": ImageNode("dir")})
     assert carried_out(context, "FROM a\nUSER me\nWORKDIR /app", origin(image)).settings["User"] == "me"
     with pytest.raises(NeedsBuilder, match=r"torchx:3: .*me"):
@@ -188,8 +188,8 @@ def test_a_users_name_matters_only_where_a_directory_has_to_be_made(context: Sca
 
 def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
     image = Image({})
-    found = carried_out(context, "FROM a\nENV A=1\nUSER 5", origin(image))
-    assert paths(found) == []
+    evaluated = carried_out(context, "FROM a\nENV A=1\nUSER 5", origin(image))
+    assert paths(evaluated) == []
     assert image.asked == []
 
 
@@ -355,8 +355,8 @@ def test_the_hint_for_an_image_that_cannot_be_looked_up_fits_what_is_written(con
     missing, elsewhere = ImageNotFound("no", hint="look"), NoSuchPlatform("no", hint="use the run option")
     assert hint("FROM a AS build\nFROM buidl", missing) == "did you mean the stage build?; or else look"
     assert hint("FROM $REG/x:$IMAGE", missing) == (
-        "put ARG REG=VALUE ahead of the first FROM: REG is not declared there; "
-        "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"
+        "put ARG REG=VALUE before the first FROM: REG is not declared there; "
+        "put ARG IMAGE before the first FROM: IMAGE is not declared there"
     )
     assert hint("FROM a", elsewhere) == "use the run option"
     assert hint("FROM --platform=s390x a", elsewhere) == (
@@ -369,10 +369,10 @@ def test_the_hint_for_an_image_that_cannot_be_looked_up_fits_what_is_written(con
     [
         ("COPY . .", "begin with the two lines ARG IMAGE and FROM $IMAGE"),
         ("# nothing", "begin with the two lines ARG IMAGE and FROM $IMAGE"),
-        ("FROM $IMAGE", "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"),
-        ("FROM a\nARG IMAGE\nFROM ${IMAGE}", "put ARG IMAGE ahead of the first FROM: IMAGE is not declared there"),
-        ("FROM $GIVEN", "put ARG GIVEN ahead of the first FROM: GIVEN is not declared there"),
-        ("FROM $OTHER", "put ARG OTHER=VALUE ahead of the first FROM: OTHER is not declared there"),
+        ("FROM $IMAGE", "put ARG IMAGE before the first FROM: IMAGE is not declared there"),
+        ("FROM a\nARG IMAGE\nFROM ${IMAGE}", "put ARG IMAGE before the first FROM: IMAGE is not declared there"),
+        ("FROM $GIVEN", "put ARG GIVEN before the first FROM: GIVEN is not declared there"),
+        ("FROM $OTHER", "put ARG OTHER=VALUE before the first FROM: OTHER is not declared there"),
         ("ARG OTHER\nFROM $OTHER", "OTHER has no value: give it one with build_args=OTHER:VALUE"),
     ],
 )

@@ -37,7 +37,7 @@ def images_of(text: str, args: dict[str, str], platform: str = "") -> tuple[str,
         ("FROM a\nRUN echo FROM b", ("a",)),
     ],
 )
-def test_external_images_of(text: str, images: tuple[str, ...]) -> None:
+def test_the_external_images_are_those_of_from_copy_and_mount(text: str, images: tuple[str, ...]) -> None:
     assert images_of(text, {"IMAGE": "base"}) == images
 
 

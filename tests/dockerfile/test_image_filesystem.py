@@ -37,7 +37,7 @@ def test_what_was_put_is_in_front_of_what_the_image_has(overlay: ImageFilesystem
     }
 
 
-def test_directories_are_made_where_they_are_missing(overlay: ImageFilesystem) -> None:
+def test_missing_directories_are_created(overlay: ImageFilesystem) -> None:
     assert overlay.make_directories(b"link/new/deep", 0o750, (5, 6)) == b"app/new/deep"
     assert overlay.find(b"app/new") == overlay.find(b"app/new/deep") == ImageNode("dir", 0o750, 5, 6)
     assert overlay.make_directories(b"x") == b"x"

@@ -47,7 +47,7 @@ def test_links_of_an_image_are_followed(path: str, real: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["loop", "loop/x", "etc/file/x"])
-def test_a_way_that_leads_nowhere_is_reported(path: str) -> None:
+def test_a_path_through_a_file_or_a_link_loop_is_an_error(path: str) -> None:
     with pytest.raises(ValueError, match=r"links|cannot be a directory"):
         resolve(IMAGE, path.encode())
 
@@ -99,7 +99,7 @@ def test_a_malformed_pattern_is_refused_and_a_class_handed_to_a_builder() -> Non
     assert matcher("\\[ab]")("[ab]")
 
 
-def test_an_escaped_wildcard_is_none() -> None:
+def test_an_escaped_wildcard_does_not_count_as_one() -> None:
     assert [has_wildcards(path) for path in ("a*", "a\\*", "a\\\\*", "[a]", "a?", "a")] == [
         True,
         False,

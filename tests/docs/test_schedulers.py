@@ -104,7 +104,7 @@ def test_roles_on_nodes_of_two_platforms_get_an_image_each(page: Any, fake: Fake
     assert len(info.workspace_plan.lines()) == 2
 
 
-def test_a_missing_repository_is_told_before_any_file_is_read_or_host_asked(page: Any, tmp_path: Path) -> None:
+def test_a_missing_repository_is_an_error_before_any_file_is_read_or_host_contacted(page: Any, tmp_path: Path) -> None:
     missing = Workspace({str(tmp_path / "missing"): ""})
     app = AppDef("train", [_role("trainer", "127.0.0.1:9/base", missing)])
     with pytest.raises(InvalidRunConfigException, match="missing image_repo: the scheduler 'printing'") as raised:

@@ -62,7 +62,7 @@ COMMAND_LINE = [
     pytest.param(
         ["-s", "local_docker", "-cfg", "image_rep=x", "--", "true"],
         "unknown run option 'image_rep'",
-        "did you mean image_repo?",
+        "did you mean image_repo",
         id="an unknown option",
     ),
     pytest.param(

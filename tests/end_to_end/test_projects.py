@@ -86,12 +86,12 @@ _EXPECTED = {*KEPT, "remote/deep/skip.kept"}
 
 
 def _files(directory: str) -> set[str]:
-    found = {
+    paths = {
         os.path.relpath(os.path.join(parent, name), directory)
         for parent, _, names in os.walk(directory)
         for name in names
     }
-    return found - {MARKER}
+    return paths - {MARKER}
 
 
 def test_a_process_of_local_sees_every_project(workspace: Workspace, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_string_form_means_the_same(workspace: Workspace, tmp_path: Path) ->
     assert _files(str(tmp_path / "merged")) == _EXPECTED
 
 
-def test_the_later_project_wins_where_two_hold_a_file(tmp_path: Path) -> None:
+def test_if_two_projects_have_one_file_the_later_one_wins(tmp_path: Path) -> None:
     write(tmp_path / "a", {".torchxignore": "", "x.py": "first", "only_a.py": "a"})
     write(tmp_path / "b", {".torchxignore": "only_a.py\n", "x.py": "second"})
     workspace = Workspace({str(tmp_path / "a"): "", str(tmp_path / "b"): ""})

@@ -65,7 +65,7 @@ def _engine() -> Iterator[tuple[docker.DockerClient, list[bytes]]]:
         while head := read_request(connection)[0]:
             if head.startswith(b"POST"):
                 heads.append(head)
-            elif b"/images/q.io/app" in head and not any(b"q.io%2Fapp" in sent for sent in heads):
+            elif b"/images/q.io/app" in head and not any(b"fromImage=q.io%2Fapp" in sent for sent in heads):
                 body = b'{"message": "No such image"}'
                 connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 continue

@@ -111,7 +111,9 @@ class _Jobs(DockerWorkspaceMixin, Scheduler[dict[str, CfgVal]]):
 
 
 @pytest.mark.parametrize(("key", "value"), [*INVALID, ("image_repo", None)])
-def test_an_invalid_value_is_told_before_any_file_is_read_or_host_asked(key: str, value: Any, tmp_path: Path) -> None:
+def test_an_invalid_value_is_an_error_before_any_file_is_read_or_host_contacted(
+    key: str, value: Any, tmp_path: Path
+) -> None:
     # Neither the workspace nor the registry exists.
     role = Role("r", "127.0.0.1:9/base", entrypoint="true", workspace=Workspace({str(tmp_path / "missing"): ""}))
     cfg = {"image_repo": "127.0.0.1:9/app", key: value}

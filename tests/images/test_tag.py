@@ -307,7 +307,7 @@ def _plan_index(cases: list[_Case], scanned: Scan) -> str:
     return plan_patch(_Source(), scanned, base, locations, options, "gzip").tag
 
 
-def test_the_tag_of_an_index_stands_for_its_images_in_any_order(scanned: Scan) -> None:
+def test_the_tag_of_an_index_depends_on_its_images_and_not_on_their_order(scanned: Scan) -> None:
     other = _CASE._replace(base_platform={"os": "linux", "architecture": "arm64"})
     tag = _plan_index([_CASE, other], scanned)
     assert _plan_index([other, _CASE], scanned) == tag

@@ -231,7 +231,7 @@ def _challenge(registry, value, **keys):
     registry.fail(401, headers={"WWW-Authenticate": value}, **keys)
 
 
-def test_bearer_is_preferred_where_both_are_offered(home):
+def test_bearer_is_preferred_if_both_are_offered(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         _challenge(registry, f'Basic realm="x", Bearer realm="http://{registry.host}/token",service="fake"')

@@ -35,8 +35,8 @@ def quirky():
         return registry, made[-1]
 
     yield make
-    for one in reversed(made):
-        one.__exit__(None, None, None)
+    for item in reversed(made):
+        item.__exit__(None, None, None)
 
 
 def test_importing_the_client_imports_no_slow_modules():
@@ -75,12 +75,12 @@ class TestHeadManifest:
         assert client.head_manifest("base", stored.digest).digest == stored.digest
         assert request_log(fake) == [("HEAD", 200)] * 2
 
-    def test_a_missing_tag_or_repository_is_none(self, fake, client):
+    def test_head_of_a_missing_tag_or_repository_returns_none(self, fake, client):
         fake.add_image("base", "1")
         assert client.head_manifest("base", "2") is None
         assert client.head_manifest("other", "1") is None
 
-    def test_a_403_is_none(self, quirky):
+    def test_head_with_status_403_returns_none(self, quirky):
         registry, client = quirky("forbidden-for-missing")
         assert client.head_manifest("base", "2") is None
         assert request_log(registry) == [("HEAD", 403)]

@@ -170,7 +170,7 @@ def test_an_unknown_scheduler_is_an_error(dirs: list[str]) -> None:
         dump(io.StringIO(), ["clutser"])
 
 
-def test_sections_of_components_and_commands(dirs: list[str]) -> None:
+def test_sections_of_components_and_commands_are_read(dirs: list[str]) -> None:
     write(dirs[0], "[component:dist.ddp]\nj = 2x8\n[cli:run]\nworkspace =\n  /a: x\n  /b:\n[component:]\nx = 1\n")
     write(dirs[1], "[component:dist.ddp]\nj = 1x1\nimage = i\n[component:a:b]\nx = 1\n")
     assert load_sections("component", dirs) == {"dist.ddp": {"j": "2x8", "image": "i"}, "a:b": {"x": "1"}}

@@ -71,7 +71,7 @@ def test_values_have_line_numbers_and_names_are_case_sensitive() -> None:
     }
 
 
-def test_defaults_of_the_file_stand_in_every_section() -> None:
+def test_defaults_of_the_file_are_in_every_section() -> None:
     file = parse_config(io.StringIO("[DEFAULT]\nroot = /r\n[a]\npath = %(root)s/x\n"), "conf")
     assert file.sections == {"a": {"path": ("/r/x", "conf:4"), "root": ("/r", "conf:2")}}
 

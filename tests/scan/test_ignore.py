@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.scan.ignore_cases import CASES, MALFORMED, Case
 
 from topcoat.errors import InvalidIgnorePattern
-from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, Match
+from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, Match, ignore_hint
 from topcoat.scan.pattern import compile_pattern, matcher
 
 
@@ -78,6 +78,27 @@ def test_every_malformed_line_of_every_file_is_reported() -> None:
         "three:1:",
     ]
     assert str(caught.value).encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_an_ignore_file_in_another_encoding_is_an_error(encoding: str) -> None:
+    with pytest.raises(InvalidIgnorePattern, match="f:1: malformed pattern with a NUL byte") as caught:
+        IgnoreRules.parse([("f", "secrets\n".encode(encoding))])
+    assert caught.value.hint == "save it as UTF-8"
+    with pytest.raises(InvalidIgnorePattern):
+        IgnoreRules.parse([("f", "秘密".encode("utf-16"))])
+
+
+@pytest.mark.parametrize(
+    "path", ["a.log", "#a", "!a", "a*b[1]?", " a ", "a\\b", "d/é.log", "a|b", "a{2}*", "^x", "x\ny", "a\x1b[31m"]
+)
+def test_the_line_of_a_hint_leaves_the_path_out(path: str) -> None:
+    hint = ignore_hint(path)
+    line = hint.removeprefix("add the line ").removesuffix(" to .torchxignore (`topcoat init` writes one)")
+    rules = IgnoreRules.parse([("f", line.encode())])
+    assert rules.decide(path, 0)[0]
+    assert not rules.decide("other", 0)[0]
+    assert line.isprintable()
 
 
 def test_a_line_of_the_maximum_length_is_read() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +14,7 @@ import pytest
 from fsspec import AbstractFileSystem
 
 from topcoat.errors import InvalidWorkspace, MissingDependency, WorkspaceError, WorkspaceNotFound
+from topcoat.scan.scanner import scan
 from topcoat.scan.sources import find_scan_roots
 from topcoat.scan.tree import FsspecTree, LocalTree
 from topcoat.specs.workspace import Workspace
@@ -44,8 +47,8 @@ def test_a_relative_directory_is_relative_to_the_current_directory(
 
 def test_projects_keep_their_order(tmp_path: Path) -> None:
     build_tree(tmp_path, {"b": {}, "a": {}, "c": {}})
-    found = find_scan_roots(Workspace({str(tmp_path / name): name for name in "bac"}))
-    assert [project.target for project in found] == [b"b", b"a", b"c"]
+    roots = find_scan_roots(Workspace({str(tmp_path / name): name for name in "bac"}))
+    assert [project.target for project in roots] == [b"b", b"a", b"c"]
 
 
 def test_the_target_of_a_single_file_is_its_name_or_the_declared_target(
@@ -143,3 +146,56 @@ def test_an_unknown_protocol_and_a_missing_driver_are_different_errors() -> None
     fsspec.register_implementation("topcoat-none", "no.such.module.FileSystem", errtxt="pip install it", clobber=True)
     with pytest.raises(MissingDependency, match="cannot read workspace topcoat-none://x: pip install it"):
         find_scan_roots(Workspace({"topcoat-none://x": ""}))
+
+
+def paths(source: str) -> list[bytes]:
+    return [entry.path for entry in scan(Workspace({source: ""})).snapshot]
+
+
+@pytest.mark.parametrize("name", ["with space", "100%", "a%20b", "é#?;x", "end "])
+def test_a_url_made_by_as_uri_is_decoded(tmp_path: Path, name: str) -> None:
+    build_tree(tmp_path, {name: {"x.py": ""}, "a b": {"other.py": ""}})
+    assert paths((tmp_path / name).as_uri()) == [b"x.py"]
+    assert paths(f"file://{tmp_path / name}") in ([b"x.py"], [b"other.py"])
+
+
+def test_a_name_that_ends_in_a_space_keeps_it(tmp_path: Path) -> None:
+    build_tree(tmp_path, {"code ": {"x.py ": "", "y.py": Link("x.py ")}, "code": {"other": ""}})
+    workspace = Workspace.from_str(f"{tmp_path}/code ")
+    assert [entry.path for entry in scan(workspace).snapshot] == [b"x.py ", b"y.py"]
+    assert [entry.path for entry in scan(Workspace.from_str(f" {tmp_path}/code\n")).snapshot] == [b"other"]
+
+
+def _write_zip(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "" if name.endswith("/") else "x")
+
+
+def _write_tar(path: Path, tree: Path, arcname: str) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.add(tree, arcname)
+
+
+def test_the_root_of_an_archive_is_scanned_to_its_end(tmp_path: Path) -> None:
+    build_tree(tmp_path, {"w": {"a.py": "x", "d": {"e": {"b.py": "x"}}}})
+    expected = [b"a.py", b"d", b"d/e", b"d/e/b.py"]
+    _write_zip(tmp_path / "plain.zip", "a.py", "d/e/b.py")
+    _write_zip(tmp_path / "with-directories.zip", "d/", "d/e/", "a.py", "d/e/b.py")
+    _write_tar(tmp_path / "dot.tar", tmp_path / "w", ".")
+    _write_tar(tmp_path / "named.tar", tmp_path / "w", "w")
+    assert paths(f"zip://::{tmp_path}/plain.zip") == expected
+    assert paths(f"zip://::{tmp_path}/with-directories.zip") == expected
+    assert paths(f"tar://::{tmp_path}/dot.tar") == expected
+    assert paths(f"tar://::{tmp_path}/named.tar") == [b"w", *(b"w/" + path for path in expected)]
+    assert paths(f"tar://w::{tmp_path}/named.tar") == expected
+
+
+def test_a_file_of_procfs_that_states_no_size_is_read_to_its_end() -> None:
+    source = Path("/proc/sys/kernel/ostype")
+    if not source.exists():
+        pytest.skip("this machine has no procfs")
+    scanned = scan(Workspace({str(source): ""}))
+    (entry,) = scanned.snapshot
+    assert scanned.read(entry) == source.read_bytes()
+    assert entry.size == len(source.read_bytes()) > source.stat().st_size == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import socket
 import tempfile
@@ -150,6 +151,10 @@ def test_an_unreadable_file_is_an_error_that_says_what_to_do(unprivileged: Path)
         assert "leave it out" in str(caught.value.hint)
     with pytest.raises(WorkspaceError, match=r"cannot read .*/locked: permission denied"):
         tree.list("locked")
+    with pytest.raises(WorkspaceError, match=r"cannot read .*/locked: permission denied") as caught:
+        LocalTree(str(unprivileged / "locked")).list("")
+    # No rule leaves the workspace itself out.
+    assert caught.value.hint == "make it readable"
     os.chmod(unprivileged / "locked", 0o700)
 
 
@@ -223,8 +228,8 @@ def test_a_file_that_is_rewritten_while_it_is_read_is_read_again(
     path.write_bytes(b"a" * size)
     time.sleep(0.02)
     _interfering(monkeypatch, lambda: _rewrite(path, b"b" * size, keep_mtime=keep_mtime), times=1)
-    found = digest_file(LocalTree(str(tmp_path)), "file", size)
-    assert found == (size, hashlib.sha256(b"b" * size).digest())
+    digest = digest_file(LocalTree(str(tmp_path)), "file", size)
+    assert digest == (size, hashlib.sha256(b"b" * size).digest())
 
 
 @pytest.mark.parametrize("size", [1000, BIG])
@@ -247,14 +252,28 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(
 def test_a_file_that_always_changes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a" * size)
+    versions = itertools.count()
+    _interfering(monkeypatch, lambda: path.write_bytes(b"%d" % next(versions) + b"a" * size), times=1000)
+    with pytest.raises(WorkspaceChanged, match="file keeps changing while it is read") as caught:
+        digest_file(LocalTree(str(tmp_path)), "file", size)
+    assert "add the line file to .torchxignore" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("size", [1000, BIG])
+def test_a_file_that_always_grows_counts_as_what_it_was_a_moment_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * size)
 
     def grow() -> None:
         with path.open("ab") as file:
             file.write(b"more")
 
     _interfering(monkeypatch, grow, times=1000)
-    with pytest.raises(WorkspaceChanged, match="file keeps changing while it is read"):
-        digest_file(LocalTree(str(tmp_path)), "file", size)
+    found, digest = digest_file(LocalTree(str(tmp_path)), "file", size)
+    assert found >= size
+    assert digest == hashlib.sha256(path.read_bytes()[:found]).digest()
 
 
 def test_a_tree_in_memory_is_listed_and_read(memory: AbstractFileSystem) -> None:
@@ -312,8 +331,8 @@ def test_a_marker_object_of_a_directory_is_the_directory() -> None:
         {"name": "bucket/ws/d/", "type": "directory"},
         {"name": "bucket/ws/f", "type": "file", "size": None},
     )
-    found = FsspecTree(cast(Any, fs), "bucket/ws").list("")
-    assert [(node.name, node.kind, node.size) for node in found] == [("d", "dir", 0), ("f", "file", 0)]
+    nodes = FsspecTree(cast(Any, fs), "bucket/ws").list("")
+    assert [(node.name, node.kind, node.size) for node in nodes] == [("d", "dir", 0), ("f", "file", 0)]
 
 
 def test_an_object_that_is_file_and_directory_at_once_is_an_error() -> None:

@@ -41,21 +41,21 @@ class Listed:
 
     def __call__(self, path: str) -> list[SourceNode]:
         self.listed.append(path)
-        found = self._tree
+        members = self._tree
         for part in path.split("/") if path else []:
-            below = found[part]
+            below = members[part]
             assert isinstance(below, dict)
-            found = below
-        return [node(name, "dir" if isinstance(item, dict) else item) for name, item in found.items()]
+            members = below
+        return [node(name, "dir" if isinstance(item, dict) else item) for name, item in members.items()]
 
 
 def everything(tree: Tree, prefix: str = "") -> list[tuple[str, NodeKind]]:
-    found: list[tuple[str, NodeKind]] = []
+    collected: list[tuple[str, NodeKind]] = []
     for name, item in tree.items():
-        found.append((prefix + name, "dir" if isinstance(item, dict) else item))
+        collected.append((prefix + name, "dir" if isinstance(item, dict) else item))
         if isinstance(item, dict):
-            found += everything(item, f"{prefix}{name}/")
-    return found
+            collected += everything(item, f"{prefix}{name}/")
+    return collected
 
 
 def left_out(path: str, rules: IgnoreRules) -> bool:
@@ -90,7 +90,7 @@ def test_parents_come_first_and_names_in_order(tree: Tree, patterns: list[str]) 
     assert paths == sorted(paths)
     for listing in listings:
         for nodes in (listing.members, listing.directories):
-            assert [one.name for one in nodes] == sorted(one.name for one in nodes)
+            assert [each_node.name for each_node in nodes] == sorted(each_node.name for each_node in nodes)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,9 @@ def test_a_deep_tree_does_not_exhaust_the_stack() -> None:
     assert (
         sum(1 for _ in walk(lambda path: [node("d", "dir")] if path.count("/") < 2999 else [], IgnoreRules())) == 3001
     )
+
+
+def test_a_directory_of_a_remote_file_system_that_lists_itself_is_walked_once() -> None:
+    root = [SourceNode("d", "dir", 0o755, 0, 0, 0, 0, {"name": "archive!/d"})]
+    listings = list(walk(lambda path: root, IgnoreRules()))
+    assert [listing.path for listing in listings] == ["", "d"]

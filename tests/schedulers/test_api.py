@@ -185,3 +185,4 @@ def test_what_a_backend_does_not_support_is_refused_with_an_alternative(
 
 def test_a_scheduler_has_nothing_to_free_by_default() -> None:
     assert list(FakeScheduler("s").freeable()) == []
+    assert FakeScheduler("s").outputs("x") is None

@@ -23,7 +23,7 @@ def test_the_length_of_the_random_end_can_be_chosen() -> None:
 def test_random_ids_begin_with_a_letter_and_spell_nothing() -> None:
     ids = {random_id(8) for _ in range(500)}
     assert len(ids) == 500
-    assert all(re.fullmatch(r"[b-z][b-z0-9]{7}", one) and not set(one) & set("aeiou") for one in ids)
+    assert all(re.fullmatch(r"[b-z][b-z0-9]{7}", image_id) and not set(image_id) & set("aeiou") for image_id in ids)
 
 
 @given(st.text())
@@ -33,12 +33,12 @@ def test_an_app_id_is_one_safe_component_of_paths_and_handles(name: str) -> None
     assert len(app_id) < 120
 
 
-def test_an_app_id_can_be_told_from_its_name() -> None:
+def test_an_app_id_begins_with_the_name_in_safe_characters() -> None:
     assert app_id_for("exp/run 1").startswith("exp-run-1-")
 
 
 @given(st.text(), st.integers(min_value=12, max_value=63))
-def test_a_dns_label_is_one(text: str, limit: int) -> None:
+def test_an_id_is_a_dns_label(text: str, limit: int) -> None:
     label = dns_label(text, limit)
     assert LABEL.fullmatch(label)
     assert len(label) <= limit

@@ -278,7 +278,7 @@ def test_walk_workspace_is_lazy_and_yields_full_paths_and_infos() -> None:
     assert next(walked, None) is None
 
 
-def test_a_scheduler_that_cannot_use_a_workspace_never_ignores_one(code: Workspace) -> None:
+def test_a_scheduler_that_cannot_use_a_workspace_refuses_it(code: Workspace) -> None:
     from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 
     app = AppDef("a", [Role("r", "", entrypoint="true", resource=Resource(1, 0, 1))])

@@ -15,6 +15,7 @@ from topcoat.schedulers.api import (
     AppDryRunInfo,
     DescribeAppResponse,
     Freeable,
+    JobOutputs,
     ListAppResponse,
     ReplicaTimes,
     Scheduler,
@@ -67,6 +68,9 @@ class QueueScheduler(DockerWorkspaceMixin, Scheduler[Opts]):
 
     def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
         return [ReplicaTimes("role", 0, datetime(2030, 1, 31), None, None)]
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        return JobOutputs("/jobs/id", ["model.pt"], are_deleted=True)
 
     def freeable(self) -> Sequence[Freeable]:
         return [Freeable("archive of id", "archives/id", 1024)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support import workspaces
 from tests.support.inside import expected, on_disk
+from tests.support.notices import recorded_notices
 from topcoat.destinations import directory
 from topcoat.errors import DestinationError, InvalidRunConfigException, JobDirConflict, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
@@ -30,9 +32,9 @@ def _role(workspace: Workspace | None, name: str = "r", **options: Any) -> Role:
 
 
 def _held(job_dir: str | Path) -> dict[bytes, Any]:
-    found: dict[bytes, Any] = dict(on_disk(job_dir))
-    del found[MARKER.encode()]
-    return found
+    actual: dict[bytes, Any] = dict(on_disk(job_dir))
+    del actual[MARKER.encode()]
+    return actual
 
 
 def _wanted(workspace: Workspace) -> dict[bytes, Any]:
@@ -139,13 +141,15 @@ class TestBuildingAtOnce:
         DirWorkspaceMixin().build_workspaces([role], {"job_dir": "~/jobs/1"})
         assert role.image == str(home / "jobs/1")
 
-    def test_exact_modes(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_exact_modes_keep_permission_bits(self, workspace: Workspace, tmp_path: Path) -> None:
         (tmp_path / "w/train.py").chmod(0o640)
         role = _role(workspace)
         DirWorkspaceMixin().build_workspaces([role], {"job_dir": str(tmp_path / "job"), "modes": "exact"})
         assert (tmp_path / "job/train.py").stat().st_mode & 0o7777 == 0o640
 
-    def test_hard_links(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_hard_links_share_unchanged_files_with_the_last_job_directory(
+        self, workspace: Workspace, tmp_path: Path
+    ) -> None:
         for name in ("one", "two"):
             DirWorkspaceMixin().build_workspaces([_role(workspace)], {"job_dir": str(tmp_path / name), "link": "hard"})
         assert (tmp_path / "one/train.py").samefile(tmp_path / "two/train.py")
@@ -164,9 +168,20 @@ class TestTheRolesEnvironment:
         job = tmp_path / "job"
         assert self._env(workspace, tmp_path, PYTHONPATH="/mine")["PYTHONPATH"] == f"{job}:{job}/src:/mine"
 
-    def test_src_is_named_only_where_it_is(self, tmp_path: Path) -> None:
+    def test_src_is_on_the_path_only_if_it_exists(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "flat", {"a.py": "", "src.py": ""})
         assert self._env(workspace, tmp_path)["PYTHONPATH"] == str(tmp_path / "job")
+
+    def test_src_that_is_a_package_is_not_on_the_path(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "package", {"src/__init__.py": "", "src/types.py": ""})
+        assert self._env(workspace, tmp_path)["PYTHONPATH"] == str(tmp_path / "job")
+
+    def test_a_colon_in_the_directory_does_not_split_the_path(self, workspace: Workspace, tmp_path: Path) -> None:
+        job = tmp_path / "12:30"
+        with recorded_notices() as notices:
+            env = self._env(workspace, tmp_path, {"job_dir": str(job)}, PYTHONPATH="/mine")
+        assert env == {"PYTHONPATH": "/mine", "WORKSPACE_DIR": str(job)}
+        assert f"the code is not on PYTHONPATH: its directory {job} has a colon" in "".join(notices)
 
     def test_it_can_be_left_alone(self, workspace: Workspace, tmp_path: Path) -> None:
         env = self._env(workspace, tmp_path, {"pythonpath": False}, PYTHONPATH="/mine")
@@ -174,6 +189,36 @@ class TestTheRolesEnvironment:
 
     def test_the_roles_own_workspace_dir_stays(self, workspace: Workspace, tmp_path: Path) -> None:
         assert self._env(workspace, tmp_path, WORKSPACE_DIR="/mine")["WORKSPACE_DIR"] == "/mine"
+
+
+class TestIgnoreFiles:
+    """``.torchxignore`` alone counts, as the specification says."""
+
+    @pytest.mark.parametrize("plan", [False, True])
+    def test_a_dockerignore_is_not_read_and_a_notice_says_so(self, tmp_path: Path, plan: bool) -> None:
+        workspace = workspaces.write(
+            tmp_path / "w", {"cfg.yaml": "", ".dockerignore": "*.yaml\n", ".torchxignore": "*\n!*.yaml\n"}
+        )
+        role, cfg = _role(workspace), {"job_dir": str(tmp_path / "job")}
+        with recorded_notices() as notices:
+            if plan:
+                plans = DirWorkspaceMixin().plan_workspaces([role], cfg)
+                assert plans is not None
+                plans.carry_out()
+            else:
+                DirWorkspaceMixin().build_workspaces([role], cfg)
+        assert _held(tmp_path / "job").keys() == {b"cfg.yaml"}
+        (text,) = [text for text in notices if ".dockerignore" in text]
+        assert text.startswith(f"{tmp_path / 'w'}/.dockerignore is not read for a job directory")
+
+    def test_a_temporary_copy_says_it_too(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"cfg.yaml": "", ".dockerignore": "*.yaml\n"})
+        role = _role(workspace)
+        with recorded_notices() as notices:
+            TmpDirWorkspaceMixin().build_workspaces([role], {})
+        assert (Path(role.image) / "cfg.yaml").exists()
+        assert ".dockerignore is not read" in "".join(notices)
+        shutil.rmtree(Path(role.image).parent)
 
 
 class TestPlanning:
@@ -210,7 +255,7 @@ class TestPlanning:
             plan.carry_out()
         assert os.listdir(tmp_path) == ["w"]
 
-    def test_a_conflict_is_told_before_anything_is_copied(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_a_conflict_is_an_error_before_anything_is_copied(self, workspace: Workspace, tmp_path: Path) -> None:
         workspaces.write(tmp_path / "job", {"mine": ""})
         with pytest.raises(JobDirConflict, match="other files"):
             DirWorkspaceMixin().plan_workspaces([_role(workspace)], {"job_dir": str(tmp_path / "job")})
@@ -240,7 +285,9 @@ class TestAJobDirectoryInTheWorkspace:
         plan.carry_out()
         assert (tmp_path / "w/jobs/1/result").exists()
 
-    def test_two_roles_in_one(self, workspace: Workspace, tmp_path: Path) -> None:
+    def test_two_roles_in_a_job_directory_inside_the_workspace_can_run_again(
+        self, workspace: Workspace, tmp_path: Path
+    ) -> None:
         part = Workspace({str(tmp_path / "w/src"): ""})
         roles, wanted = [_role(workspace, "a"), _role(part, "b")], [_wanted(workspace), _wanted(part)]
         for _ in range(2):

@@ -40,11 +40,11 @@ def _fill(fs: AbstractFileSystem, root: str, files: Mapping[str, str]) -> None:
 def _paths(fs: AbstractFileSystem, root: str, **options: str) -> set[str]:
     """Return the relative paths of the files of a walk."""
     start = str(fs._strip_protocol(root)).rstrip("/")
-    found = set()
+    collected = set()
     for directory, _, files in walk_workspace(fs, root, **options):
         assert directory == start or directory.startswith(f"{start}/")
-        found |= {f"{directory}/{name}"[len(start) + 1 :] for name in files}
-    return found
+        collected |= {f"{directory}/{name}"[len(start) + 1 :] for name in files}
+    return collected
 
 
 @pytest.fixture
@@ -78,17 +78,17 @@ def object_store(logs: Path) -> Iterator[AbstractFileSystem]:
 
 
 @pytest.mark.parametrize("root", ["memory://w", "/w", "/w/"])
-def test_a_workspace_in_memory(memory: MemoryFileSystem, root: str) -> None:
+def test_a_workspace_in_memory_is_walked_by_its_rules(memory: MemoryFileSystem, root: str) -> None:
     _fill(memory, "/w", {**_TREE, TORCHX_IGNORE: _RULES})
     assert _paths(memory, root) == _KEPT
 
 
-def test_a_workspace_on_this_machine(tmp_path: Path) -> None:
+def test_a_workspace_on_this_machine_is_walked_by_its_rules(tmp_path: Path) -> None:
     workspaces.write(tmp_path, {**_TREE, TORCHX_IGNORE: _RULES})
     assert _paths(LocalFileSystem(), str(tmp_path)) == _KEPT
 
 
-def test_a_workspace_in_an_object_store(object_store: AbstractFileSystem) -> None:
+def test_a_workspace_in_an_object_store_is_walked_by_its_rules(object_store: AbstractFileSystem) -> None:
     _fill(object_store, "bucket/w", {**_TREE, TORCHX_IGNORE: _RULES})
     for root in ("bucket/w", "s3://bucket/w", "s3://bucket/w/"):
         object_store.invalidate_cache()
@@ -116,9 +116,9 @@ def test_directories_come_with_full_paths_and_files_with_what_the_file_system_sa
     ]
     for directory, _, files in walked:
         for name, info in files.items():
-            said = memory.info(f"{directory}/{name}")
+            stored_info = memory.info(f"{directory}/{name}")
             assert {key: info[key] for key in ("name", "type", "size")} == {
-                key: said[key] for key in ("name", "type", "size")
+                key: stored_info[key] for key in ("name", "type", "size")
             }
 
 
@@ -162,7 +162,7 @@ def test_exactly_the_named_file_is_obeyed(memory: MemoryFileSystem) -> None:
     assert _paths(memory, "/w", ignore_name="absent") == everything
 
 
-def test_without_a_file_of_rules_nothing_is_left_out(memory: MemoryFileSystem) -> None:
+def test_without_an_ignore_file_nothing_is_left_out(memory: MemoryFileSystem) -> None:
     _fill(memory, "/w", {".git/config": "", "__pycache__/x.pyc": ""})
     assert _paths(memory, "/w") == {".git/config", "__pycache__/x.pyc"}
 

@@ -9,13 +9,13 @@ from topcoat.errors import InvalidImage, NoSuchPlatform
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import CONFIG_TYPES, OCI_INDEX, Index, Manifest, parse
-from topcoat.oci.platform import Platform
+from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
 from topcoat.registry.resolve import MAX_NESTED, read_config
 from topcoat.tasks import run_all
 
-# Windows layers have a form of their own: files laid over them are not found.
+# Windows layers have another format: files that are laid over them are not found.
 _OTHER_LAYERS = frozenset({"windows"})
 # Keys of an index entry that describe the platform, not the image's old content.
 _KEPT_KEYS = frozenset({"platform", "annotations"})
@@ -34,11 +34,11 @@ def resolve_all(client: RegistryClient, name: str) -> Base | BaseIndex:
     """
     reference = Reference.parse(name)
     top, data = client.get_manifest(reference.repository, reference.identifier)
-    found = parse(data, top.media_type)
-    if isinstance(found, Manifest):
-        return _base(client, name, top.digest, found)
+    document = parse(data, top.media_type)
+    if isinstance(document, Manifest):
+        return _base(client, name, top.digest, document)
     entries, bases = [], []
-    for entry, base in _images(client, name, top.digest, found, MAX_NESTED):
+    for entry, base in _images(client, name, top.digest, document, MAX_NESTED):
         stated = Platform.from_json(entry.extra.get("platform"))
         if (stated if stated.known else base.config.platform).os not in _OTHER_LAYERS:
             entries.append(entry)
@@ -47,39 +47,42 @@ def resolve_all(client: RegistryClient, name: str) -> Base | BaseIndex:
         raise NoSuchPlatform(f"{name} has no image that code can be laid over")
     if len(bases) == 1:
         return bases[0]
-    annotations = found.annotations if found.media_type == OCI_INDEX else {}
-    return BaseIndex(Index(found.media_type, tuple(entries), annotations), tuple(bases))
+    annotations = document.annotations if document.media_type == OCI_INDEX else {}
+    return BaseIndex(Index(document.media_type, tuple(entries), annotations), tuple(bases))
 
 
 def _images(client: RegistryClient, name: str, digest: str, index: Index, nested: int) -> list[tuple[Descriptor, Base]]:
-    """Return the entries of images, cleaned, each with its base; of two for one platform the first counts."""
+    """Return the cleaned entries of images, each with its base; if two have one platform, the first is used."""
     repository = Reference.parse(name).repository
     entries = [entry for _, entry in index.images]
 
     def read(entry: Descriptor) -> list[tuple[Descriptor, Base]]:
         child, data = client.get_manifest(repository, entry.digest)
-        found = parse(data, entry.media_type or child.media_type)
-        if isinstance(found, Index):
+        document = parse(data, entry.media_type or child.media_type)
+        if isinstance(document, Index):
             if not nested:
                 raise InvalidImage(f"{name} is an index of indexes, nested more than {MAX_NESTED} deep")
-            return _images(client, name, digest, found, nested - 1)
-        if found.config.media_type not in CONFIG_TYPES:
+            return _images(client, name, digest, document, nested - 1)
+        if document.config.media_type not in CONFIG_TYPES:
             return []
-        return [(_cleaned(entry), _base(client, name, digest, found))]
+        platform = Platform.from_json(entry.extra.get("platform"))
+        return [(_cleaned(entry), _base(client, name, digest, document, platform))]
 
     by_platform: dict[str, tuple[Descriptor, Base]] = {}
     for images in run_all([partial(read, entry) for entry in entries]):
         for entry, base in images:
             stated = entry.extra.get("platform")
-            # Windows lists one platform several times, for different versions of it.
+            # Windows indexes list one platform several times, for different versions.
             key = repr(sorted(stated.items())) if isinstance(stated, dict) else str(base.config.platform)
             by_platform.setdefault(key, (entry, base))
     return list(by_platform.values())
 
 
-def _base(client: RegistryClient, name: str, digest: str, manifest: Manifest) -> Base:
+def _base(
+    client: RegistryClient, name: str, digest: str, manifest: Manifest, platform: Platform = DEFAULT_PLATFORM
+) -> Base:
     reference = Reference.parse(name)
-    config = ImageConfig.parse(read_config(client, reference, manifest))
+    config = ImageConfig.parse(read_config(client, reference, manifest)).complete(platform)
     return Base(name, digest, manifest, config, reference.registry, reference.repository)
 
 

@@ -1,4 +1,4 @@
-"""The image that code is laid over, and where it is found."""
+"""The base image that the code is added to, and its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALL_PLATFORMS = "all"
 
 
 class Base(NamedTuple):
-    """One image that code is laid over.
+    """One image that code is added to.
 
     Attributes:
         name: as the user wrote it.
@@ -24,7 +24,7 @@ class Base(NamedTuple):
         config: the image config.
         registry: host that stores the layers; empty for an image of an engine.
         repository: where the registry stores them.
-        engine_id: id of the image in this machine's container engine, if the engine is where it was found.
+        engine_id: id of the image in this machine's container engine, if it was found there.
     """
 
     name: str
@@ -61,14 +61,14 @@ class FoundBase(NamedTuple):
 
 
 class BaseSource(Protocol):
-    """Finds bases and looks into them."""
+    """Finds bases and reads their files."""
 
     def find(self, name: str, platform: str, tasks: TaskScope) -> FoundBase:
         """Look up the image *name* for *platform* (``os/architecture``, ``all``, or empty for the default one).
 
         Raises:
             ImageNotFound: there is no such image.
-            NoSuchPlatform: there is none for that platform.
+            NoSuchPlatform: there is no image for that platform.
         """
 
     def open_tree(self, base: Base, max_bytes: int | None) -> OpenTree:

@@ -1,4 +1,4 @@
-"""A cache of what was read of base images, so that no image is read twice.
+"""A cache of what was read from base images, so that no image is read twice.
 
 The key holds everything that decides a result: the base's layers, whether a registry or an engine was asked, and the
 limit. So entries never go stale.
@@ -55,14 +55,14 @@ class CachedTree:
         return path in self._nodes
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None if nothing is, ``UNKNOWN`` if it lies beyond the limit."""
+        """Return what is at *path*, None if nothing is, ``UNKNOWN`` if it is beyond the limit."""
         if path not in self._nodes:
             self._nodes[path] = self._tree().find(path)
             self._is_changed = True
         return self._nodes[path]
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
-        """Return what was known to be below *directory* when it was first asked for."""
+        """Return what was known below *directory* at the first call."""
         file = self._file.with_name(f"{self._file.name}-{hashlib.sha256(directory).hexdigest()[:16]}")
         cached = _read_below(file)
         if cached is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,17 +13,18 @@ from topcoat.pack.tar import Ownership
 from topcoat.rootfs.conflicts import check_collisions
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.rootfs.target import ResolvedTarget, resolve_target
+from topcoat.scan.names import decode
 from topcoat.scan.snapshot import Snapshot
 
 MEGABYTE = 1_000_000
 
 
 class CodeLocation(NamedTuple):
-    """Where code lies in a base image.
+    """Where code is in a base image.
 
     Attributes:
         target: the directory with links resolved, and the directories above it.
-        below: what the base is known to have in it, by relative path.
+        below: what the base has in it, as far as it was read, by relative path.
     """
 
     target: ResolvedTarget
@@ -52,7 +52,7 @@ def locate_code(
         target = resolve_target(tree, directory, owner)
         below = tree.below(target.target) if target.target else {}
     if target.assumed and max_bytes:
-        names = ", ".join("/" + os.fsdecode(path) for path in target.assumed)
+        names = ", ".join("/" + decode(path) for path in target.assumed)
         notice(
             f"{names} of {base.name} is not in the {max_bytes // MEGABYTE} MB that base_scan_limit allows to read: "
             "assuming a directory of root with mode 0755"
@@ -97,7 +97,7 @@ def _look_up_root(source: BaseSource, base: Base, names: list[bytes], max_bytes:
             node = tree.find(name)
             if node is not None and node.kind == "unknown":
                 raise InvalidImage(
-                    f"{base.name} has a layer that cannot be read, so its /{os.fsdecode(name)} may be a link",
+                    f"{base.name} has a layer that cannot be read, so its /{decode(name)} may be a link",
                     hint="choose another directory for the code: -cfg workspace_dir=/app",
                 )
             if node is not None:

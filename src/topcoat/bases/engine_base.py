@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OpenEngine = Callable[[], AbstractContextManager["DockerClient"]]
 """Connects to the container engine for the length of a ``with`` block."""
 
-# The first API versions that can name one platform of an image for several.
+# The first API versions that can select one platform of an image for several platforms.
 _MIN_API_INSPECT_PLATFORM = (1, 49)
 _MIN_API_SAVE_PLATFORM = (1, 48)
 # Older engines write the whole archive to their disk before they send its first byte.
@@ -39,14 +39,14 @@ def open_engine() -> Iterator[DockerClient]:
     """Connect to the engine that the docker command line would use.
 
     Raises:
-        DaemonUnavailable: none answers.
+        DaemonUnavailable: no engine answers.
         MissingDependency: the docker package is not installed.
     """
     from topcoat.engines.endpoint import DEFAULT_SOCKET, find_endpoint
 
     endpoint = find_endpoint()
     scheme, _, path = (endpoint.url or DEFAULT_SOCKET).partition("://")
-    # Most machines that submit to a cluster have no engine: that is no reason to import its client.
+    # Most machines that submit to a cluster have no engine: do not import its client there.
     if scheme == "unix" and sys.platform != "win32" and not os.path.exists(path):
         raise DaemonUnavailable(
             f"cannot connect to the container engine at {endpoint}: socket not found",
@@ -64,7 +64,7 @@ def open_engine() -> Iterator[DockerClient]:
 def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
     """Return the engine's image *name*, None if it has no such image; nothing is exported.
 
-    An engine does not tell the descriptors of layers, so the manifest lists diff ids in their place.
+    An engine does not report the descriptors of layers, so the manifest lists diff ids instead.
 
     Args:
         client: of the engine.
@@ -76,16 +76,16 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
         DaemonError: the engine refuses.
     """
     wanted = Platform.parse(platform) if platform else None
-    found = _inspect(client, name, None)
-    if found is None:
+    image = _inspect(client, name, None)
+    if image is None:
         return None
-    # Asked for one platform, the engine returns the id of that platform's image, which it cannot look up.
-    config = _config((wanted and _inspect(client, name, wanted)) or found)
+    # For one platform, the engine returns the id of that platform's image, which it cannot look up.
+    config = _config((wanted and _inspect(client, name, wanted)) or image)
     if wanted is not None and config.platform.known and not wanted.matches(config.platform):
         raise no_such_platform(wanted, [config.platform])
     layers = tuple(Descriptor(DOCKER_LAYER, diff_id, 1) for diff_id in config.diff_ids)
     manifest = Manifest(DOCKER_MANIFEST, Descriptor(DOCKER_CONFIG, sha256_digest(b""), 0), layers)
-    return Base(name, "", manifest, config, engine_id=str(found["Id"]))
+    return Base(name, "", manifest, config, engine_id=str(image["Id"]))
 
 
 def has_image(client: DockerClient, name: str) -> bool:
@@ -93,30 +93,30 @@ def has_image(client: DockerClient, name: str) -> bool:
     return _inspect(client, name, None) is not None
 
 
-def _config(found: dict[str, Any]) -> ImageConfig:
-    """Return the image config that the engine's description of an image stands for."""
+def _config(image: dict[str, Any]) -> ImageConfig:
+    """Return the image config for the engine's description of an image."""
     document = {
-        "architecture": found.get("Architecture") or "amd64",
-        "os": found.get("Os") or "linux",
-        "config": found.get("Config") or {},
-        "rootfs": {"type": "layers", "diff_ids": list(found["RootFS"].get("Layers") or ())},
+        "architecture": image.get("Architecture") or "amd64",
+        "os": image.get("Os") or "linux",
+        "config": image.get("Config") or {},
+        "rootfs": {"type": "layers", "diff_ids": list(image["RootFS"].get("Layers") or ())},
     }
-    if found.get("Variant"):
-        document["variant"] = found["Variant"]
-    if found.get("Created"):
-        document["created"] = found["Created"]
+    if image.get("Variant"):
+        document["variant"] = image["Variant"]
+    if image.get("Created"):
+        document["created"] = image["Created"]
     return ImageConfig(document)
 
 
 def image_size(client: DockerClient, base: Base) -> int:
-    """Return how many bytes the image takes in the engine; 0 if the engine does not tell."""
-    found = _inspect(client, base.engine_id, None) or {}
-    return int(found.get("Size") or 0)
+    """Return the size of the image in the engine, in bytes; 0 if the engine does not report it."""
+    image = _inspect(client, base.engine_id, None) or {}
+    return int(image.get("Size") or 0)
 
 
 @contextmanager
 def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
-    """Have the engine save the image of *base* and read the archive as it arrives.
+    """Let the engine save the image of *base*; the archive is read as it arrives.
 
     Raises:
         DaemonError: the engine has no such image any more, or cannot save it.
@@ -126,17 +126,17 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
 
     url = f"{_address(client)}/images/{quote(base.engine_id)}/get"
     with engine_errors(f"exporting {base.name}"):
-        params = _chosen(base.config.platform) if _version(client) >= _MIN_API_SAVE_PLATFORM else {}
+        params = _params(base.config.platform) if _version(client) >= _MIN_API_SAVE_PLATFORM else {}
         response = client.api.get(url, params=params, stream=True, timeout=_EXPORT_TIMEOUT_S)
         if response.status_code == 404 and params:
-            # The engine may have less than the whole platform; all that it has may still be enough.
+            # The engine may have only a part of the platform's image: what it has may still be enough.
             response.close()
             response = client.api.get(url, stream=True, timeout=_EXPORT_TIMEOUT_S)
         with response:
             if response.status_code != 200:
                 raise DaemonError(
                     f"the container engine cannot export {base.name}: {_message(response)}",
-                    hint=f"see whether it can at all: docker save {base.name} | tar t",
+                    hint=f"check whether it can: docker save {base.name} | tar t",
                 )
             yield Export(response.iter_content(_BLOCK), base.config.diff_ids)
 
@@ -144,7 +144,7 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
 def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict[str, Any] | None:
     from topcoat.engines.engine import TIMEOUT_S, engine_errors
 
-    params = _chosen(platform) if platform is not None and _version(client) >= _MIN_API_INSPECT_PLATFORM else {}
+    params = _params(platform) if platform is not None and _version(client) >= _MIN_API_INSPECT_PLATFORM else {}
     with engine_errors(f"looking up {name}"):
         url = f"{_address(client)}/images/{quote(name, safe='/:')}/json"
         response = client.api.get(url, params=params, timeout=TIMEOUT_S)
@@ -155,7 +155,7 @@ def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict
         return cast("dict[str, Any]", response.json())
 
 
-def _chosen(platform: Platform) -> dict[str, str]:
+def _params(platform: Platform) -> dict[str, str]:
     keys = zip(("os", "architecture", "variant"), platform, strict=True)
     return {"platform": json.dumps({key: value for key, value in keys if value})}
 

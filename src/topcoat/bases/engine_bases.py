@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EngineBases:
-    """A `BaseSource` of one engine, and of registries for what the engine would have to pull."""
+    """A `BaseSource` of one engine, and of registries for images that the engine must pull."""
 
     def __init__(self, client: DockerClient, clients: Clients) -> None:
         """Look in the engine of *client*, then in the registries of *clients*."""
@@ -35,7 +35,7 @@ class EngineBases:
 
         Raises:
             ImageNotFound: neither the engine nor a registry has it.
-            NoSuchPlatform: there is none for that platform.
+            NoSuchPlatform: there is no image for that platform.
             DaemonError: the engine refuses.
         """
         try:

@@ -22,6 +22,7 @@ from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidImage
 from topcoat.rootfs.nodes import UNKNOWN, ImageNode
 from topcoat.rootfs.untar import Member, members
+from topcoat.scan.names import decode
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -159,7 +160,7 @@ class _ArchiveResponse:
             with engine_errors(_ACTION):
                 message = _message(response.content[:4096])
             if "too many" in message and "links" in message:
-                raise InvalidImage(f"/{os.fsdecode(path)} of the base image is part of a circle of links")
+                raise InvalidImage(f"/{decode(path)} of the base image is part of a circle of links")
             if response.status_code != 404 or "o such container" in message:
                 raise DaemonError(f"{_ACTION}: {message}")
 
@@ -170,7 +171,7 @@ class _ArchiveResponse:
         with engine_errors(_ACTION):
             member = next(members(_LimitedBody(self._response, _MAX_ARCHIVE_BYTES).read), None)
         if member is None:
-            raise DaemonError(f"{_ACTION}: the archive of /{os.fsdecode(self._path)} is empty")
+            raise DaemonError(f"{_ACTION}: the archive of /{decode(self._path)} is empty")
         stat = _stat(self._response.headers.get(_STAT_HEADER, ""))
         if stat.get("mode", 0) & _GO_SYMLINK_BIT and member.kind != "link":
             # Podman follows the link, and reports its target.

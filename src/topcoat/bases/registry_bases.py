@@ -41,7 +41,7 @@ class RegistryBases:
 
         Raises:
             ImageNotFound: neither the registry nor the engine has such an image.
-            NoSuchPlatform: there is none for that platform.
+            NoSuchPlatform: there is no image for that platform.
             InvalidReference: *name* is not an image name.
         """
         if name.startswith("sha256:"):
@@ -57,10 +57,10 @@ class RegistryBases:
         client = self._clients(reference.registry)
         current = tasks.start(lambda: _current_digest(client, reference))
 
-        def ask() -> Base | BaseIndex:
+        def get_current() -> Base | BaseIndex:
             return cached if current.result() == images_of(cached)[0].digest else self._read(name, platform)
 
-        return FoundBase(cached, lambda: self._or_engine(name, platform, ask))
+        return FoundBase(cached, lambda: self._or_engine(name, platform, get_current))
 
     def open_tree(self, base: Base, max_bytes: int | None) -> OpenTree:
         """Return the file system of *base*, reading at most *max_bytes* of its layers."""
@@ -82,19 +82,19 @@ class RegistryBases:
             base = resolve_all(client, name)
         else:
             image = resolve(client, reference, Platform.parse(platform) if platform else None)
-            config = ImageConfig.parse(image.config)
+            config = ImageConfig.parse(image.config).complete(image.platform)
             base = Base(name, image.digest, image.manifest, config, reference.registry, reference.repository)
         put_base(base, platform)
         return base
 
-    def _or_engine(self, name: str, platform: str, ask: Callable[[], Base | BaseIndex]) -> Base | BaseIndex:
-        """Return what *ask* returns, or the engine's image if the registry has none.
+    def _or_engine(self, name: str, platform: str, get_current: Callable[[], Base | BaseIndex]) -> Base | BaseIndex:
+        """Return what *get_current* returns, or the engine's image if the registry has none.
 
         401 and 403 may mean "does not exist", so they fall back to the engine too. An unreachable registry falls back
         only for names without a host: offline, such a name can only mean an image of this machine.
         """
         try:
-            return ask()
+            return get_current()
         except (ImageNotFound, AuthenticationFailed, RegistryUnavailable) as error:
             unreachable = isinstance(error, RegistryUnavailable) and Reference.parse(name).registry != HUB
             if self._engine is None or unreachable:

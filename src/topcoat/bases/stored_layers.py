@@ -1,6 +1,6 @@
 """A cache of the layers that were exported from engines: from a layer's diff id to the descriptor of its gzip blob.
 
-Entries never go stale, for a blob is named by its digest. They do not tell whether a registry has the blob.
+Entries never go stale, because a digest identifies a blob. They do not tell whether a registry has the blob.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ def put_stored_layers(layers: Mapping[str, Descriptor]) -> None:
 
 
 def _name(diff_id: str) -> str:
-    # A diff id comes from an image's config, which may say anything.
+    # A diff id comes from an image's config, which may contain any string.
     return diff_id.replace(":", "-").replace("/", "-")

@@ -33,7 +33,7 @@ class Recipe(NamedTuple):
     Attributes:
         scan: the context.
         dockerfile: the Dockerfile's name in the context.
-        text: its text, whether the context holds it or not.
+        text: its text; the context may have the file or not.
         args: build arguments.
         platform: the image's; empty for the builder's own.
         base_images: that it starts from or copies from, if they are known.

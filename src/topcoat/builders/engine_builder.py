@@ -88,7 +88,7 @@ class ClassicBuilder:
         return ""
 
     def push(self, image: str, target: Reference, on_output: OnOutput) -> None:
-        """Push an image that the engine holds.
+        """Push an image of the engine.
 
         Raises:
             DaemonError: the engine has no such image, or cannot push it.
@@ -97,7 +97,7 @@ class ClassicBuilder:
 
 
 class BuildKit(ClassicBuilder):
-    """BuildKit in the engine, asked by the docker command line."""
+    """BuildKit in the engine, used through the docker command line."""
 
     def __init__(self, client: DockerClient, clients: Clients, command: list[str]) -> None:
         """Build with *command*, which takes the flags of ``docker build`` and loads the result."""
@@ -118,7 +118,7 @@ class BuildKit(ClassicBuilder):
 
 
 def _buildkit_command() -> list[str] | None:
-    """Return the start of a command that builds with BuildKit and loads the result; None without one."""
+    """Return the start of a command that builds with BuildKit and loads the result; None without BuildKit."""
     docker = shutil.which("docker")
     if docker is None:
         return None

@@ -1,6 +1,6 @@
 """Find a builder on this machine.
 
-In this order: BuildKit, which builds stages in parallel and knows every instruction of today; the container engine's
+In this order: BuildKit, which builds stages in parallel and supports all current instructions; the container engine's
 own builder, which needs no docker command line; if no engine is available, Podman or Buildah on this machine.
 """
 
@@ -31,7 +31,7 @@ def find_builder(
         pushed: the image goes to a repository, so the engine does not need to have it.
 
     Raises:
-        DaemonUnavailable: no builder is available, or none that gives the image to an engine.
+        DaemonUnavailable: no builder is available, or only one that cannot deliver to the engine.
     """
     try:
         client = connect()

@@ -33,7 +33,7 @@ from topcoat.state import spool_dir
 # The builder would apply the context's .dockerignore again, without .torchxignore, and ignores an empty file.
 _NOTHING_IGNORED = "/.topcoat-leaves-nothing-out\n"
 _TOOLS = {"podman": "{{.Id}}", "buildah": "{{.FromImageID}}"}
-"""The command lines, the better known first, and how each is asked for an image's id."""
+"""The command lines, the better known first, with their commands for an image's id."""
 
 
 def tool_builder(clients: Clients) -> ToolBuilder | None:
@@ -172,7 +172,7 @@ class ToolBuilder:
             flags += ["--cert-dir", str(certificates)]
         credential = self._keyring.get(registry, reference.repository)
         if credential is not None:
-            # Docker's own files may name a store that these tools do not know.
+            # Docker's files may name a credential store that these tools do not support.
             entry = {"auth": basic(credential.username, credential.password).removeprefix("Basic ")}
             if credential.identity_token:
                 entry["identitytoken"] = credential.identity_token
@@ -192,7 +192,7 @@ def _private_directory() -> Iterator[Path]:
     except OSError as error:
         raise StateError(
             f"cannot prepare a build in {place}: {error.strerror or error}",
-            hint="make room there, or point XDG_CACHE_HOME to a directory that has it",
+            hint="free space there, or point XDG_CACHE_HOME to a directory with more space",
         ) from error
     try:
         yield Path(directory)

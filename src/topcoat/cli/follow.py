@@ -82,10 +82,19 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query
         regex, since, until, follow, stream = query
         return runner.log_lines(handle, *replica, regex, since, until, should_tail=follow, streams=stream)
 
-    if len(replicas) == 1:
-        for piece in lines(replicas[0]):
-            emit(piece, out)
-        return
+    from topcoat.schedulers.logs import undecodable_bytes_kept
+
+    with undecodable_bytes_kept():
+        if len(replicas) == 1:
+            for piece in lines(replicas[0]):
+                emit(piece, out)
+        else:
+            _print_together(lines, replicas, query.follow, out)
+
+
+def _print_together(
+    lines: Callable[[ReplicaId], Iterable[str]], replicas: Sequence[ReplicaId], follow: bool, out: TextIO
+) -> None:
     lock = threading.Lock()
     width = max((len(f"{role}/{number}") for role, number in replicas), default=0)
     copiers = []
@@ -93,7 +102,7 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query
         name = f"{replica.role}/{replica.number}".ljust(width)
         prefix = f"\033[{_COLORS[position % len(_COLORS)]}m{name}\033[0m " if colors(out) else f"{name} "
         copiers.append(_copier(lines, replica, prefix, out, lock))
-    if query.follow:
+    if follow:
         _run_concurrently(copiers)
     else:
         for copy in copiers:

@@ -18,6 +18,13 @@ def result(text: str) -> None:
     emit(f"{printable(text)}\n".encode(encoding, "backslashreplace"), sys.stdout)
 
 
+def exact_result(text: str) -> None:
+    """Print *text* on stdout: unchanged to a file or pipe, escaped on a terminal."""
+    if sys.stdout.isatty():
+        text = printable(text)
+    emit(text, sys.stdout)
+
+
 def json_result(value: object) -> None:
     """Print the result as one JSON object on stdout."""
     import json

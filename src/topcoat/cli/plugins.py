@@ -14,6 +14,24 @@ GROUPS = ("topcoat.cmds", "torchx.cli.cmds")
 """In order of precedence. An entry point is a module, a class or an object with ``add_arguments`` and ``run``."""
 
 
+_OTHER_NAMES = {
+    **dict.fromkeys(("logs", "tail"), "log"),
+    **dict.fromkeys(("ps", "jobs", "queue"), "list"),
+    **dict.fromkeys(("kill", "stop"), "cancel"),
+    **dict.fromkeys(("rm", "remove", "prune"), "delete"),
+    **dict.fromkeys(("exec", "submit", "launch", "start"), "run"),
+    **dict.fromkeys(("inspect", "show"), "describe"),
+    **dict.fromkeys(("push", "patch"), "build"),
+    **dict.fromkeys(("config",), "configure"),
+    **dict.fromkeys(("options",), "runopts"),
+    **dict.fromkeys(("components",), "builtins"),
+    "files": "ls",
+    "help": "--help",
+    "version": "--version",
+}
+"""What other programs call the commands."""
+
+
 def command_names() -> list[str]:
     """Return the names of the commands that installed packages add, sorted, without importing them.
 
@@ -57,14 +75,11 @@ def load_command(name: str) -> Command:
     """
     from importlib.metadata import entry_points
 
-    from topcoat.cli.commands import COMMANDS
     from topcoat.errors import TopcoatError, UsageError
-    from topcoat.suggest import did_you_mean
 
     entries = [entry for group in GROUPS for entry in entry_points(group=group, name=name)]
     if not entries:
-        hint = did_you_mean(name, [*COMMANDS, *command_names()], otherwise="topcoat --help lists the commands")
-        raise UsageError(f"unknown command {name!r}", hint=hint)
+        raise UsageError(f"unknown command {name!r}", hint=_hint(name))
     entry = entries[0]
     owner = entry.dist.name if entry.dist else entry.value
     try:
@@ -78,3 +93,18 @@ def load_command(name: str) -> Command:
     if not (callable(getattr(command, "add_arguments", None)) and callable(getattr(command, "run", None))):
         raise TopcoatError(f"{entry.value} of {owner} is not a command: it has no add_arguments and run")
     return cast("Command", command)
+
+
+def _hint(name: str) -> str:
+    """Return the hint for the unknown command *name*."""
+    from shutil import which
+
+    from topcoat.cli.commands import COMMANDS
+    from topcoat.suggest import did_you_mean, run_as_command
+
+    if name in _OTHER_NAMES:
+        return f"topcoat {_OTHER_NAMES[name]}"
+    if os.path.isfile(name):
+        return run_as_command(name)
+    otherwise = f"topcoat run -- {name} ..." if which(name) else "topcoat --help lists the commands"
+    return did_you_mean(name, [*COMMANDS, *command_names()], otherwise=otherwise)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from topcoat.errors import InvalidMount, UsageError
+from topcoat.notices import notice
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -89,6 +90,26 @@ def role_app(args: Namespace, command: Sequence[str]) -> AppDef:
 
         role.resource = resource(cpu=args.cpu, gpu=args.gpu, memMB=args.memMB, h=args.resource)
     return AppDef(name=name, roles=[role])
+
+
+def warn_about_program(program: str) -> None:
+    """Print a notice if *program* is a file of the current directory, which a container's PATH does not have."""
+    from shutil import which
+
+    from topcoat.suggest import program_of
+
+    if "/" not in program and os.path.isfile(program) and which(program) is None:
+        notice(f"a container does not find {program} on its PATH: write {program_of(program)}")
+
+
+def warn_about_resources(args: Namespace, app: AppDef, scheduler: str, *, shares_gpus: bool) -> None:
+    """Print a notice that names the flags in *args* and the mounts of *app* that a local scheduler ignores."""
+    names = [*("mount", "port", "cpu", "memMB", "resource"), *([] if shares_gpus else ["gpu"])]
+    given = [f"--{name}" for name in names if getattr(args, name) is not None and name not in args.configured]
+    given += ["mounts"] if "--mount" not in given and any(role.mounts for role in app.roles) else []
+    if given:
+        verb = "has" if len(given) == 1 and given != ["mounts"] else "have"
+        notice(f"{', '.join(given)} {verb} no effect on {scheduler}: its jobs are plain processes of this machine")
 
 
 def program_name(command: Sequence[str]) -> str:

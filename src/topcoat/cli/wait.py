@@ -49,7 +49,14 @@ def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool, show_hand
         raise
     if status is None:
         raise unknown_app(handle)
+    _say_outputs(runner, handle)
     return status
+
+
+def _say_outputs(runner: Runner, handle: str) -> None:
+    outputs = runner.outputs(handle)
+    if outputs is not None:
+        say(str(outputs) + "; topcoat delete removes them with the job" * outputs.are_deleted)
 
 
 def failure(handle: str, status: AppStatus) -> AppFailed:

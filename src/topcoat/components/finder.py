@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from topcoat.components.loader import guarded, load_file, load_module
+from topcoat.components.source import component_file
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
 from topcoat.specs import AppDef
 from topcoat.suggest import did_you_mean
@@ -91,8 +92,8 @@ def get_components() -> dict[str, Component]:
 
 
 def get_builtin_source(name: str) -> str:
-    """Return the source text of the component *name*."""
-    return inspect.getsource(get_component(name).fn)
+    """Return the source text of the component *name*, as a file that loads: see ``component_file``."""
+    return component_file(get_component(name).fn)
 
 
 def _find(name: str) -> Component | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-IMAGE_VARIABLE = "TOPCOAT_IMAGE"
+from topcoat.specs.default_image import DEFAULT_IMAGE, IMAGE_VARIABLE
 
 
 def default_image() -> str:
-    """Return ``$TOPCOAT_IMAGE``, or an empty string.
+    """Return ``$TOPCOAT_IMAGE``, or a plain Python image; local schedulers ignore it.
 
-    Local schedulers need no image; the others refuse an empty one. Topcoat does not publish an image, and guessing one
-    would run a stranger's code. ``[component:utils.sh] image = ...`` in ``.torchxconfig`` sets it for one component.
+    ``image`` in the sections ``[cli:run]`` and ``[component:utils.sh]`` of ``.torchxconfig`` sets it for all components
+    and for one.
     """
-    return os.environ.get(IMAGE_VARIABLE, "")
+    return os.environ.get(IMAGE_VARIABLE) or DEFAULT_IMAGE

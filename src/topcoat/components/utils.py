@@ -15,7 +15,7 @@ def echo(msg: str = "hello world", image: str = "", num_replicas: int = 1) -> sp
 
     Args:
         msg: message to print
-        image: image to run in ($TOPCOAT_IMAGE if empty)
+        image: image to run in (default: $TOPCOAT_IMAGE, else a plain Python image)
         num_replicas: number of replicas to run
     """
     role = specs.Role(
@@ -34,7 +34,7 @@ def touch(file: str, image: str = "") -> specs.AppDef:
 
     Args:
         file: path or fsspec URL of the file (a URL needs fsspec in the image)
-        image: image to run in, with python3 ($TOPCOAT_IMAGE if empty)
+        image: image to run in, with python3 (default: $TOPCOAT_IMAGE, else a plain Python image)
     """
     role = specs.Role(
         name="touch",
@@ -52,7 +52,7 @@ def copy(src: str, dst: str, image: str = "", mounts: list[str] | None = None) -
     Args:
         src: path or fsspec URL of the file to read (a URL needs fsspec in the image)
         dst: path or fsspec URL of the file to write
-        image: image to run in, with python3 ($TOPCOAT_IMAGE if empty)
+        image: image to run in, with python3 (default: $TOPCOAT_IMAGE, else a plain Python image)
         mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
     """
     role = specs.Role(
@@ -83,7 +83,7 @@ def sh(
 
     Args:
         args: the command and its arguments
-        image: image to run in ($TOPCOAT_IMAGE if empty)
+        image: image to run in (default: $TOPCOAT_IMAGE, else a plain Python image)
         num_replicas: number of replicas to run
         cpu: CPUs of each replica
         gpu: GPUs of each replica
@@ -131,7 +131,7 @@ def python(
         m: module to run, as python -m does
         c: program text, as python -c takes it
         script: file to run
-        image: image to run in ($TOPCOAT_IMAGE if empty)
+        image: image to run in (default: $TOPCOAT_IMAGE, else a plain Python image)
         name: name of the job
         cpu: CPUs of each replica
         gpu: GPUs of each replica
@@ -162,18 +162,20 @@ def binary(
     *args: str,
     entrypoint: str,
     name: str = "torchx_utils_binary",
+    image: str = "",
     num_replicas: int = 1,
     cpu: int = 1,
     gpu: int = 0,
     memMB: int = 1024,  # noqa: N803
     h: str | None = None,
 ) -> specs.AppDef:
-    """Run a program, in the image $TOPCOAT_IMAGE if the scheduler needs an image.
+    """Run a program.
 
     Args:
         args: arguments of the program
         entrypoint: the program
         name: name of the job
+        image: image to run in (default: $TOPCOAT_IMAGE, else a plain Python image)
         num_replicas: number of replicas to run
         cpu: CPUs of each replica
         gpu: GPUs of each replica
@@ -182,7 +184,7 @@ def binary(
     """
     role = specs.Role(
         name="binary",
-        image=default_image(),
+        image=image or default_image(),
         entrypoint=entrypoint,
         args=list(args),
         num_replicas=num_replicas,

@@ -1,6 +1,7 @@
-"""The archive that an engine loads an image from: an OCI layout and a ``docker save`` archive at once, and sparse.
+"""The archive that an engine loads an image from: an OCI layout and a ``docker save`` archive in one.
 
-Layers that the engine has are named in it and left out (OCI image specification, *image layout*: blobs may be missing).
+It is sparse: it names layers that the engine has, without their content (OCI image specification, *image layout*: blobs
+may be missing).
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ class SparseArchive:
     """
 
     def __init__(
-        self, image: PlatformImage, code_layers: CodeLayers, planned: list[PlannedLayer], stacked: int, name: str
+        self, image: PlatformImage, code_layers: CodeLayers, planned: list[PlannedLayer], existing_count: int, name: str
     ) -> None:
-        """Make an archive of *image* as *name*; the engine has the first *stacked* of the *planned* layers already."""
+        """Archive *image* as *name*; the engine has the first *existing_count* of the *planned* layers already."""
         self._image = image
         self._code_layers = code_layers
         self._planned = planned
-        self._stacked = stacked
+        self._existing = existing_count
         self._name = name
         self.sent = 0
         self.packed = 0
@@ -52,7 +53,7 @@ class SparseArchive:
         layers: list[Layer] = []
         yield _directory(b"blobs") + _directory(b"blobs/sha256")
         for position, planned in enumerate(self._planned):
-            if position < self._stacked and planned.layer is not None:
+            if position < self._existing and planned.layer is not None:
                 layers.append(planned.layer)
                 continue
             layer, blob = self._code_layers.pack(planned, self._image.pack)

@@ -1,4 +1,4 @@
-"""What every place for images can do."""
+"""The interface of destinations of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DeliveryResult(NamedTuple):
 
     Attributes:
         image: the name to run it by: ``repository:tag``, or the id that an engine gave it.
-        digest: of the manifest in a registry; empty if an engine holds the image.
+        digest: of the manifest in a registry; empty for an image in an engine.
         sent: bytes of blobs that were sent.
         layers: how many layers were packed.
     """
@@ -31,16 +31,16 @@ class DeliveryResult(NamedTuple):
 
 
 class Delivery(Protocol):
-    """A delivery that has begun; leaving its ``with`` block without `finish` gives it up."""
+    """A delivery that has begun; leaving its ``with`` block without `finish` cancels it."""
 
     def __enter__(self) -> Delivery:
         """Return the delivery."""
 
     def __exit__(self, *_: object) -> None:
-        """Release what is not used."""
+        """Cancel what was begun and not used."""
 
     def finish(self) -> DeliveryResult:
-        """Bring the image there; nothing is sent that is there already.
+        """Deliver the image; what the destination has already is not sent.
 
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.

@@ -1,7 +1,7 @@
-"""Bring the layers of a base to the repository of the patched image.
+"""Copy the layers of a base to the repository of the patched image.
 
-Within one repository nothing is copied. Within a registry, layers are mounted; from another registry they are streamed
-through; from a container engine that alone has the base they are exported.
+Within one repository nothing is copied. Within a registry, layers are mounted. From another registry they are streamed
+through this machine. If only a container engine has the base, they are exported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MIN_ANNOUNCED_BYTES = 1 << 30
 
 
 class BaseLayers:
-    """Brings layers of bases to *target*.
+    """Copies layers of bases to *target*.
 
     Args:
         target: names the repository that they go to.
@@ -63,7 +63,7 @@ class BaseLayers:
             if base.engine_id or (same_registry and base.repository == self._target.repository):
                 continue
             for layer in base.manifest.layers:
-                # A layer can be listed twice: an empty one, say.
+                # A layer can be listed twice, for example an empty one.
                 if layer.digest not in self._remote_digests and layer.digest not in copies:
                     size += 0 if same_registry else layer.size
                     copies[layer.digest] = self._copier(base, layer)
@@ -98,7 +98,7 @@ class BaseLayers:
 
         Raises:
             DaemonError: the engine does not have the image any more, or not all of it.
-            StateError: there is no room to spool a layer.
+            StateError: not enough space to spool a layer.
         """
         from topcoat.bases.stored_layers import get_stored_layers
 

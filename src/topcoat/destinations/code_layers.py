@@ -12,7 +12,7 @@ from topcoat.scan.scanner import Scan
 
 
 class CodeLayers:
-    """Plans and packs the layers of *scan*; owns the layer cache and what is spooled."""
+    """Plans and packs the layers of *scan*; owns the layer cache and the spool."""
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
@@ -29,7 +29,7 @@ class CodeLayers:
 
         Raises:
             WorkspaceChanged: a file is no longer what the snapshot says.
-            StateError: there is no room to spool.
+            StateError: not enough space to spool.
         """
         spooled = self._spool.get(planned.key)
         if spooled is not None:

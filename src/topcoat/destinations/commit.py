@@ -1,4 +1,4 @@
-"""Lay code over an image inside an engine that does not load our archive: copy it into a container, and commit that.
+"""Add code to an image inside an engine that does not load our archive: copy it into a container, and commit that.
 
 The container is made from the base and never started. The result has one layer, made by the engine, whose diff id only
 the engine knows: the image does not list its code layers.
@@ -23,7 +23,7 @@ from topcoat.scan.snapshot import Snapshot
 if TYPE_CHECKING:
     from docker import DockerClient
 
-# A container has to have a command, even one that is never started and whose image has none.
+# A container must have a command, even if it is never started.
 _NO_COMMAND = ["true"]
 
 
@@ -49,7 +49,7 @@ def commit_image(
         Bytes of the layers that were sent.
 
     Raises:
-        DaemonError: the engine refuses, or the code would lie in a volume of the base.
+        DaemonError: the engine refuses, or the code would be in a volume of the base.
         WorkspaceChanged: a file is no longer what the snapshot says.
     """
     (image,) = build.images
@@ -79,7 +79,7 @@ def commit_image(
 
 
 def _pinned(base: Base) -> str:
-    """Return the name by which the engine knows *base*; names without digest are for its own platform."""
+    """Return the name of *base* in the engine; names without digest are for its own platform."""
     return f"{Reference.parse(base.name).name}@{base.digest}" if base.digest else base.name
 
 
@@ -90,4 +90,4 @@ def _check_volumes(settings: dict[str, Any], snapshot: Snapshot, target: bytes) 
         name = os.fsencode(str(volume).strip("/"))
         directory = name + b"/" if name else b""
         if prefix.startswith(directory) or any((prefix + entry.path).startswith(directory) for entry in snapshot):
-            raise DaemonError(f"the code would lie in {volume}, which is a volume of the image")
+            raise DaemonError(f"the code would be in {volume}, which is a volume of the image")

@@ -1,4 +1,4 @@
-"""Copy one file of a snapshot: by reflink where the file system can, else through memory, always checked."""
+"""Copy one file of a snapshot, by reflink if the file system supports it, and check its digest."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import errno
 import hashlib
 import os
 import sys
+from itertools import groupby
+from typing import BinaryIO
 
-from topcoat.scan.scanner import Scan, changed
+from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import LocalTree
 
 _BLOCK = 1 << 20
+_PAGE = 4096
 # ioctl_ficlone(2)
 _FICLONE = 0x40049409
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
-# Devices that have said no; asking again for each of thousands of files would cost more than it gives.
-_cannot: set[tuple[int, int]] = set()
+# Pairs of source and target devices: an attempt for each of thousands of files would cost more than reflinks save.
+_devices_without_reflink: set[tuple[int, int]] = set()
 
 
 def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
-    """Make *path* share the blocks of the workspace's file; return False where that cannot be done.
+    """Make *path* share the blocks of the workspace's file; return False if the file system does not support it.
 
     Raises:
         WorkspaceChanged: the file is no longer what *entry* says.
@@ -34,7 +37,7 @@ def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
     with scan.open(entry) as source:
         st = os.fstat(source.fileno())
         devices = st.st_dev, os.stat(os.path.dirname(path)).st_dev
-        if devices in _cannot:
+        if devices in _devices_without_reflink:
             return False
         with open(path, "xb", buffering=0) as out:
             try:
@@ -43,14 +46,16 @@ def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
                 os.unlink(path)
                 if error.errno not in _NO_REFLINK:
                     raise
-                _cannot.add(devices)
+                _devices_without_reflink.add(devices)
                 return False
+            if st.st_size > entry.size:
+                out.truncate(entry.size)
             with open(path, "rb", buffering=0) as clone:
                 digest = hashlib.sha256()
                 while block := clone.read(_BLOCK):
                     digest.update(block)
             if digest.digest() != entry.content:
-                raise changed(entry)
+                raise scan.changed(entry)
             _finish(out.fileno(), entry)
     return True
 
@@ -66,14 +71,16 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
         if entry.size < _BLOCK:
             _write(out, scan.read(entry))
         else:
-            digest, size = hashlib.sha256(), 0
+            digest, remaining = hashlib.sha256(), entry.size
             with scan.open(entry) as source:
-                while block := source.read(_BLOCK):
+                write = _write_pages if _is_sparse(source) else _write
+                while remaining and (block := source.read(min(_BLOCK, remaining))):
                     digest.update(block)
-                    size += len(block)
-                    _write(out, block)
-            if size != entry.size or digest.digest() != entry.content:
-                raise changed(entry)
+                    remaining -= len(block)
+                    write(out, block)
+            if remaining or digest.digest() != entry.content:
+                raise scan.changed(entry)
+            os.ftruncate(out, entry.size)
         _finish(out, entry)
     finally:
         os.close(out)
@@ -83,6 +90,25 @@ def _write(handle: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def _is_sparse(source: BinaryIO) -> bool:
+    try:
+        st = os.fstat(source.fileno())
+    except (OSError, AttributeError):  # not a local file
+        return False
+    return getattr(st, "st_blocks", st.st_size) * 512 < st.st_size
+
+
+def _write_pages(handle: int, data: bytes) -> None:
+    """Write *data* and leave a hole for each page of zeros."""
+    for is_hole, run in groupby(range(0, len(data), _PAGE), lambda at: not data[at : at + _PAGE].strip(b"\0")):
+        pages = list(run)
+        part = data[pages[0] : pages[-1] + _PAGE]
+        if is_hole:
+            os.lseek(handle, len(part), os.SEEK_CUR)
+        else:
+            _write(handle, part)
 
 
 def _finish(handle: int, entry: Entry) -> None:

@@ -1,6 +1,6 @@
-"""Fill a job directory with a snapshot: complete or absent, never a half.
+"""Copy a snapshot to a job directory, which is complete or absent.
 
-The directory is made beside its final place and renamed into it. A small file in it says which snapshot it holds.
+The directory is created beside its final place and renamed. A small file in it names its snapshot.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,11 +19,17 @@ from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.pack.layer_cache import read_entries, write_entries
 from topcoat.scan.job_dirs import MARKER
+from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.state import cache_dir, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
+
+# A file system that does not keep permission bits shows another mode.
+_MARKER_MODE = 0o444
+_MAX_SHOWN = 3
+_BLOCK = 1 << 20
 
 
 class DirectoryDestination:
@@ -30,28 +37,33 @@ class DirectoryDestination:
 
     def __init__(self, job_dir: str, *, link: LinkPolicy = "copy") -> None:
         """Fill *job_dir* (``~`` is expanded); with *link* ``hard``, unchanged files are hard links to those of the
-        context's previous job directory, so a job that writes in place changes both.
+        workspace's last job directory, so a job that writes in place changes both.
         """
         self.path = os.path.abspath(os.path.expanduser(job_dir))
         self._link = link
 
-    def check(self, snapshot: str) -> bool:
-        """Tell whether the directory holds the *snapshot* with this digest already.
+    def check(self, snapshot: Snapshot) -> bool:
+        """Tell whether the directory has *snapshot* already; other files may have been added, as a job's output.
 
         Raises:
-            JobDirConflict: it holds something else.
+            JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            held = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
+            existing = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
         except (FileNotFoundError, NotADirectoryError):
-            held = None
+            existing = None
         except (ValueError, KeyError, TypeError, OSError):
-            held = "something unknown"
-        if held == snapshot:
-            return True
-        if held is None and (not os.path.lexists(self.path) or self._is_empty()):
+            existing = "something unknown"
+        if existing is None and (not os.path.lexists(self.path) or self._is_empty()):
             return False
-        what = "other files" if held is None else "another snapshot of the workspace"
+        what = "other files" if existing is None else "another snapshot of the workspace"
+        if existing == snapshot.digest:
+            changed = _find_changed(self.path, snapshot)
+            if not changed:
+                return True
+            shown = ", ".join(map(decode, changed[:_MAX_SHOWN]))
+            more = f" and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
+            what = f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
         raise JobDirConflict(
             f"the job directory {self.path} already holds {what}",
             hint="name another one with -cfg job_dir=..., or remove it",
@@ -63,46 +75,48 @@ class DirectoryDestination:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def deliver(self, scan: Scan, context: str) -> bool:
-        """Fill the directory with the snapshot of *scan*; return False when it held it already.
+    def deliver(self, scan: Scan, workspace_key: str) -> bool:
+        """Fill the directory with the snapshot of *scan*; return False if it has that snapshot already.
 
         Raises:
-            JobDirConflict: the directory holds something else.
+            JobDirConflict: the directory has other content.
             DestinationError: it cannot be written.
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
-        if self.check(scan.snapshot.digest):
+        if self.check(scan.snapshot):
             return False
         if state_dir() in Path(self.path).parents:
             make_private(Path(self.path).parent)
-        # An empty directory that is there may be there through a link.
+        # The path of an existing empty directory may be a link.
         final = os.path.realpath(self.path)
         parent, name = os.path.split(final)
         try:
             os.makedirs(parent, exist_ok=True)
-            beside = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
+            new_dir = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            # First of all, so that a scan of a workspace around it knows from the start what this is.
-            Path(beside, MARKER).write_text(json.dumps({"snapshot": scan.snapshot.digest}))
-            _fill(beside, scan, _Previous.recall(context) if self._link == "hard" else None)
-            os.chmod(beside, 0o755)
-            if not self._rename(beside, final, scan.snapshot.digest):
+            # Written first: a scan of a workspace around it must recognize the job directory at any time.
+            marker = Path(new_dir, MARKER)
+            marker.write_text(json.dumps({"snapshot": scan.snapshot.digest}))
+            marker.chmod(_MARKER_MODE)
+            _fill(new_dir, scan, _LastJobDir.read(workspace_key) if self._link == "hard" else None)
+            os.chmod(new_dir, 0o755)
+            if not self._rename(new_dir, final, scan.snapshot):
                 return False
         except TopcoatError:
             raise
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        _Previous.note(context, final, scan.snapshot.entries)
+            shutil.rmtree(new_dir, ignore_errors=True)
+        _LastJobDir.write(workspace_key, final, scan.snapshot.entries)
         return True
 
-    def _rename(self, beside: str, final: str, snapshot: str) -> bool:
-        """Put the directory in its place; return False where somebody else has put the same there meanwhile."""
+    def _rename(self, new_dir: str, final: str, snapshot: Snapshot) -> bool:
+        """Put the directory in its place; return False if another process has put the same snapshot there."""
         try:
-            os.rename(beside, final)
+            os.rename(new_dir, final)
         except OSError:
             if self.check(snapshot):
                 return False
@@ -116,63 +130,90 @@ class DirectoryDestination:
         )
 
 
-class _Previous(NamedTuple):
-    """The last job directory of a context, and what was put there."""
+class _LastJobDir(NamedTuple):
+    """The last job directory of a workspace, and the entries that were copied there."""
 
     directory: str
     entries: dict[bytes, Entry]
 
     @classmethod
-    def recall(cls, context: str) -> _Previous | None:
+    def read(cls, workspace_key: str) -> _LastJobDir | None:
         try:
-            head, _, body = _note_file(context).read_bytes().partition(b"\n")
+            head, _, body = _record_file(workspace_key).read_bytes().partition(b"\n")
             return cls(os.fsdecode(head), {entry.path: entry for entry in read_entries(body)})
         except (OSError, ValueError):
             return None
 
     @staticmethod
-    def note(context: str, directory: str, entries: tuple[Entry, ...]) -> None:
-        write_entries(_note_file(context), os.fsencode(directory) + b"\n", entries)
+    def write(workspace_key: str, directory: str, entries: tuple[Entry, ...]) -> None:
+        write_entries(_record_file(workspace_key), os.fsencode(directory) + b"\n", entries)
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of the file that still holds what *entry* is, if there is one."""
+        """Return the path of the file if it is still what *entry* says, else None."""
         if self.entries.get(entry.path) != entry:
             return None
         path = os.path.join(self.directory, os.fsdecode(entry.path))
-        try:
-            st = os.lstat(path)
-        except OSError:
-            return None
         # A job may have written to it since.
-        same = st.st_size == entry.size and st.st_mtime_ns == entry.mtime and (st.st_mode & 0o7777) == entry.mode
-        return path if same else None
+        return path if _is_unchanged(path, entry) else None
 
 
-def _note_file(context: str) -> Path:
-    return cache_dir("jobdirs") / hashlib.sha256(os.fsencode(context)).hexdigest()[:32]
+def _is_unchanged(path: str, entry: Entry, *, modes: bool = True, content: bool = False) -> bool:
+    """Tell from the stat data whether *path* is what was made of *entry*; with *content*, read a file in doubt."""
+    try:
+        st = os.lstat(path)
+        if entry.kind == "dir":
+            return stat.S_ISDIR(st.st_mode)
+        if entry.kind == "link":
+            return stat.S_ISLNK(st.st_mode) and os.fsencode(os.readlink(path)) == entry.content
+        if not stat.S_ISREG(st.st_mode) or st.st_size != entry.size or (modes and st.st_mode & 0o7777 != entry.mode):
+            return False
+        if st.st_mtime_ns == entry.mtime or not content:
+            return st.st_mtime_ns == entry.mtime
+        digest = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.digest() == entry.content
+    except OSError:
+        return False
 
 
-def _fill(root: str, scan: Scan, previous: _Previous | None) -> None:
-    """Put the snapshot into the new directory *root*; every file is made anew, so none can take another's place."""
+def _find_changed(root: str, snapshot: Snapshot) -> list[bytes]:
+    """Return the paths of *snapshot* that are no longer what they were made as in the job directory *root*."""
+    modes = os.stat(f"{root}/{MARKER}").st_mode & 0o7777 == _MARKER_MODE
+    return [
+        entry.path
+        for entry in snapshot
+        if entry.path != MARKER.encode()
+        and not _is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
+    ]
+
+
+def _record_file(workspace_key: str) -> Path:
+    return cache_dir("jobdirs") / hashlib.sha256(os.fsencode(workspace_key)).hexdigest()[:32]
+
+
+def _fill(root: str, scan: Scan, last: _LastJobDir | None) -> None:
+    """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
     directories = []
     for entry in scan.snapshot.entries:
         path = f"{root}/{os.fsdecode(entry.path)}"
         if entry.path == MARKER.encode():
-            # The workspace was a job directory itself.
+            # The workspace is a job directory itself.
             continue
         try:
-            _make(scan, entry, path, previous)
+            _make(scan, entry, path, last)
         except FileExistsError:
-            raise _same_name(root, entry, scan.snapshot) from None
+            raise _name_conflict(root, entry, scan.snapshot) from None
         if entry.kind == "dir":
             directories.append((path, entry))
-    # Deepest first: filling a directory changes its time, and its mode may forbid filling it.
+    # Deepest first: adding a file to a directory changes its time, and its mode may forbid it.
     for path, entry in reversed(directories):
         os.chmod(path, entry.mode)
         os.utime(path, ns=(entry.mtime, entry.mtime))
 
 
-def _make(scan: Scan, entry: Entry, path: str, previous: _Previous | None) -> None:
+def _make(scan: Scan, entry: Entry, path: str, last: _LastJobDir | None) -> None:
     if entry.kind == "dir":
         os.mkdir(path, 0o700)
     elif entry.kind == "link":
@@ -180,9 +221,9 @@ def _make(scan: Scan, entry: Entry, path: str, previous: _Previous | None) -> No
         if os.utime in os.supports_follow_symlinks:
             os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
     else:
-        old = previous.find(entry) if previous else None
+        old = last.find(entry) if last else None
         if old is not None:
-            # Too many links, another file system: then it is a copy.
+            # Copy if the link fails: too many links, another file system.
             with contextlib.suppress(OSError):
                 os.link(old, path)
                 return
@@ -190,23 +231,23 @@ def _make(scan: Scan, entry: Entry, path: str, previous: _Previous | None) -> No
             copy_file(scan, entry, path)
 
 
-def _same_name(root: str, entry: Entry, snapshot: Snapshot) -> DestinationError:
-    """Return the error for a path that the file system takes for one that is there already.
+def _name_conflict(root: str, entry: Entry, snapshot: Snapshot) -> DestinationError:
+    """Return the error for a path that the file system treats as one that exists already.
 
-    Which names are one to it (``A`` and ``a``, two spellings of ``é``) is the file system's to say: it knows the file.
+    The file system decides which names are equal (``A`` and ``a``, two encodings of ``é``): they are the same file.
     """
     parent = entry.path.rpartition(b"/")[0]
-    there = os.lstat(f"{root}/{os.fsdecode(entry.path)}")
+    existing = os.lstat(f"{root}/{os.fsdecode(entry.path)}")
     twin = MARKER.encode()
     for other in snapshot.entries:
         if other.path == entry.path:
             break
         if other.path.rpartition(b"/")[0] == parent:
-            found = os.lstat(f"{root}/{os.fsdecode(other.path)}")
-            if (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino):
+            st = os.lstat(f"{root}/{os.fsdecode(other.path)}")
+            if (st.st_dev, st.st_ino) == (existing.st_dev, existing.st_ino):
                 twin = other.path
     return DestinationError(
-        f"the job directory's file system takes {os.fsdecode(twin)!r} and {os.fsdecode(entry.path)!r} for one name",
-        hint="rename one of them, leave one out with a line in .torchxignore, or name a directory on a file system "
-        "that tells them apart with -cfg job_dir=...",
+        f"the job directory's file system treats {decode(twin)!r} and {decode(entry.path)!r} as one name",
+        hint="rename one of them, leave one out with a line in .torchxignore, or choose a directory on a file system "
+        "that distinguishes them with -cfg job_dir=...",
     )

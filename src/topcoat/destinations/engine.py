@@ -1,7 +1,7 @@
-"""Load an image into a container engine on this machine, by one archive that holds only what the engine lacks.
+"""Load an image into a container engine on this machine, as one archive with only what the engine does not have.
 
-The archive is an OCI layout and a ``docker save`` archive at once, and sparse: layers that the engine has are named in
-it and left out. Docker's classic stores, its containerd store and Podman all load it. The engine then decides the
+The archive is an OCI layout and a ``docker save`` archive in one. It is sparse: it names layers that the engine has,
+without their content. Docker's classic stores, its containerd store and Podman all load it. The engine then decides the
 image's id: the digest of the config in classic stores, of the manifest in the containerd store.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 REPOSITORY = "topcoat"
-# That of Docker 23. The engine's own version tells less: engines are built and named by many.
+# The API of Docker 23. Versions of engines are less reliable: several vendors build engines.
 _MIN_API_ZSTD = (1, 42)
 
 
@@ -46,7 +46,7 @@ class EngineDestination:
         self._repository = repository
 
     def stored_as(self, wanted: Compression) -> Compression:
-        """Return ``none``: layers do not travel.
+        """Return ``none``: layers are not sent over a network.
 
         Raises:
             DaemonError: zstd is wanted, and the engine is a Docker older than 23.
@@ -66,12 +66,12 @@ class EngineDestination:
         return f"{self._repository}:{tag}"
 
     def image_id(self, name: str) -> str | None:
-        """Return the id of the engine's image *name*, None if there is none."""
+        """Return the id of the engine's image *name*, None if it has no such image."""
         image = self._inspect(name)
         return str(image["Id"]) if image else None
 
     def begin(self, build: ImageBuild, workspace_key: str, tasks: TaskScope) -> EngineDelivery:
-        """Return the delivery; there are no requests to begin with."""
+        """Return the delivery; it needs no requests in advance."""
         return EngineDelivery(self, build, workspace_key)
 
     def _inspect(self, name: str) -> dict[str, Any] | None:
@@ -93,7 +93,7 @@ class EngineDelivery:
         (self._image,) = build.images
         self._name = destination.image_name(build.tag)
         address, repository = str(self._client.api.base_url), destination._repository
-        # One workspace over two bases makes two images, and each is compared with its own last version.
+        # One workspace over two bases makes two images; each has its own record.
         self._record_key = (address, repository, build.base_name, workspace_key)
 
     def __enter__(self) -> EngineDelivery:
@@ -115,8 +115,8 @@ class EngineDelivery:
         base, code_layers = self._image.base, CodeLayers(self._build.scan)
         if not base.engine_id:
             pull_base(self._client, base)
-        planned, stacked = self._plan(code_layers)
-        archive = SparseArchive(self._image, code_layers, planned, stacked, self._name)
+        planned, existing_count = self._plan(code_layers)
+        archive = SparseArchive(self._image, code_layers, planned, existing_count, self._name)
         try:
             loaded = self._load(archive)
         except DaemonError as refused:
@@ -160,7 +160,7 @@ class EngineDelivery:
     def _plan(self, code_layers: CodeLayers) -> tuple[list[PlannedLayer], int]:
         """Return the layers, and how many of them the engine has on top of the base already.
 
-        An engine identifies a layer by all layers below it, so layers count only as far as the order is the same.
+        An engine identifies a layer together with all layers below it, so only the common start of both lists counts.
         """
         base_ids, pack = self._image.base.config.diff_ids, self._image.pack
         last = last_push_record(*self._record_key)
@@ -172,15 +172,15 @@ class EngineDelivery:
         for anchor in (last.layer_keys if self._build.hot else (), ()):
             planned = code_layers.plan(pack, len(base_ids), anchor)
             planned.sort(key=lambda layer: (layer.hot, order.get(layer.key, len(order))))
-            stacked = 0
+            existing_count = 0
             for layer, diff_id in zip(planned, previous_ids[len(base_ids) :], strict=False):
                 if layer.layer is None or layer.layer.diff_id != diff_id:
                     break
-                stacked += 1
-            # A kept layer cannot be packed again, so the engine has to have it.
-            if not any(layer.kept for layer in planned[stacked:]):
+                existing_count += 1
+            # A kept layer cannot be packed again, so the engine must have it.
+            if not any(layer.kept for layer in planned[existing_count:]):
                 break
-        return planned, stacked
+        return planned, existing_count
 
 
 def _loads_zstd(version: dict[str, Any]) -> bool:
@@ -190,9 +190,9 @@ def _loads_zstd(version: dict[str, Any]) -> bool:
 
 
 def pull_base(client: DockerClient, base: Base) -> None:
-    """Pull the very image that was looked up, and name it as the user did.
+    """Pull exactly the image that was looked up, and give it the user's name.
 
-    An image for a platform other than the engine's own gets no name: the next user of the name means the engine's.
+    An image for a platform other than the engine's own gets no name, because the name means the engine's platform.
 
     Raises:
         DaemonError: the engine cannot pull it.
@@ -218,6 +218,6 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
             if line.get("error"):
                 hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
                 if "content digest" in line["error"]:
-                    # The containerd store does not keep a base's layers as they were pulled for what we loaded.
+                    # For images that were loaded, the containerd store does not keep the compressed layers of the base.
                     hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
                 raise DaemonError(f"the container engine cannot push {name}: {escaped(line['error'])}", hint=hint)

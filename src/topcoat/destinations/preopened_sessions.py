@@ -1,4 +1,4 @@
-"""Upload sessions that are opened ahead of need."""
+"""Upload sessions that are opened before they are needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PreopenedSessions:
         self._lock = threading.Lock()
 
     def take(self) -> str | None:
-        """Return the location of a session, None if none is left.
+        """Return the location of a session, None if all are taken.
 
         Raises:
             RegistryError: the session could not be opened.

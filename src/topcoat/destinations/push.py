@@ -1,4 +1,4 @@
-"""One push: layers and configs side by side, then the manifests, then the index if there is one."""
+"""One push: layers and configs in parallel, then the manifests, then an index for several platforms."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from topcoat.tasks import Task, TaskScope, run_all
 if TYPE_CHECKING:
     from topcoat.bases.engine_base import OpenEngine
 
-# Blobs that are uploaded at one time. As many packed layers wait, in memory or in a spool file.
+# Blobs that are uploaded at the same time. As many packed layers wait, in memory or in a spool file.
 _MAX_UPLOADS = 4
 
 
 class Push:
-    """Brings the layers of *build* to a repository.
+    """Pushes *build* to a repository.
 
     Args:
         build: the image.
@@ -64,7 +64,7 @@ class Push:
         )
         # Layers that the images of several platforms share are packed and sent once.
         self._layers: dict[str, Layer] = {}
-        # Packed layers do not pile up before a slow network.
+        # Limits how many packed layers wait for a slow network.
         self._packed_slots = threading.Semaphore(_MAX_UPLOADS)
         self._count_lock = threading.Lock()
         self._sent_bytes = 0
@@ -104,7 +104,7 @@ class Push:
         return DeliveryResult(name, digest, self._sent_bytes, self._packed_layers)
 
     def _start_export(self, base: Base) -> Task[Base]:
-        """Bring over a base that only the engine has, beside everything else."""
+        """Export a base that only the engine has, in the background."""
 
         def export() -> Base:
             try:

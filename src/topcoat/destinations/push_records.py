@@ -1,4 +1,4 @@
-"""What is stored of the last delivery of each workspace, so that the next one sends only what has changed."""
+"""Records of the last delivery of each workspace, so that the next one sends only what has changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def workspace_key(workspace: Projects) -> str:
 
 
 def last_push_record(*key: str) -> PushRecord | None:
-    """Return the record of *key*, None if there is none."""
+    """Return the record of *key*, None if it does not exist."""
     try:
         record = json.loads(_path(key).read_bytes())
         return PushRecord(record["tag"], tuple(record["layer_keys"]), tuple(record["blobs"]))

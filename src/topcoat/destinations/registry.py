@@ -1,4 +1,4 @@
-"""Push images to a registry: only what it does not have, in as few round trips as that takes."""
+"""Push images to a registry: only what it does not have, in few round trips."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from topcoat.bases.engine_base import OpenEngine
 
-# Errors of registries for a manifest that names a blob which they have lost.
+# Error codes of registries for a manifest that names a blob which they have lost.
 _LOST_BLOB = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_INVALID")
 
 
@@ -65,7 +65,7 @@ class RegistryDestination:
         self._engine = engine or _open_engine
 
     def stored_as(self, wanted: Compression) -> Compression:
-        """Return *wanted*, after a check that this machine can compress so."""
+        """Return *wanted*, after a check that this machine has the compressor."""
         find_compressor(wanted)
         return wanted
 
@@ -76,7 +76,7 @@ class RegistryDestination:
     def begin(
         self, build: ImageBuild, workspace_key: str, tasks: TaskScope, prepared: PreparedImage | None = None
     ) -> RegistryDelivery:
-        """Send the first round of requests, all side by side."""
+        """Send the first round of requests, in parallel."""
         return RegistryDelivery(self, build, workspace_key, tasks, prepared)
 
     def prepare(self, build: ImageBuild, workspace_key: str) -> PreparedImage:
@@ -111,7 +111,7 @@ class RegistryDestination:
         return PreparedImage(build, image_id, planned_images, code_layers)
 
     def _record_key(self, build: ImageBuild, workspace_key: str) -> tuple[str, ...]:
-        # One workspace over two bases makes two images, and each is compared with its own last version.
+        # One workspace over two bases makes two images; each has its own record.
         return self._target.name, build.base_name, workspace_key
 
 
@@ -132,7 +132,7 @@ class RegistryDelivery:
         self._name = destination.image_name(build.tag)
         repository = self._target.repository
         self._last = last_push_record(*self._record_key)
-        # The same tag as last time: most likely nothing is to be done, and a session would be opened in vain.
+        # With the same tag as last time, the image most likely exists, and sessions are not needed.
         changed = self._last is not None and self._last.tag != build.tag
         self._tag_head = tasks.start(lambda: self._client.head_manifest(repository, build.tag))
         last_tag = self._last.tag if self._last and changed else ""
@@ -168,7 +168,7 @@ class RegistryDelivery:
                 # The registry has lost a blob that the record lists: push again without the record.
                 return self._push(code_layers, None, None)
         except RegistryError as error:
-            # Somebody else has pushed the tag meanwhile, and the registry does not let it be overwritten.
+            # Somebody else has pushed the tag meanwhile, and the registry does not allow to overwrite it.
             refused = error.status in (400, 403, 409, 412)
             existing = self._client.head_manifest(self._target.repository, self._build.tag) if refused else None
             if existing is None:
@@ -201,7 +201,7 @@ def _blobs(record: PushRecord | None) -> frozenset[str]:
 
 
 def _can_be_sent(planned: Sequence[PlannedLayer], last: PushRecord | None) -> bool:
-    """Tell whether each layer is in the repository or can be packed from the workspace of today."""
+    """Tell whether each layer is in the repository or can be packed from the workspace as it is now."""
     remote_digests = _blobs(last)
     return not any(layer.kept and layer.layer and layer.layer.digest not in remote_digests for layer in planned)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from topcoat.dockerfile.paths import decode, encode, has_wildcards, inside, join, matcher, resolve
+from topcoat.dockerfile.paths import has_wildcards, inside, join, matcher, resolve
 from topcoat.errors import NeedsBuilder
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.ignore import clean
+from topcoat.scan.pattern import decode, encode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.image_filesystem import ROOT, ImageFilesystem
-from topcoat.dockerfile.paths import decode, inside, join, resolve
+from topcoat.dockerfile.paths import inside, join, resolve
 from topcoat.errors import NeedsBuilder
+from topcoat.scan.pattern import decode
 from topcoat.scan.snapshot import Entry
 
 
@@ -37,8 +38,8 @@ class CopyOptions(NamedTuple):
     """The flags of a ``COPY`` or ``ADD``.
 
     Attributes:
-        owner: of everything copied, and of directories made on the way; None where nobody is named, so that it is
-            root, except that directories made on the way may take the group of the one above.
+        owner: of everything copied, and of directories created for it. None means root; a created directory may
+            then take the group of the one above.
         mode: permission bits of everything copied; None to keep those of the source.
         unpack: whether the file could be an archive that has to be unpacked.
     """
@@ -48,8 +49,8 @@ class CopyOptions(NamedTuple):
     unpack: bool = False
 
     @property
-    def made(self) -> int:
-        """Mode of directories made on the way, which never have a set-id or sticky bit."""
+    def directory_mode(self) -> int:
+        """Mode of directories that are created for the copy; they never have a set-id or sticky bit."""
         return 0o755 if self.mode is None else self.mode & 0o777
 
 
@@ -72,8 +73,8 @@ def copy(
 
 
 def _file_target(filesystem: ImageFilesystem, name: bytes, destination: Destination, options: CopyOptions) -> bytes:
-    """Return the path that a file called *name* gets, the directories above it made."""
-    filesystem.make_directories(destination.above, options.made, options.owner)
+    """Return the path that a file called *name* gets, and create the directories above it."""
+    filesystem.make_directories(destination.above, options.directory_mode, options.owner)
     target = resolve(filesystem, destination.path)
     node = filesystem.find(target)
     if node is not None and node.kind == "unknown":
@@ -83,7 +84,7 @@ def _file_target(filesystem: ImageFilesystem, name: bytes, destination: Destinat
         filesystem.assume(target)
     if node is not None and node.kind == "dir":
         target = join(target, name)
-    filesystem.make_directories(target.rpartition(b"/")[0], options.made, options.owner)
+    filesystem.make_directories(target.rpartition(b"/")[0], options.directory_mode, options.owner)
     return target
 
 
@@ -107,12 +108,12 @@ def _place(
         target = _file_target(filesystem, source.rpartition(b"/")[2], destination, options)
         _put(context, filesystem, entry, target, options)
         return
-    filesystem.make_directories(destination.above, options.made, options.owner)
+    filesystem.make_directories(destination.above, options.directory_mode, options.owner)
     target = resolve(filesystem, destination.path)
     node = filesystem.find(target)
     if node is not None and node.kind not in ("dir", "unknown"):
         raise ValueError(f"cannot copy a directory to /{decode(target)}: not a directory")
-    filesystem.make_directories(target, options.made, options.owner)
+    filesystem.make_directories(target, options.directory_mode, options.owner)
     filesystem.learn(target)
     _put_members(context, filesystem, followed, target, options)
 
@@ -138,7 +139,7 @@ def _put(context: Context, filesystem: ImageFilesystem, entry: Entry, target: by
 
 
 def _check_directory_target(filesystem: ImageFilesystem, target: bytes) -> None:
-    """Refuse to put a directory over what is not one; what the root of an image holds is always looked up.
+    """Refuse to put a directory over anything else. The content of the image's root is always looked up.
 
     There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.
     """

@@ -1,6 +1,6 @@
 """Evaluate a Dockerfile without a builder: the files that it puts into an image, and the image's settings.
 
-The rules are those of BuildKit's frontend. Where a line needs a builder, `NeedsBuilder` names it.
+The rules are those of BuildKit's frontend. If a line needs a builder, `NeedsBuilder` names it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class StageBase(NamedTuple):
 
 
 FindBase = Callable[[str, str], StageBase]
-"""Looks up an image by its name, for a platform or, where that is empty, for the default one."""
+"""Looks up an image by its name, for a platform; an empty one means the default."""
 
 
 class Evaluated(NamedTuple):
@@ -87,7 +87,7 @@ def evaluate(
     syntax = args.get("BUILDKIT_SYNTAX") or dockerfile.syntax
     if syntax and not _OWN_SYNTAX.fullmatch(syntax):
         raise NeedsBuilder(f"{dockerfile.name}:1: the syntax is that of {syntax}")
-    # Mistakes come before the need for a builder. But a file that names a version of the syntax may use a later one.
+    # A mistake is reported before the need for a builder. But a file that names a syntax may use a newer one.
     if dockerfile.error and syntax:
         raise NeedsBuilder(dockerfile.error.message) from dockerfile.error
     if dockerfile.error:
@@ -96,7 +96,7 @@ def evaluate(
 
 
 class _Evaluation:
-    """The last stage of a Dockerfile on its way."""
+    """The evaluation of the last stage of a Dockerfile."""
 
     def __init__(self, dockerfile: Dockerfile, args: Mapping[str, str], platform: str) -> None:
         self._file = dockerfile
@@ -122,7 +122,7 @@ class _Evaluation:
                 raise NeedsBuilder(f"the base image has ONBUILD triggers: {'; '.join(map(str, triggers))}")
         if not platform:
             actual = platform_arguments(base.config.platform, self._stage.name, self._args)
-            chosen = {word.partition("=")[0] for one in self._file.arguments for word in one.words if "=" in word}
+            chosen = {word.partition("=")[0] for arg in self._file.arguments for word in arg.words if "=" in word}
             self._globals.update({name: value for name, value in actual.items() if name not in chosen})
         settings, filesystem = Settings(base.config), ImageFilesystem(base.tree)
         executor = StageExecutor(
@@ -135,7 +135,7 @@ class _Evaluation:
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 
     def _base_name(self) -> str:
-        """Return the image that the last stage starts from; those of the other stages must not be blank either."""
+        """Return the image that the last stage starts from; the images of other stages must not be blank either."""
         names: set[str] = set()
         base = ""
         for stage in self._file.stages:
@@ -175,7 +175,7 @@ class _Evaluation:
         except InvalidReference as error:
             raise self._file.wrong(start, error.message, self._undeclared(self._stage) or error.hint) from error
         except (ImageError, RegistryError, DaemonError) as error:
-            located = copy.copy(error)  # the same one may be raised for other callers
+            located = copy.copy(error)  # the same object may be raised for other callers
             located.message = f"{self._file.name}:{start.line}: FROM {image}: {error.message}"
             located.args = (located.message,)
             names = [stage.name for stage in self._file.stages if stage.name]
@@ -197,7 +197,7 @@ class _Evaluation:
             else:
                 # The role's image is given to a Dockerfile that declares it.
                 argument = f"ARG {name}" if name in ("IMAGE", *self._args) else f"ARG {name}=VALUE"
-                hints.append(f"put {argument} ahead of the first FROM: {name} is not declared there")
+                hints.append(f"put {argument} before the first FROM: {name} is not declared there")
         return "; ".join(hints) or None
 
     @contextmanager

@@ -1,7 +1,8 @@
 """Variables and quotes in Dockerfiles (Dockerfile reference, *Environment replacement*), with BuildKit's rules.
 
-They are a shell's, mostly: ``$name``, ``${name}``, ``${name:-word}`` and ``${name:+word}``, and the same without the
-colon for unset alone. Unlike in a shell, a name that is not set is empty, and the escape character can be a backtick.
+They are mostly those of a shell: ``$name``, ``${name}``, ``${name:-word}`` and ``${name:+word}``, and the same without
+the colon, for unset variables only. Unlike in a shell, an unset name is empty, and the escape character can be a
+backtick.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Expansion(NamedTuple):
 
     Attributes:
         text: the result.
-        unset: names of variables without a value, but for those that have a default.
+        unset: names of variables without a value and without a default.
     """
 
     text: str
@@ -61,7 +62,7 @@ class _Reader:
         return char
 
     def read(self, stop: str) -> str:
-        """Read up to *stop*, or to the end where that is empty."""
+        """Read up to *stop*, or to the end if it is empty."""
         parts: list[str] = []
         while char := self._next():
             if char == stop:

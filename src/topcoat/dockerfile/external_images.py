@@ -20,7 +20,7 @@ def external_images(dockerfile: Dockerfile, args: Mapping[str, str], platform: s
         platform: the image's; empty for this machine's.
 
     Returns:
-        None where they are known only during the build: a variable without a value, or a mistake.
+        None if they are known only during the build: a variable without a value, or a mistake.
     """
     if dockerfile.error:
         return None

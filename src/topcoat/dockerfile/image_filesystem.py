@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from topcoat.dockerfile.paths import decode, join, not_a_directory
+from topcoat.dockerfile.paths import join, not_a_directory
 from topcoat.errors import InvalidImage
 from topcoat.notices import notice
 from topcoat.pack.tar import Ownership, derived_mtime
 from topcoat.rootfs.nodes import BaseTree, ImageNode
 from topcoat.rootfs.target import resolve_target
+from topcoat.scan.pattern import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.tree import Tree
@@ -49,7 +50,7 @@ class ImageFilesystem:
         return ImageNode(entry.kind, entry.mode, *(entry.owner or ROOT), link)
 
     def _find_in_base(self, path: bytes) -> ImageNode | None:
-        """Look *path* up in the base, once, and only where its directory exists."""
+        """Look *path* up in the base, once, and only if its directory exists."""
         if not path:
             return ImageNode("dir")
         if path not in self._found:
@@ -59,7 +60,7 @@ class ImageFilesystem:
         return self._found[path]
 
     def learn(self, directory: bytes) -> None:
-        """Learn the paths below *directory* that the base has read already. *directory* was found before."""
+        """Record the paths below *directory*, which exists, that the base has read already."""
         if directory and directory not in self._learned and self._found.get(directory) is not None:
             self._learned.add(directory)
             for path, node in self._base.below(directory).items():
@@ -75,18 +76,18 @@ class ImageFilesystem:
         return self._found[path] if path in self._found else self._known.get(path)
 
     def assume(self, path: bytes) -> None:
-        """Warn in the end that the base was not read far enough to know what it has at *path*."""
+        """Add *path* to the warning that the base was not read far enough."""
         self._assumed[path] = None
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         """Return what is known to be below *directory*, as `BaseTree.below` does."""
         start = directory + b"/" if directory else b""
-        found = dict(self._base.below(directory))
+        nodes = dict(self._base.below(directory))
         for path in self._items:
             node = self.find(path)
             if path.startswith(start) and node is not None:
-                found[path[len(start) :]] = node
-        return found
+                nodes[path[len(start) :]] = node
+        return nodes
 
     def put(self, entry: Entry, source: tuple[Tree, str] | None = None) -> None:
         """Put *entry* at its path. It replaces what the image has there."""
@@ -94,7 +95,7 @@ class ImageFilesystem:
         self._items[entry.path] = Item(entry._replace(owner=owner), source)
 
     def make_directories(self, path: bytes, mode: int = 0o755, owner: tuple[int, int] | None = None) -> bytes:
-        """Make the missing ones of the directory *path* and those above it; return the resolved path.
+        """Create the directory *path*, and missing directories above it; return the resolved path.
 
         A directory made below one with the set-group-id bit has that bit too and, without an *owner*, its group.
 

@@ -30,7 +30,7 @@ class Instruction(NamedTuple):
     Attributes:
         name: in upper case.
         flags: their values, by their names.
-        words: the rest: one word where the instruction takes a text, name and value in turn for ``ENV`` and ``LABEL``.
+        words: the rest: one word if the instruction takes a text; names and values alternate for ``ENV`` and ``LABEL``.
         is_exec_form: the words were written as a JSON array.
         has_here_document: lines that follow it are the body of a here-document.
         line: the first of its lines, from 1.
@@ -56,8 +56,8 @@ class Stage(NamedTuple):
 
     Attributes:
         base: the image or stage it starts from, as it is written.
-        platform: likewise; empty where no platform is named.
-        name: in lower case; empty where it has none.
+        platform: likewise; empty if no platform is named.
+        name: in lower case; empty if it has no name.
         start: the ``FROM``.
         instructions: those after it.
     """
@@ -80,7 +80,7 @@ class Dockerfile:
         stages: in their order.
         declared_args: names of all build arguments that it declares.
         escape: the escape character.
-        syntax: the frontend that it names for itself; empty where it names none.
+        syntax: the frontend that it names; empty if it names none.
         error: the first mistake. It is kept and not raised: the frontend of another syntax may accept the file.
     """
 
@@ -115,9 +115,9 @@ def parse_dockerfile(text: bytes, name: str) -> Dockerfile:
         elif not stages:
             parser.note(_wrong(name, instruction.line, "no build stage in current context", _BEGINNING))
     if not stages:
-        hint = "add a line FROM $IMAGE, behind ARG IMAGE"
+        hint = "add a line FROM $IMAGE after ARG IMAGE"
         parser.note(InvalidDockerfile(f"{name} has no FROM", hint=hint))
-    declared = {word.partition("=")[0] for one in instructions if one.name == "ARG" for word in one.words}
+    declared = {word.partition("=")[0] for line in instructions if line.name == "ARG" for word in line.words}
     return Dockerfile(
         name,
         text,
@@ -200,7 +200,7 @@ class _Parser:
             yield line, start
 
     def _clean(self, line: str) -> str:
-        """Take note of a directive; return nothing for a comment, else the line without its end."""
+        """Record a directive; return nothing for a comment, else the line without its end."""
         line = line.rstrip("\r\n")
         self._note_directive(line)
         return "" if line.lstrip(SPACE).startswith("#") else line

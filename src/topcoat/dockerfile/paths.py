@@ -9,19 +9,10 @@ from topcoat.errors import InvalidImage, NeedsBuilder
 from topcoat.rootfs.nodes import BaseTree
 from topcoat.rootfs.target import resolve_target
 from topcoat.scan.ignore import clean
+from topcoat.scan.pattern import decode, encode
 
-# As many as BuildKit follows.
+# BuildKit's limit.
 _MAX_LINKS = 255
-
-
-def encode(text: str) -> bytes:
-    """Return the bytes that a part of a Dockerfile was read from."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def decode(path: bytes) -> str:
-    """Return *path* as text, bytes that are not UTF-8 as surrogates."""
-    return path.decode("utf-8", "surrogateescape")
 
 
 def inside(path: str, directory: str = "/") -> bytes:
@@ -51,7 +42,7 @@ def resolve(tree: BaseTree, path: bytes) -> bytes:
             return path
         # As in `resolve_target`: ``..`` of a relative link removes a component, even if that is a link.
         path = node.link if node.link.startswith(b"/") else inside(decode(node.link), decode(above))
-    raise ValueError(f"too many links on the way to /{decode(path)}")
+    raise ValueError(f"too many links in the path /{decode(path)}")
 
 
 def land_in(tree: BaseTree, path: bytes) -> bytes:

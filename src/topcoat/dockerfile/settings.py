@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def user(self) -> str:
-        """Who containers run as; empty for root."""
+        """The user of containers; empty for root."""
         return str(self._now.get("User") or "")
 
     def changes(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Settings:
         return {key: now for key, (before, now) in pairs.items() if now != before}
 
     def set_variable(self, name: str, value: str) -> None:
-        """Set an environment variable, in its old place where it is set already."""
+        """Set an environment variable; a variable that exists keeps its place."""
         pairs = [str(pair) for pair in self._now.get("Env") or ()]
         at = next((at for at, pair in enumerate(pairs) if pair.partition("=")[0] == name), len(pairs))
         self._now["Env"] = [*pairs[:at], f"{name}={value}", *pairs[at + 1 :]]

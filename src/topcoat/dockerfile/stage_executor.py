@@ -36,7 +36,7 @@ _FLAGS_FOR_A_BUILDER = {
 
 
 def check_supported(instruction: Instruction) -> None:
-    """Check that *instruction* needs no builder, as far as that can be told before anything is looked up.
+    """Check that *instruction* needs no builder, as far as that is known before anything is looked up.
 
     Raises:
         NeedsBuilder: it does.

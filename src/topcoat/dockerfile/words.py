@@ -96,7 +96,7 @@ def _split_at_blanks(rest: str) -> tuple[str, ...]:
 
 
 def _maybe_json(rest: str, otherwise: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """Return the strings of a JSON array, or *otherwise* where *rest* is not one."""
+    """Return the strings of a JSON array, or *otherwise* if *rest* is not one."""
     if not rest.lstrip(SPACE).startswith("["):
         return otherwise, False
     try:

@@ -49,7 +49,7 @@ def find_endpoint(env: Mapping[str, str] = os.environ) -> Endpoint:
     Raises:
         DaemonUnavailable: the context in use does not exist or is malformed.
     """
-    home = Path(env.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    home = Path(env.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
     host = env.get("DOCKER_HOST", "").strip()
     name = "" if host else env.get("DOCKER_CONTEXT") or _current_context(home)
     if name and name != "default":

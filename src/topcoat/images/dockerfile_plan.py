@@ -36,14 +36,14 @@ def evaluate_dockerfile(
         options: the user's.
 
     Raises:
-        InvalidDockerfile: it cannot be understood, or names files that do not exist.
+        InvalidDockerfile: it is malformed, or names files that do not exist.
         NeedsBuilder: a line needs a builder.
         ImageError: and its kinds, when the base cannot be used.
         RegistryError: and its kinds, when the registry cannot be reached or refuses.
     """
 
     def evaluate_over(base: Base | None) -> tuple[Evaluated, Base, Base]:
-        """Evaluate over *base*, or over what the Dockerfile names; return the base that was used and that of now."""
+        """Evaluate over *base*, or over the Dockerfile's own; return the base that was used and the current one."""
         with ExitStack() as stack:
             tasks = stack.enter_context(TaskScope())
             confirm: Callable[[], Base | BaseIndex] | None = None
@@ -52,8 +52,8 @@ def evaluate_dockerfile(
                 nonlocal base, confirm
                 source = get_source()
                 if base is None:
-                    found = source.find(image, platform, tasks)
-                    (base,), confirm = images_of(found.base), found.confirm
+                    found_base = source.find(image, platform, tasks)
+                    (base,), confirm = images_of(found_base.base), found_base.confirm
                 tree = stack.enter_context(cached_tree(source, base, options.base_scan_limit * MEGABYTE))
                 return StageBase(base.config, tree)
 

@@ -1,4 +1,4 @@
-"""An image as it is planned: everything that decides its content, and the tag that stands for it."""
+"""A planned image: everything that decides its content, and its tag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PlatformImage(NamedTuple):
     """The image for one platform.
 
     Attributes:
-        base: what the code layers are laid over.
+        base: the image below the code layers.
         pack: how the code layers are packed.
         changes: to the base's settings.
     """
@@ -28,18 +28,18 @@ class PlatformImage(NamedTuple):
 
     def patch(self, layers: Sequence[Layer]) -> PatchedImage:
         """Return config and manifest of the image that *layers* make over the base."""
-        stacked = ",".join(layer.diff_id for layer in layers)
-        changes = self.changes._replace(labels={**self.changes.labels, LAYERS_LABEL: stacked})
+        diff_ids = ",".join(layer.diff_id for layer in layers)
+        changes = self.changes._replace(labels={**self.changes.labels, LAYERS_LABEL: diff_ids})
         code_layers = [CodeLayer(*layer, self.pack.compression) for layer in layers]
         return patch(self.base.config, self.base.manifest, code_layers, changes)
 
 
 class ImageBuild(NamedTuple):
-    """What is to be built.
+    """An image to build, for one or several platforms.
 
     Attributes:
-        scan: the snapshot that the code layers hold, and where its content is read.
-        tag: 32 hex digits that stand for the content of all images.
+        scan: the snapshot in the code layers, and the source of its content.
+        tag: 32 hex digits that identify the content of all images.
         images: one for each platform.
         image_index: the base's index if all its platforms are patched: an entry for each of *images*.
         hot: whether a hot layer may carry small edits.

@@ -37,7 +37,7 @@ def plan_patch(
     """Plan the images that *scan* makes over *base*.
 
     Args:
-        source: of the base, to look up more of it where the code goes to its root.
+        source: of the base, to look up more of it if the code goes to its root.
         scan: the workspace.
         base: an image or an index.
         locations: of the code in each image of *base*.

@@ -24,7 +24,7 @@ _FORMAT = 2
 
 
 def image_labels(snapshot: str, base: Base, target: bytes) -> dict[str, str]:
-    """Return the labels of an image: the digests of what it is made of, and where the code lies in it."""
+    """Return the labels of an image: the digests of its parts, and the directory of the code."""
     return {
         SNAPSHOT_LABEL: snapshot,
         BASE_LABEL: base.config.identity,

@@ -48,6 +48,6 @@ def shown(value: object) -> str:
 
 def listed(values: Iterable[object]) -> str:
     """Return the first few of *values*, and the number of the others."""
-    found = [shown(value) for value in values]
-    more = len(found) - _MAX_LISTED
-    return ", ".join(found[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+    texts = [shown(value) for value in values]
+    more = len(texts) - _MAX_LISTED
+    return ", ".join(texts[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

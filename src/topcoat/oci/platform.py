@@ -48,8 +48,8 @@ class Platform(NamedTuple):
     @classmethod
     def from_json(cls, value: object) -> Platform:
         """Read the platform keys of an index entry or an image config; a missing one counts as ``unknown``."""
-        found = value if isinstance(value, Mapping) else {}
-        words = [str(found.get(key) or "").lower() for key in ("os", "architecture", "variant")]
+        keys = value if isinstance(value, Mapping) else {}
+        words = [str(keys.get(key) or "").lower() for key in ("os", "architecture", "variant")]
         return cls(words[0] or "unknown", words[1] or "unknown", words[2])
 
     def __str__(self) -> str:
@@ -70,3 +70,6 @@ class Platform(NamedTuple):
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         return not self.variant or self.normal == other.normal
+
+
+DEFAULT_PLATFORM = Platform("linux", "amd64")

@@ -21,7 +21,7 @@ from topcoat.scan.snapshot import Entry, identify
 MIN_LARGE_SIZE = 1 << 20
 # Of a group of small files, except the last one.
 MIN_WEIGHT = 1 << 20
-# Where the base image leaves room for all of them.
+# If the base image leaves room for all of them.
 MAX_SMALL_GROUPS = 16
 MAX_LARGE_GROUPS = 8
 
@@ -112,7 +112,7 @@ def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
     runs: list[Sequence[Entry]] = []
     start = 0
     while True:
-        # A cut between these two gives a group of a right weight.
+        # A cut between these two gives a group of a valid weight.
         first = bisect_left(before, before[start] + minimum, start)
         end = bisect_right(before, before[start] + maximum, first)
         if end >= len(entries):
@@ -120,6 +120,6 @@ def _cut(entries: Sequence[Entry], count: int) -> list[Sequence[Entry]]:
         cut_at = min(range(first, end), key=lambda at: crc32(entries[at].path), default=end)
         runs.append(entries[start:cut_at])
         start = cut_at
-    # If the sequence ends between the two, the rest stays one group: a cut would leave a sliver.
+    # If the sequence ends between the two, the rest stays one group: a cut would leave a very small group.
     runs.append(entries[start:])
     return runs

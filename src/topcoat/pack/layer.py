@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import queue
 import threading
 from collections.abc import Generator, Iterator
@@ -14,7 +13,8 @@ from typing import BinaryIO, NamedTuple
 from topcoat.oci.compression import Compression, find_compressor
 from topcoat.pack.cut import EntryGroup
 from topcoat.pack.tar import BLOCK, END, Ownership, derived_mtime, header, padding
-from topcoat.scan.scanner import Scan, changed
+from topcoat.scan.names import decode
+from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import reading
 from topcoat.state import spool_file, spooling
@@ -64,7 +64,7 @@ class PackOptions(NamedTuple):
         """Return all options and the compressor as one line, for cache keys.
 
         Raises:
-            MissingDependency: zstd is wanted and not installed.
+            MissingDependency: the compression is zstd, and zstandard is not installed.
         """
         return repr((tuple(self), find_compressor(self.compression).name))
 
@@ -133,16 +133,16 @@ def _parts(group: EntryGroup, scan: Scan, options: PackOptions) -> Iterator[byte
 
 def _stream(entry: Entry, scan: Scan) -> Iterator[bytes]:
     remaining, digest = entry.size, hashlib.sha256()
-    with scan.open(entry) as source, reading(os.fsdecode(entry.path)):
+    with scan.open(entry) as source, reading(decode(entry.path)):
         while remaining:
             block = source.read(min(remaining, _BLOCK))
             if not block:
-                raise changed(entry)
+                raise scan.changed(entry)
             digest.update(block)
             remaining -= len(block)
             yield block
-        if source.read(1) or digest.digest() != entry.content:
-            raise changed(entry)
+        if digest.digest() != entry.content:
+            raise scan.changed(entry)
 
 
 class _Sink:

@@ -1,4 +1,4 @@
-"""The cache of packed code layers: their digests, and the entries that they hold.
+"""The cache of packed code layers: their digests and their entries.
 
 A key covers everything that the bytes of a layer depend on, so a record is never wrong; at worst it is missing.
 """
@@ -27,7 +27,7 @@ _OWNED = {letter.upper(): kind for letter, kind in _KINDS.items()}
 
 
 class CachedLayer(NamedTuple):
-    """A packed layer and the entries that it holds."""
+    """A packed layer and its entries."""
 
     layer: Layer
     group: EntryGroup

@@ -1,13 +1,12 @@
 """Decide which layers make a snapshot: cached code layers, code layers to pack, and a hot layer.
 
-The anchor is the list of code layers that a destination holds from an earlier build. Where these and the new ones
+The anchor is the list of code layers that a destination holds from an earlier build. If these and the new ones
 differ only in the content of some regular files, or by added entries, the anchor's layers stay and one small hot layer
 on top holds the differences. So an edit uploads about as much as was edited.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,13 +15,14 @@ from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS, EntryGroup, cut
 from topcoat.pack.layer import Layer, PackOptions
 from topcoat.pack.layer_cache import CachedLayer, LayerCache
 from topcoat.pack.tar import BLOCK
+from topcoat.scan.names import decode
 from topcoat.scan.snapshot import Entry, Snapshot
 
 # The weight of the hot layer: this, or this part of the heaviest layer that need not be packed, whichever is more.
 MAX_HOT_WEIGHT = 1 << 20
 HOT_DIVISOR = 8
 
-# Not every engine mounts a file system of more layers.
+# Some engines cannot mount a file system of more layers.
 MAX_LAYERS = 125
 
 
@@ -60,7 +60,7 @@ def plan_layers(
         options: how they are packed.
         cache: the layers that were packed before.
         room: how many layers the base image leaves, the hot one included.
-        anchor: keys of the layers that the destination holds, bottom first; without any there is no hot layer.
+        anchor: keys of the layers that the destination holds, bottom first; if it is empty, no hot layer is planned.
 
     Raises:
         InvalidImage: the base image leaves no room.
@@ -119,7 +119,7 @@ def _check(snapshot: Snapshot, room: int) -> None:
     for path in [entry.path for entry in snapshot.entries if b".wh." in entry.path]:
         if path.rpartition(b"/")[2].startswith(b".wh."):
             raise WorkspaceError(
-                f"{os.fsdecode(path)} cannot be in an image: names that start with .wh. delete files there",
+                f"{decode(path)} cannot be in an image: names that start with .wh. delete files there",
                 hint="rename it, or leave it out with a line in .torchxignore",
             )
 
@@ -188,7 +188,7 @@ def _find_overlaps(
             overlaps.setdefault(root_of(key), _Overlap([], [], [])).old.append(key)
     for layer in new:
         root = root_of(layer.key)
-        # Added files that fill a layer of their own share no path: they are better off as that layer.
+        # Added files that fill a whole layer share no path with old layers: they stay that layer.
         if root not in overlaps:
             continue
         overlaps[root].new.append(layer.key)

@@ -22,6 +22,7 @@ from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.sources import ScanRoot, find_scan_roots
 from topcoat.scan.tree import Tree
+from topcoat.specs.default_image import check_image
 from topcoat.specs.projects import Projects
 from topcoat.tasks import TaskScope
 
@@ -38,14 +39,14 @@ def build_image(
 ) -> DeliveryResult:
     """Lay *workspace* over the image *image*, or do what its ``Dockerfile.torchx`` says, and deliver the result.
 
-    The result goes to the repository of *options*, or into the container engine if there is none. A file that changes
-    meanwhile starts it over, three times at most.
+    The result goes to the repository of *options*, or to the container engine if they have none. If a file changes
+    during the build, the build starts again, at most three times.
 
     Args:
         workspace: the local code.
         image: name of the base image.
         options: see `images.options.image_options`.
-        connections: to use again those of an earlier build.
+        connections: those of an earlier build, to reuse them.
 
     Raises:
         WorkspaceError: and its kinds, when the workspace cannot be read or keeps changing.
@@ -61,7 +62,7 @@ def build_image(
         dockerfile = _find_dockerfile(roots)
         if dockerfile is not None:
             return _plan_dockerfile(workspace, roots, dockerfile, image, options, connections).carry_out()
-        return _deliver_patch(_place(options, connections), workspace, roots, image, options)
+        return _deliver_patch(_place(image, options, connections), workspace, roots, image, options)
 
     with notices_once():
         return retry_if_changed(attempt)
@@ -80,13 +81,14 @@ def plan_image(
     dockerfile = _find_dockerfile(roots)
     if dockerfile is not None:
         return _plan_dockerfile(workspace, roots, dockerfile, image, options, connections)
-    place = _place(options, connections)
+    place = _place(image, options, connections)
     with TaskScope() as tasks:
         _, confirm = _plan_patch(place, workspace, roots, image, options, tasks)
         return PatchPlan(confirm(), place, connections, workspace_key(workspace))
 
 
-def _place(options: ImageOptions, connections: Connections) -> Place:
+def _place(image: str, options: ImageOptions, connections: Connections) -> Place:
+    check_image(image)
     place = connections.place(options.repository)
     if options.platform == ALL_PLATFORMS and not place.destination.takes_index:
         raise InvalidRunConfigException(
@@ -105,17 +107,17 @@ def _plan_patch(
     options: ImageOptions,
     tasks: TaskScope,
 ) -> tuple[ImageBuild, Callable[[], ImageBuild]]:
-    """Return the plan over the base as the cache knows it, and a function that waits for the plan over that of now."""
+    """Return the plan over the cached base, and a function that waits for the plan over the current base."""
     compression = place.destination.stored_as(options.compression)
-    found = place.source.find(image, options.platform, tasks)
-    locating = tasks.start(lambda: locate_in_images(place.source, found.base, options))
+    found_base = place.source.find(image, options.platform, tasks)
+    locating = tasks.start(lambda: locate_in_images(place.source, found_base.base, options))
     scanned = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES, options.modes, options.mtimes), projects=roots)
     scanned = without_job_dirs(scanned, workspace)
-    planned = plan_patch(place.source, scanned, found.base, locating.result(), options, compression)
+    planned = plan_patch(place.source, scanned, found_base.base, locating.result(), options, compression)
 
     def confirm() -> ImageBuild:
-        base = found.confirm()
-        if base is found.base:
+        base = found_base.confirm()
+        if base is found_base.base:
             return planned
         locations = locate_in_images(place.source, base, options)
         return plan_patch(place.source, scanned, base, locations, options, compression)
@@ -153,7 +155,7 @@ def _plan_dockerfile(
 
 
 def _find_dockerfile(roots: Sequence[ScanRoot]) -> bytes | None:
-    """Return the text of ``Dockerfile.torchx`` at the root of the workspace, None if there is none.
+    """Return the text of ``Dockerfile.torchx`` at the root of the workspace, None if it does not exist.
 
     Ignore rules do not hide it.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where bases are found, and where images go."""
+    """A source of bases, and a destination of images."""
 
     source: BaseSource
     destination: ImageDestination

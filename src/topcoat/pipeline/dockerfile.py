@@ -23,6 +23,7 @@ from topcoat.pipeline.plans import BuilderPlan, ImagePlan, PatchPlan
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, scan
 from topcoat.scan.sources import ScanRoot
+from topcoat.specs.default_image import DEFAULT_IMAGE, check_image
 from topcoat.specs.projects import Projects
 
 _NAME = "Dockerfile.torchx"
@@ -49,7 +50,7 @@ def plan_dockerfile_image(
         connections: to registries and the engine.
 
     Raises:
-        InvalidDockerfile: it cannot be understood, or names files that do not exist.
+        InvalidDockerfile: it is malformed, or names files that do not exist.
         ImageNotFound: an image that it starts from does not exist.
         DaemonUnavailable: it needs a builder and none is available.
     """
@@ -77,7 +78,12 @@ def _build_args(dockerfile: Dockerfile, workspace: Projects, image: str, options
     for name in sorted(options.build_args.keys() - dockerfile.declared_args):
         if not name.lower().endswith("_proxy") and not name.startswith(_BUILDER_ARGS):
             notice(f"{_NAME} has no ARG {name}: the build argument may be unused")
-    own = {"IMAGE": image, "WORKSPACE": _common_path(workspace)}
+    own = {"WORKSPACE": _common_path(workspace)}
+    has_own_default = any(word.startswith("IMAGE=") for arg in dockerfile.arguments for word in arg.words)
+    if not has_own_default or image not in ("", DEFAULT_IMAGE):
+        own["IMAGE"] = image
+        if "IMAGE" in dockerfile.declared_args - options.build_args.keys():
+            check_image(image)
     # An argument that is not declared must not change the tag, least of all the path of the workspace.
     return {**{name: value for name, value in own.items() if name in dockerfile.declared_args}, **options.build_args}
 
@@ -109,7 +115,7 @@ def _plan_builder(
 
 
 def _common_path(workspace: Projects) -> str:
-    """Return the workspace's path as the user gave it, or what the paths of its projects have in common."""
+    """Return the workspace's path as the user gave it, or the common path of its projects."""
     sources = list(workspace.projects)
     if len(sources) == 1:
         return sources[0]

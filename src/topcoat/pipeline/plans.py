@@ -1,7 +1,7 @@
 """The two plans of an image: code layers over a base, and a builder's run of a Dockerfile.
 
-Nothing is packed, built or sent before one is carried out. Both raise ``WorkspaceChanged`` if a file is no longer what
-was planned.
+Nothing is packed, built or sent before a plan is carried out. Both raise ``WorkspaceChanged`` if a file is no longer
+what was planned.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class PatchPlan(NamedTuple):
         return self.planned.images[0].changes.env
 
     def carry_out(self) -> DeliveryResult:
-        """Deliver the image, unless it is there."""
+        """Deliver the image, unless it exists."""
         return deliver(self.place.destination, self.planned, self.workspace_key)
 
     def build(self) -> BuiltImage:
@@ -115,7 +115,7 @@ class BuilderPlan(NamedTuple):
         builder: what builds it.
         on_output: gets each line of a build's output; None keeps it for the error of a failed build.
         connections: to look up what is pushed already.
-        tag: stands for the context, the Dockerfile, its arguments and the images that it starts from.
+        tag: identifies the context, the Dockerfile, its arguments and the images that it starts from.
         cacheable: whether all of those are known, so that an existing image with the tag is not built again.
         repository: where it is pushed; None if it stays with the builder.
         workspace: for messages.
@@ -159,7 +159,7 @@ class BuilderPlan(NamedTuple):
         return BuiltImage(image_id, self.tag, push)
 
     def carry_out(self) -> DeliveryResult:
-        """Build the image and push it if it has a repository, unless it is there."""
+        """Build the image, and push it if it has a repository, unless it exists."""
         target = self.repository
         if target is None:
             return DeliveryResult(self.build().image_id)

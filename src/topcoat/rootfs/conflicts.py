@@ -6,11 +6,11 @@ no file, and no link either, not even a link to a directory.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from topcoat.errors import PathConflict
 from topcoat.rootfs.nodes import ImageNode
+from topcoat.scan.names import decode
 from topcoat.scan.snapshot import Entry, Snapshot
 
 _NOUNS = {"dir": "a directory", "link": "a link", "file": "a file", "other": "a special file"}
@@ -33,10 +33,10 @@ def check_collisions(snapshot: Snapshot, target: bytes, below: Mapping[bytes, Im
 
 
 def _conflict(entry: Entry, node: ImageNode, target: bytes) -> PathConflict:
-    path = os.fsdecode(entry.path)
-    image_path = os.fsdecode(b"/" + target + b"/" + entry.path) if target else f"/{path}"
+    path = decode(entry.path)
+    image_path = decode(b"/" + target + b"/" + entry.path) if target else f"/{path}"
     if entry.kind == "dir":
-        leads = f" to {os.fsdecode(node.link)}" if node.kind == "link" else ""
+        leads = f" to {decode(node.link)}" if node.kind == "link" else ""
         what = f"cannot copy to non-directory: {image_path} is {_NOUNS[node.kind]}{leads} in the base image"
     else:
         what = f"cannot replace the directory {image_path} of the base image with {_NOUNS[entry.kind]}"

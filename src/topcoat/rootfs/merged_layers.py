@@ -1,4 +1,4 @@
-"""The merged file system of an image's layers, read from the top layer down, and no further than necessary.
+"""The merged file system of an image's layers, read from the top layer down, and only as far as needed.
 
 The rules are those of the OCI image specification (*layer*, applying changesets): ``.wh.NAME`` deletes NAME from the
 layers below, ``.wh..wh..opq`` deletes the content of its directory from them, and a file or link hides what they have
@@ -110,8 +110,8 @@ class MergedLayers:
         """Return the known nodes below *directory*, by paths relative to it."""
         prefix = directory + b"/" if directory else b""
         start = len(prefix)
-        found = {path[start:]: _IMPLIED for path in self._implied | self._entered() if path.startswith(prefix)}
+        nodes_below = {path[start:]: _IMPLIED for path in self._implied | self._entered() if path.startswith(prefix)}
         for nodes in (self._nodes, self._fresh):
-            found.update((path[start:], node) for path, node in nodes.items() if node and path.startswith(prefix))
-        found.pop(b"", None)
-        return found
+            nodes_below.update((path[start:], node) for path, node in nodes.items() if node and path.startswith(prefix))
+        nodes_below.pop(b"", None)
+        return nodes_below

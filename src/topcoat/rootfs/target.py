@@ -7,7 +7,6 @@ the image's root).
 
 from __future__ import annotations
 
-import os
 import posixpath
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from topcoat.errors import InvalidImage
 from topcoat.pack.layer import Directory
 from topcoat.pack.tar import Ownership
 from topcoat.rootfs.nodes import BaseTree
+from topcoat.scan.names import decode
 
 # BuildKit's limit.
 _MAX_LINKS = 255
@@ -67,7 +67,7 @@ def resolve_target(tree: BaseTree, directory: bytes, owner: Ownership | None = N
         elif node.kind == "link":
             links += 1
             if links > _MAX_LINKS:
-                raise InvalidImage(f"too many links in the path /{os.fsdecode(directory)} of the base image")
+                raise InvalidImage(f"too many links in the path /{decode(directory)} of the base image")
             link = node.link
             if link.startswith(b"/"):
                 parents = []
@@ -77,7 +77,7 @@ def resolve_target(tree: BaseTree, directory: bytes, owner: Ownership | None = N
             names += link.split(b"/")[::-1]
         else:
             raise InvalidImage(
-                f"/{os.fsdecode(directory)} cannot be a directory: /{os.fsdecode(path)} of the base image is a file",
+                f"/{decode(directory)} cannot be a directory: /{decode(path)} of the base image is a file",
                 hint="choose another directory for the code: -cfg workspace_dir=/app",
             )
     paths = {parent.path for parent in parents}

@@ -15,7 +15,7 @@ from topcoat.runner.dry_run import Submission, dry_run
 from topcoat.runner.prebuild import prebuild
 from topcoat.scan.retry import retry_if_changed
 from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
-from topcoat.schedulers.api import ListAppResponse, Scheduler, Stream
+from topcoat.schedulers.api import JobOutputs, ListAppResponse, Scheduler, Stream
 from topcoat.specs import (
     AppDef,
     AppDryRunInfo,
@@ -286,6 +286,11 @@ class Runner:
         sched, app_id = self._find(app_handle)
         sched.delete(app_id)
         self._apps.pop(app_handle, None)
+
+    def outputs(self, app_handle: AppHandle) -> JobOutputs | None:
+        """Return which files an application wrote into its job directory (``Scheduler.outputs``)."""
+        sched, app_id = self._find(app_handle)
+        return sched.outputs(app_id)
 
     def stop(self, app_handle: AppHandle) -> None:
         """Call ``cancel``. Deprecated."""

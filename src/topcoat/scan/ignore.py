@@ -12,6 +12,7 @@ expression, and the state of a walk is an integer with one bit for each run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import groupby
@@ -44,6 +45,7 @@ DEFAULT_PATTERNS = (
 """Excluded if a workspace has no ignore file: version control, environments, caches."""
 
 _BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MAX_LINE_BYTES = 64 * 1024 - 1
 # Go's unicode.IsSpace; str.strip() alone would also take U+001C to U+001F.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
@@ -117,8 +119,17 @@ class IgnoreRules:
         """Read ignore files, as pairs of name (for messages) and content, as one list.
 
         Raises:
-            InvalidIgnorePattern: lists every malformed line of all files, by file and line.
+            InvalidIgnorePattern: lists every malformed line of all files, by file and line; or a file holds NUL bytes.
         """
+        sources = list(sources)
+        for name, content in sources:
+            if b"\0" in content or content.startswith(_UTF16):
+                number = content.partition(b"\0")[0].count(b"\n") + 1
+                raise InvalidIgnorePattern(
+                    f"{name}:{number}: malformed pattern with a NUL byte: the file may be in UTF-16, in which "
+                    "no rule would match",
+                    hint="save it as UTF-8",
+                )
         return cls._build(
             (name, number, line)
             for name, content in sources
@@ -189,6 +200,14 @@ class IgnoreRules:
                     applied.add(index)
                     excluded, decisive = rule.line.excluded, rule.line
         return decisive
+
+
+def ignore_hint(path: str) -> str:
+    """Return what to type so that *path* is left out."""
+    line = re.sub(r"[*?\[\]\\^|{}]|\A[#!]", r"\\\g<0>", path)
+    # White space at the ends is not part of a rule.
+    line = re.sub(r"\A\s|\s\Z|[\0-\x1f\x7f]", "?", line)
+    return f"add the line {line} to .torchxignore (`topcoat init` writes one)"
 
 
 def _read(name: str, number: int, line: bytes) -> list[Rule]:

@@ -12,7 +12,6 @@ written file by file.
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topcoat.scan.clock import settling_time
+from topcoat.scan.names import decode, encode
 from topcoat.scan.tree import SourceNode
 from topcoat.state import write_cache
 
@@ -113,7 +113,7 @@ def _head(files: Sequence[SourceNode]) -> bytes:
     except struct.error:
         return b""
     # No file name holds a NUL byte.
-    return _COUNT.pack(len(files)) + stats + os.fsencode("\0".join([node.name for node in files]))
+    return _COUNT.pack(len(files)) + stats + encode("\0".join([node.name for node in files]))
 
 
 @lru_cache(maxsize=256)
@@ -125,7 +125,7 @@ def _pack(records: Mapping[str, Record]) -> bytes:
     """Return the records of a directory as bytes: number of files, stat data, names and digests, sorted by name."""
     items = sorted(records.items(), key=_NAME)
     stats = b"".join([_packer(1)(*record.stat) for _, record in items])
-    names = os.fsencode("\0".join([name for name, _ in items]))
+    names = encode("\0".join([name for name, _ in items]))
     return b"".join([_COUNT.pack(len(items)), stats, names, *[record.digest for _, record in items]])
 
 
@@ -135,12 +135,12 @@ def _unpack(packed: bytes) -> dict[str, Record]:
     digests_at = len(packed) - count * _DIGEST
     stats = struct.iter_unpack(f"<{_STAT}", packed[_COUNT.size : names_at])
     digests = [packed[at : at + _DIGEST] for at in range(digests_at, len(packed), _DIGEST)]
-    names = os.fsdecode(packed[names_at:digests_at]).split("\0")
+    names = decode(packed[names_at:digests_at]).split("\0")
     return dict(zip(names, map(Record, stats, digests), strict=True))
 
 
 def _format(directories: Mapping[str, bytes]) -> bytes:
-    paths = [os.fsencode(path) for path in directories]
+    paths = [encode(path) for path in directories]
     files = list(directories.values())
     lengths = b"".join([_LENGTHS.pack(len(path), len(packed)) for path, packed in zip(paths, files, strict=True)])
     body = b"".join([_COUNT.pack(len(paths)), lengths, *paths, *files])
@@ -158,7 +158,7 @@ def _parse(data: bytes) -> dict[str, bytes]:
     files_at = paths_at + sum([length for length, _ in lengths])
     known: dict[str, bytes] = {}
     for path, files in lengths:
-        known[os.fsdecode(data[paths_at : paths_at + path])] = data[files_at : files_at + files]
+        known[decode(data[paths_at : paths_at + path])] = data[files_at : files_at + files]
         paths_at += path
         files_at += files
     return known

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from topcoat.notices import notice
+from topcoat.scan.names import decode, encode_declared
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Snapshot
+from topcoat.scan.sources import local_path
 from topcoat.specs.projects import Projects
 
 MARKER = ".topcoat.json"
@@ -20,7 +22,7 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
     """
     entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
     earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
-    left_out = earlier | (_inside(workspace, job_dir) if job_dir else set())
+    left_out = earlier | (_paths_in_workspace(workspace, job_dir) if job_dir else set())
     if not left_out:
         return scan
     below = tuple(path + b"/" for path in left_out)
@@ -29,16 +31,18 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
         while (path := path.rpartition(b"/")[0]) and not any(other.startswith(path + b"/") for other in kept):
             kept.pop(path, None)
     for path in sorted(earlier):
-        notice(f"{os.fsdecode(path)} is a job directory: left out")
+        notice(f"{decode(path)} is a job directory: left out")
     return scan.narrow(Snapshot(kept.values(), preserve_mtimes=scan.snapshot.preserve_mtimes))
 
 
-def _inside(workspace: Projects, job_dir: str) -> set[bytes]:
-    """Return where *job_dir* would be in the snapshot, for each directory of the workspace that it lies in."""
-    found = set()
+def _paths_in_workspace(workspace: Projects, job_dir: str) -> set[bytes]:
+    """Return the path that *job_dir* would have in the snapshot, for each directory of the workspace that it is in."""
+    paths = set()
     path = os.path.realpath(os.path.expanduser(job_dir))
     for source, target in workspace.resolved():
-        inner = "" if "://" in source else os.path.relpath(path, os.path.realpath(source))
+        local = local_path(source)
+        inner = "" if local is None else os.path.relpath(path, os.path.realpath(local))
         if inner and inner.split(os.sep)[0] not in (os.curdir, os.pardir):
-            found.add(os.fsencode("/".join([*filter(None, [target]), *inner.split(os.sep)])))
-    return found
+            above = [encode_declared(target)] if target else []
+            paths.add(b"/".join([*above, *map(os.fsencode, inner.split(os.sep))]))
+    return paths

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
-from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceNotFound
+from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 from topcoat.notices import notice
 from topcoat.scan.exclude import excluded_inodes, is_excluded
-from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules
+from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
 from topcoat.scan.index import StatIndex
+from topcoat.scan.names import ERRORS, decode, encode, to_system
+from topcoat.scan.retry import keep_scan, kept_scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.sources import ScanRoot, find_scan_roots
-from topcoat.scan.tree import LocalTree, SourceNode, Tree, digest_file
+from topcoat.scan.tree import LocalTree, SourceNode, Tree, digest_file, keeps_changing
 from topcoat.scan.walk import walk
 from topcoat.specs.projects import Projects
 from topcoat.state import cache_dir
@@ -23,8 +24,14 @@ from topcoat.state import cache_dir
 Modes = Literal["portable", "exact"]
 Mtimes = Literal["content", "preserve"]
 
-IMAGE_IGNORE_FILES = (".dockerignore", ".torchxignore")
+DOCKERFILE_IGNORE_FILE = "Dockerfile.torchx.dockerignore"
+"""Read in place of ``.dockerignore`` where it exists, as BuildKit does for this Dockerfile."""
+
+IMAGE_IGNORE_FILES = (DOCKERFILE_IGNORE_FILE, ".dockerignore", ".torchxignore")
+"""The ignore files of images, and of the scheduler ``local``, which rehearses them."""
+
 DIRECTORY_IGNORE_FILES = (".torchxignore",)
+"""The ignore file of other job directories, as TorchX has it; a scan warns of the others that it does not read."""
 
 
 class ScanOptions(NamedTuple):
@@ -57,25 +64,25 @@ class Scan:
         """Return the tree that holds *entry*, and its path there."""
         if isinstance(self._sources, dict):
             return self._sources[entry.path]
-        return self._sources, os.fsdecode(entry.path)
+        return self._sources, decode(entry.path)
 
     def read(self, entry: Entry) -> bytes:
-        """Read a whole file and check it against its entry.
+        """Read as much of a file as was scanned, and check it against its entry; the file may have grown since.
 
         Raises:
             WorkspaceChanged: the file differs from its entry, or is gone.
         """
         tree, path = self.source_of(entry)
         try:
-            data = tree.read(path)
+            data = tree.read(path, entry.size)
         except WorkspaceNotFound:
-            raise changed(entry) from None
+            raise self.changed(entry) from None
         if len(data) != entry.size or hashlib.sha256(data).digest() != entry.content:
-            raise changed(entry)
+            raise self.changed(entry)
         return data
 
     def open(self, entry: Entry) -> BinaryIO:
-        """Open a file to read it in blocks; the caller checks size and digest.
+        """Open a file to read as much of it as was scanned; the caller checks size and digest of that.
 
         Raises:
             WorkspaceChanged: the file is gone.
@@ -84,12 +91,38 @@ class Scan:
         try:
             return tree.open(path)
         except WorkspaceNotFound:
-            raise changed(entry) from None
+            raise self.changed(entry) from None
 
+    def changed(self, entry: Entry) -> WorkspaceChanged:
+        """Return the error for a file that differs from its entry."""
+        tree, path = self.source_of(entry)
+        error = WorkspaceChanged(
+            f"{decode(entry.path)} changed after it was scanned",
+            hint=f"run the command again; if a program keeps writing it, {ignore_hint(path)}",
+        )
+        error.file = (tree, path)
+        return error
 
-def changed(entry: Entry) -> WorkspaceChanged:
-    """Return the error for a file that differs from its entry."""
-    return WorkspaceChanged(f"{os.fsdecode(entry.path)} changed after it was scanned", hint="run the command again")
+    def scan_again(self, tree: Tree, path: str, options: ScanOptions) -> Scan | None:
+        """Return this scan with the file at *path* of *tree* read again; None if all of it has to be scanned again."""
+        sources = self._sources
+        if isinstance(sources, dict):
+            entries = [self.snapshot.find(target) for target, source in sources.items() if source == (tree, path)]
+        else:
+            entries = [self.snapshot.find(encode(path))] if sources is tree else []
+        directory, _, name = path.rpartition("/")
+        if not entries or name in options.ignore_files:
+            return None
+        node = next((node for node in tree.list(directory) if node.name == name), None)
+        if node is None or node.kind != "file":
+            return None
+        size, content = digest_file(tree, path, node.size)
+        mode = _mode(node, exact=options.modes == "exact")
+        new = {
+            entry: entry._replace(mode=mode, size=size, content=content, mtime=node.mtime) for entry in entries if entry
+        }
+        entries_now = [new.get(entry, entry) for entry in self.snapshot]
+        return self.narrow(Snapshot(entries_now, preserve_mtimes=self.snapshot.preserve_mtimes))
 
 
 def scan(
@@ -113,6 +146,11 @@ def scan(
         WorkspaceChanged: a file keeps changing while it is read.
     """
     options = options or ScanOptions()
+    key = workspace.resolved(), options
+    return kept_scan(key) or keep_scan(key, _scan(workspace, options, projects))
+
+
+def _scan(workspace: Projects, options: ScanOptions, projects: Sequence[ScanRoot] | None) -> Scan:
     projects = find_scan_roots(workspace) if projects is None else projects
     scanned = [_ProjectScan(project, options) for project in projects]
     preserve_mtimes = options.mtimes == "preserve"
@@ -139,6 +177,7 @@ class _ProjectScan:
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
         self._kept: set[str] = set()
+        self._changing: list[tuple[str, str]] = []
         self._excluded_inodes = excluded_inodes()
         if project.file is not None:
             self._add_file("", project.file, target=project.target)
@@ -147,16 +186,17 @@ class _ProjectScan:
             self._index = StatIndex.load(index_file, project.label)
             self._walk(options)
             self._index.save(index_file)
+            self._scan_changing_again()
         else:
             self._walk(options)
+            self._scan_changing_again()
 
     def _walk(self, options: ScanOptions) -> None:
         rules = self._read_rules(options.ignore_files)
         directories: dict[str, SourceNode] = {}
         if self._prefix:
             self.entries.append(Entry(self.project.target, "dir", 0o755, 0, b"", 0))
-        add, exact, new = self.entries.append, self._exact, tuple.__new__
-        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+        add, exact, new, errors = self.entries.append, self._exact, tuple.__new__, ERRORS
         for path, excluded, members, below in walk(self._list, rules):
             if path and (members or not excluded):
                 self._add_directory(path, directories)
@@ -164,14 +204,14 @@ class _ProjectScan:
             for node in below:
                 directories[inner + node.name] = node
             files = [node for node in members if node.kind == "file"]
-            target = self._prefix + os.fsencode(inner)
+            target = self._prefix + encode(inner)
             for node, content in zip(files, self._index.digests(path, files), strict=True):
                 if content is None:
                     self._add_member(path, node)
                     continue
                 # `_add_file` and `Entry.__new__` spelled out, because this runs once for every unchanged file.
                 mode = node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
-                name = target + node.name.encode(encoding, errors)
+                name = target + node.name.encode("utf-8", errors)
                 add(new(Entry, (name, "file", mode, node.size, content, node.mtime, None)))
             for node in members if len(files) < len(members) else ():
                 if node.kind != "file":
@@ -180,7 +220,15 @@ class _ProjectScan:
     def _read_rules(self, names: tuple[str, ...]) -> IgnoreRules:
         tree, label = self.project.tree, self.project.label
         present = {node.name for node in tree.list("") if node.kind in ("file", "link")}
-        files = [(f"{label}/{name}", tree.read(name)) for name in names if name in present]
+        if DOCKERFILE_IGNORE_FILE in present:
+            present.discard(".dockerignore")
+        files = [(f"{label}/{name}", self._read_ignore_file(name)) for name in names if name in present]
+        for name in IMAGE_IGNORE_FILES:
+            if name in present and name not in names:
+                notice(
+                    f"{label}/{name} is not read for a job directory, only {', '.join(names)}: what it leaves out of "
+                    "images is copied"
+                )
         if files:
             return IgnoreRules.parse(files)
         notice(
@@ -188,6 +236,14 @@ class _ProjectScan:
             "`topcoat init` writes one"
         )
         return IgnoreRules.from_patterns(DEFAULT_PATTERNS, "built-in patterns")
+
+    def _read_ignore_file(self, name: str) -> bytes:
+        try:
+            return self.project.tree.read(name)
+        except WorkspaceError as error:
+            # No rule can leave out the file that has the rules.
+            error.hint = f"make {name} a readable file, or remove it"
+            raise
 
     def _list(self, path: str) -> list[SourceNode]:
         try:
@@ -203,7 +259,7 @@ class _ProjectScan:
 
     def _is_excluded(self, directory: str, node: SourceNode) -> bool:
         tree, path = self.project.tree, _join(directory, node.name)
-        if not isinstance(tree, LocalTree) or node.kind != "file" or not is_excluded(tree.full(path)):
+        if not isinstance(tree, LocalTree) or node.kind != "file" or not is_excluded(to_system(tree.full(path))):
             return False
         notice(f"{path} receives the output of this command: left out")
         return True
@@ -215,7 +271,7 @@ class _ProjectScan:
         """Return the project's tree, and the path of *entry* there."""
         if self.project.file is not None:
             return self.project.tree, self.project.file.name
-        return self.project.tree, os.fsdecode(entry.path[len(self._prefix) :])
+        return self.project.tree, decode(entry.path[len(self._prefix) :])
 
     def _add_member(self, directory: str, node: SourceNode) -> None:
         path = _join(directory, node.name)
@@ -228,6 +284,21 @@ class _ProjectScan:
                 notice(f"{path} is a device, socket or FIFO: left out")
         except WorkspaceNotFound:
             self._warn_gone(path)
+        except WorkspaceChanged:
+            if node.kind != "file" or (directory, node.name) in self._changing:
+                raise
+            self._changing.append((directory, node.name))
+
+    def _scan_changing_again(self) -> None:
+        """Read the files again that changed while they were read, now that all others are read."""
+        for directory, name in self._changing:
+            node = next((node for node in self._list(directory) if node.name == name), None)
+            if node is None:
+                self._warn_gone(_join(directory, name))
+            elif node.kind == "dir":
+                raise keeps_changing(_join(directory, name))
+            else:
+                self._add_member(directory, node)
 
     def _add_directory(self, path: str, directories: dict[str, SourceNode]) -> None:
         # An excluded directory is kept if something below it is kept, so its parents may be missing too.
@@ -235,15 +306,16 @@ class _ProjectScan:
             self._kept.add(path)
             node = directories[path]
             mode = node.mode if self._exact else 0o755
-            self.entries.append(Entry(self._prefix + os.fsencode(path), "dir", mode, 0, b"", node.mtime))
+            self.entries.append(Entry(self._prefix + encode(path), "dir", mode, 0, b"", node.mtime))
             path = path.rpartition("/")[0]
 
     def _add_file(self, directory: str, node: SourceNode, target: bytes = b"") -> None:
         path = _join(directory, node.name)
         size, content = digest_file(self.project.tree, path, node.size)
-        self._index.put(directory, node, content)
-        mode = node.mode if self._exact else 0o755 if node.mode & 0o111 else 0o644
-        target = target or self._prefix + os.fsencode(path)
+        if size == node.size:
+            self._index.put(directory, node, content)
+        mode = _mode(node, exact=self._exact)
+        target = target or self._prefix + encode(path)
         self.entries.append(Entry(target, "file", mode, size, content, node.mtime))
 
     def _add_link(self, path: str, node: SourceNode) -> None:
@@ -251,8 +323,12 @@ class _ProjectScan:
         resolved = os.path.normpath(os.path.join(os.path.dirname(path), link))
         if os.path.isabs(link) or resolved == ".." or resolved.startswith("../"):
             notice(f"{path} links to {link}, outside the workspace: kept as a link")
-        target = self._prefix + os.fsencode(path)
-        self.entries.append(Entry(target, "link", 0o777, 0, os.fsencode(link), node.mtime))
+        target = self._prefix + encode(path)
+        self.entries.append(Entry(target, "link", 0o777, 0, encode(link), node.mtime))
+
+
+def _mode(node: SourceNode, *, exact: bool) -> int:
+    return node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
 
 
 def _join(directory: str, name: str) -> str:
@@ -262,7 +338,7 @@ def _join(directory: str, name: str) -> str:
 def _check_clash(earlier: Entry | None, later: Entry) -> None:
     if earlier is not None and earlier.kind != later.kind:
         raise InvalidWorkspace(
-            f"{os.fsdecode(later.path)} is a {earlier.kind} in one project and a {later.kind} in another",
+            f"{decode(later.path)} is a {earlier.kind} in one project and a {later.kind} in another",
             hint="map the projects to different targets",
         )
 

@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 from topcoat.errors import InvalidWorkspace, MissingDependency, WorkspaceError, WorkspaceNotFound
+from topcoat.scan.names import encode, encode_declared, from_system
 from topcoat.scan.tree import FsspecTree, LocalTree, SourceNode, Tree
 from topcoat.specs.projects import Projects
 
@@ -39,10 +40,11 @@ def find_scan_roots(workspace: Projects) -> list[ScanRoot]:
 
 
 def _find(source: str, target: str) -> ScanRoot:
-    target_path = os.fsencode(target)
-    if "://" in source and not source.startswith("file://"):
+    target_path = encode_declared(target)
+    local = local_path(source)
+    if local is None:
         return _find_remote(source, target_path)
-    path = os.path.normpath(os.path.join(current_directory(), source.removeprefix("file://")))
+    path = os.path.normpath(os.path.join(current_directory(), local))
     if not os.path.lexists(path):
         raise WorkspaceNotFound(
             f"workspace {path} does not exist",
@@ -57,7 +59,24 @@ def _find(source: str, target: str) -> ScanRoot:
             )
         return ScanRoot(path, LocalTree(path), target_path, None, True)
     parent, name = os.path.split(path)
-    return _single_file(path, LocalTree(parent), target_path, name, local=True)
+    return _single_file(path, LocalTree(parent), target_path, from_system(name), local=True)
+
+
+def local_path(source: str) -> str | None:
+    """Return the path that *source* names, a path or a ``file://`` URL; None for any other URL."""
+    if "://" not in source:
+        return source
+    scheme, _, path = source.partition("://")
+    if scheme not in ("file", "local"):
+        return None
+    if "%" in path:
+        from urllib.parse import unquote_to_bytes
+
+        decoded = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+        if os.path.lexists(decoded):
+            return decoded
+    # As fsspec has it: not encoded.
+    return path
 
 
 def current_directory() -> str:
@@ -80,6 +99,9 @@ def _find_remote(source: str, target_path: bytes) -> ScanRoot:
         # A cached listing of an earlier scan in this process would hide an edit.
         fs.invalidate_cache()
         exists, is_directory = fs.exists(path), fs.isdir(path)
+        if not path and is_directory and {str(info["name"]).strip("/") for info in fs.ls("", detail=True)} == {"."}:
+            # The archive was made by `tar -c .`.
+            path = "."
     except ImportError as error:
         raise MissingDependency(f"cannot read workspace {source}: {error}") from error
     except ValueError as error:
@@ -104,4 +126,4 @@ def _single_file(label: str, tree: Tree, target_path: bytes, name: str, *, local
             f"workspace {label} is neither a directory nor a file",
             hint="name the directory that holds the code with --workspace DIR",
         )
-    return ScanRoot(label, tree, target_path or os.fsencode(name), node, local)
+    return ScanRoot(label, tree, target_path or encode(name), node, local)

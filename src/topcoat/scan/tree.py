@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
+import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 from topcoat.errors import TopcoatError, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
+from topcoat.scan import names
+from topcoat.scan.ignore import ignore_hint
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -19,6 +22,9 @@ NodeKind = Literal["file", "dir", "link", "other"]
 
 _BLOCK = 1 << 20
 _MAX_ATTEMPTS = 5
+# From this attempt on, a file that only grows counts as what it was at the attempt before.
+_GROWTH_ATTEMPT = 2
+_PAUSE_S = 0.01
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
@@ -50,8 +56,8 @@ class Tree(Protocol):
     def stat(self, path: str) -> SourceNode:
         """Return the node at *path*, symbolic links followed."""
 
-    def read(self, path: str) -> bytes:
-        """Read a whole (small) file. Never returns a mix of two versions."""
+    def read(self, path: str, size: int | None = None) -> bytes:
+        """Read a whole (small) file, never a mix of two versions; with *size* only its first bytes, unchecked."""
 
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading, unbuffered."""
@@ -64,7 +70,7 @@ class LocalTree:
     """A directory of this machine, mounted file systems included."""
 
     def __init__(self, root: str) -> None:
-        self.root = os.path.abspath(root)
+        self.root = names.from_system(os.path.abspath(root))
 
     def full(self, path: str) -> str:
         """Return the absolute path of a member."""
@@ -74,7 +80,7 @@ class LocalTree:
         full = self.full(path)
         nodes: list[SourceNode] = []
         add, kinds, new = nodes.append, _KINDS, tuple.__new__
-        with reading(full), _members(full) as members:
+        with _reading_member(full, path), _members(full) as members:
             for member in members:
                 try:
                     st = member.stat(follow_symlinks=False)
@@ -85,31 +91,31 @@ class LocalTree:
                 kind, bits = kinds.get(mode & 0o170000, "other"), mode & 0o7777
                 values = (member.name, kind, bits, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, None)
                 add(new(SourceNode, values))
-        return nodes
+        return nodes if names.IS_UTF8 else [node._replace(name=names.from_system(node.name)) for node in nodes]
 
     def stat(self, path: str) -> SourceNode:
         full = self.full(path)
-        with reading(full):
-            return _local_node(os.path.basename(full), os.stat(full))
+        with _reading_member(full, path):
+            return _local_node(os.path.basename(full), os.stat(names.to_system(full)))
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, size: int | None = None) -> bytes:
         full = self.full(path)
-        with reading(full):
-            handle = _open_regular(full)
+        with _reading_member(full, path):
+            handle = _open_regular(full, path)
             try:
-                return _read_settled(handle, full)
+                return _read_settled(handle, path) if size is None else _read_first(handle, size)
             finally:
                 os.close(handle)
 
     def open(self, path: str) -> BinaryIO:
         full = self.full(path)
-        with reading(full):
-            return cast(BinaryIO, open(_open_regular(full), "rb", buffering=0))
+        with _reading_member(full, path):
+            return cast(BinaryIO, open(_open_regular(full, path), "rb", buffering=0))
 
     def readlink(self, path: str, node: SourceNode) -> str:
         full = self.full(path)
-        with reading(full):
-            return os.readlink(full)
+        with _reading_member(full, path):
+            return os.readlink(full) if names.IS_UTF8 else names.decode(os.readlink(names.encode(full)))
 
 
 @contextmanager
@@ -119,7 +125,7 @@ def _members(directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
             yield members
         return
     # With a handle, a stat of a member does not resolve the path of the directory again.
-    handle = os.open(directory, _READ_ONLY)
+    handle = os.open(names.to_system(directory), _READ_ONLY)
     try:
         with os.scandir(handle) as members:
             yield members
@@ -136,16 +142,18 @@ class FsspecTree:
 
     def full(self, path: str) -> str:
         """Return a member's path in the file system."""
-        return f"{self.root}/{path}" if path else self.root or self.fs.root_marker
+        return f"{self.root}/{path}" if path and self.root else self.root or f"{self.fs.root_marker}{path}"
 
     def list(self, path: str) -> list[SourceNode]:
         full = self.full(path)
         with _reading_remote(full):
             infos: list[dict[str, Any]] = self.fs.ls(full, detail=True)
-        # Object stores list the marker object of a directory as one of its members.
-        own = {full.rstrip("/"), full.rstrip("/") + "/"}
+        # Object stores list the marker object of a directory as one of its members, some archives the directory itself.
+        own = full.strip("/")
         nodes: dict[str, SourceNode] = {}
-        for node in [_fsspec_node(info) for info in infos if info["name"] not in own]:
+        for node in [_fsspec_node(info) for info in infos if str(info["name"]).strip("/") != own]:
+            if node.name in ("", ".", ".."):
+                continue
             if nodes.setdefault(node.name, node).kind != node.kind:
                 raise WorkspaceError(
                     f"{full}/{node.name} is both a file and a directory",
@@ -158,9 +166,9 @@ class FsspecTree:
         with _reading_remote(full):
             return _fsspec_node({**self.fs.info(full), "islink": False})
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, size: int | None = None) -> bytes:
         with _reading_remote(self.full(path)):
-            return cast(bytes, self.fs.cat_file(self.full(path)))
+            return cast(bytes, self.fs.cat_file(self.full(path)))[:size]
 
     def open(self, path: str) -> BinaryIO:
         with _reading_remote(self.full(path)):
@@ -168,23 +176,26 @@ class FsspecTree:
 
     def readlink(self, path: str, node: SourceNode) -> str:
         # A new request would not do: some file systems fail on a dangling link.
-        return os.fsdecode(cast(str, (node.info or {})["destination"]))
+        link = cast("str | bytes", (node.info or {})["destination"])
+        return link if isinstance(link, str) else names.decode(link)
 
 
 @contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn an ``OSError`` about *path* into a `WorkspaceError`."""
+def reading(path: str, hint: str | None = None) -> Iterator[None]:
+    """Turn an ``OSError`` about *path* into a `WorkspaceError`; *hint* is for a permission that is missing."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WorkspaceNotFound(f"{path} does not exist") from error
     except PermissionError as error:
-        raise WorkspaceError(
-            f"cannot read {path}: permission denied",
-            hint="make it readable, or leave it out with a line in .torchxignore",
-        ) from error
+        raise WorkspaceError(f"cannot read {path}: permission denied", hint=hint or "make it readable") from error
     except OSError as error:
         raise WorkspaceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _reading_member(full: str, path: str) -> AbstractContextManager[None]:
+    # The root cannot be left out of itself.
+    return reading(full, f"make it readable, or leave it out: {ignore_hint(path)}" if path else None)
 
 
 @contextmanager
@@ -201,24 +212,33 @@ def _reading_remote(path: str) -> Iterator[None]:
 def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
     """Return size and raw SHA-256 of a file's content; *size* is the listed one and only decides how to read.
 
+    A file that keeps growing counts as what it was a moment ago, if that part stays the same.
+
     Raises:
         WorkspaceChanged: the file keeps changing while it is read.
     """
     if size < _BLOCK:
         data = tree.read(path)
         return len(data), hashlib.sha256(data).digest()
-    for _ in range(_MAX_ATTEMPTS):
-        digest, total = hashlib.sha256(), 0
+    previous = (-1, b"")
+    for attempt in range(_MAX_ATTEMPTS):
+        time.sleep(attempt * _PAUSE_S)
+        digest, total, only_grew = hashlib.sha256(), 0, False
         with tree.open(path) as source, reading(path):
             before = _source_version(source)
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                total += len(block)
-                if before and total > before[0]:
-                    break  # the file grows: reading it might never end
+            # Not to the end: of a file that grows, that might never come.
+            size = before[0] if before else sys.maxsize
+            for end in sorted({min(max(previous[0], 0), size), size}):
+                while total < end and (block := source.read(min(_BLOCK, end - total))):
+                    digest.update(block)
+                    total += len(block)
+                only_grew = only_grew or previous == (total, digest.digest())
             if _source_version(source) == before:
                 return total, digest.digest()
-    raise _keeps_changing(path)
+        if only_grew and attempt >= _GROWTH_ATTEMPT:
+            return previous
+        previous = total, digest.digest()
+    raise keeps_changing(path)
 
 
 def _version(handle: int) -> tuple[int, int, int]:
@@ -262,35 +282,46 @@ def _mtime(info: Mapping[str, Any]) -> int:
     return 0
 
 
-def _open_regular(path: str) -> int:
+def _open_regular(full: str, path: str) -> int:
     # If a FIFO has replaced the file, opening it without O_NONBLOCK would wait for a writer.
-    handle = os.open(path, _READ_ONLY)
+    handle = os.open(names.to_system(full), _READ_ONLY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise WorkspaceChanged(
-            f"{path} is not a regular file",
-            hint="run the command again, or leave it out with a line in .torchxignore",
+            f"{full} is not a regular file", hint=f"run the command again, or leave it out: {ignore_hint(path)}"
         )
     return handle
 
 
 def _read_settled(handle: int, path: str) -> bytes:
-    for _ in range(_MAX_ATTEMPTS):
+    previous: bytes | None = None
+    for attempt in range(_MAX_ATTEMPTS):
+        if attempt:
+            time.sleep(attempt * _PAUSE_S)
+            os.lseek(handle, 0, os.SEEK_SET)
         before = _version(handle)
         size = before[0]
-        data = os.read(handle, size + 1) if size < _BLOCK else b""
-        if len(data) != size:
-            os.lseek(handle, 0, os.SEEK_SET)
-            with io.FileIO(handle, closefd=False) as whole:
-                data = whole.readall()
-        if len(data) == size and _version(handle) == before:
+        # Files of procfs and of some file systems in user space say 0 and have content.
+        data = _read_first(handle, size or sys.maxsize)
+        if _version(handle) == before and (len(data) == size or not size or data == previous):
             return data
-        os.lseek(handle, 0, os.SEEK_SET)
-    raise _keeps_changing(path)
+        if previous is not None and attempt >= _GROWTH_ATTEMPT and data.startswith(previous):
+            return previous
+        previous = data
+    raise keeps_changing(path)
 
 
-def _keeps_changing(path: str) -> WorkspaceChanged:
+def _read_first(handle: int, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := os.read(handle, min(size, _BLOCK))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def keeps_changing(path: str) -> WorkspaceChanged:
+    """Return the error for a file that changes whenever it is read."""
     return WorkspaceChanged(
         f"{path} keeps changing while it is read",
-        hint="stop the program that writes it, or leave it out with a line in .torchxignore",
+        hint=f"stop the program that writes it, or leave it out: {ignore_hint(path)}",
     )

@@ -31,8 +31,10 @@ class Listing(NamedTuple):
 def walk(list_directory: Callable[[str], list[SourceNode]], rules: IgnoreRules) -> Iterator[Listing]:
     """Yield each directory that is kept or may hold something kept, parents first, sorted by name.
 
-    This is BuildKit's walk: it descends into an excluded directory if a ``!`` rule can reach below it.
+    This is BuildKit's walk: it descends into an excluded directory if a ``!`` rule can reach below it. A directory of a
+    remote file system that is listed below itself is left out there.
     """
+    seen: set[object] = set()
     decide, touches = rules.decide, rules.touches
     pending = [("", False, rules.ROOT_STATE)]
     while pending:
@@ -48,6 +50,10 @@ def walk(list_directory: Callable[[str], list[SourceNode]], rules: IgnoreRules) 
             if node.kind == "dir":
                 if is_excluded and rules.can_prune(full):
                     continue
+                if node.info is not None:
+                    if node.info.get("name") in seen:
+                        continue
+                    seen.add(node.info.get("name"))
                 directories.append(node)
                 below.append((full, is_excluded, inner))
             elif not is_excluded:

@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from topcoat.errors import InvalidApp, UsageError
 from topcoat.schedulers.logs import filter_regex, split_lines, split_lines_iterator
-from topcoat.schedulers.responses import DescribeAppResponse, Freeable, ListAppResponse, ReplicaTimes, Stream
+from topcoat.schedulers.responses import (
+    DescribeAppResponse,
+    Freeable,
+    JobOutputs,
+    ListAppResponse,
+    ReplicaTimes,
+    Stream,
+)
 from topcoat.schedulers.structured_opts import StructuredOpts, is_structured
 from topcoat.specs import NULL_RESOURCE, AppDef, AppDryRunInfo, CfgVal, Workspace, runopts
 from topcoat.specs.delivery import Delivered
@@ -20,6 +27,7 @@ __all__ = [
     "AppDryRunInfo",
     "DescribeAppResponse",
     "Freeable",
+    "JobOutputs",
     "ListAppResponse",
     "ReplicaTimes",
     "Scheduler",
@@ -95,7 +103,11 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         if workspace_plan is None and any(role.workspace for role in app.roles):
             self.build_workspaces(app.roles, resolved)
         self._validate(app, name, typed)
-        info = self._dryrun_info(app, typed, app_id)
+        if type(self).submit_dryrun is Scheduler.submit_dryrun:
+            info = self._dryrun_info(app, typed, app_id)
+        else:
+            # A subclass may add to the request there, as in TorchX.
+            info = self.submit_dryrun(app, typed)
         info.fill_in(app=app, cfg=typed, scheduler=name, app_id=app_id, workspace_plan=workspace_plan)
         return info
 
@@ -264,6 +276,10 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
             UsageError: the scheduler cannot do this.
         """
         raise self._unsupported("say when replicas started and ended", "topcoat status shows their states")
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        """Return which files an application wrote into its job directory, ``None`` if there are none or it has none."""
+        return None
 
     def freeable(self) -> Sequence[Freeable]:
         """Return what this scheduler keeps and no longer needs; by default nothing. Jobs that run are not in it."""

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from topcoat.errors import UsageError
@@ -13,6 +14,18 @@ from topcoat.schedulers import time_index
 
 _POLL_S = 0.05
 _MAX_READ = 1 << 16
+_decode_errors = "replace"
+
+
+@contextmanager
+def undecodable_bytes_kept() -> Iterator[None]:
+    """Return bytes that are not UTF-8 as ``surrogateescape`` does while a ``with`` block runs."""
+    global _decode_errors  # noqa: PLW0603
+    previous, _decode_errors = _decode_errors, "surrogateescape"
+    try:
+        yield
+    finally:
+        _decode_errors = previous
 
 
 def split_lines(text: str) -> list[str]:
@@ -61,7 +74,7 @@ def decode(chunks: Iterable[bytes], *, whole: bool = False) -> Iterator[str]:
     """
     import codecs
 
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder = codecs.getincrementaldecoder("utf-8")(_decode_errors)
     ends = r"(?<=\n)" if whole else r"(?<=\n)|(?<=\r)(?!\n)"
     rest = ""
     for chunk in chunks:

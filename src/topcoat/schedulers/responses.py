@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -62,6 +63,24 @@ class ReplicaTimes(NamedTuple):
     started: datetime | None = None
     ended: datetime | None = None
     exit_code: int | None = None
+
+
+class JobOutputs(NamedTuple):
+    """Say which files a job wrote into its job directory.
+
+    Attributes:
+        directory: the job directory.
+        files: the files that the job made or changed, relative to it, sorted.
+        are_deleted: whether ``delete`` removes them.
+    """
+
+    directory: str
+    files: Sequence[str]
+    are_deleted: bool
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.files[:3]) + f" and {len(self.files) - 3} more" * (len(self.files) > 3)
+        return f"{len(self.files)} file{'s' * (len(self.files) > 1)} of the job in {self.directory}: {shown}"
 
 
 class Freeable(NamedTuple):

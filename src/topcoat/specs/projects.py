@@ -70,6 +70,8 @@ def parse_projects(workspace: str | None) -> dict[str, str]:
     Raise ``InvalidWorkspace`` for anything but a path or a mapping.
     """
     text = (workspace or "").strip()
+    if workspace and workspace != text and os.path.lexists(os.path.expanduser(workspace)):
+        return {workspace: ""}
     if not text:
         return {}
     if not re.search(_MAY_BE_YAML, text) or os.path.lexists(os.path.expanduser(text)):

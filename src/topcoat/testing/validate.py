@@ -17,7 +17,7 @@ from topcoat.oci.validate import Flavour, check_content, check_descriptor, check
 from topcoat.testing.validate_layer import layer_mismatches
 
 Opener = Callable[[Descriptor], "BinaryIO | None"]
-"""Opens the content of a descriptor as it is stored; None if it is not at hand."""
+"""Opens the content of a descriptor as it is stored; None if it is not available."""
 
 _MAX_NESTED = 4
 
@@ -43,9 +43,9 @@ def validate(
     Raises:
         InvalidImage: lists all mismatches.
     """
-    found = find_mismatches(data, open_blob, media_type=media_type)
-    if found:
-        raise invalid_image(name, found)
+    mismatches = find_mismatches(data, open_blob, media_type=media_type)
+    if mismatches:
+        raise invalid_image(name, mismatches)
 
 
 def _document(

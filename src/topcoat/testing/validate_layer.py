@@ -34,12 +34,12 @@ def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generat
         yield from _compression(where, source.peek(4)[:4], layer.media_type)
         tar = _Hashed(decompressed(cast(BinaryIO, source)), hashlib.sha256())
         try:
-            found = list(_tar(where, tar))
+            mismatches = list(_tar(where, tar))
             _drain(tar)
         except OSError as error:
             yield Mismatch(where, "compressed data", "readable data", str(error))
         else:
-            yield from found
+            yield from mismatches
             diff_id = f"sha256:{tar.state.hexdigest()}"
     _drain(whole)
     actual = f"{layer.digest.partition(':')[0]}:{whole.state.hexdigest()}"

@@ -40,6 +40,8 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
     """
 
     uses_workspace: ClassVar[bool] = True
+    _chosen_by: WorkspaceHooks | None = None
+    """The scheduler whose `MultiWorkspaceMixin` chose this object: it knows what its jobs run from, and where."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -51,7 +53,7 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
     def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
         """Build the workspace of each role that has one, and update the role in place.
 
-        Builds share one cache within a call, and none between calls.
+        Builds of one call share a cache; the next call has a new one.
         """
         build_cache = self._new_build_cache(roles, cfg)
         for role in roles:
@@ -85,7 +87,7 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
         raise NotImplementedError(f"{type(self).__name__} implements caching_build_workspace_and_update_role")
 
     def dryrun_push_images(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> T:
-        """Give the roles of *app* the names that their images will have once pushed; return what to push."""
+        """Give the roles of *app* the names that their images will have after the push; return what to push."""
         raise NotImplementedError(f"{type(self).__name__} pushes no images")
 
     def push_images(self, images_to_push: T) -> None:
@@ -93,7 +95,7 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
         raise NotImplementedError(f"{type(self).__name__} pushes no images")
 
     def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
-        """Plan the workspaces of *roles* and change the roles; None, the default, means that it has to build first."""
+        """Plan the workspaces of *roles* and change the roles; None, the default: the mixin must build first."""
         return None
 
     def _new_build_cache(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> dict[object, object]:
@@ -148,6 +150,7 @@ class MultiWorkspaceMixin(WorkspaceMixin[tuple[str, Any]]):
                 self.WORKSPACE_TYPE_OPT,
                 hint=f"choose one of {', '.join(builders)}",
             )
+        builders[name]._chosen_by = self
         return name, builders[name]
 
     def workspace_opts(self) -> runopts:
@@ -179,7 +182,7 @@ class MultiWorkspaceMixin(WorkspaceMixin[tuple[str, Any]]):
         return self.workspace_builder(cfg)[1].plan_workspaces(roles, cfg)
 
     def dryrun_push_images(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> tuple[str, Any]:
-        """Return the chosen kind's name and what it has to push; None where that kind pushes nothing."""
+        """Return the chosen kind's name and what it has to push; None if that kind pushes nothing."""
         name, builder = self.workspace_builder(cfg)
         if type(builder).dryrun_push_images is WorkspaceMixin.dryrun_push_images:
             return name, None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple, cast
 
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.destinations.push_records import workspace_key
-from topcoat.notices import notice, notices_once
+from topcoat.notices import notices_once
 from topcoat.scan.import_paths import import_paths
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
-from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, Modes, Scan, ScanOptions, scan
-from topcoat.scan.sources import ScanRoot, find_scan_roots
+from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, Modes, Scan, ScanOptions, scan
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
 from topcoat.specs.delivery import Delivered
@@ -27,7 +26,7 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
     """Copy the workspace into the run option ``job_dir``, and make that the role's image.
 
     Without ``job_dir`` nothing is done. Roles with the same workspace share the directory; roles with different ones
-    get a directory below it that bears the role's name.
+    get a directory below it with the role's name.
 
     Attributes:
         ignore_files: names of the ignore files that decide what is left out, read as one list.
@@ -199,26 +198,11 @@ def plan_directory(
     ignore_files: tuple[str, ...] = DIRECTORY_IGNORE_FILES,
 ) -> DirDelivery:
     destination = DirectoryDestination(directory, link=options.link)
-    roots = find_scan_roots(workspace)
-    _warn_of_unread_rules(roots, ignore_files)
-    scanned = scan(workspace, ScanOptions(ignore_files, options.modes), projects=roots)
+    scanned = scan(workspace, ScanOptions(ignore_files, options.modes))
     scanned = without_job_dirs(scanned, workspace, options.job_dir or directory)
-    destination.check(scanned.snapshot.digest)
+    destination.check(scanned.snapshot)
     paths = import_paths(scanned.snapshot, destination.path) if options.pythonpath else ()
     return DirDelivery(scanned, destination, workspace_key(workspace), paths)
-
-
-def _warn_of_unread_rules(roots: Iterable[ScanRoot], ignore_files: tuple[str, ...]) -> None:
-    """Tell which ignore files of images do not count for a job directory."""
-    unread = [name for name in IMAGE_IGNORE_FILES if name not in ignore_files]
-    for root in roots if unread else ():
-        names = [] if root.file else [node.name for node in root.tree.list("")]
-        for name in unread:
-            if name in names:
-                notice(
-                    f"{root.label}/{name} is not read for a job directory, only {', '.join(ignore_files)}: what it "
-                    "leaves out of images is copied"
-                )
 
 
 def _carry_out(plan: Callable[[], DirDelivery]) -> Delivered:

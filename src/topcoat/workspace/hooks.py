@@ -53,7 +53,7 @@ class WorkspaceHooks:
             cfg: resolved run options.
 
         Returns:
-            None if it cannot tell before it has built: the caller then calls `build_workspaces`.
+            None if this is known only after the build: the caller then calls `build_workspaces`.
 
         Raises:
             UsageError: a role has a workspace, and the scheduler cannot use one.

@@ -7,29 +7,30 @@ from pathlib import Path
 
 from topcoat.destinations.copy import copy_file
 from topcoat.errors import DestinationError
+from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.scanner import scan
 from topcoat.specs.workspace import Workspace
 
 
 def merge(workspace: Workspace, outdir: str | Path) -> None:
-    """Copy each project of *workspace* to its target below *outdir*, which may exist and hold other files.
+    """Copy each project of *workspace* to its target below *outdir*, which may exist and have other files.
 
-    Each project's own ignore files decide what is left out; where two projects hold one file, the later one wins.
-    Nothing is written through a link that *outdir* holds.
+    Each project's own ignore files decide what is left out. If two projects have one file, the later one wins.
+    Nothing is written through a link in *outdir*.
 
     Raises:
         WorkspaceNotFound: a project does not exist.
-        DestinationError: *outdir* cannot be written, or holds something else where a file or directory goes.
+        DestinationError: *outdir* cannot be written, or has something else in the place of a file or directory.
     """
     root = os.path.abspath(os.path.expanduser(outdir))
-    scanned = scan(workspace)
+    scanned = without_job_dirs(scan(workspace), workspace, root)
     try:
         os.makedirs(root, exist_ok=True)
         for entry in scanned.snapshot.entries:
             path = f"{root}/{os.fsdecode(entry.path)}"
-            there = os.path.lexists(path)
+            exists = os.path.lexists(path)
             directory = os.path.isdir(path) and not os.path.islink(path)
-            if directory if entry.kind != "dir" else there and not directory:
+            if directory if entry.kind != "dir" else exists and not directory:
                 what = "directory" if entry.kind == "dir" else entry.kind
                 raise DestinationError(
                     f"{path} is in the way of a {what} of the workspace",
@@ -39,7 +40,7 @@ def merge(workspace: Workspace, outdir: str | Path) -> None:
                 if not directory:
                     os.mkdir(path, entry.mode)
                 continue
-            if there:
+            if exists:
                 os.unlink(path)
             if entry.kind == "link":
                 os.symlink(os.fsdecode(entry.content), path)

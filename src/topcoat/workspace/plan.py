@@ -17,7 +17,7 @@ class RoleDelivery(Protocol):
         """What the role will get."""
 
     def carry_out(self) -> Delivered:
-        """Deliver, unless that is done already, and return what the role got.
+        """Deliver, unless this was done before, and return what the role got.
 
         Raises:
             WorkspaceChanged: a file is no longer what was planned.
@@ -67,7 +67,7 @@ def plan_roles(roles: Iterable[Role], plan_role: Callable[[Role], RoleDelivery])
 
 
 def apply_images(roles: Iterable[Role], delivered: Mapping[str, Delivered]) -> None:
-    """Make *roles* run the images that were *delivered* for them, by role name: a digest is known by then."""
+    """Make *roles* run the images that were *delivered* for them, by role name. The images now have digests."""
     for role in roles:
         if role.name in delivered and delivered[role.name].image:
             set_image(role, delivered[role.name].image)
@@ -79,10 +79,9 @@ def apply_to_role(role: Role, delivered: Delivered) -> None:
         set_image(role, delivered.image)
     for name, value in delivered.env.items():
         role.env.setdefault(name, value)
-    own = role.env.get("PYTHONPATH", "")
-    if delivered.pythonpath and (own or not delivered.image_pythonpath):
+    if delivered.pythonpath and ("PYTHONPATH" in role.env or not delivered.image_pythonpath):
         # On every scheduler the order is: code, the role's own, the image's.
-        path = [*delivered.pythonpath, own, *delivered.image_pythonpath.split(":")]
+        path = [*delivered.pythonpath, role.env.get("PYTHONPATH", ""), *delivered.image_pythonpath.split(":")]
         role.env["PYTHONPATH"] = ":".join(filter(None, dict.fromkeys(path)))
     role.mounts.extend(delivered.mounts)
 

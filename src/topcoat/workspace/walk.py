@@ -20,9 +20,9 @@ def walk_workspace(
 ) -> Iterable[tuple[str, Iterable[str], Mapping[str, Mapping[str, object]]]]:
     """Yield each directory below *path* with its sub-directories and files, lazily, parents first.
 
-    The rules are those of the file *ignore_name* directly below *path*, in the grammar of ``.dockerignore``; without
-    that file nothing is left out. Directories are named by their full path on *fs*; files come with what the file
-    system says of them (``fs.info``). A directory that is left out is yielded where something below it is kept.
+    The rules are those of the file *ignore_name* directly below *path*, with the syntax of ``.dockerignore``; without
+    that file nothing is left out. Directories have their full path on *fs*; each file has the file system's
+    information about it (``fs.info``). A directory that is left out is yielded if something below it is kept.
 
     Raises:
         WorkspaceNotFound: there is no such directory.

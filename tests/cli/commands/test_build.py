@@ -41,10 +41,10 @@ def test_nothing_is_sent_when_nothing_has_changed(cli: Cli, workspace: Path, fak
 
 def test_json_is_one_object(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
     host = fake_registry.host
-    found = cli("build", "--json", "--image", f"{host}/base:1", "--image-repo", f"{host}/app").json
-    assert found["reference"] == f"{found['image']}@{found['digest']}"
-    assert found["layers"] == 1
-    assert found["sent"] > 0
+    output = cli("build", "--json", "--image", f"{host}/base:1", "--image-repo", f"{host}/app").json
+    assert output["reference"] == f"{output['image']}@{output['digest']}"
+    assert output["layers"] == 1
+    assert output["sent"] > 0
 
 
 def test_options_of_the_image_are_run_options(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
@@ -71,7 +71,7 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path, fake_regi
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        ((), "topcoat build has no image to lay code over", "--image BASE"),
+        ((), "no image to lay the code over", "--image BASE"),
         (("--image", "x", "--workspace", ""), "topcoat build has no code to lay over the image", "--workspace DIR"),
         (("--image", "x", "-cfg", "modez=exact"), "unknown run option 'modez'", "did you mean modes?"),
         (("--image", "x", "-cfg", "hot=maybe"), "the run option 'hot' must be a bool", ""),
@@ -85,6 +85,20 @@ def test_wrong_usage_is_exit_code_2(cli: Cli, workspace: Path, words: tuple[str,
     assert (done.code, done.out) == (2, "")
     assert done.error[0].startswith(message)
     assert done.error[1].startswith(hint)
+
+
+def test_a_dockerfile_that_does_not_use_image_needs_none(
+    cli: Cli, workspace: Path, fake_registry: FakeRegistry
+) -> None:
+    host = fake_registry.host
+    words = ("build", "--image-repo", f"{host}/app")
+    for text in (f"FROM {host}/base:1\nCOPY . /app\n", f"ARG IMAGE={host}/base:1\nFROM $IMAGE\nCOPY . /app\n"):
+        (workspace / "Dockerfile.torchx").write_text(text)
+        done = cli(*words)
+        assert (done.code, done.err) == (0, "")
+    (workspace / "Dockerfile.torchx").write_text("ARG IMAGE\nFROM $IMAGE\nCOPY . /app\n")
+    assert cli(*words).error[0] == "no image to lay the code over"
+    assert cli(*words, "--image", f"{host}/base:1").code == 0
 
 
 def test_an_image_goes_into_the_engine_without_a_repository(

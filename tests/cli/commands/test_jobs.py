@@ -20,7 +20,7 @@ def test_status_is_printed_from_another_process(topcoat: Cli, ended_job: str) ->
     assert "job[1]:SUCCEEDED" in result.out
 
 
-def test_status_as_json(cli: Cli, ended_job: str, running_job: str) -> None:
+def test_status_prints_json(cli: Cli, ended_job: str, running_job: str) -> None:
     result = cli("status", "--json", ended_job).json
     assert (result["handle"], result["state"]) == (ended_job, "SUCCEEDED")
     assert [replica["id"] for replica in result["roles"][0]["replicas"]] == [0, 1]

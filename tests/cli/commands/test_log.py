@@ -72,12 +72,12 @@ def test_an_invalid_regex_is_wrong_usage(cli: Cli, ended_job: str) -> None:
         ("x://s/app/a/0,2", ("x://s/app", ["a"], [0, 2])),
     ],
 )
-def test_identifiers(identifier: str, parsed: tuple[str, list[str], list[int]]) -> None:
+def test_an_identifier_is_parsed(identifier: str, parsed: tuple[str, list[str], list[int]]) -> None:
     assert parse_identifier(identifier) == parsed
 
 
 @pytest.mark.parametrize("identifier", ["app", "x://app", "x://s/app/a/b", "x://s/app/a/0/1", "x://s/a b", "://s/app"])
-def test_invalid_identifiers(identifier: str) -> None:
+def test_an_invalid_identifier_is_an_error(identifier: str) -> None:
     with pytest.raises(InvalidHandle):
         parse_identifier(identifier)
 
@@ -96,6 +96,6 @@ def test_times_can_be_dates() -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "10", "m", "-1h", "", "1e999d", "2030-13-01"])
-def test_invalid_times(text: str) -> None:
+def test_an_invalid_time_is_an_error(text: str) -> None:
     with pytest.raises(UsageError, match="invalid --since value"):
         parse_time("--since", text)

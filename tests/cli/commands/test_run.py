@@ -7,6 +7,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from topcoat.errors import SchedulerError
+from topcoat.specs.default_image import DEFAULT_IMAGE
 
 PY = sys.executable
 COMPONENT = """
@@ -174,9 +175,9 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path) -> None:
     )
     done = cli("run")
     assert done.out.startswith("local_cwd://")
-    said = done.err.splitlines()
-    assert said[-1] == "configured"
-    assert [line for line in said if "unknown run option 'no_such' of local_cwd" in line]
+    lines = done.err.splitlines()
+    assert lines[-1] == "configured"
+    assert [line for line in lines if "unknown run option 'no_such' of local_cwd" in line]
     assert (workspace / "logs").is_dir()
     assert cli("run", "--msg", "given").code == 2
     assert cli("run", "utils.echo", "--msg", "given").err.splitlines()[-1] == "given"
@@ -219,3 +220,60 @@ def test_wrong_usage_is_exit_code_2_with_a_message_and_a_hint(
     assert (done.code, done.out) == (2, "")
     assert done.error[0].startswith(message)
     assert done.error[1].startswith(hint)
+
+
+def test_a_python_file_is_not_a_component(cli: Cli, workspace: Path) -> None:
+    (workspace / "train.py").write_text("raise SystemExit('imported')\n")
+    message, hint = cli("run", "train.py").error
+    assert message == "unknown component 'train.py'"
+    assert hint == (
+        "to run it as a command: topcoat run -- python train.py ...; "
+        "to run a component of the file: topcoat run train.py:FUNCTION"
+    )
+
+
+def test_a_file_in_place_of_a_component_is_named_as_a_command(cli: Cli, workspace: Path) -> None:
+    (workspace / "go.sh").write_text("echo gone\n")
+    assert cli("run", "go.sh").error[1] == "to run it as a command: topcoat run -- sh ./go.sh ..."
+    (workspace / "go.sh").chmod(0o755)
+    assert cli("run", "go.sh").error[1] == "to run it as a command: topcoat run -- ./go.sh ..."
+
+
+def test_a_program_that_only_this_machine_finds_is_a_notice(cli: Cli, workspace: Path) -> None:
+    (workspace / "go.sh").write_text("#!/bin/sh\necho gone\n")
+    (workspace / "go.sh").chmod(0o755)
+    done = cli("run", "--", "go.sh")
+    assert done.code == 0
+    assert "topcoat: a container does not find go.sh on its PATH: write ./go.sh" in done.err.splitlines()
+    assert "a container" not in cli("run", "--", "./go.sh").err
+    assert "a container" not in cli("run", "--", "true").err
+
+
+@pytest.mark.parametrize("scheduler", ["local", "local_cwd"])
+def test_flags_without_effect_on_a_local_scheduler_are_named(cli: Cli, workspace: Path, scheduler: str) -> None:
+    words = ("run", "--dryrun", "-s", scheduler)
+    flags = ("--cpu", "1", "--memMB", "9", "--gpu", "1", "--mount", "/a:/b")
+    told = f"have no effect on {scheduler}: its jobs are plain processes of this machine"
+    assert f"topcoat: --mount, --cpu, --memMB, --gpu {told}" in cli(*words, *flags, "--", "true").err.splitlines()
+    shared = cli(*words, "-cfg", "auto_set_cuda_visible_devices=true", *flags, "--", "true").err
+    assert f"topcoat: --mount, --cpu, --memMB {told}" in shared.splitlines()
+    mounts = ("--mounts", "type=bind,src=/a,dst=/b")
+    assert f"topcoat: mounts {told}" in cli(*words, "utils.sh", *mounts, "true").err.splitlines()
+    assert "no effect" not in cli(*words, "utils.sh", "--cpu", "1", "true").err
+    assert "no effect" not in cli(*words, "--", "true").err
+    (workspace / ".torchxconfig").write_text("[cli:run]\ncpu = 4\n")
+    assert "no effect" not in cli(*words, "--", "true").err
+
+
+def test_the_configured_image_is_that_of_commands_and_components(cli: Cli, workspace: Path) -> None:
+    def image(*words: str) -> str:
+        app = cli("run", "--dryrun", "--json", "-s", "local_cwd", *words).json["app"]
+        shown: str = app["roles"][0]["image"]
+        return shown
+
+    commands = [("--", "true"), ("utils.sh", "true"), ("utils.binary", "--entrypoint", "true")]
+    assert {image(*words) for words in commands} == {DEFAULT_IMAGE}
+    (workspace / ".torchxconfig").write_text("[cli:run]\nimage = team/base:1\n[component:utils.echo]\nimage = x:2\n")
+    assert {image(*words) for words in commands} == {"team/base:1"}
+    assert image("utils.echo") == "x:2"
+    assert image("utils.sh", "--image", "mine:3", "true") == "mine:3"

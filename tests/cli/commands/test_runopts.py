@@ -4,13 +4,13 @@ from tests.cli.conftest import Cli
 from topcoat.schedulers import BUILT_IN
 
 
-def test_runopts_of_every_scheduler(cli: Cli) -> None:
+def test_runopts_lists_the_options_of_every_scheduler(cli: Cli) -> None:
     result = cli("runopts")
     assert result.code == 0
     assert [line[:-1] for line in result.out.splitlines() if line[:1].isalpha()] == list(BUILT_IN)
 
 
-def test_runopts_of_one_scheduler(cli: Cli) -> None:
+def test_runopts_lists_the_options_of_one_scheduler(cli: Cli) -> None:
     result = cli("runopts", "local_docker")
     assert result.out.startswith("local_docker:\n    usage:")
     assert "image_repo=IMAGE_REPO (str, None)" in result.out
@@ -23,7 +23,7 @@ def test_runopts_of_one_scheduler(cli: Cli) -> None:
     }
 
 
-def test_runopts_of_an_unknown_scheduler(cli: Cli) -> None:
+def test_an_unknown_scheduler_is_an_error(cli: Cli) -> None:
     result = cli("runopts", "local_dokcer")
     assert result.code == 2
     assert result.error == ("unknown scheduler 'local_dokcer'", "did you mean local_docker or local_cwd?")

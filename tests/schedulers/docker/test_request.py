@@ -75,6 +75,7 @@ def test_a_minimal_role_sets_few_arguments() -> None:
                 "dev.topcoat.role-name": "w",
                 "dev.topcoat.replica-id": "0",
                 "dev.topcoat.version": __version__,
+                "dev.topcoat.keeps-entrypoint": "true",
             },
         },
     )
@@ -194,7 +195,7 @@ def container(status: str, exit_code: int = 0, policy: str = "no", **state: Any)
         (container("something new"), AppState.UNKNOWN),
     ],
 )
-def test_states_of_containers(attrs: dict[str, Any], state: AppState) -> None:
+def test_the_state_of_a_container_follows_from_its_inspection(attrs: dict[str, Any], state: AppState) -> None:
     assert container_state(attrs) is state
 
 
@@ -212,14 +213,14 @@ S, P, R, D, F, C = (
     ("states", "state"),
     [([D, D], D), ([D, F], F), ([F, C], C), ([D, R, F], R), ([S, P], P), ([S, D], S), ([S, R, P], R)],
 )
-def test_states_of_applications(states: list[AppState], state: AppState) -> None:
+def test_the_state_of_an_application_follows_from_its_containers(states: list[AppState], state: AppState) -> None:
     assert app_state(states) is state
 
 
 @given(st.lists(st.sampled_from(AppState), min_size=1))
 def test_an_application_has_ended_when_all_its_containers_have(states: list[AppState]) -> None:
-    known = [state for state in states if state is not AppState.UNSUBMITTED] or [R]
-    assert is_terminal(app_state(known)) == all(is_terminal(state) for state in known)
+    known_states = [state for state in states if state is not AppState.UNSUBMITTED] or [R]
+    assert is_terminal(app_state(known_states)) == all(is_terminal(state) for state in known_states)
 
 
 @pytest.mark.parametrize(
@@ -232,5 +233,13 @@ def test_an_application_has_ended_when_all_its_containers_have(states: list[AppS
         (container("exited", 127, Error="no such file"), "could not run: no such file"),
     ],
 )
-def test_failures_in_words(attrs: dict[str, Any], why: str) -> None:
+def test_a_failure_is_described(attrs: dict[str, Any], why: str) -> None:
     assert why_failed(attrs) == why
+
+
+def test_the_command_goes_to_the_images_entrypoint_or_replaces_it() -> None:
+    role = Role("w", "i", entrypoint="python", args=["train.py"])
+    kept, replaced = (only(role, cfg={"image_entrypoint": value}) for value in ("keep", "replace"))
+    assert (kept.command, kept.kwargs.get("entrypoint")) == (["python", "train.py"], None)
+    assert (replaced.command, replaced.kwargs["entrypoint"]) == (["train.py"], ["python"])
+    assert replaced.kwargs["labels"]["dev.topcoat.keeps-entrypoint"] == "false"

@@ -13,14 +13,34 @@ from typing import Any
 
 import pytest
 
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, MissingDependency, UsageError
+from tests.support import workspaces
+from tests.support.notices import recorded_notices
+from topcoat.errors import (
+    DaemonError,
+    DaemonUnavailable,
+    ImageNotFound,
+    InvalidRunConfigException,
+    MissingDependency,
+    UsageError,
+)
 from topcoat.runner import Runner
 from topcoat.schedulers.api import DescribeAppResponse, Stream
 from topcoat.schedulers.docker import containers as docker_containers
 from topcoat.schedulers.docker import request as docker_request
 from topcoat.schedulers.docker.containers import seconds
 from topcoat.schedulers.docker.scheduler import DockerScheduler, create_scheduler
-from topcoat.specs import NONE, AppDef, AppState, BindMount, DeviceMount, Resource, Role, VolumeMount, is_terminal
+from topcoat.specs import (
+    NONE,
+    AppDef,
+    AppState,
+    BindMount,
+    CfgVal,
+    DeviceMount,
+    Resource,
+    Role,
+    VolumeMount,
+    is_terminal,
+)
 
 IMAGE = "topcoat-test/python:1"
 
@@ -56,9 +76,9 @@ def shell(script: str, name: str = "w", **role: Any) -> Role:
 
 
 def describe(docker: DockerScheduler, app_id: str) -> DescribeAppResponse:
-    found = docker.describe(app_id)
-    assert found is not None
-    return found
+    response = docker.describe(app_id)
+    assert response is not None
+    return response
 
 
 def wait(docker: DockerScheduler, app_id: str) -> DescribeAppResponse:
@@ -89,14 +109,14 @@ def test_replicas_run_reach_each_other_and_are_found_again(docker: DockerSchedul
     )
     role = Role("w", IMAGE, entrypoint="python3", args=["-c", ping], num_replicas=2, port_map={"c10d": 29500})
     app_id = docker.submit(AppDef("ring", [role]), {})
-    found = wait(docker, app_id)
-    assert found.state is AppState.SUCCEEDED, list(docker.log_iter(app_id, "w", 1))
+    response = wait(docker, app_id)
+    assert response.state is AppState.SUCCEEDED, list(docker.log_iter(app_id, "w", 1))
     assert list(docker.log_iter(app_id, "w", 0)) == ["from 1\n"]
-    assert [(one.id, one.state, one.hostname) for one in found.roles_statuses[0].replicas] == [
+    assert [(replica.id, replica.state, replica.hostname) for replica in response.roles_statuses[0].replicas] == [
         (0, AppState.SUCCEEDED, f"{app_id}-w-0"),
         (1, AppState.SUCCEEDED, f"{app_id}-w-1"),
     ]
-    assert [(one.name, one.image, one.entrypoint, one.num_replicas) for one in found.roles] == [
+    assert [(role.name, role.image, role.entrypoint, role.num_replicas) for role in response.roles] == [
         ("w", IMAGE, "python3", 2)
     ]
     assert [(app.app_id, app.state, app.name) for app in docker.list()] == [(app_id, AppState.SUCCEEDED, "ring")]
@@ -122,11 +142,11 @@ def test_each_stream_can_be_read(docker: DockerScheduler) -> None:
 def test_a_failure_is_explained(docker: DockerScheduler) -> None:
     script = 'echo "{\\"message\\": \\"lost\\"}" > $$TORCHELASTIC_ERROR_FILE; exit 3'
     app_id = docker.submit(AppDef("x", [shell(script), shell("true", "v")]), {})
-    found = wait(docker, app_id)
-    assert found.state is AppState.FAILED
-    assert found.msg == "w/0 ended with exit code 3"
-    assert found.structured_error_msg == '{"message": "lost"}'
-    statuses = {status.role: status.replicas[0] for status in found.roles_statuses}
+    response = wait(docker, app_id)
+    assert response.state is AppState.FAILED
+    assert response.msg == "w/0 ended with exit code 3"
+    assert response.structured_error_msg == '{"message": "lost"}'
+    statuses = {status.role: status.replicas[0] for status in response.roles_statuses}
     assert (statuses["w"].state, statuses["v"].state) == (AppState.FAILED, AppState.SUCCEEDED)
     assert statuses["v"].structured_error_msg == NONE
 
@@ -136,8 +156,8 @@ def test_a_cancelled_job_is_not_reported_as_failed(docker: DockerScheduler) -> N
     app_id = docker.submit(AppDef("x", [shell(script, num_replicas=2, max_retries=3), shell("true", "v")]), {})
     wait_for(docker, app_id, "ready")
     docker.cancel(app_id)
-    found = describe(docker, app_id)
-    assert found.state is AppState.CANCELLED
+    response = describe(docker, app_id)
+    assert response.state is AppState.CANCELLED
     assert list(docker.log_iter(app_id, "w")) == ["ready\n", "saved\n"]
     docker.cancel(app_id)
 
@@ -146,8 +166,8 @@ def test_a_log_is_followed_through_restarts(docker: DockerScheduler) -> None:
     script = "echo run >> /m; echo run $$(wc -l < /m); [ $$(wc -l < /m) -ge 3 ]"
     app_id = docker.submit(AppDef("x", [shell(script, max_retries=4)]), {})
     assert list(docker.log_iter(app_id, "w", should_tail=True)) == ["run 1\n", "run 2\n", "run 3\n"]
-    found = wait(docker, app_id)
-    assert (found.state, found.num_restarts) == (AppState.SUCCEEDED, 2)
+    response = wait(docker, app_id)
+    assert (response.state, response.num_restarts) == (AppState.SUCCEEDED, 2)
 
 
 def test_a_log_need_not_be_read_to_its_end(docker: DockerScheduler) -> None:
@@ -198,6 +218,9 @@ def test_mounts_limits_and_variables_arrive(docker: DockerScheduler, tmp_path: P
     assert log.endswith("copied given\n")
     limits = docker._docker_client.containers.get(f"{app_id}-w-0").attrs["HostConfig"]
     assert (limits["Memory"], limits["ShmSize"], limits["NanoCpus"]) == (64 << 20, 64 << 20, 10**9)
+    (shown,) = describe(docker, app_id).roles
+    assert (shown.resource, shown.env["GIVEN"]) == (role.resource, "given")
+    assert sorted(map(str, shown.mounts)) == sorted(map(str, mounts))
     docker.delete(app_id)
     docker._docker_client.volumes.get("topcoat-test-volume").remove()
 
@@ -238,10 +261,60 @@ def test_an_image_is_pulled_when_the_engine_does_not_have_it(
         docker.submit(AppDef("x", [Role("w", f"{base.reference}-none", entrypoint="true")]), {})
 
 
-def test_the_images_own_entrypoint_is_replaced(today: DockerScheduler, docker_today: Any, python_image: Any) -> None:
-    python_image.load(docker_today, "topcoat-test/entry:1", config={"Entrypoint": ["echo", "wrong"]})
-    app_id = today.submit(AppDef("x", [Role("w", "topcoat-test/entry:1", entrypoint="echo", args=["right"])]), {})
-    assert list(today.log_iter(app_id, "w", should_tail=True)) == ["right\n"]
+@pytest.mark.parametrize(
+    ("cfg", "output", "notices"),
+    [
+        ({}, "set up, then: right here\n", 0),
+        ({"image_entrypoint": "keep"}, "set up, then: right here\n", 0),
+        ({"image_entrypoint": "replace"}, "right here\n", 1),
+    ],
+)
+def test_the_images_entrypoint_is_kept_or_replaced(
+    docker: DockerScheduler, any_docker: Any, python_image: Any, cfg: dict[str, CfgVal], output: str, notices: int
+) -> None:
+    entrypoint = ["sh", "-c", 'printf "set up, then: "; exec "$@"', "entry"]
+    python_image.load(any_docker, "topcoat-test/entry:1", config={"Entrypoint": entrypoint})
+    role = Role("w", "topcoat-test/entry:1", entrypoint="echo", args=["right", "here"])
+    with recorded_notices() as texts:
+        app_id = docker.submit(AppDef("x", [role]), cfg)
+    assert list(docker.log_iter(app_id, "w", should_tail=True)) == [output]
+    (described,) = describe(docker, app_id).roles
+    assert (described.entrypoint, described.args) == ("echo", ["right", "here"])
+    assert sum("ENTRYPOINT (sh -c" in text and "is replaced" in text for text in texts) == notices
+
+
+def test_an_invalid_image_entrypoint_is_told_before_the_engine_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    runner = Runner("s", {"local_docker": create_scheduler})
+    with pytest.raises(InvalidRunConfigException, match="invalid image_entrypoint 'drop'") as caught:
+        runner.run(AppDef("x", [shell("true")]), "local_docker", {"image_entrypoint": "drop"}, workspace="/nowhere")
+    assert caught.value.hint == "choose keep or replace"
+
+
+@pytest.mark.parametrize("how", ["role", "option", "copied", "none"])
+def test_the_order_of_pythonpath_is_code_then_env_then_image(
+    today: DockerScheduler,
+    docker_today: Any,
+    python_image: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    image = "topcoat-test/pythonpath:1"
+    variables = ["PATH=/bin:/usr/bin", "PYTHONPATH=/opt/lib"]
+    python_image.load(docker_today, image, config={"WorkingDir": "/app", "Env": variables})
+    workspaces.write(tmp_path / "w", {"src/pkg/a.py": "", ".torchxignore": ""})
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    options: dict[str, dict[str, CfgVal]] = {
+        "option": {"env": {"PYTHONPATH": "/mine"}},
+        "copied": {"copy_env": ["PYTHON*"]},
+    }
+    role = Role("w", image, entrypoint="sh", args=["-c", "echo $$PYTHONPATH"])
+    if how == "role":
+        role.env["PYTHONPATH"] = "/mine"
+    app_id = today.submit(AppDef("x", [role]), options.get(how, {}), workspace=str(tmp_path / "w"))
+    own = "" if how == "none" else "/mine:"
+    assert list(today.log_iter(app_id, "w", should_tail=True)) == [f"/app:/app/src:{own}/opt/lib\n"]
 
 
 def test_the_network_is_created_once_by_many(today: DockerScheduler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.support import workspaces
+from tests.support.notices import recorded_notices
+from topcoat.cli.main import main
 from topcoat.errors import JobDirConflict
 from topcoat.runner import Runner
 from topcoat.schedulers.local import jobs as local_jobs
@@ -138,3 +143,75 @@ def test_deleting_a_job_deletes_its_snapshot(runner: Runner, project: Path) -> N
     assert (directory / "code" / "train.sh").exists()
     runner.delete(handle)
     assert not directory.exists()
+
+
+def test_the_ignore_rules_are_those_of_images_and_ls_prints_what_is_copied(
+    runner: Runner, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (project / ".dockerignore").write_text("cfg.yaml\ndata\n")
+    (project / ".torchxignore").write_text("!data\n")
+    (project / "cfg.yaml").touch()
+    earlier = runner.run(app("true"), "local", {"job_dir": str(project / "jobs/1")}, workspace=str(project))
+    output(runner, earlier)
+    handle = runner.run(app("true"), "local", workspace=str(project))
+    output(runner, handle)
+    code = local_jobs.directory(handle.rpartition("/")[2]) / "code"
+    copied = {str(path.relative_to(code)) + "/" * path.is_dir() for path in code.rglob("*")} - {".topcoat.json"}
+    assert copied == {".dockerignore", ".torchxignore", "data", "pkg/", "train.sh"}
+
+    monkeypatch.chdir(project)
+    for flags in ([], ["--image-rules"], ["--directory-rules"]):
+        capfd.readouterr()
+        assert main(["ls", *flags]) == 0
+        printed = set(capfd.readouterr().out.splitlines())
+        assert printed == (copied | {"cfg.yaml"} if flags == ["--directory-rules"] else copied)
+
+
+def test_the_order_of_pythonpath_is_code_then_env_then_the_shells(
+    runner: Runner, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/shell")
+    job = app("echo $$WORKSPACE_DIR; echo $$PYTHONPATH", env={"PYTHONPATH": "/mine"})
+    directory, path = output(runner, runner.run(job, "local", workspace=str(project))).splitlines()
+    assert path == f"{directory}:/mine:/shell"
+
+
+def test_a_colon_in_the_directory_of_the_job_splits_neither_path(
+    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/shell")
+    cfg: dict[str, CfgVal] = {"job_dir": str(tmp_path / "12:30")}
+    handle = runner.run(app("pwd; echo $$PYTHONPATH; echo $$PATH"), "local", cfg, workspace=str(project))
+    directory, pythonpath, path = output(runner, handle).splitlines()
+    assert (directory, pythonpath) == (str(tmp_path / "12:30"), "/shell")
+    assert "30" not in path.split(":")
+
+
+@pytest.mark.parametrize("layout", ["", "src/"])
+def test_an_editable_install_of_the_workspace_is_named_if_rules_leave_out_its_modules(
+    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    site = tmp_path / "site"
+    workspaces.write(
+        site,
+        {
+            "my_package-1.0.dist-info/direct_url.json": json.dumps(
+                {"url": project.as_uri(), "dir_info": {"editable": True}}
+            ),
+            "other-1.0.dist-info/direct_url.json": json.dumps(
+                {"url": tmp_path.as_uri() + "/other", "dir_info": {"editable": True}}
+            ),
+            "wheel-1.0.dist-info/direct_url.json": json.dumps({"url": project.as_uri(), "dir_info": {}}),
+        },
+    )
+    monkeypatch.setattr(sys, "path", [str(site)])
+    workspaces.write(project, {f"{layout}mine/__init__.py": "", f"{layout}mine/secret.py": "", "setup.py": ""})
+    with recorded_notices() as notices:
+        runner.dryrun(app("true"), "local", workspace=str(project))
+    assert not [text for text in notices if "editable" in text]
+    (project / ".torchxignore").write_text("**/secret.py\nsetup.py\n")
+    with recorded_notices() as notices:
+        runner.dryrun(app("true"), "local", workspace=str(project))
+    (text,) = [text for text in notices if "editable" in text]
+    assert text.startswith(f"the package my_package is installed in editable mode from {project}: ")
+    assert f"such as {layout}mine/secret.py" in text

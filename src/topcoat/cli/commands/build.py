@@ -23,7 +23,11 @@ EXAMPLES = """\
 
 def add_arguments(parser: Parser) -> None:
     """Declare the flags."""
-    parser.add_argument("--image", metavar="BASE", help="image to lay the code over (required)")
+    parser.add_argument(
+        "--image",
+        metavar="BASE",
+        help="image to lay the code over (required, unless a Dockerfile.torchx does not use IMAGE)",
+    )
     parser.add_argument(
         "--image-repo",
         metavar="REPO",
@@ -45,8 +49,6 @@ def run(args: Namespace) -> int:
     from topcoat.pipeline import build_image
     from topcoat.specs.projects import Projects, parse_projects
 
-    if not args.image:
-        raise UsageError("topcoat build has no image to lay code over", hint="--image BASE")
     if args.image_repo == "":
         raise UsageError("--image-repo is empty", hint="name a repository, or leave it out for the local engine")
     workspace = Projects(parse_projects("." if args.workspace is None else args.workspace))
@@ -54,8 +56,8 @@ def run(args: Namespace) -> int:
         raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")
     flags = {"image_repo": args.image_repo, "platform": args.platform}
     options = image_options({**_parse_cfg(args.cfg), **{name: value for name, value in flags.items() if value}})
-    with Progress(f"laying {workspace} over {args.image}", quiet=options.quiet):
-        result = build_image(workspace, args.image, options)
+    with Progress(f"laying {workspace} over {args.image or 'its base'}", quiet=options.quiet):
+        result = build_image(workspace, args.image or "", options)
     _print(result, as_json=args.json)
     return 0
 

@@ -21,17 +21,17 @@ EXAMPLES = """\
 def add_arguments(parser: Parser) -> None:
     """Declare the flags."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--print", metavar="NAME", help="print the source text of a component, to start your own from")
+    what.add_argument("--print", metavar="NAME", help="print a component as a file that loads, to start your own from")
     add_json(what)
 
 
 def run(args: Namespace) -> int:
     """Print a line for each component, or the source of one."""
-    from topcoat.cli.output import json_result, result, table
+    from topcoat.cli.output import exact_result, json_result, result, table
     from topcoat.components.finder import get_builtin_source, get_components
 
     if args.print:
-        result(get_builtin_source(args.print).rstrip())
+        exact_result(get_builtin_source(args.print))
         return 0
     components = get_components()
     if args.json:

@@ -60,4 +60,5 @@ def _text(app: AppDef) -> str:
         lines.append(f"role {role.name}")
         lines += [f"  {name}: {value}" for name, value in facts.items() if value]
         lines += ["  env:", *(f"    {name}={value}" for name, value in sorted(role.env.items()))] if role.env else []
+    lines += [f"{name}: {value}" for name, value in sorted(app.metadata.items())]
     return "\n".join(lines)

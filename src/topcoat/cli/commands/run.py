@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,13 @@ from topcoat.cli.arguments import (
     scheduler_name,
 )
 from topcoat.cli.output import json_result, result, say
-from topcoat.cli.role_flags import add_role_flags, refuse_role_flags, role_app
+from topcoat.cli.role_flags import (
+    add_role_flags,
+    refuse_role_flags,
+    role_app,
+    warn_about_program,
+    warn_about_resources,
+)
 from topcoat.errors import TopcoatError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +42,8 @@ EXAMPLES = """\
   topcoat run --dryrun -- python train.py
 """
 
+# The schedulers that run jobs as plain processes.
+_LOCAL = ("local", "local_cwd")
 _OWN_FLAGS = (
     "-s",
     "--scheduler",
@@ -84,7 +93,11 @@ def run(args: Namespace) -> int:
     scheduler = scheduler_name(args.scheduler)
     with open_runner() as runner:
         cfg = _cfg(runner, scheduler, args)
-        app = _component_app(component, words) if component else role_app(args, words)
+        app = _component_app(component, words, args.configured.get("image")) if component else role_app(args, words)
+        if not component:
+            warn_about_program(words[0])
+        if scheduler in _LOCAL:
+            warn_about_resources(args, app, scheduler, shares_gpus=bool(cfg.get("auto_set_cuda_visible_devices")))
         workspace = _workspace(runner, scheduler, app, args)
         if args.dryrun:
             info = runner.dryrun(app, scheduler, cfg, workspace, args.parent_run_id)
@@ -118,20 +131,35 @@ def _component_help(component: str) -> int:
     return 0
 
 
-def _component_app(component: str, words: list[str]) -> AppDef:
+def _component_app(component: str, words: list[str], image: str | None) -> AppDef:
+    """Return the application of *component*; *image* is the configured default of its parameter ``image``."""
+    from inspect import signature
+
     from topcoat.components.finder import get_component
     from topcoat.errors import InvalidComponent, UnknownComponent
     from topcoat.runner.config import get_configs
     from topcoat.specs import materialize_appdef
+    from topcoat.suggest import run_as_command
 
+    if component.endswith(".py"):
+        # Not looked up: train.py would be the function py of the module train, which the import would run.
+        hint = f"{run_as_command(component)}; to run a component of the file: topcoat run {component}:FUNCTION"
+        raise UnknownComponent(f"unknown component {component!r}", hint=hint)
     try:
-        return materialize_appdef(get_component(component).fn, words, get_configs("component", component))
+        function = get_component(component).fn
+        defaults = get_configs("component", component)
+        if image and "image" in signature(function).parameters:
+            defaults.setdefault("image", image)
+        return materialize_appdef(function, words, defaults)
     except UnknownComponent as error:
         from shutil import which
 
-        if which(component) is None:
+        if which(component) is not None:
+            hint = f"to run it as a command: topcoat run -- {component} ..."
+        elif os.path.isfile(component):
+            hint = run_as_command(component)
+        else:
             raise
-        hint = f"to run it as a command: topcoat run -- {component} ..."
         raise UnknownComponent(error.message, hint=hint) from error
     except InvalidComponent as error:
         # A common mistake: flags of topcoat run after the component's name.

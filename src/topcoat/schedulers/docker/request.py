@@ -22,6 +22,7 @@ APP_ID = "dev.topcoat.app-id"
 APP_NAME = "dev.topcoat.app-name"
 ROLE = "dev.topcoat.role-name"
 REPLICA = "dev.topcoat.replica-id"
+PORTS = "dev.topcoat.ports"
 VERSION = "dev.topcoat.version"
 KEEPS_ENTRYPOINT = "dev.topcoat.keeps-entrypoint"
 ERROR_FILE = "/tmp/topcoat-error.json"
@@ -72,10 +73,7 @@ def make_job(
 ) -> DockerJob:
     """Return the containers of *app*, whose images are final; ``copy_env`` copies from *environ*."""
     job = DockerJob(app_id)
-    patterns, extra = cfg.get("copy_env") or [], cfg.get("env") or {}
-    assert isinstance(patterns, list)
-    assert isinstance(extra, dict)
-    copied = {name: value for name, value in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    copied, extra = option_variables(cfg, environ)
     rank0 = container_name(app_id, app.roles[0].name, 0)
     for role in app.roles:
         for replica_id in range(role.num_replicas):
@@ -109,7 +107,8 @@ def make_job(
             if cfg.get("privileged"):
                 kwargs["privileged"] = True
             if role.port_map:
-                # An empty list of host ports exposes the port to the network and publishes nothing.
+                # Without a host port, the engine publishes the port at a free one.
+                kwargs["labels"][PORTS] = ",".join([f"{port}={name}" for name, port in role.port_map.items()])
                 kwargs["ports"] = {f"{port}/tcp": [] for port in role.port_map.values()}
             if role.max_retries > 0:
                 kwargs["restart_policy"] = {"Name": "on-failure", "MaximumRetryCount": role.max_retries}
@@ -118,6 +117,15 @@ def make_job(
                 kwargs["entrypoint"], command = command[:1], command[1:]
             job.containers.append(DockerContainer(role.image, command, kwargs))
     return job
+
+
+def option_variables(cfg: Mapping[str, CfgVal], environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables that ``copy_env`` copies from *environ*, and those of the option ``env``."""
+    patterns, extra = cfg.get("copy_env") or [], cfg.get("env") or {}
+    assert isinstance(patterns, list)
+    assert isinstance(extra, dict)
+    copied = {name: value for name, value in environ.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    return copied, extra
 
 
 def container_name(app_id: str, role: str, replica_id: int) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidApp
@@ -16,7 +16,6 @@ from topcoat.schedulers.docker import containers as docker
 from topcoat.schedulers.docker.request import (
     APP_ID,
     APP_NAME,
-    KEEPS_ENTRYPOINT,
     REPLICA,
     ROLE,
     DockerContainer,
@@ -24,8 +23,10 @@ from topcoat.schedulers.docker.request import (
     app_state,
     container_state,
     make_job,
+    option_variables,
     why_failed,
 )
+from topcoat.schedulers.docker.roles import published_ports, role_of
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.image_entrypoint import (
     KEEP_OR_REPLACE,
@@ -46,6 +47,7 @@ from topcoat.specs import (
     is_terminal,
     runopts,
 )
+from topcoat.specs.default_image import check_image
 from topcoat.tasks import run_all
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 from topcoat.workspace.hooks import RunsFrom
@@ -88,24 +90,26 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         """Refuse invalid options and a role without an image before anything is looked up or built."""
         keeps_entrypoint(cfg, KEEP_OR_REPLACE)
         for role in app.roles:
+            if role.workspace:
+                continue  # a Dockerfile.torchx may not need one
             if not role.image:
                 raise InvalidApp(
                     f"the role {role.name} has no image to run in a container",
                     hint="--image IMAGE; components also take it from TOPCOAT_IMAGE",
                 )
+            check_image(role.image)
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: their containers have no limits."""
 
     def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
         """Move PYTHONPATH from the options to the roles: a workspace puts the code in front of it."""
-        variables = dict(cast("Mapping[str, str]", cfg.get("env") or {}))
-        pythonpath = variables.pop("PYTHONPATH", None)
-        if pythonpath is None:
-            return cfg
+        copied, own = option_variables(cfg, os.environ)
         for role in app.roles:
-            role.env["PYTHONPATH"] = pythonpath
-        return {**cfg, "env": variables}
+            path = own.get("PYTHONPATH") or role.env.get("PYTHONPATH") or copied.get("PYTHONPATH")
+            if path:
+                role.env["PYTHONPATH"] = path
+        return {**cfg, "env": {name: value for name, value in own.items() if name != "PYTHONPATH"}} if own else cfg
 
     def new_app_id(self, app: AppDef) -> str:
         """Return a new id, made from the application's name."""
@@ -168,7 +172,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
                 failures.append((attrs["State"].get("FinishedAt", ""), f"{role}/{replica_id} {why_failed(attrs)}"))
                 error = docker.error_file(container) or NONE
                 errors.append(error)
-            roles.setdefault(role, _role(role, attrs)).num_replicas += 1
+            roles.setdefault(role, role_of(role, attrs)).num_replicas += 1
             statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
                 ReplicaStatus(replica_id, state, role, str(container.name), error)
             )
@@ -180,6 +184,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             structured_error_msg=next((error for error in errors if error != NONE), NONE),
             roles_statuses=list(statuses.values()),
             roles=list(roles.values()),
+            metadata=published_ports((_replica_id(container), container.attrs) for container in containers),
         )
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
@@ -233,14 +238,6 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
 def _replica_id(container: Container) -> tuple[str, int]:
     return container.labels[ROLE], int(container.labels[REPLICA])
-
-
-def _role(name: str, attrs: Mapping[str, Any]) -> Role:
-    config = attrs["Config"]
-    # An entrypoint that was kept is the image's.
-    own = [] if config["Labels"].get(KEEPS_ENTRYPOINT) == "true" else config.get("Entrypoint")
-    command = [*(own or []), *(config.get("Cmd") or [])]
-    return Role(name, config["Image"], entrypoint=command[0], args=command[1:], num_replicas=0)
 
 
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> DockerScheduler:

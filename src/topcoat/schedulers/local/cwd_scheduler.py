@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from topcoat.errors import TopcoatError
 from topcoat.scan.sources import current_directory
@@ -109,6 +109,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             "name": request.app_id if app is None else app.name,
             "scheduler": self.backend,
             "metadata": {} if app is None else app.metadata,
+            **self._job_dir_facts(dryrun_info),
             "log_dir": request.log_dir,
             "roles": [role_to_dict(role) for role in roles],
             "retries": {role: retries.get(role, {"policy": "REPLICA", "max": 0}) for role in request.role_params},
@@ -120,6 +121,9 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         }
         local_jobs.start(request.app_id, job)
         return request.app_id
+
+    def _job_dir_facts(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> dict[str, Any]:
+        return {}
 
     def _load(self, app_id: str) -> local_jobs.LocalJob | None:
         job = local_jobs.load(app_id)

@@ -25,6 +25,7 @@ from topcoat.schedulers.local.supervisor import HEARTBEAT_S, STARTED, STATUS, co
 from topcoat.specs import AppState, is_terminal
 from topcoat.state import make_private, state_dir, write_atomic
 
+JOB = "job.json"
 _START_TIMEOUT_S = 300
 _LOST = "its supervisor has died: the machine was restarted, or the process was killed"
 _NEVER_STARTED = "it was never started: the command that submitted it was killed"
@@ -66,7 +67,7 @@ def start(app_id: str, job: dict[str, Any]) -> None:
     if not hasattr(os, "fork"):
         raise SchedulerError("local jobs need a POSIX system", hint="use -s local_docker")
     home = directory(app_id)
-    if (home / "job.json").exists():
+    if (home / JOB).exists():
         raise SchedulerError(f"the job {app_id} was started already", hint="make a new request to run it again")
     make_private(home)
     try:
@@ -82,9 +83,9 @@ def start(app_id: str, job: dict[str, Any]) -> None:
         "launcher": [os.getpid(), start_mark(os.getpid())],
         "created": time.time(),
     }
-    write_atomic(home / "job.json", json.dumps(facts, default=str).encode())
+    write_atomic(home / JOB, json.dumps(facts, default=str).encode())
     try:
-        done = run(command(str(home / "job.json")), timeout=_START_TIMEOUT_S)
+        done = run(command(str(home / JOB)), timeout=_START_TIMEOUT_S)
     except BaseException:
         # The user never got the handle, and could not cancel the job later.
         started = load(app_id)
@@ -101,7 +102,7 @@ def load(app_id: str) -> LocalJob | None:
     if os.path.basename(app_id) != app_id or app_id in ("", ".", ".."):
         return None
     home = directory(app_id)
-    job = _read(home / "job.json")
+    job = _read(home / JOB)
     return None if job is None else LocalJob(home, job, _status(home, job))
 
 
@@ -176,7 +177,7 @@ def _may_run(home: Path, job: dict[str, Any], status: dict[str, Any]) -> bool:
     if job["host"].split()[0] == here.split()[0]:
         return False
     # Another machine that shares this directory runs it: only the heartbeat is visible from here.
-    newest = max(path.stat().st_mtime for path in (home / "job.json", home / STATUS) if path.exists())
+    newest = max(path.stat().st_mtime for path in (home / JOB, home / STATUS) if path.exists())
     return time.time() - newest < 5 * HEARTBEAT_S
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES
 from topcoat.scan.sources import current_directory
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.schedulers.local.editable import warn_of_editable_installs
-from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
+from topcoat.schedulers.local.outputs import all_files, written_files
+from topcoat.schedulers.local.request import PopenRequest
+from topcoat.schedulers.responses import JobOutputs
+from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, Workspace, runopts
 from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin
 
 _CODE = "code"
@@ -50,6 +53,19 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         warn_of_editable_installs(workspace, delivery.scan.snapshot)
         return delivery
 
+    def _job_dir_facts(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> dict[str, Any]:
+        directory, linked = str(dryrun_info.cfg.get("job_dir") or ""), dryrun_info.cfg.get("link") == "hard"
+        return {"job_dir": directory, "linked": all_files(directory) if linked else []}
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        """Return the files that the job made or changed in its job directory."""
+        job = self._load(app_id)
+        directory = job.job.get("job_dir") if job else None
+        if job is None or not directory:
+            return None
+        files = written_files(directory, str(job.directory / local_jobs.JOB), frozenset(job.job["linked"]))
+        return JobOutputs(directory, files, Path(directory).is_relative_to(job.directory)) if files else None
+
     def _root(self, role: Role) -> str:
         if role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image)):
             return role.image
@@ -61,7 +77,7 @@ def _is_used(job_dir: str) -> bool:
     return (
         path.name == _CODE
         and path.parent == local_jobs.directory(path.parent.name)
-        and (path.parent / "job.json").exists()
+        and (path.parent / local_jobs.JOB).exists()
     )
 
 

@@ -1,0 +1,51 @@
+"""Output that is saved in the workspace, beside the code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import environment
+
+NOTICE = "no .torchxignore in"
+SCRIPT = "import time\nfor i in range(5): print('line', i, flush=True); time.sleep(0.1)\n"
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        '"$@" > run.log 2>&1',
+        '"$@" >> run.log 2>&1',
+        '"$@" 2> run.log',
+        '"$@" 2>&1 | tee run.log',
+        'nohup "$@" > nohup.out 2>&1',
+        'mkdir logs && "$@" > logs/run.log 2>&1',
+    ],
+)
+def test_a_run_whose_output_is_saved_beside_the_code_succeeds(workspace: Path, shell: str) -> None:
+    (workspace / ".torchxignore").unlink()
+    (workspace / "train.py").write_text(SCRIPT)
+    words = [sys.executable, "-m", "topcoat", "run", "--", "python", "train.py"]
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", shell, "bash", *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    log = next(workspace.glob("**/*.log"), workspace / "nohup.out").read_text()
+    assert log.endswith("line 4\n")
+    assert log.count(NOTICE) == 1
+    lines = [line for line in log.splitlines() if line.startswith("topcoat: ")]
+    assert len(lines) == len(set(lines))
+
+
+def test_the_file_that_gets_the_list_is_not_in_the_list(workspace: Path) -> None:
+    with (workspace / "files.txt").open("wb") as file:
+        subprocess.run([sys.executable, "-m", "topcoat", "ls"], env=environment(), stdout=file, check=True)
+    assert (workspace / "files.txt").read_text().split() == [".torchxignore", "pkg/", "pkg/__init__.py", "train.py"]
