@@ -245,6 +245,7 @@ def test_an_invalid_proxy_is_named_without_its_password_before_an_engine_is_cont
 
 def test_an_error_of_an_engine_is_escaped() -> None:
     from docker.errors import APIError
+    from requests import Response
 
     with pytest.raises(DaemonError, match=r"^doing: \\x1b\[2Jgone$"), engine_errors("doing"):
-        raise APIError("x", explanation="\x1b[2Jgone")
+        raise APIError("x", response=Response(), explanation="\x1b[2Jgone")
