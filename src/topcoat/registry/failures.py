@@ -79,7 +79,8 @@ def no_response(error: Exception, method: str, url: str, registry: str = "") -> 
     message, hint = _network_error(error, host)
     if registry and host.lower() != registry.lower() and not isinstance(error, ProxyRefused):
         message = f"{registry} points to {host}: {message}"
-        hint = f"check that this machine can reach {host}, and that {registry} is right to name it: {redact(url)}"
+        if type(error).__name__ != "SSLCertVerificationError":
+            hint = f"check that this machine can reach {host}, and that {registry} is right to name it: {redact(url)}"
     request = f"{method} {redact(url)}"
     return RegistryUnavailable(message, hint=hint, request=request, temporary=is_transient(error))
 
