@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from topcoat.engines.endpoint import Endpoint, find_endpoint, other_sockets
+from topcoat.engines.endpoint import DEFAULT_SOCKET, Endpoint, find_endpoint, other_sockets
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 from topcoat.foreign_text import escaped
 
@@ -50,8 +50,10 @@ def connect() -> DockerClient:
 
         relay = SshRelay(endpoint.url)
     try:
+        if not relay:
+            _check_socket(endpoint.url or DEFAULT_SOCKET)
         return _client(endpoint, relay)
-    except (DockerException, RequestException, ValueError) as error:  # a malformed version is a ValueError
+    except (DockerException, RequestException, OSError, ValueError) as error:  # a malformed version is a ValueError
         reason = _reason(error)
         if relay:
             reason = relay.last_error() or reason
@@ -84,6 +86,15 @@ def _check_settings(endpoint: Endpoint) -> None:
         raise DaemonUnavailable(f"cannot connect to the engine at {endpoint}: {error}", hint=error.hint) from error
     except ValueError:
         raise DaemonUnavailable(f"invalid engine address {str(endpoint)!r}", hint="tcp://HOST:PORT") from None
+
+
+def _check_socket(url: str) -> None:
+    """Connect to a unix socket once: the docker package does not close one that it cannot connect."""
+    import socket
+
+    if url.startswith("unix://") and hasattr(socket, "AF_UNIX"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(url.removeprefix("unix://"))
 
 
 def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
