@@ -87,7 +87,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "values in volumes and ports": {"Volumes": {"/data": "x"}, "ExposedPorts": {"80/tcp": None}},
     "flags and numbers of wrong types": {"Tty": "yes", "AttachStdin": 1, "StopTimeout": "10", "StopSignal": 9},
     "a health check of wrong types": {"Healthcheck": {"Test": "true", "Interval": "10s", "Retries": 3, "Odd": 1}},
-    "settings in other case": {"workingdir": "/else", "USER": "x", "env": ["A=1"]},
+    "settings in other case": {"workingdir": "/else", "USER": "0", "env": ["A=1"]},
 }
 ODD = {**TOP, **{name: {"config": {**REGISTRY["config"], **change}} for name, change in SETTINGS.items()}}
 

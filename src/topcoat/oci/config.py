@@ -28,6 +28,10 @@ _SETTINGS = (
 )
 
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""BuildKit's, for an image without PATH: containerd has its own only for images without any variable."""
+
+
 class ImageConfig(NamedTuple):
     """A parsed config; ``document`` holds all its keys, known or not."""
 
