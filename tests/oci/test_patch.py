@@ -52,8 +52,8 @@ def patched(base: ImageConfig | None = None, media_type: str = OCI_MANIFEST, **e
 
 
 def document(image: PatchedImage) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(image.config)
-    return found
+    patched_config: dict[str, Any] = json.loads(image.config)
+    return patched_config
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def document(image: PatchedImage) -> dict[str, Any]:
 )
 def test_the_flavour_is_the_base_s(media_type: str, config_type: str, layer_types: list[str]) -> None:
     image = patched(media_type=media_type)
-    found = parse(image.manifest)
-    assert isinstance(found, Manifest)
-    assert image.media_type == found.media_type == media_type
-    assert found.config == image.descriptor == Descriptor(config_type, sha256_digest(image.config), len(image.config))
-    assert found.layers[:2] == (BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS)
-    assert [layer.media_type for layer in found.layers[2:]] == layer_types
-    assert [(layer.digest, layer.size) for layer in found.layers[2:]] == [layer[1:3] for layer in LAYERS]
+    parsed = parse(image.manifest)
+    assert isinstance(parsed, Manifest)
+    assert image.media_type == parsed.media_type == media_type
+    assert parsed.config == image.descriptor == Descriptor(config_type, sha256_digest(image.config), len(image.config))
+    assert parsed.layers[:2] == BASE_LAYERS
+    assert [layer.media_type for layer in parsed.layers[2:]] == layer_types
+    assert [(layer.digest, layer.size) for layer in parsed.layers[2:]] == [layer[1:3] for layer in LAYERS]
 
 
 def test_image_id_and_digest_are_those_of_config_and_manifest() -> None:
@@ -90,14 +90,17 @@ def test_annotations_stay_in_oci_manifests() -> None:
 
 def test_layers_are_on_top_and_the_rest_of_the_config_stays() -> None:
     before = copy.deepcopy(REGISTRY)
-    found = document(patched())
-    assert found["rootfs"]["diff_ids"] == [*REGISTRY["rootfs"]["diff_ids"], *(layer.diff_id for layer in LAYERS)]
-    assert found["rootfs"]["type"] == "layers"
+    patched_config = document(patched())
+    assert patched_config["rootfs"]["diff_ids"] == [
+        *REGISTRY["rootfs"]["diff_ids"],
+        *(layer.diff_id for layer in LAYERS),
+    ]
+    assert patched_config["rootfs"]["type"] == "layers"
     untouched = {"architecture", "os", "variant", "created", "moby.buildkit.cache.v0"}
-    assert {key: found[key] for key in untouched} == {key: REGISTRY[key] for key in untouched}
-    assert found.keys() == REGISTRY.keys()
+    assert {key: patched_config[key] for key in untouched} == {key: REGISTRY[key] for key in untouched}
+    assert patched_config.keys() == REGISTRY.keys()
     for key in ("Entrypoint", "ExposedPorts", "User"):
-        assert found["config"][key] == REGISTRY["config"][key]
+        assert patched_config["config"][key] == REGISTRY["config"][key]
     assert before == REGISTRY, "the base's own document was changed"
 
 
@@ -119,8 +122,8 @@ def test_settings_are_changed() -> None:
 
 @pytest.mark.parametrize("settings", [None, {}, {"Env": None, "Labels": None}])
 def test_a_base_without_settings_gets_those_of_the_change(settings: object) -> None:
-    found = document(patched(config({**REGISTRY, "config": settings})))["config"]
-    assert found == {
+    patched_config = document(patched(config({**REGISTRY, "config": settings})))["config"]
+    assert patched_config == {
         "WorkingDir": "/work",
         "Env": ["A=new", "WORKSPACE_DIR=/work"],
         "Labels": {"b": "new", "c": "3"},
@@ -138,8 +141,8 @@ def test_history_has_one_more_entry_for_each_layer() -> None:
 @pytest.mark.parametrize("history", [None, {}, "none"])
 def test_a_base_without_history_gets_none(history: object) -> None:
     """Entries for the top layers alone would be taken for those of the bottom ones."""
-    found = document(patched(config({**REGISTRY, "history": history})))
-    assert found.get("history") is None
+    patched_config = document(patched(config({**REGISTRY, "history": history})))
+    assert patched_config.get("history") is None
     base = {key: value for key, value in REGISTRY.items() if key != "history"}
     assert "history" not in document(patched(config(base)))
 
@@ -154,9 +157,14 @@ def test_any_setting_can_be_changed_or_removed_and_labels_are_added() -> None:
     base = config({**REGISTRY, "config": {"Cmd": ["old"], "User": "me", "Kept": None, "Labels": {"a": "base"}}})
     settings = {"User": "you", "Cmd": None, "Env": ["B=2"], "WorkingDir": None, "Gone": None, "Labels": {"b": "set"}}
     changes = Changes("/ignored", {"A": "ignored"}, {"c": "on top"}, settings, author="Me")
-    found = document(patch(base, manifest(), LAYERS, changes))
-    assert found["config"] == {"User": "you", "Env": ["B=2"], "Kept": None, "Labels": {"b": "set", "c": "on top"}}
-    assert found["author"] == "Me"
+    patched_config = document(patch(base, manifest(), LAYERS, changes))
+    assert patched_config["config"] == {
+        "User": "you",
+        "Env": ["B=2"],
+        "Kept": None,
+        "Labels": {"b": "set", "c": "on top"},
+    }
+    assert patched_config["author"] == "Me"
     assert "author" not in document(patched())
 
 
@@ -180,9 +188,9 @@ class TestZstd:
     def _patched(self, media_type: str, **extra: Any) -> tuple[PatchedImage, Manifest]:
         layers = [layer._replace(compression="zstd") for layer in LAYERS]
         image = patch(config(REGISTRY), manifest(media_type, **extra), layers, CHANGES)
-        found = parse(image.manifest)
-        assert isinstance(found, Manifest)
-        return image, found
+        parsed = parse(image.manifest)
+        assert isinstance(parsed, Manifest)
+        return image, parsed
 
     @pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST])
     def test_manifest_and_config_are_oci_and_the_base_s_layers_stay(self, media_type: str) -> None:
