@@ -32,7 +32,7 @@ class Settings:
             self.scope[name] = value
         if "PATH" not in self.scope:
             self.set_variable("PATH", DEFAULT_PATH)
-        if self._now.get("WorkingDir"):
+        if config.working_dir != "/":
             self.change_directory(str(self._now["WorkingDir"]))
 
     @property

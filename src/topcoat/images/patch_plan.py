@@ -14,6 +14,7 @@ from topcoat.oci.config import DEFAULT_PATH
 from topcoat.oci.patch import Changes
 from topcoat.pack.layer import PackOptions
 from topcoat.pack.tar import Ownership
+from topcoat.rootfs.access import warn_of_closed_directories
 from topcoat.scan.import_paths import import_paths
 from topcoat.scan.scanner import Scan
 
@@ -69,6 +70,7 @@ def _platform_image(
     paths = import_paths(scan.snapshot, directory) if options.pythonpath else ()
     if paths:
         env["PYTHONPATH"] = ":".join([*paths, *filter(None, [base.config.env.get("PYTHONPATH")])])
+    warn_of_closed_directories(resolved.parents, str(base.config.settings.get("User") or ""), directory)
     preserve_mtimes = options.mtimes == "preserve"
     owner = options.owner or Ownership()
     pack = PackOptions(resolved.target, resolved.parents, owner, preserve_mtimes, compression)
