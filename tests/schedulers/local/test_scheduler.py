@@ -187,17 +187,21 @@ def test_a_colon_in_the_directory_of_the_job_splits_neither_path(
     assert "30" not in path.split(":")
 
 
+@pytest.mark.parametrize("kind", ["dist-info", "egg-link"])
 @pytest.mark.parametrize("layout", ["", "src/"])
 def test_an_editable_install_of_the_workspace_is_named_if_rules_leave_out_its_modules(
-    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, kind: str
 ) -> None:
     site = tmp_path / "site"
+    direct_url = json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}})
+    installs = {
+        "dist-info": {"my_package-1.0.dist-info/direct_url.json": direct_url},
+        "egg-link": {"my_package.egg-link": f"{project}\n.\n"},
+    }
     workspaces.write(
         site,
         {
-            "my_package-1.0.dist-info/direct_url.json": json.dumps(
-                {"url": project.as_uri(), "dir_info": {"editable": True}}
-            ),
+            **installs[kind],
             "other-1.0.dist-info/direct_url.json": json.dumps(
                 {"url": tmp_path.as_uri() + "/other", "dir_info": {"editable": True}}
             ),
