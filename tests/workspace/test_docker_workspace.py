@@ -88,16 +88,16 @@ class TestForARegistry:
             mixin.build_workspaces(app.roles, cfg)
             image_id = app.roles[0].image
             images = mixin.dryrun_push_images(app, cfg)
-        assert {one.method for one in log} <= {"GET", "HEAD"}
+        assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
         ((named, (repository, tag)),) = images.items()
         assert named == image_id
         assert image_id.startswith("sha256:")
         assert (repository, app.roles[0].image) == (cfg["image_repo"], f"{repository}:{tag}")
 
         mixin.push_images(images)
-        found = fetch(registry, app.roles[0].image, skip=1)
-        assert found.manifest["config"]["digest"] == image_id
-        assert stacked(found.layers[1:], "/w") == expected(_snapshot(workspace))
+        fetched = fetch(registry, app.roles[0].image, skip=1)
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(_snapshot(workspace))
 
     def test_what_was_built_is_pushed_whatever_became_of_the_workspace(
         self, fake: FakeRegistry, workspace: Workspace, tmp_path: Path
@@ -116,9 +116,9 @@ class TestForARegistry:
 
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
 
-        found = fetch(fake, app.roles[0].image, skip=1)
-        assert found.manifest["config"]["digest"] == image_id
-        assert stacked(found.layers[1:], "/w") == expected(snapshot)
+        fetched = fetch(fake, app.roles[0].image, skip=1)
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(snapshot)
 
     def test_the_hot_layer_that_was_built_is_pushed_too(self, fake: FakeRegistry, workspace: Workspace) -> None:
         mixin, cfg, base = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app"}, _fake_base(fake)
@@ -129,10 +129,10 @@ class TestForARegistry:
         image_id = app.roles[0].image
         workspaces.edit(workspace, "d/f7", new=b"other")
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
-        found = fetch(fake, app.roles[0].image, skip=1)
-        assert found.manifest["config"]["digest"] == image_id
-        assert stacked(found.layers[1:], "/w") == expected(snapshot)
-        assert names(found.layers[-1]) == {"w", "w/d", "w/d/f7"}
+        fetched = fetch(fake, app.roles[0].image, skip=1)
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(snapshot)
+        assert names(fetched.layers[-1]) == {"w", "w/d", "w/d/f7"}
 
     def test_pushing_again_sends_nothing_and_still_works(self, fake: FakeRegistry, workspace: Workspace) -> None:
         mixin, cfg = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app"}
@@ -151,9 +151,9 @@ class TestForARegistry:
         mixin.build_workspaces(app.roles, cfg)
         ids = [role.image for role in app.roles]
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
-        found = [fetch(fake, role.image, skip=1) for role in app.roles]
-        assert [one.manifest["config"]["digest"] for one in found] == ids
-        assert [one.config["config"]["Labels"]["name"] for one in found] == ["one", "two"]
+        images = [fetch(fake, role.image, skip=1) for role in app.roles]
+        assert [image.manifest["config"]["digest"] for image in images] == ids
+        assert [image.config["config"]["Labels"]["name"] for image in images] == ["one", "two"]
 
     def test_roles_with_one_image_and_workspace_are_one_build(
         self, fake: FakeRegistry, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
@@ -185,8 +185,8 @@ class TestForARegistry:
     def test_ids_of_others_are_named_after_themselves(self) -> None:
         app = AppDef("app", [_role(f"sha256:{'a' * 64}", None), _role(f"sha256:{'b' * 64}", None, "s")])
         images = DockerWorkspaceMixin().dryrun_push_images(app, {"image_repo": "127.0.0.1:5000/app"})
-        assert images == {f"sha256:{one * 64}": ("127.0.0.1:5000/app", one * 64) for one in "ab"}
-        assert [role.image for role in app.roles] == [f"127.0.0.1:5000/app:{one * 64}" for one in "ab"]
+        assert images == {f"sha256:{letter * 64}": ("127.0.0.1:5000/app", letter * 64) for letter in "ab"}
+        assert [role.image for role in app.roles] == [f"127.0.0.1:5000/app:{letter * 64}" for letter in "ab"]
 
     def test_without_a_repository_they_are_refused(self) -> None:
         app = AppDef("app", [_role(f"sha256:{'a' * 64}", None, "trainer")])
@@ -224,8 +224,8 @@ class TestForARegistry:
         projects = {"app": "", "lib": "lib", "conf.yaml": "etc/conf.yaml"}
         workspace = Workspace({str(tmp_path / source): target for source, target in projects.items()})
         image = _push(DockerWorkspaceMixin(), _fake_base(fake), workspace, {"image_repo": f"{fake.host}/app"})
-        found = stacked(fetch(fake, image, skip=1).layers[1:], "/w")
-        assert {path for path, seen in found.items() if seen.kind == "file" and b"ignore" not in path} == {
+        files = stacked(fetch(fake, image, skip=1).layers[1:], "/w")
+        assert {path for path, seen in files.items() if seen.kind == "file" and b"ignore" not in path} == {
             b"train.py",
             b"lib/lib.py",
             b"lib/x.log",
@@ -262,7 +262,7 @@ class TestPlanning:
         with registry.recording() as log:
             plan = mixin.plan_workspaces([role], {"image_repo": repository})
         assert plan is not None
-        assert {one.method for one in log} <= {"GET", "HEAD"}
+        assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
         assert role.image.startswith(f"{repository}:")
         (line,) = plan.lines()
         snapshot = _snapshot(workspace)
@@ -307,13 +307,13 @@ class TestPlanning:
         self, fake: FakeRegistry, workspace: Workspace
     ) -> None:
         mixin, cfg, base = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app"}, _fake_base(fake)
-        there = _push(mixin, base, workspace, cfg)
+        second_result = _push(mixin, base, workspace, cfg)
         role = _role(base, workspace)
         plan = mixin.plan_workspaces([role], cfg)
         assert plan is not None
         workspaces.edit(workspace, "train.py")
         plan.carry_out()
-        assert role.image == there
+        assert role.image == second_result
 
 
 class TestForAnEngine:

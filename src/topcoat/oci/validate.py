@@ -13,27 +13,22 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.digest import hasher, is_digest
+from topcoat.oci.digest import hasher, is_digest, normal_digest
 from topcoat.oci.manifest import (
     CONFIG_TYPES,
     DOCKER_CONFIG,
-    DOCKER_FOREIGN_LAYER,
     DOCKER_INDEX,
-    DOCKER_LAYER,
-    DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_TYPES,
     DOCKER_MANIFEST,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_CONFIG,
-    OCI_LAYER,
+    OCI_LAYER_TYPES,
 )
 from topcoat.oci.mismatch import Mismatch, shown
 from topcoat.oci.platform import Platform
 from topcoat.oci.validate_config import config_mismatches
 
-_OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-_DOCKER_LAYERS = frozenset({DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_FOREIGN_LAYER})
-_OCI_LAYERS = frozenset(f"{kind}{stored}" for kind in (OCI_LAYER, _OCI_FOREIGN) for stored in ("", "+gzip", "+zstd"))
 _ENCRYPTED = "+encrypted"
 
 
@@ -47,8 +42,8 @@ class Flavour(NamedTuple):
 
 
 # All engines accept Docker's layer types in OCI manifests, and a base image may have them there.
-_OCI = Flavour(True, frozenset({OCI_CONFIG}), _OCI_LAYERS | _DOCKER_LAYERS, MANIFEST_TYPES | INDEX_TYPES)
-_DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), _DOCKER_LAYERS, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
+_OCI = Flavour(True, frozenset({OCI_CONFIG}), OCI_LAYER_TYPES | DOCKER_LAYER_TYPES, MANIFEST_TYPES | INDEX_TYPES)
+_DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), DOCKER_LAYER_TYPES, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
 
 
 class ManifestParts(NamedTuple):
@@ -166,10 +161,12 @@ def check_descriptor(
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
     is_whole = True
     if not isinstance(media_type, str) or not media_type:
-        yield Mismatch(f"{where}.mediaType", "media type", "a string", shown(media_type), fatal=True)
+        fatal = media_type is not None and media_type != ""
+        yield Mismatch(f"{where}.mediaType", "media type", "a string", shown(media_type), fatal=fatal)
         is_whole = False
     if not isinstance(digest, str) or not is_digest(digest):
-        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=True)
+        fatal = not isinstance(digest, str) or not is_digest(normal_digest(digest))
+        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=fatal)
         is_whole = False
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         yield Mismatch(f"{where}.size", "size", "a number of bytes", shown(size), fatal=True)
