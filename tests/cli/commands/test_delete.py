@@ -69,8 +69,11 @@ def test_a_job_that_wrote_nothing_is_deleted_at_once(cli: Cli, workspace: Path) 
     assert cli("delete", done.out.strip()) == (0, "", "")
 
 
-def test_files_in_a_job_directory_of_the_users_are_kept(cli: Cli, workspace: Path, tmp_path: Path) -> None:
-    done = cli("run", "-cfg", f"job_dir={tmp_path / 'mine'}", "--", "sh", "-c", "echo 1 > made.pt")
+def test_files_in_a_job_directory_of_the_users_are_kept(
+    cli: Cli, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = cli("run", "-cfg", "job_dir=../mine", "--", "sh", "-c", "echo 1 > made.pt")
+    monkeypatch.chdir(tmp_path)
     assert f"1 file of the job in {tmp_path / 'mine'}: made.pt\n" in done.err
     deleted = cli("delete", done.out.strip())
     assert (deleted.code, deleted.err) == (0, f"topcoat: kept 1 file of the job in {tmp_path / 'mine'}: made.pt\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import sys
 from collections.abc import Iterator
@@ -47,11 +46,11 @@ def _missing_module(directory: str, source: str, target: str, snapshot: Snapshot
 
 def _editable_installs() -> Iterator[tuple[str, str]]:
     """Yield name and directory of what is installed in editable mode, for this Python and that on PATH."""
+    on_path = next((path for path in os.get_exec_path() if os.path.exists(f"{path}/python3")), "")
+    library = f"{os.path.dirname(on_path)}/lib"
     directories = list(sys.path)
-    for path in os.get_exec_path():
-        if os.path.exists(f"{path}/python") or os.path.exists(f"{path}/python3"):
-            directories += glob.glob(f"{glob.escape(os.path.dirname(path))}/lib/python3*/site-packages")
-            break
+    with contextlib.suppress(OSError):
+        directories += [f"{library}/{name}/site-packages" for name in os.listdir(library)]
     for directory in dict.fromkeys(map(os.path.realpath, directories)):
         with contextlib.suppress(OSError):
             for name in os.listdir(directory):
