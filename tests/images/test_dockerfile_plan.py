@@ -280,7 +280,8 @@ def test_a_job_of_local_docker_runs_the_image(
     with Runner("s") as runner:
         for text in ("print(1)", "print('edited')"):
             (workspace / "train.py").write_text(f"{text}\n")
-            handle = runner.run(app, "local_docker", QUIET, workspace=str(workspace))
+            cfg = {**QUIET, "image_entrypoint": "replace"}
+            handle = runner.run(app, "local_docker", cfg, workspace=str(workspace))
             status = runner.wait(handle)
             assert status is not None
             assert status.state is AppState.SUCCEEDED

@@ -41,7 +41,7 @@ class CopyOptions(NamedTuple):
         owner: of everything copied, and of directories created for it. None means root; a created directory may
             then take the group of the one above.
         mode: permission bits of everything copied; None to keep those of the source.
-        unpack: whether the file could be an archive that has to be unpacked.
+        unpack: whether archives have to be unpacked.
     """
 
     owner: tuple[int, int] | None = None
@@ -61,12 +61,7 @@ def copy(
     destination: Destination,
     options: CopyOptions,
 ) -> None:
-    """Copy *sources* of the context.
-
-    Raises:
-        ValueError: a source does not exist, or conflicts with the destination.
-        NeedsBuilder: only a builder can do it.
-    """
+    """Copy *sources* of the context; raise ``ValueError`` if one does not exist or conflicts with *destination*."""
     for source in sources:
         for match in context.matches("/" + source):
             _place(context, filesystem, match, destination, options)
@@ -86,12 +81,6 @@ def _file_target(filesystem: ImageFilesystem, name: bytes, destination: Destinat
         target = join(target, name)
     filesystem.make_directories(target.rpartition(b"/")[0], options.directory_mode, options.owner)
     return target
-
-
-def _check_file_target(filesystem: ImageFilesystem, target: bytes) -> None:
-    node = filesystem.known(target)
-    if node is not None and node.kind == "dir":
-        raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
 
 
 def _place(
@@ -131,8 +120,8 @@ def _put_members(
 def _put(context: Context, filesystem: ImageFilesystem, entry: Entry, target: bytes, options: CopyOptions) -> None:
     if entry.kind == "dir":
         _check_directory_target(filesystem, target)
-    else:
-        _check_file_target(filesystem, target)
+    elif (node := filesystem.known(target)) is not None and node.kind == "dir":
+        raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
     mode = entry.mode if options.mode is None or entry.kind == "link" else options.mode
     changed = entry._replace(path=target, mode=mode, owner=options.owner or ROOT)
     filesystem.put(changed, context.scan.source_of(entry) if entry.kind == "file" else None)

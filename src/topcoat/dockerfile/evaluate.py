@@ -58,7 +58,6 @@ class Evaluated(NamedTuple):
         scan: the files that it puts into the image, as a snapshot of the root.
         settings: keys of the config that change, None for one that is removed.
         author: that ``MAINTAINER`` names; None without one.
-        working_dir: of the new image.
     """
 
     scan: Scan
@@ -70,14 +69,9 @@ class Evaluated(NamedTuple):
 def evaluate(
     dockerfile: Dockerfile, scan: Scan, args: Mapping[str, str], find_base: FindBase, *, platform: str = ""
 ) -> Evaluated:
-    """Evaluate *dockerfile*.
+    """Evaluate *dockerfile* with the context *scan* and the build arguments *args*.
 
-    Args:
-        dockerfile: as it was parsed.
-        scan: the context.
-        args: build arguments.
-        find_base: looks up the image that it starts from.
-        platform: the image's; empty for the default one.
+    *platform* is that of the image, empty for the default one; *find_base* looks up the image that it starts from.
 
     Raises:
         InvalidDockerfile: unknown, misplaced or malformed instruction, or a missing source; with file and line.

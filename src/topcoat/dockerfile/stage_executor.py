@@ -36,11 +36,7 @@ _FLAGS_FOR_A_BUILDER = {
 
 
 def check_supported(instruction: Instruction) -> None:
-    """Check that *instruction* needs no builder, as far as that is known before anything is looked up.
-
-    Raises:
-        NeedsBuilder: it does.
-    """
+    """Raise `NeedsBuilder` if *instruction* needs one, as far as that is known before anything is looked up."""
     name = instruction.name
     if name in _FOR_A_BUILDER:
         raise NeedsBuilder(f"{name} {_FOR_A_BUILDER[name]}")
@@ -115,11 +111,7 @@ class StageExecutor:
         *sources, last = [self._expand(word) for word in instruction.words]
         destination = Destination.parse(last, self._settings.working_dir)
         adds = instruction.name == "ADD"
-        options = CopyOptions(
-            owner=_owner(chown) if chown else None,
-            mode=_mode(chmod) if chmod else None,
-            unpack=adds,
-        )
+        options = CopyOptions(_owner(chown) if chown else None, _mode(chmod) if chmod else None, unpack=adds)
         for source in sources:
             if _REMOTE.match(source):
                 if not adds:
@@ -129,11 +121,7 @@ class StageExecutor:
 
 
 def _owner(text: str) -> tuple[int, int]:
-    """Read ``uid[:gid]``; a lone uid stands for both, and ``root`` is 0.
-
-    Raises:
-        NeedsBuilder: a name: its number is in the image's user database.
-    """
+    """Read ``uid[:gid]``; a lone uid stands for both, and ``root`` is 0. Other names are in the image's database."""
     user, _, group = text.partition(":")
     numbers = []
     for name in (user or "0", group or user or "0"):
@@ -144,12 +132,6 @@ def _owner(text: str) -> tuple[int, int]:
 
 
 def _mode(text: str) -> int:
-    """Read an octal mode.
-
-    Raises:
-        ValueError: a number that is not an octal one up to 07777.
-        NeedsBuilder: a symbolic mode.
-    """
     if not text[:1].isdecimal():
         raise NeedsBuilder(f"--chmod={text} is not an octal number")
     if not re.fullmatch("0*[0-7]{1,4}", text):

@@ -13,18 +13,8 @@ from topcoat.oci.repair import repair_config
 
 # The keys that containers of the image depend on. Engines add more keys; configs in registries may have fewer.
 _SETTINGS = (
-    "Cmd",
-    "Entrypoint",
-    "Env",
-    "ExposedPorts",
-    "Healthcheck",
-    "Labels",
-    "OnBuild",
-    "Shell",
-    "StopSignal",
-    "User",
-    "Volumes",
-    "WorkingDir",
+    *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels"),
+    *("OnBuild", "Shell", "StopSignal", "User", "Volumes", "WorkingDir"),
 )
 
 

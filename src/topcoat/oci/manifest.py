@@ -73,11 +73,7 @@ class Manifest(NamedTuple):
         layers: Iterable[Descriptor],
         annotations: Mapping[str, object] = NOTHING,
     ) -> bytes:
-        """Return the canonical bytes of a manifest; equal arguments give equal bytes.
-
-        Raises:
-            InvalidImage: annotations in Docker's flavour, which does not have them.
-        """
+        """Return the canonical bytes; raise ``InvalidImage`` for annotations in Docker's flavour, which has none."""
         parts: dict[str, object] = {"config": config.to_json(), "layers": [layer.to_json() for layer in layers]}
         return _build(media_type, parts, annotations)
 
@@ -115,11 +111,7 @@ class Index(NamedTuple):
     def build(
         *, media_type: str, manifests: Iterable[Descriptor], annotations: Mapping[str, object] = NOTHING
     ) -> bytes:
-        """Return the canonical bytes of an index; equal arguments give equal bytes.
-
-        Raises:
-            InvalidImage: annotations in Docker's flavour, which does not have them.
-        """
+        """Return the canonical bytes; raise ``InvalidImage`` for annotations in Docker's flavour, which has none."""
         return _build(media_type, {"manifests": [entry.to_json() for entry in manifests]}, annotations)
 
     def select(self, platform: Platform | None = None) -> Descriptor:
@@ -144,11 +136,7 @@ class Index(NamedTuple):
 
 
 def parse(data: bytes, content_type: str = "") -> Manifest | Index:
-    """Read a manifest or an index.
-
-    Args:
-        data: the bytes as stored.
-        content_type: the Content-Type header that came with them, if any.
+    """Read a manifest or an index; *content_type* is the Content-Type header that came with *data*, if any.
 
     Raises:
         InvalidImage: not JSON, of schema 1, not an image, or malformed.

@@ -30,17 +30,11 @@ class Platform(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``os/architecture[/variant]``; ``x86_64`` and ``aarch64`` are accepted.
-
-        Raises:
-            UsageError: not of that form.
-        """
+        """Read ``os/architecture[/variant]``, also ``x86_64`` and ``aarch64``; raise ``UsageError`` for others."""
         parts = text.strip().lower().split("/")
         if not 2 <= len(parts) <= 3 or not all(parts):
-            raise UsageError(
-                f"invalid platform {text!r}",
-                hint="write it as os/architecture[/variant], such as linux/amd64",
-            )
+            hint = "write it as os/architecture[/variant], such as linux/amd64"
+            raise UsageError(f"invalid platform {text!r}", hint=hint)
         os, architecture, *rest = parts
         architecture, variant = _ALIASES.get(architecture, (architecture, ""))
         return cls(os, architecture, rest[0] if rest else variant)

@@ -32,13 +32,9 @@ _STEP = "code layer "
 def config_mismatches(
     where: str, data: bytes, layers: int, platform: Platform | None
 ) -> Generator[Mismatch, None, list[str] | None]:
-    """Yield what is wrong with a config; return its diff ids.
+    """Yield what is wrong with the config *data*, which mismatches call *where*; return its diff ids.
 
-    Args:
-        where: name of the config in the mismatches.
-        data: the config as stored.
-        layers: number of layers in the manifest.
-        platform: the platform that an index states for the image, if one does.
+    *layers* is the number of layers in the manifest, *platform* what an index states for the image, if one does.
     """
     try:
         document = json.loads(data)

@@ -35,9 +35,6 @@ class Member(NamedTuple):
         path: without leading or trailing slash, and without ``.`` and ``..``; empty for the root.
         kind: a hard link counts as a file.
         mode: permission bits, set-id and sticky bits included.
-        uid: numeric owner.
-        gid: numeric group.
-        size: bytes of content.
         link: target of a symbolic link, or path of a hard link's file.
     """
 
@@ -113,15 +110,13 @@ class _Source:
     def block(self) -> bytes | None:
         """Return the next header, None at the end."""
         block = self._data[self._at : self._at + BLOCK]
-        self._at += BLOCK
         if len(block) < BLOCK:
-            self._at -= BLOCK
             if not self._fill(BLOCK):
                 if self._at < len(self._data):
                     raise _damaged("it ends within a header")
                 return None
             block = self._data[:BLOCK]
-            self._at = BLOCK
+        self._at += BLOCK
         return None if block == _END_MARK else block
 
     def take(self, size: int) -> bytes:
