@@ -39,7 +39,6 @@ class CachedTree:
         self._is_changed = False
 
     def __enter__(self) -> CachedTree:
-        """Return the tree; the image is not read yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,7 +54,6 @@ class CachedTree:
         return path in self._nodes
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None if nothing is, ``UNKNOWN`` if it is beyond the limit."""
         if path not in self._nodes:
             self._nodes[path] = self._tree().find(path)
             self._is_changed = True

@@ -61,7 +61,12 @@ def copy(
     destination: Destination,
     options: CopyOptions,
 ) -> None:
-    """Copy *sources* of the context; raise ``ValueError`` if one does not exist or conflicts with *destination*."""
+    """Copy *sources* of the context.
+
+    Raises:
+        ValueError: a source does not exist, or conflicts with the destination.
+        NeedsBuilder: only a builder can do it.
+    """
     for source in sources:
         for match in context.matches("/" + source):
             _place(context, filesystem, match, destination, options)
