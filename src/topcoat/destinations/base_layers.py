@@ -26,15 +26,10 @@ _MIN_ANNOUNCED_BYTES = 1 << 30
 
 
 class BaseLayers:
-    """Copies layers of bases to *target*.
+    """Copies layers of bases to the repository of *target*, which is known to have the blobs *remote_digests*.
 
-    Args:
-        target: names the repository that they go to.
-        clients: the clients of registries.
-        engine: connects to the container engine that has bases which no registry has.
-        remote_digests: blobs that the target is known to have.
-        on_sent: is called with the size of each layer that was sent.
-        has_failed: tells whether the push has failed elsewhere.
+    *engine* has the bases that no registry has. *on_sent* is called with the size of each layer that was sent, and
+    *has_failed* tells whether the push has failed elsewhere.
     """
 
     def __init__(

@@ -30,16 +30,10 @@ _MAX_UPLOADS = 4
 
 
 class Push:
-    """Pushes *build* to a repository.
+    """Pushes *build* to the repository of *target*.
 
-    Args:
-        build: the image.
-        code_layers: packs its layers.
-        target: names the repository.
-        clients: the clients of registries.
-        last: what the repository is known to have from an earlier push.
-        sessions: upload sessions that are open already.
-        engine: connects to the container engine that has a base which no registry has.
+    *last* is what the repository is known to have from an earlier push. *sessions* are upload sessions that are open
+    already. *engine* is the container engine that has a base which no registry has.
     """
 
     def __init__(

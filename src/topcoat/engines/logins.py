@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def auth_config(image: str) -> dict[str, str]:
     """Return the login for the registry of *image* as docker-py's ``auth_config``, empty if none is stored.
 
-    Empty, because for None docker-py reads its own configuration. Raise ``CredentialError`` if a credential store fails.
+    Empty, because for None docker-py reads its own configuration. Raise ``CredentialError`` if a credential
+    store fails.
     """
     reference = Reference.parse(image)
     login = login_for(reference.registry, reference.repository)

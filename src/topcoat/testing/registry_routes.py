@@ -26,9 +26,8 @@ def respond(request: Request) -> Response:
             return _unknown(request, "NAME_UNKNOWN", "repository name not known to registry")
         if "closed-repositories" in request.quirks:
             # The text of Amazon's registry.
-            text = (
-                f"The repository with name '{request.repository}' does not exist in the registry with id '123456789012'"
-            )
+            name, owner = request.repository, "123456789012"
+            text = f"The repository with name '{name}' does not exist in the registry with id '{owner}'"
             return error(404, "NAME_UNKNOWN", text)
     handler = _HANDLERS.get((request.method, request.kind))
     if handler is None:
@@ -37,13 +36,9 @@ def respond(request: Request) -> Response:
     return refusal or handler(request)
 
 
-def _head_manifest(request: Request) -> Response:
-    if "no-head" in request.quirks:
-        return _unsupported()
-    return _get_manifest(request)
-
-
 def _get_manifest(request: Request) -> Response:
+    if request.method == "HEAD" and "no-head" in request.quirks:
+        return _unsupported()
     digest = request.stored.tags.get(request.target, request.target)
     manifest = request.stored.manifests.get(digest)
     if manifest is None:
@@ -75,13 +70,11 @@ def _put_manifest(request: Request) -> Response:
     if is_digest(request.target) and request.target != digest:
         return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     if previous not in (None, digest) and "immutable-tags" in request.quirks:
-        return error(
-            request.registry.immutable_status, "TAG_INVALID", f"the tag {request.target} is immutable and exists"
-        )
+        text = f"the tag {request.target} is immutable and exists"
+        return error(request.registry.immutable_status, "TAG_INVALID", text)
     media_type = request.headers.get("content-type") or ""
-    if ("no-oci" in request.quirks and ".oci." in media_type) or (
-        "no-index" in request.quirks and b'"manifests"' in request.body
-    ):
+    is_oci, is_index = ".oci." in media_type, b'"manifests"' in request.body
+    if ("no-oci" in request.quirks and is_oci) or ("no-index" in request.quirks and is_index):
         return error(400, "MANIFEST_INVALID", "manifest schema version not supported")
     missing = _missing(request)
     if missing and "accepts-broken" not in request.quirks:
@@ -139,13 +132,8 @@ def _post_uploads(request: Request) -> Response:
         if digest and quirk in request.quirks:
             return refusal
     other = request.registry.repositories.get(source)
-    if (
-        digest
-        and other
-        and digest in other.blobs
-        and "no-mount" not in request.quirks
-        and request.is_allowed(source, "pull")
-    ):
+    may_mount = "no-mount" not in request.quirks and request.is_allowed(source, "pull")
+    if digest and other and digest in other.blobs and may_mount:
         request.stored.blobs.add(digest)
         return request.created("blobs", digest)
     session, minimum = str(uuid.uuid4()), request.registry.minimum_chunk
@@ -204,7 +192,7 @@ def _upload_error(request: Request) -> Response | None:
 
 
 _HANDLERS: Mapping[tuple[str, str], Callable[[Request], Response]] = {
-    ("HEAD", "manifest"): _head_manifest,
+    ("HEAD", "manifest"): _get_manifest,
     ("GET", "manifest"): _get_manifest,
     ("PUT", "manifest"): _put_manifest,
     ("HEAD", "blob"): _get_blob,

@@ -19,12 +19,9 @@ _RESERVED = b".wh..wh."
 
 
 def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generator[Mismatch, None, str | None]:
-    """Yield what is wrong with a stored layer; return its diff id, None if it cannot be computed.
+    """Yield what is wrong with a *stored* layer, called *where*; return its diff id, None if it cannot be computed.
 
-    Args:
-        where: name of the layer in the mismatches.
-        stored: the layer; it is read once, in blocks.
-        layer: its descriptor.
+    It is read once, in blocks.
     """
     whole = _Hashed(stored, hasher(layer.digest))
     tar: _Hashed | None = None
