@@ -59,12 +59,12 @@ def test_asking_for_a_directory_creates_none(home: Path) -> None:
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_every_created_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not/there/yet"))
-    found = cache_dir("index", "deep")
+    directory = cache_dir("index", "deep")
     with umask(mask):
-        write_cache(found / "file", b"")
-    while found != tmp_path:
-        assert stat.S_IMODE(found.stat().st_mode) == 0o700, found
-        found = found.parent
+        write_cache(directory / "file", b"")
+    while directory != tmp_path:
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700, directory
+        directory = directory.parent
 
 
 def test_an_existing_directory_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

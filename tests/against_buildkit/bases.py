@@ -190,8 +190,8 @@ def _random_member(chance: random.Random, place: str, gentle: bool) -> Member:
 
 def _fits(member: Member, members: Mapping[str, Member], below: Sequence[Sequence[Member]]) -> bool:
     """Tell whether a layer can hold *member* too: each path once, and nothing inside of what is no directory."""
-    name, everything = member.name, [*members.values(), *(one for layer in below for one in layer)]
-    outside = {one.name for one in everything if one.kind != tarfile.DIRTYPE}
+    name, everything = member.name, [*members.values(), *(member for layer in below for member in layer)]
+    outside = {member.name for member in everything if member.kind != tarfile.DIRTYPE}
     inside = any(other.startswith(f"{name}/") for other in members) and member.kind != tarfile.DIRTYPE
     return name not in members and not inside and not any(name.startswith(f"{path}/") for path in outside)
 

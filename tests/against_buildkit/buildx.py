@@ -79,9 +79,9 @@ class Buildx:
         command = [*self._command, "--output", f"type=tar,dest={archive}", *words]
         done = subprocess.run(command, env=self._env, input=stdin, capture_output=True, check=False, timeout=120)
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").rpartition("ERROR: ")[2].strip()
-            assert not any(trouble in said for trouble in _IN_TROUBLE), said
-            return Refused(said)
+            message = done.stderr.decode("utf-8", "replace").rpartition("ERROR: ")[2].strip()
+            assert not any(trouble in message for trouble in _IN_TROUBLE), message
+            return Refused(message)
         try:
             return read_export(archive)
         finally:

@@ -37,12 +37,12 @@ Tree = Mapping[bytes, Exported]
 
 def read_export(archive: Path) -> dict[bytes, Exported]:
     """Read an exported tar; a hard link is the file that it leads to."""
-    found: dict[bytes, Exported] = {}
+    collected: dict[bytes, Exported] = {}
     with tarfile.open(archive, encoding="utf-8", errors="surrogateescape") as tar:
         for member in tar:
             path = os.fsencode(member.name)
             if member.islnk():
-                found[path] = found[os.fsencode(member.linkname)]
+                collected[path] = collected[os.fsencode(member.linkname)]
                 continue
             content = os.fsencode(member.linkname)
             if member.isreg():
@@ -51,8 +51,8 @@ def read_export(archive: Path) -> dict[bytes, Exported]:
                 content = hashlib.sha256(file.read()).digest()
             kind = _KINDS[member.type]
             mode = 0o777 if kind == "link" else member.mode
-            found[path] = Exported(kind, mode, member.uid, member.gid, member.size, content, int(member.mtime // 1))
-    return found
+            collected[path] = Exported(kind, mode, member.uid, member.gid, member.size, content, int(member.mtime // 1))
+    return collected
 
 
 def way_to(tree: Tree, place: bytes) -> list[bytes]:
@@ -107,7 +107,7 @@ def _differences(ours: Tree, theirs: Tree, by_design: ByDesign) -> Iterator[str]
             same |= {"size", "content"}
         fields = [name for name in Exported._fields if getattr(mine, name) != getattr(built, name) and name not in same]
         if fields:
-            both = (", ".join(f"{name} {_value(one, name)}" for name in fields) for one in (mine, built))
+            both = (", ".join(f"{name} {_value(side, name)}" for name in fields) for side in (mine, built))
             yield f"{path!r}: {next(both)} here, {next(both)} by BuildKit"
 
 

@@ -95,6 +95,6 @@ def test_links_of_the_target_are_followed_as_buildkit_does(
     assert set(patched) == set(built.tree)
     # The files that the workspace brings have other modes and dates by default, and are compared elsewhere.
     for path, there in built.tree.items():
-        found = patched[path]
-        assert (found.kind, found.uid, found.gid) == (there.kind, there.uid, there.gid), path
-        assert found.mode == there.mode or there.kind != "dir", path
+        node = patched[path]
+        assert (node.kind, node.uid, node.gid) == (there.kind, there.uid, there.gid), path
+        assert node.mode == there.mode or there.kind != "dir", path

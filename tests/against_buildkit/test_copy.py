@@ -65,8 +65,8 @@ def test_the_image_is_what_copy_gives(
             tree.edit()
         if not step or chance.random() < 0.2:
             write_ignore_files(tree, comparison.ignore_file, chance)
-        found = comparison.of_directory()
-        assert not found, _told(f"seed {seed}, step {step}, {engine}, {comparison}", found)
+        problems = comparison.of_directory()
+        assert not problems, _report(f"seed {seed}, step {step}, {engine}, {comparison}", problems)
 
 
 @pytest.mark.parametrize("seed", seeds(5))
@@ -84,13 +84,13 @@ def test_names_that_are_no_utf8_are_what_copy_gives(
     for step in range(2):
         if step:
             tree.edit()
-        found = comparison.of_archive()
-        assert not found, _told(f"seed {seed}, step {step}, {comparison}", found)
+        problems = comparison.of_archive()
+        assert not problems, _report(f"seed {seed}, step {step}, {comparison}", problems)
 
 
-def _told(what: str, found: list[str]) -> str:
-    more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    return "\n".join([what, *found[:_SHOWN], *more])
+def _report(what: str, problems: list[str]) -> str:
+    more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    return "\n".join([what, *problems[:_SHOWN], *more])
 
 
 class _Comparison:

@@ -93,8 +93,8 @@ def test_a_dockerfile_is_carried_out_as_buildkit_does(
     # Whether wildcards match something depends on the ignore rules.
     if isinstance(ours, Declined) and ours.needs_builder and (not plain or "of the workspace matches" in ours.words):
         return  # a builder's work: there is no image of ours to compare
-    found = _differences(built, ours, registry, buildx_today)
-    assert not found, "\n".join([f"seed {seed}, IMAGE={base}", *found[:_SHOWN], text])
+    all_differences = _differences(built, ours, registry, buildx_today)
+    assert not all_differences, "\n".join([f"seed {seed}, IMAGE={base}", *all_differences[:_SHOWN], text])
 
 
 class Declined(NamedTuple):

@@ -68,8 +68,13 @@ def test_an_export_is_read_with_hard_links_as_files(tmp_path: Path) -> None:
             member.type, member.linkname, member.mode = kind, link, 0o640
             member.size = 3 if kind == tarfile.REGTYPE else 0
             tar.addfile(member, io.BytesIO(b"abc"))
-    found = read_export(tmp_path / "tree.tar")
-    assert {path: one.kind for path, one in found.items()} == {b"d": "dir", b"a": "file", b"b": "file", b"\xff": "link"}
-    assert found[b"a"] == found[b"b"]
-    assert (found[b"a"].mode, found[b"a"].size) == (0o640, 3)
-    assert (found[b"\xff"].mode, found[b"\xff"].content) == (0o777, b"a")
+    exported = read_export(tmp_path / "tree.tar")
+    assert {path: one.kind for path, one in exported.items()} == {
+        b"d": "dir",
+        b"a": "file",
+        b"b": "file",
+        b"\xff": "link",
+    }
+    assert exported[b"a"] == exported[b"b"]
+    assert (exported[b"a"].mode, exported[b"a"].size) == (0o640, 3)
+    assert (exported[b"\xff"].mode, exported[b"\xff"].content) == (0o777, b"a")

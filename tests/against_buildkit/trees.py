@@ -56,8 +56,8 @@ class RandomTree:
     def everything(self) -> list[Path]:
         """Return all that is there but ignore files and Dockerfile, what is inside before what holds it."""
         kept = {self.root / name for name in (*IGNORE_FILES, DOCKERFILE)}
-        found = (path for path in _members(self.root) if path not in kept)
-        return sorted(found, key=lambda path: (-len(path.parts), os.fsencode(path)))
+        paths = (path for path in _members(self.root) if path not in kept)
+        return sorted(paths, key=lambda path: (-len(path.parts), os.fsencode(path)))
 
     def special(self) -> set[bytes]:
         """Return the paths of what is neither file, directory nor link."""

@@ -89,9 +89,9 @@ def test_torchx_components_are_built_in() -> None:
         "dist.ddp",
         "dist.spmd",
     }
-    found = get_component("utils.echo")
-    assert (found.name, found.fn_name, found.description) == ("utils.echo", "echo", "Print a message.")
-    assert materialize_appdef(found.fn, ["--msg=hi"]).name == "echo"
+    component = get_component("utils.echo")
+    assert (component.name, component.fn_name, component.description) == ("utils.echo", "echo", "Print a message.")
+    assert materialize_appdef(component.fn, ["--msg=hi"]).name == "echo"
     assert "def echo(" in get_builtin_source("utils.echo")
 
 

@@ -48,12 +48,12 @@ def _build(workspace: Workspace, base: str, fake: FakeRegistry, layers: int = 1,
 
 def _parents(fetched: Fetched, layers: int = 1) -> list[str]:
     """Return the directories that come before the code, as ``name mode uid:gid``."""
-    found = []
+    collected = []
     for member in fetched.code(layers)[0]:
         if member.name.endswith(("train.py", "pkg")):
             break
-        found.append(f"{member.name} {member.mode:o} {member.uid}:{member.gid}")
-    return found
+        collected.append(f"{member.name} {member.mode:o} {member.uid}:{member.gid}")
+    return collected
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ class TestCollisions:
         for _ in range(2):  # the second time from memory
             with pytest.raises(PathConflict, match=problem):
                 _build(workspace, base, fake)
-        assert [one.method for one in fake.requests if one.method not in ("GET", "HEAD")] == []
+        assert [request.method for request in fake.requests if request.method not in ("GET", "HEAD")] == []
 
     @pytest.mark.parametrize("there", ["link app/train.py -> /usr", "file app/train.py", "dir app/pkg 0700"])
     def test_what_a_build_replaces_or_merges_is_not(self, fake: FakeRegistry, workspace: Workspace, there: str) -> None:
@@ -183,9 +183,9 @@ class TestTheRoot:
         for _ in range(2):
             _build(workspace, base, fake, base_scan_limit=limit)
         assert layer_gets(fake, layer) == [1]
-        said = [line for line in notices if "workspace_dir" in line]
-        assert len(said) == 1
-        assert "reading up to 2 MB" in said[0]
+        lines = [line for line in notices if "workspace_dir" in line]
+        assert len(lines) == 1
+        assert "reading up to 2 MB" in lines[0]
 
     def test_a_new_directory_is_looked_for_and_an_edit_is_not(
         self, fake: FakeRegistry, workspace: Workspace, tmp_path: Path
@@ -231,19 +231,19 @@ class TestTheLimit:
         for _ in range(2):
             notices.clear()
             delivered = push(workspace, base, f"{fake.host}/app", base_scan_limit=1)
-            said = [line for line in notices if "base_scan_limit" in line]
-            assert len(said) == 1
-            assert "/app, /app/data of" in said[0]
-            assert "0755" in said[0]
+            lines = [line for line in notices if "base_scan_limit" in line]
+            assert len(lines) == 1
+            assert "/app, /app/data of" in lines[0]
+            assert "0755" in lines[0]
             tags.append(delivered.image)
         assert tags[0] == tags[1]
         assert layer_gets(fake, lower, upper) == [0, 1]
         assumed = fetch(fake, tags[0], skip=2)
         assert _parents(assumed, 2) == ["app 755 0:0", "app/data 755 0:0"]
 
-        found = _build(workspace, base, fake, 2, base_scan_limit=2)
-        assert _parents(found, 2) == ["app 700 5:6", "app/data 755 0:0"]
-        assert found.digest != assumed.digest
+        built = _build(workspace, base, fake, 2, base_scan_limit=2)
+        assert _parents(built, 2) == ["app 700 5:6", "app/data 755 0:0"]
+        assert built.digest != assumed.digest
 
     def test_zero_looks_at_nothing_and_says_nothing(
         self, fake: FakeRegistry, workspace: Workspace, notices: list[str]
@@ -310,8 +310,11 @@ def test_each_platform_of_an_index_has_directories_of_its_own(fake: FakeRegistry
         entries.append(fake.add_image("base", layers=[gzip.compress(data)], config=config, platform=platform))
     fake.add_index("base", "1", entries)
     planned = plan(workspace, f"{fake.host}/base:1", f"{fake.host}/app", platform="all").planned
-    found = {str(one.base.config.platform): [parent.mode for parent in one.pack.parents] for one in planned.images}
-    assert found == {"linux/amd64": [0o700], "linux/arm64": [0o711], "linux/s390x": [0o700]}
+    modes = {
+        str(each_image.base.config.platform): [parent.mode for parent in each_image.pack.parents]
+        for each_image in planned.images
+    }
+    assert modes == {"linux/amd64": [0o700], "linux/arm64": [0o711], "linux/s390x": [0o700]}
 
 
 def test_of_a_base_in_a_registry_no_more_is_read_than_it_takes(
@@ -325,7 +328,7 @@ def test_of_a_base_in_a_registry_no_more_is_read_than_it_takes(
         delivered = push(workspace, base, base.name)
     assert log.received < 50_000
     assert _parents(fetch(registry, delivered.image, skip=2), 2) == ["srv 755 0:0", "srv/app 2775 7:8"]
-    blobs = [one for one in log if one.method == "GET" and "/blobs/" in one.path]
+    blobs = [exchange for exchange in log if exchange.method == "GET" and "/blobs/" in exchange.path]
     # The config, and the layer on top.
     assert len(blobs) == 2
 
@@ -360,8 +363,8 @@ def odd_image(busybox_image: Image, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def _stat(engine: Docker | Containerd, name: str, paths: list[str]) -> list[str]:
-    told = runner(engine)(name, ["stat", "-c", "%n %F %a %u %g", *paths])
-    return [line.strip() for line in told.splitlines() if line.strip()]
+    output = runner(engine)(name, ["stat", "-c", "%n %F %a %u %g", *paths])
+    return [line.strip() for line in output.splitlines() if line.strip()]
 
 
 def _check_place(engine: Docker | Containerd, base: str, built: str, place: str) -> None:
@@ -396,7 +399,7 @@ def test_so_do_those_of_an_image_that_only_the_engine_has(
     base = odd_image.load(engine, "localhost/odd:1")
     with contextlib.closing(docker.DockerClient(base_url=engine.host, version="auto", timeout=100)) as client:
         built = load(client, workspace, base, workspace_dir=place)
-        before = {str(one["Id"]) for one in client.api.containers(all=True)}
+        before = {str(container["Id"]) for container in client.api.containers(all=True)}
         _check_place(engine, base, built.image, place)
 
         def refuse(*_: object, **__: object) -> None:
@@ -405,7 +408,7 @@ def test_so_do_those_of_an_image_that_only_the_engine_has(
         client.api.create_container_from_config = refuse
         workspaces.edit(workspace, "train.py")
         assert load(client, workspace, base, workspace_dir=place).image != built.image
-        assert {str(one["Id"]) for one in client.api.containers(all=True)} <= before
+        assert {str(container["Id"]) for container in client.api.containers(all=True)} <= before
 
 
 @pytest.mark.parametrize("name", ["docker20", "docker_today", "podman"])

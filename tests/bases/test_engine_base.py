@@ -72,11 +72,11 @@ def _no_exports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _check(registry: Registry, workspace: Workspace, delivered: DeliveryResult, skip: int = 1) -> None:
-    found = fetch(registry, delivered.image)
-    assert found.config["config"]["Env"][1:2] == ["FROM=engine"]
-    assert found.config["config"]["User"] == "1000"
+    fetched = fetch(registry, delivered.image)
+    assert fetched.config["config"]["Env"][1:2] == ["FROM=engine"]
+    assert fetched.config["config"]["User"] == "1000"
     snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
-    assert stacked(found.layers[skip:], "/w") == expected(snapshot)
+    assert stacked(fetched.layers[skip:], "/w") == expected(snapshot)
 
 
 def test_it_is_exported_once_and_then_only_edits_travel(
@@ -90,7 +90,7 @@ def test_it_is_exported_once_and_then_only_edits_travel(
     _no_exports(monkeypatch)
     with registry.recording() as log:
         assert push(workspace, base, repository).digest == first.digest
-    assert sorted(one.method for one in log) == ["GET", "HEAD"]
+    assert sorted(exchange.method for exchange in log) == ["GET", "HEAD"]
 
     workspaces.edit(workspace, "f7")
     with registry.recording() as log:
@@ -106,7 +106,7 @@ def test_tag_and_config_are_those_of_a_base_in_a_registry(
     local = push(workspace, _load(busybox_image, engine, registry), fresh(registry))
     remote = push(workspace, pushed(registry, busybox_image, config=_SETTINGS), fresh(registry))
     assert local.image.rpartition(":")[2] == remote.image.rpartition(":")[2]
-    configs = [fetch(registry, one.image).config for one in (local, remote)]
+    configs = [fetch(registry, image.image).config for image in (local, remote)]
     assert configs[0]["rootfs"] == configs[1]["rootfs"]
     for key in ("Env", "User", "WorkingDir", "Labels", "Cmd"):
         assert configs[0]["config"].get(key) == configs[1]["config"].get(key)
@@ -135,7 +135,7 @@ def test_an_image_id_is_a_base(engine: Docker, registry: Registry, busybox_image
     image_id = image_id if image_id.startswith("sha256:") else f"sha256:{image_id}"
     with registry.recording() as log:
         delivered = push(workspace, image_id, fresh(registry))
-    assert not any("unpushed" in one.path for one in log)
+    assert not any("unpushed" in exchange.path for exchange in log)
     _check(registry, workspace, delivered)
 
 
@@ -168,9 +168,9 @@ def test_a_layer_that_the_target_has_is_not_sent(
     # The containerd store keeps blobs as they were pulled: the repository has the very same one.
     docker_today.use(monkeypatch)
     base = _load(busybox_image, docker_today, registry)
-    there = pushed(registry, busybox_image, config=_SETTINGS)
+    remote_base = pushed(registry, busybox_image, config=_SETTINGS)
     with registry.recording() as log:
-        push(workspace, base, there.name)
+        push(workspace, base, remote_base.name)
     assert log.sent < busybox_image.layers[0].size / 2
 
 
@@ -199,16 +199,16 @@ def test_a_plan_exports_nothing(
     _no_exports(monkeypatch)
     with registry.recording() as log:
         planned = plan(workspace, base, fresh(registry))
-    assert {one.method for one in log} == {"GET"}
+    assert {exchange.method for exchange in log} == {"GET"}
     assert planned.planned.images[0].base.engine_id
 
 
 def test_a_registry_that_has_it_is_believed(
     one_engine: Docker, registry: Registry, busybox_image: Image, workspace: Workspace
 ) -> None:
-    there = pushed(registry, busybox_image, config={"WorkingDir": "/w", "Env": ["FROM=registry"]})
-    busybox_image.load(one_engine, there.reference, config=_SETTINGS)
-    planned = plan(workspace, there, fresh(registry))
+    remote_base = pushed(registry, busybox_image, config={"WorkingDir": "/w", "Env": ["FROM=registry"]})
+    busybox_image.load(one_engine, remote_base.reference, config=_SETTINGS)
+    planned = plan(workspace, remote_base, fresh(registry))
     assert planned.planned.images[0].base.config.env == {"FROM": "registry"}
 
 
@@ -332,8 +332,8 @@ def test_zstd_layers_of_an_engine_are_pushed_as_gzip(
     data = json.dumps(config).encode()
     manifest["config"] |= {"digest": sha256_digest(data), "size": len(data)}
     manifest["layers"].append({"mediaType": OCI_LAYER_ZSTD, "digest": sha256_digest(blob), "size": len(blob)})
-    for one in (busybox_image.layers[0].file.read_bytes(), blob, data):
-        _put_blob(registry, name, one)
+    for content in (busybox_image.layers[0].file.read_bytes(), blob, data):
+        _put_blob(registry, name, content)
     raw = json.dumps(manifest).encode()
     stored = registry.request("PUT", f"/v2/{name}/manifests/1", raw, {"Content-Type": built.media_type})
     assert stored.status == 201
@@ -342,9 +342,9 @@ def test_zstd_layers_of_an_engine_are_pushed_as_gzip(
 
     delivered = push(workspace, f"{registry.host}/{name}:1", fresh(registry))
 
-    found = fetch(registry, delivered.image)
-    assert {layer["mediaType"] for layer in found.manifest["layers"]} == {DOCKER_LAYER_GZIP}
-    assert found.config["rootfs"]["diff_ids"][1] == sha256_digest(tar)
+    fetched = fetch(registry, delivered.image)
+    assert {layer["mediaType"] for layer in fetched.manifest["layers"]} == {DOCKER_LAYER_GZIP}
+    assert fetched.config["rootfs"]["diff_ids"][1] == sha256_digest(tar)
     docker_today.run("pull", "--quiet", delivered.image)
     ran = docker_today.run("run", "--rm", "--network", "none", delivered.image, "/bin/cat", "/w/f7")
     assert ran.splitlines() == (Path(next(iter(workspace.projects))) / "f7").read_text().splitlines()

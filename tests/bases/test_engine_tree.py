@@ -71,7 +71,7 @@ def tree(engine: Docker, client: docker.DockerClient, tmp_path: Path) -> Iterato
 
 
 def _containers(client: docker.DockerClient) -> set[str]:
-    return {str(one["Id"]) for one in client.api.containers(all=True)}
+    return {str(container["Id"]) for container in client.api.containers(all=True)}
 
 
 def _resolved(tree: EngineTree, directory: str) -> list[Directory]:
@@ -85,9 +85,9 @@ def test_paths_are_found_as_the_layers_have_them(tree: EngineTree) -> None:
     assert tree.find(b"srv") == ImageNode("dir", 0o2775, 0, 50)
     assert tree.find(b"nothing") is tree.find(b"home/nothing") is None
     for path in (b"home/user/f", "café".encode()):
-        found = tree.find(path)
-        assert found is not None
-        assert found.kind == "file"
+        node = tree.find(path)
+        assert node is not None
+        assert node.kind == "file"
 
 
 def test_links_are_resolved_inside_the_image(tree: EngineTree) -> None:
@@ -100,10 +100,10 @@ def test_links_are_resolved_inside_the_image(tree: EngineTree) -> None:
 
 
 def test_what_is_below_a_directory_is_listed(tree: EngineTree) -> None:
-    found = tree.below(b"home/user")
-    assert {path: node.kind for path, node in found.items()} == {b"f": "file", b"sub": "dir", b"l": "link"}
-    assert found[b"sub"].mode == 0o711
-    assert found[b"l"].link == b"f"
+    nodes = tree.below(b"home/user")
+    assert {path: node.kind for path, node in nodes.items()} == {b"f": "file", b"sub": "dir", b"l": "link"}
+    assert nodes[b"sub"].mode == 0o711
+    assert nodes[b"l"].link == b"f"
     assert tree.below(b"nothing") == tree.below(b"tmp") == {}
     top = tree.below(b"")
     assert (top[b"bin"].kind, top[b"home/user/f"].kind, top[b"dangling"].kind) == ("link", "file", "link")
@@ -121,7 +121,7 @@ def test_a_working_directory_that_the_image_does_not_have_is_not_there(
 def test_a_volume_of_the_image_is_what_the_image_has_there(
     engine: Docker, client: docker.DockerClient, tmp_path: Path
 ) -> None:
-    before = {str(one["Name"]) for one in client.api.volumes()["Volumes"] or ()}
+    before = {str(volume["Name"]) for volume in client.api.volumes()["Volumes"] or ()}
     lines = ["dir data 0711 5:6", "dir data/x 0700 7:8", "file data/x/f"]
     with EngineTree(
         lambda: contextlib.nullcontext(client), _load(engine, tmp_path, *lines, Volumes={"/data": {}})
@@ -130,7 +130,7 @@ def test_a_volume_of_the_image_is_what_the_image_has_there(
         assert tree.find(b"data/x") == ImageNode("dir", 0o700, 7, 8)
         # Podman fills a volume when the container starts; nobody has to know what is below.
         assert set(tree.below(b"data/x")) == (set() if engine.name == "podman" else {b"f"})
-    assert {str(one["Name"]) for one in client.api.volumes()["Volumes"] or ()} == before
+    assert {str(volume["Name"]) for volume in client.api.volumes()["Volumes"] or ()} == before
 
 
 def test_of_a_large_directory_the_beginning_is_listed(

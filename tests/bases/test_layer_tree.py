@@ -176,15 +176,15 @@ def test_without_the_module_for_it_a_zstd_layer_is_not_known_and_that_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     stored = fake.add_blob("base", b"\x28\xb5\x2f\xfd" + bytes(100), OCI_LAYER_ZSTD)
-    told: list[str] = []
-    before = show_notices(told.append)
+    collected: list[str] = []
+    before = show_notices(collected.append)
     try:
         with LayerTree(client, "base", [stored], None) as tree:
             assert tree.find(b"app") is tree.find(b"home") is UNKNOWN
     finally:
         show_notices(before)
-    assert len(told) == 1
-    assert "pip install" in told[0]
+    assert len(collected) == 1
+    assert "pip install" in collected[0]
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def test_the_first_lookup_reads_and_the_next_one_sends_a_head_request(fake: Fake
     assert _requests(fake) == ["GET manifests", "GET blobs"]
     assert (first.config.working_dir, first.registry, first.repository) == ("/w", fake.host, "base")
 
-    found = _found(_name(fake))
-    assert found.confirm() is found.base
-    assert found.base == first
+    base = _found(_name(fake))
+    assert base.confirm() is base.base
+    assert base.base == first
     assert _requests(fake) == ["HEAD manifests"]
 
 
@@ -69,9 +69,9 @@ def test_a_moved_tag_is_noticed_and_cached(fake: FakeRegistry) -> None:
     fake.add_image("base", "1", layers=(b"old",))
     old = _find(_name(fake))
     moved = fake.add_image("base", "1", layers=(b"new",))
-    found = _found(_name(fake))
-    assert found.base == old
-    confirmed = found.confirm()
+    base = _found(_name(fake))
+    assert base.base == old
+    confirmed = base.confirm()
     assert isinstance(confirmed, Base)
     assert confirmed.digest == moved.digest
     _requests(fake)
@@ -83,9 +83,9 @@ def test_a_deleted_tag_is_an_error(fake: FakeRegistry) -> None:
     fake.add_image("base", "1")
     _find(_name(fake))
     fake.repositories["base"].tags.clear()
-    found = _found(_name(fake))
+    base = _found(_name(fake))
     with pytest.raises(ImageNotFound, match="no longer in its registry") as raised:
-        found.confirm()
+        base.confirm()
     assert raised.value.hint
 
 
@@ -110,8 +110,8 @@ def test_two_lookups_of_one_name_for_two_platforms_are_confirmed_apart(fake: Fak
     moved = fake.add_index("base", "1", entries)
     source = RegistryBases(Clients())
     with TaskScope() as tasks:
-        found = [source.find(_name(fake), platform, tasks) for platform in platforms]
-    for one, platform in zip(found, platforms, strict=True):
+        bases = [source.find(_name(fake), platform, tasks) for platform in platforms]
+    for one, platform in zip(bases, platforms, strict=True):
         (base,) = images_of(one.confirm())
         assert (base.digest, str(base.config.platform)) == (moved.digest, platform)
 

@@ -59,8 +59,8 @@ def test_the_dockerfile_is_once_in_the_context_that_needs_it(tmp_path: Path, ign
     for dockerfile in (True, False):
         with context_tar(recipe(tmp_path), dockerfile=dockerfile) as packed, tarfile.open(fileobj=packed) as archive:
             names = archive.getnames()
-            there = [".torchxignore"] + ["Dockerfile.torchx"] * (dockerfile or not ignored) + ["a.py"]
-            assert sorted(names) == there
+            expected_names = [".torchxignore"] + ["Dockerfile.torchx"] * (dockerfile or not ignored) + ["a.py"]
+            assert sorted(names) == expected_names
             if "Dockerfile.torchx" in names:
                 source = archive.extractfile("Dockerfile.torchx")
                 assert source is not None

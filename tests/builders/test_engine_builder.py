@@ -43,9 +43,9 @@ def test_each_engine_is_given_the_best_builder_that_it_has(
         with monkeypatch.context() as patch:
             engine.use(patch)
             client = connect()
-            found = engine_builder(client, Clients())
-            labels[engine.name] = found.label
-            assert isinstance(found, BuildKit) == (engine is not podman)
+            builder = engine_builder(client, Clients())
+            labels[engine.name] = builder.label
+            assert isinstance(builder, BuildKit) == (engine is not podman)
             blind = engine_builder(client, Clients(), command_line=False)
             assert type(blind) is ClassicBuilder
             client.close()
@@ -125,7 +125,7 @@ def test_an_image_that_the_dockerfile_does_not_use_is_neither_looked_up_nor_pull
     mixin = DockerWorkspaceMixin()
     with registry.recording() as log:
         mixin.build_workspaces([built], {"quiet": True})
-    assert not [one for one in log if unused.repository in one.path]
+    assert not [exchange for exchange in log if unused.repository in exchange.path]
     assert not any_docker.has(unused.reference)
     assert any_docker.run("run", "--rm", "--network", "none", built.image, "cat", "/made") == "built"
     mixin._connections.close()

@@ -36,8 +36,8 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_an_engine_a_tool_of_this_machine_builds_an_image_that_is_pushed(connect: object, tools: Path) -> None:
     (tools / "buildah").write_text("#!/bin/sh\n")
     (tools / "buildah").chmod(0o755)
-    found = find_builder(connect, Clients(), REASON, command_line=True, pushed=True)  # type: ignore[arg-type]
-    assert isinstance(found, ToolBuilder)
+    builder = find_builder(connect, Clients(), REASON, command_line=True, pushed=True)  # type: ignore[arg-type]
+    assert isinstance(builder, ToolBuilder)
     with pytest.raises(DaemonUnavailable, match="this needs a container engine") as caught:
         find_builder(connect, Clients(), REASON, command_line=True, pushed=False)  # type: ignore[arg-type]
     assert caught.value.message.startswith(REASON.message)

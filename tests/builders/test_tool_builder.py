@@ -45,11 +45,11 @@ def tool(
     bin_.mkdir()
     # What they call, found where Debian has it; of the two tools, the one alone.
     for name in (request.param, "runc", "conmon", "netavark", "nsenter", "newuidmap", "newgidmap", "iptables", "sh"):
-        found = shutil.which(name, path=containers_env["PATH"])
+        program = shutil.which(name, path=containers_env["PATH"])
         if name == request.param:
-            found = str(host.tool(name, name))
-        if found:
-            (bin_ / name).symlink_to(found)
+            program = str(host.tool(name, name))
+        if program:
+            (bin_ / name).symlink_to(program)
     for name in ("CONTAINERS_CONF", "CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(name, containers_env[name])
     monkeypatch.setenv("BUILDAH_ISOLATION", "chroot")
@@ -104,15 +104,15 @@ def files(crane: Tool, tmp_path: Path) -> Callable[[str], Mapping[bytes, tarfile
     def read(image: str) -> Mapping[bytes, tarfile.TarInfo]:
         packed = tmp_path / "exported.tar"
         crane("export", image, str(packed))
-        found = {}
+        collected = {}
         with tarfile.open(packed, encoding="utf-8", errors="surrogateescape") as archive:
             for member in archive:
                 if member.isreg() and member.size < 1000:
                     source = archive.extractfile(member)
                     assert source is not None
                     member.linkname = source.read().decode()
-                found[os.fsencode(member.name.removeprefix("./"))] = member
-        return found
+                collected[os.fsencode(member.name.removeprefix("./"))] = member
+        return collected
 
     return read
 
@@ -128,9 +128,9 @@ def test_a_dockerfile_is_built_with_its_arguments_and_pushed(
     tool: str, ship: Ship, base: str, repository: str, files: Files, workspace: Path
 ) -> None:
     image = ship(base, repository, build_args={"GREETING": "ahoy"}, quiet=True)
-    found = files(image)
-    assert found[b"made"].linkname == f"ahoy from {workspace}\n"
-    assert sorted(path for path in found if path.startswith(b"code/") and path != b"code/") == [
+    actual = files(image)
+    assert actual[b"made"].linkname == f"ahoy from {workspace}\n"
+    assert sorted(path for path in actual if path.startswith(b"code/") and path != b"code/") == [
         b"code/.torchxignore",
         b"code/Dockerfile.torchx",
         b"code/train.py",
@@ -146,12 +146,12 @@ def test_names_of_any_bytes_modes_links_and_empty_directories_reach_the_builder(
     os.chmod(odd, 0o751)
     (workspace / "empty").mkdir()
     os.symlink("nowhere at all", workspace / "link")
-    found = files(ship(base, repository, modes="exact", quiet=True))
-    assert found[b"code/odd \xff\nname"].linkname == "odd\n"
-    assert found[b"code/odd \xff\nname"].mode & 0o7777 == 0o751
-    assert found[b"code/empty"].isdir()
-    assert found[b"code/link"].linkname == "nowhere at all"
-    assert (found[b"code/train.py"].uid, found[b"code/train.py"].gid) == (0, 0)
+    actual = files(ship(base, repository, modes="exact", quiet=True))
+    assert actual[b"code/odd \xff\nname"].linkname == "odd\n"
+    assert actual[b"code/odd \xff\nname"].mode & 0o7777 == 0o751
+    assert actual[b"code/empty"].isdir()
+    assert actual[b"code/link"].linkname == "nowhere at all"
+    assert (actual[b"code/train.py"].uid, actual[b"code/train.py"].gid) == (0, 0)
 
 
 def test_dockerignore_is_not_obeyed_a_second_time(
@@ -159,9 +159,9 @@ def test_dockerignore_is_not_obeyed_a_second_time(
 ) -> None:
     (workspace / ".dockerignore").write_text("*.txt\nDockerfile.torchx\n")
     (workspace / ".torchxignore").write_text("!secret.txt\n")
-    found = files(ship(base, repository, quiet=True))
-    assert b"code/secret.txt" in found
-    assert b"code/Dockerfile.torchx" not in found
+    actual = files(ship(base, repository, quiet=True))
+    assert b"code/secret.txt" in actual
+    assert b"code/Dockerfile.torchx" not in actual
 
 
 def test_the_settings_that_only_dockers_format_has_are_kept(
@@ -177,7 +177,7 @@ def test_the_same_again_builds_and_pushes_nothing(
     first = ship(base, repository, quiet=True)
     with registry.recording() as log:
         assert ship(base, repository, quiet=True) == first
-    assert sorted((one.method, one.path.split("/manifests/")[1]) for one in log) == sorted(
+    assert sorted((exchange.method, exchange.path.split("/manifests/")[1]) for exchange in log) == sorted(
         [("HEAD", "1"), ("HEAD", first.rpartition(":")[2])]
     )
     with registry.recording() as log:
@@ -214,7 +214,7 @@ def test_an_image_that_the_dockerfile_does_not_use_is_neither_looked_up_nor_pull
     (workspace / "Dockerfile.torchx").write_text(f"FROM {base}\nRUN true\n")
     with registry.recording() as log:
         ship(f"{registry.host}/never-used:1", repository, quiet=True)
-    assert not [one for one in log if "never-used" in one.path]
+    assert not [exchange for exchange in log if "never-used" in exchange.path]
 
 
 @pytest.mark.parametrize("name", ["localhost/only-here:1", "only-here:1"])
@@ -323,7 +323,7 @@ def test_podman_comes_before_buildah(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("buildah", "podman"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-        found = tool_builder(Clients())
-        assert isinstance(found, ToolBuilder)
-        labels.append(found.label)
+        builder = tool_builder(Clients())
+        assert isinstance(builder, ToolBuilder)
+        labels.append(builder.label)
     assert labels == ["buildah on this machine", "podman on this machine"]

@@ -54,8 +54,8 @@ def test_an_unknown_name_in_a_file_is_ignored_with_a_notice(cli: Cli, workspace:
     done = cli("ls", "--image-rules")
     assert done.code == 0
     assert done.out == "__init__.py\n"
-    said = [line for line in done.err.splitlines() if "[cli:ls]" in line]
-    assert said == [
+    lines = [line for line in done.err.splitlines() if "[cli:ls]" in line]
+    assert lines == [
         f"topcoat: .torchxconfig: [cli:ls]: unknown flag {name!r} of topcoat ls, ignored"
         for name in ("no_such", "help")
     ]

@@ -41,13 +41,13 @@ def test_the_parts_of_a_handle_have_torchxs_names() -> None:
 def test_a_status_has_torchxs_keys_and_the_names_of_the_replicas_states() -> None:
     roles = [RoleStatus(name, [ReplicaStatus(0, AppState.FAILED, name, "host")]) for name in ("a", "b")]
     status = AppStatus(AppState.FAILED, ui_url="file:///logs", roles=roles)
-    found = status_facts("x://s/1", status, ["b"])
-    assert found.keys() == {
+    facts = status_facts("x://s/1", status, ["b"])
+    assert facts.keys() == {
         *("handle", "app_id", "scheduler", "state", "num_restarts", "roles", "msg", "structured_error_msg", "url"),
         "ui_url",
     }
-    assert (found["state"], found["url"], found["ui_url"]) == ("FAILED", "file:///logs", "file:///logs")
-    (role,) = found["roles"]
+    assert (facts["state"], facts["url"], facts["ui_url"]) == ("FAILED", "file:///logs", "file:///logs")
+    (role,) = facts["roles"]
     assert role["role"] == "b"
     assert (int(role["replicas"][0]["state"]), role["replicas"][0]["state_name"]) == (5, "FAILED")
     # The status itself is as it was.

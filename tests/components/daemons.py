@@ -71,7 +71,7 @@ class Containerd:
 @contextlib.contextmanager
 def containerd(programs: Path | None, runc: Path | None, directory: Path, logs: Path) -> Iterator[Containerd]:
     """Run containerd, Debian's or the one in ``programs``, with ``runc`` from a directory or the system's."""
-    path = [one for one in (programs, runc) if one is not None]
+    path = [directory for directory in (programs, runc) if directory is not None]
     env = environment(*path)
     find = (lambda name: programs / name) if programs else (lambda name: tool(name, "containerd"))
     directory.mkdir()

@@ -185,7 +185,7 @@ def _debian_docker_cli() -> Path:
 @pytest.fixture(scope="session")
 def containers_env(registry_addresses: dict[str, Recorder], scratch: Path) -> dict[str, str]:
     """The environment for podman, buildah and skopeo: the plain registries are reached without TLS."""
-    return containers_environment(scratch / "p", [one.host for one in registry_addresses.values()])
+    return containers_environment(scratch / "p", [recorder.host for recorder in registry_addresses.values()])
 
 
 @pytest.fixture(scope="session")

@@ -42,10 +42,10 @@ def unavailable(component: str, reason: str) -> NoReturn:
 
 def tool(name: str, component: str) -> Path:
     """Find a program that a Debian package installs; skip without it."""
-    found = shutil.which(name, path=_PATH)
-    if found is None:
+    program = shutil.which(name, path=_PATH)
+    if program is None:
         unavailable(component, f"no {name} on this machine (scripts/setup installs it)")
-    return Path(found)
+    return Path(program)
 
 
 @functools.cache
@@ -161,7 +161,7 @@ def _alive(scratch: Path) -> bool:
 def _end_processes(scratch: Path) -> None:
     """Kill what a killed test run left: the processes that have ``scratch`` in their arguments, and their children."""
     children: dict[int, list[int]] = {}
-    found = []
+    collected = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command, stat = (process / "cmdline").read_bytes(), (process / "stat").read_text()
@@ -170,10 +170,10 @@ def _end_processes(scratch: Path) -> None:
         pid, parent = int(process.name), int(stat.rpartition(")")[2].split()[1])
         children.setdefault(parent, []).append(pid)
         if str(scratch).encode() in command:
-            found.append(pid)
-    for pid in found:
-        found += children.get(pid, [])
-    for pid in set(found):
+            collected.append(pid)
+    for pid in collected:
+        collected += children.get(pid, [])
+    for pid in set(collected):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

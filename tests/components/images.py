@@ -146,7 +146,10 @@ class Image:
         platforms: Sequence[str] = (NATIVE,),
     ) -> Pushed:
         """Push over plain HTTP; more than one platform makes an index, whose entries differ in the config alone."""
-        images = {one: self.build(config=config, flavour=flavour, platform=one) for one in platforms}
+        images = {
+            each_platform: self.build(config=config, flavour=flavour, platform=each_platform)
+            for each_platform in platforms
+        }
         for layer in self.layers:
             _push_blob(registry, repository, layer.digest, layer.file.read_bytes())
         for built in images.values():
@@ -170,7 +173,9 @@ class Image:
     def archive(self, name: str, *, config: Config | None = None) -> bytes:
         """Return a tar that is an OCI layout and a docker archive at once, with the image under ``name``."""
         built = self.build(config=config, flavour="oci")
-        blobs = {one: f"blobs/sha256/{one.removeprefix('sha256:')}" for one in (built.digest, built.config_digest)}
+        blobs = {
+            digest: f"blobs/sha256/{digest.removeprefix('sha256:')}" for digest in (built.digest, built.config_digest)
+        }
         layers = {layer.file: f"blobs/sha256/{layer.digest.removeprefix('sha256:')}" for layer in self.layers}
         named = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
         index = {

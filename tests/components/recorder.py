@@ -52,21 +52,21 @@ class Recording:
     @property
     def lines(self) -> list[tuple[str, str, int]]:
         """Method, path with query, and status of each exchange."""
-        return [(one.method, one.path, one.status) for one in self.exchanges]
+        return [(exchange.method, exchange.path, exchange.status) for exchange in self.exchanges]
 
     @property
     def sent(self) -> int:
         """Bytes of all request bodies."""
-        return sum(one.sent for one in self.exchanges)
+        return sum(exchange.sent for exchange in self.exchanges)
 
     @property
     def received(self) -> int:
         """Bytes of all response bodies."""
-        return sum(one.received for one in self.exchanges)
+        return sum(exchange.received for exchange in self.exchanges)
 
     def count(self, method: str, part: str = "") -> int:
         """Count the requests with this method and ``part`` somewhere in the path."""
-        return sum(one.method == method and part in one.path for one in self.exchanges)
+        return sum(exchange.method == method and part in exchange.path for exchange in self.exchanges)
 
     def __len__(self) -> int:
         return len(self.exchanges)
@@ -82,7 +82,10 @@ class Recording:
         return self.exchanges[index]
 
     def __repr__(self) -> str:
-        return "\n".join(f"{one.method} {one.path} {one.status} {one.sent}>{one.received}" for one in self)
+        return "\n".join(
+            f"{exchange.method} {exchange.path} {exchange.status} {exchange.sent}>{exchange.received}"
+            for exchange in self
+        )
 
 
 class Recorder:
@@ -180,12 +183,12 @@ class Recorder:
                 head = source.head()
                 start, headers = _parse(head)
                 method, path, _ = start.split(" ", 2)
-                one = Exchange(method, path, headers, time.monotonic())
-                self._log.append(one)
-                waiting.append(one)
+                exchange = Exchange(method, path, headers, time.monotonic())
+                self._log.append(exchange)
+                waiting.append(exchange)
                 server.sendall(head)
                 for piece, content in source.body(headers, none_without_length=True):
-                    one.sent += content
+                    exchange.sent += content
                     server.sendall(piece)
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
@@ -204,13 +207,13 @@ class Recorder:
                 if status < 200:
                     client.sendall(head)
                     continue
-                one = waiting.popleft()
-                one.status, one.answered = status, time.monotonic()
+                exchange = waiting.popleft()
+                exchange.status, exchange.answered = status, time.monotonic()
                 client.sendall(head)
-                if one.method == "HEAD" or status in (204, 304):
+                if exchange.method == "HEAD" or status in (204, 304):
                     continue
                 for piece, content in source.body(headers, none_without_length=False):
-                    one.received += content
+                    exchange.received += content
                     client.sendall(piece)
         # Both ways: the other thread may be waiting for a request that nobody would answer any more.
         with contextlib.suppress(OSError):

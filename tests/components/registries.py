@@ -72,8 +72,8 @@ class Registry:
         with contextlib.closing(self._connection()) as connection:
             connection.request(method, path.removeprefix(self.url), body, sent)
             answer = connection.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Response(answer.status, found, answer.read())
+            response_headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Response(answer.status, response_headers, answer.read())
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.ca_file is None:

@@ -63,10 +63,10 @@ def python_layers() -> tuple[Layer, ...]:
 
 def _python_of_this_release() -> str:
     listed = run_tool(["apt-cache", "depends", "python3-minimal"])
-    found = re.search(r"Depends: (python3\.\d+)-minimal", listed)
-    if found is None:
+    match = re.search(r"Depends: (python3\.\d+)-minimal", listed)
+    if match is None:
         raise ComponentError(f"apt-cache knows no python3-minimal (apt-get update):\n{listed}")
-    return found[1]
+    return match[1]
 
 
 class _Entry(NamedTuple):
@@ -203,7 +203,7 @@ def _cached(name: str, build: Callable[[], list[_Packed]]) -> tuple[Layer, ...]:
                 unavailable(name, str(error))
             _write(final, packed)
     listed = json.loads((final / "layers.json").read_text())
-    return tuple(Layer(final / one["digest"].removeprefix("sha256:"), **one) for one in listed)
+    return tuple(Layer(final / record["digest"].removeprefix("sha256:"), **record) for record in listed)
 
 
 def _write(final: Path, packed: list[_Packed]) -> None:

@@ -51,7 +51,7 @@ def test_a_recording_has_the_requests_of_its_block_alone(registry: Registry) -> 
         registry.request("PATCH", opened.headers["location"], b"12345")
     registry.request("GET", "/v2/")
 
-    assert [(one.method, one.status, one.sent) for one in log] == [
+    assert [(exchange.method, exchange.status, exchange.sent) for exchange in log] == [
         ("HEAD", 404, 0),
         ("POST", 202, 0),
         ("PATCH", 202, 5),
@@ -77,7 +77,7 @@ def test_an_index_has_an_entry_per_platform(registry: Registry, python_image: Im
     index = json.loads(skopeo("inspect", "--raw", f"docker://{pushed.reference}"))
     config = json.loads(skopeo("inspect", "--config", "--override-arch", "arm64", f"docker://{pushed.reference}"))
 
-    assert [one["platform"] for one in index["manifests"]] == [
+    assert [entry["platform"] for entry in index["manifests"]] == [
         {"architecture": "amd64", "os": "linux"},
         {"architecture": "arm64", "os": "linux", "variant": "v8"},
     ]
@@ -120,9 +120,9 @@ def test_docker_answers_to_the_ids_of_its_image_store(any_docker: Docker, busybo
     name = busybox_image.load(any_docker, "local/store:1")
     built = busybox_image.build(flavour="oci")
 
-    found = any_docker.run("inspect", "--format", "{{.Id}}", name)
+    output = any_docker.run("inspect", "--format", "{{.Id}}", name)
 
-    assert found == (built.digest if any_docker.containerd_store else built.config_digest)
+    assert output == (built.digest if any_docker.containerd_store else built.config_digest)
 
 
 def test_docker_containers_find_each_other_by_name(any_docker: Docker, python_image: Image) -> None:
@@ -130,8 +130,8 @@ def test_docker_containers_find_each_other_by_name(any_docker: Docker, python_im
     any_docker.run("network", "create", "names")
     any_docker.run("run", "-d", "--name", "named-server", "--network", "names", image, *_SERVE)
 
-    asked = ["python3", "-c", _ASK, "http://named-server/page"]
-    assert any_docker.run("run", "--rm", "--network", "names", image, *asked) == "served"
+    command = ["python3", "-c", _ASK, "http://named-server/page"]
+    assert any_docker.run("run", "--rm", "--network", "names", image, *command) == "served"
 
 
 def test_docker_publishes_a_port(any_docker: Docker, busybox_image: Image) -> None:
@@ -169,8 +169,8 @@ def test_podman_runs_a_loaded_and_a_pulled_image(
     podman: Podman, registry: Registry, registry3: Registry, busybox_image: Image
 ) -> None:
     images = [busybox_image.load(podman, "localhost/busybox:1")]
-    for one in (registry, registry3):
-        images.append(busybox_image.push(one, one.unique(), flavour="oci").reference)
+    for each_registry in (registry, registry3):
+        images.append(busybox_image.push(each_registry, each_registry.unique(), flavour="oci").reference)
 
     for image in images:
         assert podman.run("run", "--rm", "--network", "none", image, "echo", "run") == "run"
@@ -181,8 +181,8 @@ def test_podman_containers_find_each_other_by_name(podman: Podman, python_image:
     podman.run("network", "create", "names")
     podman.run("run", "-d", "--name", "named-server", "--network", "names", image, *_SERVE)
 
-    asked = ["python3", "-c", _ASK, "http://named-server/page"]
-    assert podman.run("run", "--rm", "--network", "names", image, *asked) == "served"
+    command = ["python3", "-c", _ASK, "http://named-server/page"]
+    assert podman.run("run", "--rm", "--network", "names", image, *command) == "served"
 
 
 def test_podman_speaks_the_docker_api(podman: Podman, busybox_image: Image) -> None:

@@ -93,9 +93,9 @@ def test_bodies_pass_unchanged_and_are_counted_without_their_framing(
     client.request("PUT", path, iter([body[:1000], body[1000:]]) if chunked else body, encode_chunked=chunked)
 
     assert client.getresponse().read() == body
-    assert [(one.method, one.path, one.status, one.sent, one.received) for one in log] == [
-        ("PUT", path, 200, len(body), len(body))
-    ]
+    assert [
+        (exchange.method, exchange.path, exchange.status, exchange.sent, exchange.received) for exchange in log
+    ] == [("PUT", path, 200, len(body), len(body))]
 
 
 def test_a_connection_is_kept_after_answers_without_body(client: HTTPConnection, log: Recording) -> None:
@@ -118,7 +118,7 @@ def test_a_client_that_waits_for_100_continue_gets_it(recorder: Recorder, log: R
         sock.shutdown(socket.SHUT_WR)
         assert b"".join(iter(lambda: sock.recv(1000), b"")).endswith(b"\r\n\r\ndata")
 
-    assert [(one.status, one.sent) for one in log] == [(200, 4)]
+    assert [(exchange.status, exchange.sent) for exchange in log] == [(200, 4)]
 
 
 def test_an_answer_before_the_end_of_the_request_reaches_the_client(recorder: Recorder, log: Recording) -> None:
@@ -148,7 +148,7 @@ def test_requests_outside_of_the_block_are_left_out(recorder: Recorder, client: 
         get("/inside")
     get("/after")
 
-    assert [one.path for one in inside] == ["/inside"]
+    assert [exchange.path for exchange in inside] == ["/inside"]
 
 
 def test_a_server_that_is_not_there_ends_the_connection() -> None:

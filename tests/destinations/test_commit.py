@@ -93,10 +93,10 @@ def test_the_image_is_the_one_that_would_have_been_loaded(
 
     delivered = _deliver(engine, workspace, base, {"/images/load": answer})
 
-    found = look(engine, delivered.image, "/app")
-    assert found.files == wanted[0].files
-    assert found.cwd == wanted[0].cwd
-    assert {**found.env, **wanted[0].env, "HOSTNAME": ""} == {**found.env, "HOSTNAME": ""}
+    files = look(engine, delivered.image, "/app")
+    assert files.files == wanted[0].files
+    assert files.cwd == wanted[0].cwd
+    assert {**files.env, **wanted[0].env, "HOSTNAME": ""} == {**files.env, "HOSTNAME": ""}
     assert _settings(engine, delivered.image) == wanted[1]
     assert engine.run("run", "--rm", "--network", "none", delivered.image) == "the default"
     assert _containers(engine) == before, "the container is gone"

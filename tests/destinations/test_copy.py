@@ -106,16 +106,16 @@ class TestClone:
     def test_a_device_without_reflinks_is_tried_once(
         self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
-        asked = []
+        collected = []
 
         def refuse(*args: Any) -> None:
-            asked.append(args)
+            collected.append(args)
             raise OSError(code, "no")
 
         monkeypatch.setattr(fcntl, "ioctl", refuse)
         for name in ("small", "large"):
             assert not clone_file(scanned, _entry(scanned, name), str(tmp_path / "clone"))
-        assert len(asked) == 1
+        assert len(collected) == 1
         assert not (tmp_path / "clone").exists()
 
     def test_a_full_disk_is_an_error(self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def _held(job_dir: Path) -> dict[bytes, Seen]:
-    found = on_disk(job_dir)
-    del found[MARKER.encode()]
-    return found
+    actual = on_disk(job_dir)
+    del actual[MARKER.encode()]
+    return actual
 
 
 @pytest.mark.parametrize("modes", ["portable", "exact"])
@@ -54,10 +54,10 @@ def test_the_directory_is_the_snapshot(workspace: Workspace, tmp_path: Path, mod
 
 
 def test_the_same_snapshot_again_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    there = DirectoryDestination(str(tmp_path / "job"))
-    assert there.deliver(scan(workspace), "w")
+    destination = DirectoryDestination(str(tmp_path / "job"))
+    assert destination.deliver(scan(workspace), "w")
     (tmp_path / "job/result.txt").write_text("from the job")
-    assert not there.deliver(scan(workspace), "w")
+    assert not destination.deliver(scan(workspace), "w")
     assert (tmp_path / "job/result.txt").read_text() == "from the job"
 
 
@@ -239,17 +239,17 @@ class TestHardLinks:
 
     def test_unchanged_files_are_shared(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b", "d/c": "c"})
-        one = self._inodes(workspace, tmp_path, "one", "copy")
+        first_inodes = self._inodes(workspace, tmp_path, "one", "copy")
         workspaces.edit(workspace, "b", new=b"B")
         two = self._inodes(workspace, tmp_path, "two")
-        assert {name for name in one if one[name] == two[name]} == {"a", "d/c"}
+        assert {name for name in first_inodes if first_inodes[name] == two[name]} == {"a", "d/c"}
         assert (tmp_path / "one/b").read_text() == "b"
         assert (tmp_path / "two/b").read_text() == "B"
 
     def test_copies_share_nothing(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a"})
-        one = self._inodes(workspace, tmp_path, "one")
-        assert one["a"] not in (
+        first_inodes = self._inodes(workspace, tmp_path, "one")
+        assert first_inodes["a"] not in (
             self._inodes(workspace, tmp_path, "two", "copy")["a"],
             (tmp_path / "w/a").stat().st_ino,
         )
@@ -267,18 +267,18 @@ class TestHardLinks:
     )
     def test_what_a_job_wrote_to_is_not_shared(self, tmp_path: Path, meddle: Callable[[Path], Any]) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b"})
-        one = self._inodes(workspace, tmp_path, "one")
+        first_inodes = self._inodes(workspace, tmp_path, "one")
         meddle(tmp_path / "one/a")
         two = self._inodes(workspace, tmp_path, "two")
         assert (tmp_path / "two/a").read_text() == "a"
-        assert two["a"] != one["a"]
-        assert two["b"] == one["b"]
+        assert two["a"] != first_inodes["a"]
+        assert two["b"] == first_inodes["b"]
 
     def test_a_touched_file_is_not_shared(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a"})
-        one = self._inodes(workspace, tmp_path, "one")
+        first_inodes = self._inodes(workspace, tmp_path, "one")
         os.utime(tmp_path / "w/a", (1, 1))
-        assert self._inodes(workspace, tmp_path, "two")["a"] != one["a"]
+        assert self._inodes(workspace, tmp_path, "two")["a"] != first_inodes["a"]
         assert (tmp_path / "two/a").stat().st_mtime == 1
 
     def test_a_previous_directory_that_is_gone_is_no_trouble(self, tmp_path: Path) -> None:
@@ -312,11 +312,11 @@ def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Return the path of what the file system would find, as far as there is something."""
         if not str(path).startswith(f"{root}/"):
             return path
-        found = str(root)
-        for name in str(path)[len(found) + 1 :].split("/"):
-            members = os.listdir(found) if os.path.isdir(found) else []
-            found += "/" + next((one for one in members if _folded(one) == _folded(name)), name)
-        return found
+        real_path = str(root)
+        for name in str(path)[len(real_path) + 1 :].split("/"):
+            members = os.listdir(real_path) if os.path.isdir(real_path) else []
+            real_path += "/" + next((member for member in members if _folded(member) == _folded(name)), name)
+        return real_path
 
     for name in ("mkdir", "lstat", "open"):
         real = getattr(os, name)

@@ -97,12 +97,12 @@ def test_every_platform_is_patched(fake: FakeRegistry, workspace: Workspace) -> 
     snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
     layers = []
     for entry, name in zip(index["manifests"], _by_platform(fake, delivered.image).values(), strict=True):
-        found = fetch(fake, name, skip=2)
-        assert len(found.raw) == entry["size"]
-        assert found.config["architecture"] == entry["platform"]["architecture"]
-        assert found.config["config"]["WorkingDir"] == "/w"
-        assert stacked(found.layers[2:], "/w") == expected(snapshot)
-        layers.append([layer["digest"] for layer in found.manifest["layers"][2:]])
+        fetched = fetch(fake, name, skip=2)
+        assert len(fetched.raw) == entry["size"]
+        assert fetched.config["architecture"] == entry["platform"]["architecture"]
+        assert fetched.config["config"]["WorkingDir"] == "/w"
+        assert stacked(fetched.layers[2:], "/w") == expected(snapshot)
+        layers.append([layer["digest"] for layer in fetched.manifest["layers"][2:]])
     assert layers[0] == layers[1]
     assert delivered.layers == len(layers[0])
 
@@ -257,9 +257,9 @@ def test_each_platform_lands_where_its_base_works(fake: FakeRegistry, workspace:
         images = _by_platform(fake, delivered.image)
         snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES))
         for platform, directory in ((_AMD, "/w"), (_ARM, "/srv/app")):
-            found = fetch(fake, images[platform], skip=2)
-            assert stacked(found.layers[2:], directory) == expected(snapshot.snapshot)
-            assert f"WORKSPACE_DIR={directory}" in found.config["config"]["Env"]
+            fetched = fetch(fake, images[platform], skip=2)
+            assert stacked(fetched.layers[2:], directory) == expected(snapshot.snapshot)
+            assert f"WORKSPACE_DIR={directory}" in fetched.config["config"]["Env"]
         if edit:
             assert delivered.layers == 2
         workspaces.edit(workspace, "f7")
@@ -279,8 +279,8 @@ def test_each_platform_keeps_the_directories_of_its_base(fake: FakeRegistry, wor
     delivered = push(workspace, f"{fake.host}/base:1", f"{fake.host}/app", platform="all")
     for platform, name in _by_platform(fake, delivered.image).items():
         for members in fetch(fake, name, skip=2).code(2):
-            found = {member.name: (member.mode, member.uid) for member in members}
-            assert found["w"] == wanted[platform]
+            members_by_name = {member.name: (member.mode, member.uid) for member in members}
+            assert members_by_name["w"] == wanted[platform]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
@@ -362,7 +362,7 @@ def test_real_registries_tools_and_engines_take_it(
     first = push(workspace, base, repository, platform="all")
     with any_registry.recording() as log:
         assert push(workspace, base, repository, platform="all").digest == first.digest
-    assert [one.method for one in log] == ["HEAD", "HEAD"]
+    assert [exchange.method for exchange in log] == ["HEAD", "HEAD"]
     workspaces.edit(workspace, "f7")
     delivered = push(workspace, base, repository, platform="all")
 
@@ -372,7 +372,7 @@ def test_real_registries_tools_and_engines_take_it(
     crane("validate", "--insecure", "--remote", delivered.image)
     for architecture in ("amd64", "arm64"):
         docker_today.run("pull", "--quiet", "--platform", f"linux/{architecture}", delivered.image)
-        said = docker_today.run("image", "inspect", "--platform", f"linux/{architecture}", delivered.image)
-        assert json.loads(said)[0]["Architecture"] == architecture
+        output = docker_today.run("image", "inspect", "--platform", f"linux/{architecture}", delivered.image)
+        assert json.loads(output)[0]["Architecture"] == architecture
     ran = docker_today.run("run", "--rm", "--network", "none", "--platform", _AMD, delivered.image, "cat", "f7")
     assert ran.strip() == (tmp_path / "w/f7").read_text().strip()

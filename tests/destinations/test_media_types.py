@@ -153,8 +153,8 @@ def test_an_engine_takes_the_forms_that_the_table_says(
 ) -> None:
     content = f"{form} in {_name(engine)}"
     image = _craft(registry, busybox_image, FORMS[form], content)
-    found = _reads(engine, image, "/code/content")
-    assert found == (None if _name(engine) in FORMS[form].refused_by else content)
+    can_read = _reads(engine, image, "/code/content")
+    assert can_read == (None if _name(engine) in FORMS[form].refused_by else content)
 
 
 def test_the_table_of_the_documentation_is_this_one() -> None:

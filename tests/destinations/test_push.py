@@ -79,9 +79,9 @@ def test_a_layer_that_the_base_lists_twice_is_copied_once(workspace: Workspace, 
         target = other if elsewhere else source
         source.add_image("base", "1", layers=[_layer(0), _layer(1), _layer(0)])
         delivered = push(workspace, f"{source.host}/base:1", f"{target.host}/app")
-        found = fetch(target, delivered.image, skip=3)
-        assert [one["size"] for one in found.manifest["layers"][:3]] == [1024, 1536, 1024]
-        assert target.repositories["app"].blobs >= {one["digest"] for one in found.manifest["layers"]}
+        fetched = fetch(target, delivered.image, skip=3)
+        assert [each_layer["size"] for each_layer in fetched.manifest["layers"][:3]] == [1024, 1536, 1024]
+        assert target.repositories["app"].blobs >= {each_layer["digest"] for each_layer in fetched.manifest["layers"]}
         mounts = [request for request in source.requests if "mount=" in request.path]
         assert len(mounts) == (0 if elsewhere else 2)
 
@@ -110,7 +110,7 @@ def test_layers_beyond_memory_are_spooled_and_removed(
     monkeypatch.setattr(layer, "_MAX_IN_MEMORY", 0)
     with FakeRegistry() as registry:
         delivered = push(workspace, _base(registry, 1), f"{registry.host}/app")
-        found = fetch(registry, delivered.image, skip=1)
+        fetched = fetch(registry, delivered.image, skip=1)
         snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
-        assert stacked(found.layers[1:], "/") == expected(snapshot)
+        assert stacked(fetched.layers[1:], "/") == expected(snapshot)
     assert list((home / ".cache/topcoat/spool").iterdir()) == []

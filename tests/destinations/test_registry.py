@@ -58,7 +58,7 @@ def _other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def _blob_puts(log: Recording) -> list[int]:
     """Return the sizes of the blobs that were uploaded."""
-    return [one.sent for one in log if one.method == "PUT" and "/blobs/uploads/" in one.path]
+    return [exchange.sent for exchange in log if exchange.method == "PUT" and "/blobs/uploads/" in exchange.path]
 
 
 class TestRequestsAndBytes:
@@ -96,7 +96,7 @@ class TestRequestsAndBytes:
         push(workspace, base.by_digest, repository)
         with registry.recording() as log:
             push(workspace, base.by_digest, repository)
-        assert [(one.method, one.status) for one in log] == [("HEAD", 200)]
+        assert [(exchange.method, exchange.status) for exchange in log] == [("HEAD", 200)]
 
     def test_an_edit_sends_eight_requests_and_one_small_layer(
         self, registry: Registry, workspace: Workspace, base: Pushed, repository: str, first: Recording
@@ -104,7 +104,7 @@ class TestRequestsAndBytes:
         workspaces.edit(workspace, _EDITED)
         with registry.recording() as log:
             delivered = push(workspace, base, repository)
-        kinds = [(one.method, "manifests" if "/manifests/" in one.path else "uploads") for one in log]
+        kinds = [(exchange.method, "manifests" if "/manifests/" in exchange.path else "uploads") for exchange in log]
         assert sorted(kinds[:5]) == [("HEAD", "manifests")] * 3 + [("POST", "uploads")] * 2
         assert kinds[5:] == [("PUT", "uploads")] * 2 + [("PUT", "manifests")]
         assert log.sent < first.sent / 1000
@@ -172,7 +172,7 @@ class TestRequestsAndBytes:
         _other_machine(monkeypatch, tmp_path)
         with registry.recording() as log:
             delivered = push(workspace, base, repository)
-        assert {one.method for one in log} == {"HEAD", "GET"}
+        assert {exchange.method for exchange in log} == {"HEAD", "GET"}
         assert (delivered.sent, delivered.layers) == (0, 0)
 
 
@@ -210,11 +210,11 @@ def test_two_bases_of_one_workspace_do_not_disturb_each_other(
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     other = pushed(registry, busybox_image, config={"WorkingDir": "/w", "User": "7"})
     repository = fresh(registry)
-    for one in (base, other):
-        push(workspace, one, repository)
-    for one in (base, other):
+    for item in (base, other):
+        push(workspace, item, repository)
+    for item in (base, other):
         with registry.recording() as log:
-            push(workspace, one, repository)
+            push(workspace, item, repository)
         assert [(method, status) for method, _, status in log.lines] == [("HEAD", 200)] * 2
 
 
@@ -249,11 +249,11 @@ def test_layers_packed_with_other_options_are_not_taken_for_these(
         base = _fake_base(fake)
         for chosen in ({}, options, {}):
             code = fetch(fake, push(workspace, base, f"{fake.host}/app", **chosen).image, skip=3).code(3)
-            found = {member.name: member for layer in code for member in layer}
+            members_by_name = {member.name: member for layer in code for member in layer}
             wanted = name if chosen else "w/a.py"
-            assert [one for one in found if one.endswith("a.py")] == [wanted]
-            assert found[wanted].uid == (uid if chosen else 0)
-            assert (found[wanted].mtime == 10**9) == ("mtime" in chosen)
+            assert [member for member in members_by_name if member.endswith("a.py")] == [wanted]
+            assert members_by_name[wanted].uid == (uid if chosen else 0)
+            assert (members_by_name[wanted].mtime == 10**9) == ("mtime" in chosen)
             workspaces.edit(workspace, "b.py", new=os.urandom(2).hex().encode())
 
 
@@ -282,7 +282,7 @@ def test_a_base_in_the_targets_repository_costs_nothing(
     plan(workspace, base, base.name)
     with registry.recording() as log:
         delivered = push(workspace, base, base.name)
-    assert [one.path for one in log if busybox_image.layers[0].digest in one.path] == []
+    assert [exchange.path for exchange in log if busybox_image.layers[0].digest in exchange.path] == []
     assert len(_blob_puts(log)) == 2
     _check(registry, workspace, delivered)
 
@@ -292,14 +292,14 @@ def test_a_base_in_another_repository_is_mounted(registry: Registry, python_imag
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n"})
     with registry.recording() as log:
         push(workspace, base, repository)
-    mounts = [one for one in log if "mount=" in one.path]
-    assert [one.status for one in mounts] == [201, 201, 201]
+    mounts = [exchange for exchange in log if "mount=" in exchange.path]
+    assert [mount.status for mount in mounts] == [201, 201, 201]
     assert log.received + log.sent < 50_000
 
     workspaces.edit(workspace, "a.py")
     with registry.recording() as log:
         push(workspace, base, repository)
-    assert [one for one in log if "mount=" in one.path] == []
+    assert [exchange for exchange in log if "mount=" in exchange.path] == []
 
 
 def test_a_base_in_another_registry_is_streamed_through(
@@ -587,10 +587,10 @@ def test_a_layer_that_is_remembered_wrongly_is_packed_again(
     push(workspace, base, fresh(registry))
     memory = LayerCache()
     for note in (home / ".cache/topcoat/code-layers").iterdir():
-        found = memory.get(note.name)
-        assert found is not None
+        cached_file = memory.get(note.name)
+        assert cached_file is not None
         # As another machine that shares the cache, and whose compressor differs, might have left it.
-        memory.put(note.name, found.group, found.layer._replace(digest="sha256:" + "5" * 64))
+        memory.put(note.name, cached_file.group, cached_file.layer._replace(digest="sha256:" + "5" * 64))
     _check(registry, workspace, push(workspace, base, fresh(registry)))
 
 
@@ -607,7 +607,7 @@ class TestPrepare:
         planned = plan(workspace, base, fresh(registry))
         with registry.recording() as log:
             prepared = _prepare(planned)
-        assert {one.method for one in log} <= {"GET", "HEAD"}
+        assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
         delivered = _push_prepared(prepared, planned)
         assert fetch(registry, delivered.image).manifest["config"]["digest"] == prepared.image_id
         prepared.code_layers.close()
@@ -668,7 +668,7 @@ class TestPrepare:
             with pytest.raises(WorkspaceChanged):
                 _prepare(planned)
         assert packed
-        assert all(one.blob.closed for one in packed)
+        assert all(packed_layer.blob.closed for packed_layer in packed)
 
 
 def _prepare(planned: PatchPlan) -> PreparedImage:

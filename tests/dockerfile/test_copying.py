@@ -58,12 +58,12 @@ def carried_out(context: Scan, text: str, image: Image = IMAGE) -> Evaluated:
 
 def landed(context: Scan, text: str, image: Image = IMAGE) -> list[str]:
     """Return what *text* puts into the image, without the directories of the image above it."""
-    there = {entry.path for entry in carried_out(context, "", image).scan.snapshot}
+    paths = {entry.path for entry in carried_out(context, "", image).scan.snapshot}
     entries = carried_out(context, text, image).scan.snapshot
     return [
         entry.path.decode() + ("/" if entry.kind == "dir" else "")
         for entry in entries
-        if entry.path not in there and not (entry.kind == "dir" and image.find(entry.path) is not None)
+        if entry.path not in paths and not (entry.kind == "dir" and image.find(entry.path) is not None)
     ]
 
 
@@ -94,37 +94,37 @@ def landed(context: Scan, text: str, image: Image = IMAGE) -> list[str]:
     ],
 )  # fmt: skip
 def test_a_copy_lands(context: Scan, text: str, paths: list[str] | None) -> None:
-    found = landed(context, text)
+    entries = landed(context, text)
     if paths is None:
         # An empty pattern in front of a star is a star: everything of the workspace.
-        assert "x/a.py" in found
-        assert "x/run" in found
+        assert "x/a.py" in entries
+        assert "x/run" in entries
     else:
-        assert found == paths
+        assert entries == paths
 
 
 def test_later_instructions_win_and_a_copied_directory_sets_modes_and_owners(context: Scan) -> None:
     text = "COPY --chown=7:8 dir /app\nCOPY b.txt c.py\nCOPY --chmod=744 a.py sub/d.py"
-    found = {entry.path: entry for entry in carried_out(context, text).scan.snapshot}
-    assert (found[b"app"].mode, found[b"app"].owner) == (0o700, (1000, 1000))
-    assert (found[b"app/sub"].mode, found[b"app/sub"].owner) == (0o755, (7, 8))
-    assert (found[b"app/sub/e.txt"].mode, found[b"app/sub/e.txt"].owner) == (0o644, (7, 8))
-    assert found[b"app/up"].owner == (7, 8)
-    assert found[b"app/c.py"].content == hashlib.sha256(b"b").digest()
-    assert (found[b"app/c.py"].mode, found[b"app/c.py"].owner) == (0o600, None)
-    assert (found[b"app/sub/d.py"].mode, found[b"app/sub/d.py"].owner) == (0o744, None)
+    entries = {entry.path: entry for entry in carried_out(context, text).scan.snapshot}
+    assert (entries[b"app"].mode, entries[b"app"].owner) == (0o700, (1000, 1000))
+    assert (entries[b"app/sub"].mode, entries[b"app/sub"].owner) == (0o755, (7, 8))
+    assert (entries[b"app/sub/e.txt"].mode, entries[b"app/sub/e.txt"].owner) == (0o644, (7, 8))
+    assert entries[b"app/up"].owner == (7, 8)
+    assert entries[b"app/c.py"].content == hashlib.sha256(b"b").digest()
+    assert (entries[b"app/c.py"].mode, entries[b"app/c.py"].owner) == (0o600, None)
+    assert (entries[b"app/sub/d.py"].mode, entries[b"app/sub/d.py"].owner) == (0o744, None)
 
 
 def test_modes_are_changed_but_for_links_and_reach_directories_made_on_the_way(context: Scan) -> None:
-    found = {entry.path: entry.mode for entry in carried_out(context, "COPY --chmod=2750 dir /x/y").scan.snapshot}
-    assert found[b"x"] == found[b"x/y"] == 0o750
-    assert found[b"x/y/c.py"] == found[b"x/y/sub"] == 0o2750
-    assert found[b"x/y/up"] == 0o777
+    entries = {entry.path: entry.mode for entry in carried_out(context, "COPY --chmod=2750 dir /x/y").scan.snapshot}
+    assert entries[b"x"] == entries[b"x/y"] == 0o750
+    assert entries[b"x/y/c.py"] == entries[b"x/y/sub"] == 0o2750
+    assert entries[b"x/y/up"] == 0o777
 
 
 def test_what_is_copied_is_read_from_the_workspace(context: Scan) -> None:
-    found = carried_out(context, "COPY dir/sub /x").scan
-    assert {entry.path: found.read(entry) for entry in found.snapshot if entry.kind == "file"} == {
+    result_scan = carried_out(context, "COPY dir/sub /x").scan
+    assert {entry.path: result_scan.read(entry) for entry in result_scan.snapshot if entry.kind == "file"} == {
         b"x/d.py": b"d",
         b"x/e.txt": b"e",
     }
@@ -186,8 +186,8 @@ def test_files_of_a_copied_directory_are_not_looked_up_one_by_one(context: Scan)
 def test_a_default_for_a_directory_that_was_not_read_is_reported(context: Scan) -> None:
     image = Image({"app": ImageNode("dir", 0o700, 1, 1)}, unread=True)
     with recorded_notices() as notices:
-        found = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan
-    assert [(entry.path, entry.mode) for entry in found.snapshot if entry.path.startswith(b"opt")][:2] == [
+        result_scan = carried_out(context, "COPY dir /opt/x/\nCOPY a.py a.py\nCOPY a.py other.py", image).scan
+    assert [(entry.path, entry.mode) for entry in result_scan.snapshot if entry.path.startswith(b"opt")][:2] == [
         (b"opt", 0o755),
         (b"opt/x", 0o755),
     ]

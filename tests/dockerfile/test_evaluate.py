@@ -53,28 +53,28 @@ def paths(evaluated: Evaluated) -> list[str]:
 
 
 def test_the_base_is_looked_up_by_its_expanded_name_and_only_that(context: Scan) -> None:
-    asked = []
+    collected = []
 
     def find(name: str, platform: str) -> StageBase:
-        asked.append((name, platform))
+        collected.append((name, platform))
         return origin()
 
     text = "ARG IMAGE\nARG TAG=1\nFROM not-used\nFROM --platform=linux/arm64 ${IMAGE}:$TAG AS one\nENV A=1"
     evaluate(parse_dockerfile(text.encode(), "Dockerfile"), context, {"IMAGE": "base"}, find)
-    assert asked == [("base:1", "linux/arm64")]
+    assert collected == [("base:1", "linux/arm64")]
 
 
 def test_the_platform_that_is_wanted_is_asked_for(context: Scan) -> None:
-    asked = []
+    collected = []
 
     def find(name: str, platform: str) -> StageBase:
-        asked.append(platform)
+        collected.append(platform)
         return origin(platform="linux/arm64")
 
     text = b"FROM a\nARG TARGETARCH\nENV A=$TARGETARCH"
-    found = evaluate(parse_dockerfile(text, "Dockerfile"), context, {}, find, platform="linux/arm64")
-    assert asked == ["linux/arm64"]
-    assert "A=arm64" in found.settings["Env"]
+    evaluated = evaluate(parse_dockerfile(text, "Dockerfile"), context, {}, find, platform="linux/arm64")
+    assert collected == ["linux/arm64"]
+    assert "A=arm64" in evaluated.settings["Env"]
     other = parse_dockerfile(b"FROM --platform=linux/amd64 a", "Dockerfile")
     with pytest.raises(NeedsBuilder, match="Dockerfile:1: an image for linux/arm64"):
         evaluate(other, context, {}, find, platform="linux/arm64")
@@ -136,8 +136,8 @@ def test_arguments_of_the_whole_file_reach_a_stage_that_declares_them(context: S
 )  # fmt: skip
 def test_an_instruction_changes_the_settings(context: Scan, text: str, changes: dict[str, Any]) -> None:
     base = origin(Env=["PATH=/bin"], Cmd=["base"], WorkingDir="/app", Labels={"one": "1"}, ExposedPorts={"22/tcp": {}})
-    found = settings(context, text, base)
-    assert found == changes
+    evaluated = settings(context, text, base)
+    assert evaluated == changes
 
 
 def test_a_command_in_shell_form_runs_in_the_shell_of_the_base(context: Scan) -> None:
@@ -158,20 +158,20 @@ def test_the_maintainer_is_the_author(context: Scan) -> None:
 
 def test_a_working_directory_is_made_and_belongs_to_the_user(context: Scan) -> None:
     image = Image({"home/me": ImageNode("dir", 0o700, 1000, 1000), "link": ImageNode("link", link=b"home/me")})
-    found = carried_out(context, "FROM a\nUSER 1000:5\nWORKDIR /link/new\nUSER 0\nWORKDIR deep", origin(image))
-    assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
+    evaluated = carried_out(context, "FROM a\nUSER 1000:5\nWORKDIR /link/new\nUSER 0\nWORKDIR deep", origin(image))
+    assert [(entry.path, entry.mode, entry.owner) for entry in evaluated.scan.snapshot] == [
         (b"home", 0o755, None),
         (b"home/me", 0o700, (1000, 1000)),
         (b"home/me/new", 0o755, (1000, 5)),
         (b"home/me/new/deep", 0o755, None),
     ]
-    assert found.working_dir == "/link/new/deep"
+    assert evaluated.working_dir == "/link/new/deep"
 
 
 def test_what_is_made_in_a_set_group_directory_is_its_groups(context: Scan) -> None:
     image = Image({"data": ImageNode("dir", 0o2770, 1, 7)})
-    found = carried_out(context, "FROM a\nWORKDIR /data/x\nCOPY --chown=5:6 train.py /data/y/", origin(image))
-    assert [(entry.path, entry.mode, entry.owner) for entry in found.scan.snapshot] == [
+    evaluated = carried_out(context, "FROM a\nWORKDIR /data/x\nCOPY --chown=5:6 train.py /data/y/", origin(image))
+    assert [(entry.path, entry.mode, entry.owner) for entry in evaluated.scan.snapshot] == [
         (b"data", 0o2770, (1, 7)),
         (b"data/x", 0o2755, (0, 7)),
         (b"data/y", 0o2755, (5, 6)),
@@ -188,8 +188,8 @@ def test_a_users_name_needs_a_builder_only_if_a_directory_is_created(context: Sc
 
 def test_a_dockerfile_without_files_has_no_layer(context: Scan) -> None:
     image = Image({})
-    found = carried_out(context, "FROM a\nENV A=1\nUSER 5", origin(image))
-    assert paths(found) == []
+    evaluated = carried_out(context, "FROM a\nENV A=1\nUSER 5", origin(image))
+    assert paths(evaluated) == []
     assert image.asked == []
 
 

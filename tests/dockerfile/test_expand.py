@@ -86,10 +86,10 @@ def test_a_variable_without_value_is_reported() -> None:
 @given(st.text(alphabet="ax_0 '\"\\${}:-+?#%/<*", max_size=24))
 def test_no_text_does_anything_else_than_expand_or_be_refused(text: str) -> None:
     try:
-        found = expand(text, VARIABLES)
+        expanded = expand(text, VARIABLES)
     except (NeedsBuilder, ValueError):
         return
-    assert "none" not in found.unset
+    assert "none" not in expanded.unset
 
 
 @given(st.text(alphabet="ab $'\"\\", max_size=12))

@@ -13,9 +13,9 @@ from topcoat.errors import InvalidDockerfile
 
 def read(text: str) -> list[Instruction]:
     """Return the instructions after a FROM."""
-    found = parse_dockerfile(f"FROM a\n{text}".encode("utf-8", "surrogateescape"), "Dockerfile")
-    assert found.error is None
-    return [one for stage in found.stages for one in (stage.start, *stage.instructions)][1:]
+    parsed = parse_dockerfile(f"FROM a\n{text}".encode("utf-8", "surrogateescape"), "Dockerfile")
+    assert parsed.error is None
+    return [instruction for stage in parsed.stages for instruction in (stage.start, *stage.instructions)][1:]
 
 
 def only(text: str) -> Instruction:
@@ -56,28 +56,28 @@ def test_the_is_exec_form_is_reported_from_the_shell_form() -> None:
 
 
 def test_flags_are_apart_from_words_and_without_quotes() -> None:
-    found = only('COPY --chown=1:2 --exclude=\'a b\' --link --exclude="c\\"" a b /c')
-    assert found.flags == {"chown": ("1:2",), "exclude": ("a b", 'c"'), "link": ("true",)}
-    assert found.words == ("a", "b", "/c")
+    instruction = only('COPY --chown=1:2 --exclude=\'a b\' --link --exclude="c\\"" a b /c')
+    assert instruction.flags == {"chown": ("1:2",), "exclude": ("a b", 'c"'), "link": ("true",)}
+    assert instruction.words == ("a", "b", "/c")
 
 
 def test_two_dashes_end_the_flags() -> None:
-    found = only("COPY --link -- --a --b")
-    assert (found.flags, found.words) == ({"link": ("true",)}, ("--a", "--b"))
+    instruction = only("COPY --link -- --a --b")
+    assert (instruction.flags, instruction.words) == ({"link": ("true",)}, ("--a", "--b"))
 
 
 def test_lines_are_continued_through_comments_and_empty_lines() -> None:
     text = "\n  # first\nRUN a \\\n# within\n\n   # and\n  b \\  \n c\nENV x=\\\\\nCMD d"
-    found = read(text)
-    assert [(one.name, one.line) for one in found] == [("RUN", 4), ("ENV", 10), ("CMD", 11)]
-    assert found[0].words == ("a   b  c",)
-    assert found[1].words == ("x", "\\\\")
+    parsed = read(text)
+    assert [(instruction.name, instruction.line) for instruction in parsed] == [("RUN", 4), ("ENV", 10), ("CMD", 11)]
+    assert parsed[0].words == ("a   b  c",)
+    assert parsed[1].words == ("x", "\\\\")
 
 
 def test_the_escape_directive_changes_what_continues_a_line() -> None:
-    found = parse_dockerfile(b'#escape=`\nFROM a\nRUN b `\n c\\\nENV d=`"', "Dockerfile")
-    assert found.escape == "`"
-    assert [one.words for one in found.stages[0].instructions] == [("b  c\\",), ("d", '`"')]
+    parsed = parse_dockerfile(b'#escape=`\nFROM a\nRUN b `\n c\\\nENV d=`"', "Dockerfile")
+    assert parsed.escape == "`"
+    assert [instruction.words for instruction in parsed.stages[0].instructions] == [("b  c\\",), ("d", '`"')]
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_what_is_wrong_is_reported_with_its_line(text: str, line: int, message: 
 
 
 def test_the_first_mistake_counts_and_arguments_are_declared_after_it_too() -> None:
-    found = parse_dockerfile(b"ARG A\nFROM a\nCOPY x\nARG B=1 C\nNOTHING y", "Dockerfile")
-    assert found.error
-    assert found.error.message == "Dockerfile:3: COPY requires at least two arguments, sources and a destination"
-    assert found.declared_args == {"A", "B", "C"}
+    parsed = parse_dockerfile(b"ARG A\nFROM a\nCOPY x\nARG B=1 C\nNOTHING y", "Dockerfile")
+    assert parsed.error
+    assert parsed.error.message == "Dockerfile:3: COPY requires at least two arguments, sources and a destination"
+    assert parsed.declared_args == {"A", "B", "C"}
 
 
 def test_a_stage_has_the_instructions_up_to_the_next() -> None:
-    found = parse_dockerfile(b"ARG I=1\nFROM --platform=x $I AS One\nENV a=b\nCMD c\nFROM d", "Dockerfile")
-    assert [one.words for one in found.arguments] == [("I=1",)]
-    assert [(one.base, one.platform, one.name, len(one.instructions)) for one in found.stages] == [
+    parsed = parse_dockerfile(b"ARG I=1\nFROM --platform=x $I AS One\nENV a=b\nCMD c\nFROM d", "Dockerfile")
+    assert [instruction.words for instruction in parsed.arguments] == [("I=1",)]
+    assert [(stage.base, stage.platform, stage.name, len(stage.instructions)) for stage in parsed.stages] == [
         ("$I", "x", "one", 2),
         ("d", "", "", 0),
     ]
@@ -145,9 +145,9 @@ def test_a_stage_has_the_instructions_up_to_the_next() -> None:
     ],
 )
 def test_the_body_of_a_here_document_belongs_to_its_instruction(text: str) -> None:
-    found = read(text)
-    assert [(one.name, one.has_here_document) for one in found][1:] == [("ENV", False)]
-    assert found[0].has_here_document
+    parsed = read(text)
+    assert [(instruction.name, instruction.has_here_document) for instruction in parsed][1:] == [("ENV", False)]
+    assert parsed[0].has_here_document
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_the_body_of_a_here_document_belongs_to_its_instruction(text: str) -> No
     ],
 )
 def test_what_only_looks_like_a_here_document_has_no_body(text: str) -> None:
-    found = read(f"{text}\nENV b=c")
-    assert [one.name for one in found][1:] == ["ENV"]
-    assert not found[0].has_here_document
+    parsed = read(f"{text}\nENV b=c")
+    assert [instruction.name for instruction in parsed][1:] == ["ENV"]
+    assert not parsed[0].has_here_document
 
 
 @given(st.binary(max_size=200))
@@ -187,5 +187,5 @@ def test_no_dockerfile_is_anything_but_read_or_refused(lines: list[tuple[str, st
 
 
 def _read_or_refused(data: bytes) -> None:
-    found = parse_dockerfile(data, "Dockerfile")
-    assert found.error or found.stages
+    parsed = parse_dockerfile(data, "Dockerfile")
+    assert parsed.error or parsed.stages

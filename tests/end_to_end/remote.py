@@ -43,8 +43,8 @@ class RemoteScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Know what was submitted."""
-        known = [f"app-{number + 1}" for number in range(len(self.submitted))]
-        return DescribeAppResponse(app_id, AppState.SUCCEEDED) if app_id in known else None
+        app_ids = [f"app-{number + 1}" for number in range(len(self.submitted))]
+        return DescribeAppResponse(app_id, AppState.SUCCEEDED) if app_id in app_ids else None
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """List what was submitted."""

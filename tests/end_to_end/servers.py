@@ -64,11 +64,11 @@ class Server:
 
     def writes(self) -> list[tuple[str, str]]:
         """Return the requests that change something."""
-        return [one for one in self.requests() if one[0] not in ("GET", "HEAD")]
+        return [request for request in self.requests() if request[0] not in ("GET", "HEAD")]
 
     def image(self, name: str) -> Fetched:
         """Fetch an image, checking every digest."""
         return fetch(self.registry, name)
 
     def _all(self) -> list[tuple[str, str]]:
-        return [(one.method, one.path) for one in self._log]
+        return [(exchange.method, exchange.path) for exchange in self._log]

@@ -55,7 +55,7 @@ def test_a_dry_run_of_an_image_only_asks(fake_server: Server, workspace: Workspa
         assert line.startswith(f"{image}: 2 entries, ")
 
         assert run.schedule(info) == "remote://session/app-1"
-        assert [one.images for one in scheduler.submitted] == [{"r": image}]
+        assert [app.images for app in scheduler.submitted] == [{"r": image}]
         assert fake_server.manifests() == 1
         fake_server.image(image)
 
@@ -88,7 +88,7 @@ def test_an_edit_between_dry_run_and_schedule_is_an_error(fake_server: Server, w
 def test_run_ships_what_it_packed_when_a_file_changes_under_it(fake_server: Server, workspace: Workspace) -> None:
     app = AppDef("app", [role("r", fake_server.base("one"), workspace)])
     once = iter([workspace])
-    run, scheduler = runner(before_submit=lambda: [_edit(one) for one in once])
+    run, scheduler = runner(before_submit=lambda: [_edit(exchange) for exchange in once])
     with run:
         run.run(app, "remote", {"image_repo": fake_server.repository()})
         after = run.dryrun(app, "remote", {"image_repo": fake_server.repository()}).request
@@ -100,7 +100,7 @@ def test_run_ships_what_it_packed_when_a_file_changes_under_it(fake_server: Serv
 def test_run_gives_up_on_files_that_keep_changing(fake_server: Server, workspace: Workspace) -> None:
     app = AppDef("app", [role("r", fake_server.base("one"), workspace)])
     main_py = Path(next(iter(workspace.projects)), "main.py")
-    run, scheduler = runner(before_submit=lambda: main_py.write_text(main_py.read_text() + "#\n"))
+    run, scheduler = runner(before_submit=lambda: main_py.write_text("#\n" + main_py.read_text()))
     with run, pytest.raises(WorkspaceChanged):
         run.run(app, "remote", {"image_repo": fake_server.repository()})
     assert scheduler.submitted == []

@@ -93,12 +93,12 @@ def test_a_job_directory_looks_a_workspace_up_once(files: CountedFileSystem, tmp
 def test_a_build_that_starts_over_looks_it_up_anew(
     files: CountedFileSystem, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[object] = []
+    collected: list[object] = []
     real = pipeline.scan
 
     def changing(*args: Any, **kwargs: Any) -> Any:
-        found.append(kwargs["projects"])
-        if len(found) == 1:
+        collected.append(kwargs["projects"])
+        if len(collected) == 1:
             raise WorkspaceChanged("train.py changed")
         return real(*args, **kwargs)
 
@@ -106,4 +106,4 @@ def test_a_build_that_starts_over_looks_it_up_anew(
     words = ["--image", f"{registry.host}/base:1", "--image-repo", f"{registry.host}/app"]
     assert main(["build", "--workspace", "counted://code", *words]) == 0
     assert files.lookups == ["/code", "/code"]
-    assert found[0] is not found[1]
+    assert collected[0] is not collected[1]

@@ -86,12 +86,12 @@ _EXPECTED = {*KEPT, "remote/deep/skip.kept"}
 
 
 def _files(directory: str) -> set[str]:
-    found = {
+    paths = {
         os.path.relpath(os.path.join(parent, name), directory)
         for parent, _, names in os.walk(directory)
         for name in names
     }
-    return found - {MARKER}
+    return paths - {MARKER}
 
 
 def test_a_process_of_local_sees_every_project(workspace: Workspace, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ _IGNORE = {".torchxignore": ".git\n"}
 def _files(server: Server, image: str) -> dict[str, bytes]:
     """Return the files of the workspace in *image*, without its ignore file, and their digests."""
     layers = server.image(image).layers[1:]
-    found = stacked(layers, "/app")
-    return {path.decode(): seen.content for path, seen in found.items() if seen.kind == "file"}
+    files = stacked(layers, "/app")
+    return {path.decode(): seen.content for path, seen in files.items() if seen.kind == "file"}
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ class Roles:
         server.forget()
         scheduler.build_workspaces(roles, {"image_repo": repo})
         assert server.writes() == [], "what is built is not pushed before push_images"
-        assert all(one.image.startswith("sha256:") for one in roles[:3])
+        assert all(each_role.image.startswith("sha256:") for each_role in roles[:3])
         assert roles[0].image == roles[1].image != roles[2].image
 
         to_push = scheduler.dryrun_push_images(AppDef("app", roles), {"image_repo": repo})
@@ -137,7 +137,7 @@ class Roles:
             for name in ("x", "y", "z"):
                 other = AppDef(name, [role("r", bases[1], second), role("s", bases[0], first), role("t", "other:1")])
                 pin_workspace_images(other, built)
-                assert [one.workspace for one in other.roles] == [None, None, None]
+                assert [each_role.workspace for each_role in other.roles] == [None, None, None]
                 run.run(other, "remote", {"image_repo": repo})
 
         assert server.manifests() == 2

@@ -34,9 +34,9 @@ def _use(config: Path, name: str) -> None:
 
 
 def test_without_configuration_the_default_socket_is_used(tmp_path: Path) -> None:
-    found = find_endpoint({"DOCKER_CONFIG": str(tmp_path)})
-    assert found == Endpoint("")
-    assert str(found) == "unix:///var/run/docker.sock"
+    endpoint = find_endpoint({"DOCKER_CONFIG": str(tmp_path)})
+    assert endpoint == Endpoint("")
+    assert str(endpoint) == "unix:///var/run/docker.sock"
 
 
 @pytest.mark.parametrize("host", ["unix:///x.sock", "tcp://h:1", "ssh://u@h", " tcp://h:1 "])
@@ -117,12 +117,12 @@ class TestTls:
         tls: TLSSettings | None,
     ) -> None:
         _context(tmp_path, "a", {"Host": "tcp://a:1", "SkipTLSVerify": unchecked}, *pems)
-        asked = {"DOCKER_CONFIG": env["DOCKER_CONFIG"], "DOCKER_CONTEXT": "a", "DOCKER_TLS_VERIFY": "1"}
-        found = find_endpoint(asked).tls
-        if found is not None:
-            certs = tuple((Path(cert).name, Path(key).name) for cert, key in found.client_certs)
-            found = TLSSettings(found.verify, tuple(Path(file).name for file in found.ca_files), certs)
-        assert found == tls
+        chosen_env = {"DOCKER_CONFIG": env["DOCKER_CONFIG"], "DOCKER_CONTEXT": "a", "DOCKER_TLS_VERIFY": "1"}
+        endpoint = find_endpoint(chosen_env).tls
+        if endpoint is not None:
+            certs = tuple((Path(cert).name, Path(key).name) for cert, key in endpoint.client_certs)
+            endpoint = TLSSettings(endpoint.verify, tuple(Path(file).name for file in endpoint.ca_files), certs)
+        assert endpoint == tls
 
     def test_a_socket_has_no_tls(self, tmp_path: Path) -> None:
         _context(tmp_path, "a", {"Host": "unix:///x", "SkipTLSVerify": True})
@@ -175,5 +175,5 @@ def test_the_docker_command_line_finds_the_same_engine(
     command = [*docker_today.cli.command, "context", "ls", "--format", "{{.Current}} {{.Name}} {{.DockerEndpoint}}"]
     listed = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
     (current,) = [line.split() for line in listed if line.startswith("true ")]
-    found = find_endpoint(env)
-    assert current[1:] == [found.context or "default", found.url or "unix:///var/run/docker.sock"]
+    endpoint = find_endpoint(env)
+    assert current[1:] == [endpoint.context or "default", endpoint.url or "unix:///var/run/docker.sock"]

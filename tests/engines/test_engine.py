@@ -27,11 +27,11 @@ def _server() -> str:
 
 
 def test_docker_host_names_the_engine(docker20: Docker, docker_today: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    collected = []
     for engine in (docker20, docker_today):
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-        found.append(_server())
-    assert found[0] != found[1]
+        collected.append(_server())
+    assert collected[0] != collected[1]
 
 
 def test_the_current_docker_context_names_the_engine(
@@ -202,7 +202,7 @@ def test_the_message_of_the_engine_is_kept() -> None:
     from docker.errors import APIError
     from requests import Response
 
-    said = APIError("500 Server Error", response=Response(), explanation="no space left on device")
+    error = APIError("500 Server Error", response=Response(), explanation="no space left on device")
     with pytest.raises(DaemonError, match=r"^loading x: no space left") as raised, engine_errors("loading x"):
-        raise said
+        raise error
     assert type(raised.value) is DaemonError

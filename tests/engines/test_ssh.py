@@ -40,9 +40,9 @@ def calls(docker_today: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def client(calls: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.DockerClient]:
     monkeypatch.setenv("DOCKER_HOST", "ssh://me@box:2222")
-    found = connect()
-    yield found
-    found.close()
+    engine_client = connect()
+    yield engine_client
+    engine_client.close()
 
 
 def test_an_image_is_loaded_over_ssh(

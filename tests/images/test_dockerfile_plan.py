@@ -82,15 +82,15 @@ def dockerfile(workspace: Path, text: str) -> None:
 
 
 def settings(image: Fetched) -> dict[str, Any]:
-    found: dict[str, Any] = image.config["config"]
-    return found
+    settings_found: dict[str, Any] = image.config["config"]
+    return settings_found
 
 
 @pytest.mark.usefixtures("no_engine")
 def test_no_engine_is_needed_and_the_image_is_as_the_dockerfile_says(fake: FakeRegistry, workspace: Path) -> None:
     base = add_base(fake)
-    found = fetch(fake, pushed(workspace, base, f"{fake.host}/app", build_args={"GREETING": "hi"}))
-    assert settings(found) | {"Labels": {}} == {
+    fetched = fetch(fake, pushed(workspace, base, f"{fake.host}/app", build_args={"GREETING": "hi"}))
+    assert settings(fetched) | {"Labels": {}} == {
         "WorkingDir": "/code",
         "Env": ["PATH=/bin", "GREETING=hi"],
         "User": "1000",
@@ -99,9 +99,11 @@ def test_no_engine_is_needed_and_the_image_is_as_the_dockerfile_says(fake: FakeR
         "ArgsEscaped": True,
         "Labels": {},
     }
-    assert set(settings(found)["Labels"]) == {f"dev.topcoat.{key}" for key in ("snapshot", "base", "target", "layers")}
-    (members,) = found.code(1)
-    assert [(one.name, oct(one.mode), one.uid) for one in members] == [
+    assert set(settings(fetched)["Labels"]) == {
+        f"dev.topcoat.{key}" for key in ("snapshot", "base", "target", "layers")
+    }
+    (members,) = fetched.code(1)
+    assert [(member.name, oct(member.mode), member.uid) for member in members] == [
         ("code", "0o755", 0),
         ("code/.torchxignore", "0o644", 1000),
         ("code/run.sh", "0o644", 1000),
@@ -118,8 +120,8 @@ def test_no_engine_is_needed_and_the_image_is_as_the_dockerfile_says(fake: FakeR
 def test_only_the_images_that_the_dockerfile_uses_are_looked_up(fake: FakeRegistry, workspace: Path) -> None:
     base = add_base(fake)
     dockerfile(workspace, f"FROM nowhere.invalid/tests\nRUN pytest\nFROM {base}\nCOPY train.py .\n")
-    found = fetch(fake, pushed(workspace, "nowhere.invalid/unused:1", f"{fake.host}/app"))
-    assert names(found.layers[-1]) == {"app", "app/train.py"}
+    fetched = fetch(fake, pushed(workspace, "nowhere.invalid/unused:1", f"{fake.host}/app"))
+    assert names(fetched.layers[-1]) == {"app", "app/train.py"}
     dockerfile(workspace, "ARG IMAGE\nFROM $IMAGE\n")
     with pytest.raises(ImageNotFound, match="missing"):
         pushed(workspace, f"{fake.host}/missing:1", f"{fake.host}/app")
@@ -143,14 +145,14 @@ def test_a_dockerfile_that_is_no_file_is_to_be_renamed_or_removed(
 def test_a_dockerfile_without_files_changes_settings_alone(fake: FakeRegistry, workspace: Path) -> None:
     base = add_base(fake)
     dockerfile(workspace, "ARG IMAGE\nFROM $IMAGE\nMAINTAINER Me\nENV A=1\nLABEL dev.topcoat.base=mine b=2\n")
-    found = fetch(fake, pushed(workspace, base, f"{fake.host}/app"))
-    assert len(found.layers) == 1
-    assert (found.config["author"], settings(found)["Env"], settings(found)["WorkingDir"]) == (
+    fetched = fetch(fake, pushed(workspace, base, f"{fake.host}/app"))
+    assert len(fetched.layers) == 1
+    assert (fetched.config["author"], settings(fetched)["Env"], settings(fetched)["WorkingDir"]) == (
         "Me",
         ["PATH=/bin", "A=1"],
         "/app",
     )
-    labels = settings(found)["Labels"]
+    labels = settings(fetched)["Labels"]
     assert labels["b"] == "2"
     assert labels["dev.topcoat.base"].startswith("sha256:")
 
@@ -183,7 +185,7 @@ def test_the_same_again_sends_nothing(fake: FakeRegistry, workspace: Path) -> No
     first = pushed(workspace, base, f"{fake.host}/app")
     before = len(fake.requests)
     assert pushed(workspace, base, f"{fake.host}/app") == first
-    assert [(one.method, one.path.partition("/manifests/")[0]) for one in fake.requests[before:]] == [
+    assert [(request.method, request.path.partition("/manifests/")[0]) for request in fake.requests[before:]] == [
         ("HEAD", "/v2/base"),
         ("HEAD", "/v2/app"),
     ]
@@ -245,10 +247,10 @@ def test_what_was_pushed_without_an_engine_runs_in_every_engine(
     )
     assert shown == "train.py 644 1000"
     (inspected,) = json.loads(any_docker.run("image", "inspect", image))
-    found = inspected["Config"]
-    assert (found["User"], found["WorkingDir"], found["Cmd"]) == ("1000", "/code", ["one"])
-    assert found["Entrypoint"] == ["/usr/local/bin/run"]
-    assert "GREETING=hello" in found["Env"]
+    output = inspected["Config"]
+    assert (output["User"], output["WorkingDir"], output["Cmd"]) == ("1000", "/code", ["one"])
+    assert output["Entrypoint"] == ["/usr/local/bin/run"]
+    assert "GREETING=hello" in output["Env"]
 
 
 def test_an_edit_sends_a_hot_layer_and_a_config(registry: Registry, busybox_image: Image, workspace: Path) -> None:
@@ -261,11 +263,11 @@ def test_an_edit_sends_a_hot_layer_and_a_config(registry: Registry, busybox_imag
     with registry.recording() as log:
         image = pushed(workspace, base, repository)
     assert log.sent < 6000
-    found = fetch(registry, image)
-    assert [layer["digest"] for layer in found.manifest["layers"][:-1]] == [
+    fetched = fetch(registry, image)
+    assert [layer["digest"] for layer in fetched.manifest["layers"][:-1]] == [
         layer["digest"] for layer in first.manifest["layers"]
     ]
-    (code,) = [member for member in found.code(len(first.layers))[0] if member.isreg()]
+    (code,) = [member for member in fetched.code(len(first.layers))[0] if member.isreg()]
     assert (code.name, code.uid) == ("code/module7.py", 1000)
 
 
@@ -278,7 +280,8 @@ def test_a_job_of_local_docker_runs_the_image(
     with Runner("s") as runner:
         for text in ("print(1)", "print('edited')"):
             (workspace / "train.py").write_text(f"{text}\n")
-            handle = runner.run(app, "local_docker", QUIET, workspace=str(workspace))
+            cfg = {**QUIET, "image_entrypoint": "replace"}
+            handle = runner.run(app, "local_docker", cfg, workspace=str(workspace))
             status = runner.wait(handle)
             assert status is not None
             assert status.state is AppState.SUCCEEDED

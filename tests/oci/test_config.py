@@ -40,20 +40,20 @@ def changed(**settings: object) -> ImageConfig:
 
 
 def test_the_settings_of_an_image_are_read() -> None:
-    found = config(REGISTRY)
-    assert found.platform == Platform("linux", "arm64", "v8")
-    assert found.diff_ids == tuple(IDS)
-    assert found.working_dir == "/app"
-    assert list(found.env.items()) == [("PATH", "/usr/bin:/bin"), ("A", "1"), ("EMPTY", ""), ("EQUALS", "a=b")]
-    assert found.settings["User"] == "1000"
-    assert found.document == REGISTRY
+    parsed = config(REGISTRY)
+    assert parsed.platform == Platform("linux", "arm64", "v8")
+    assert parsed.diff_ids == tuple(IDS)
+    assert parsed.working_dir == "/app"
+    assert list(parsed.env.items()) == [("PATH", "/usr/bin:/bin"), ("A", "1"), ("EMPTY", ""), ("EQUALS", "a=b")]
+    assert parsed.settings["User"] == "1000"
+    assert parsed.document == REGISTRY
 
 
 @pytest.mark.parametrize("document", [{"rootfs": {"diff_ids": []}}, {"rootfs": {"diff_ids": []}, "config": None}])
 def test_missing_settings_are_empty(document: object) -> None:
-    found = config(document)
-    assert (found.diff_ids, found.settings, found.env, found.working_dir) == ((), {}, {}, "/")
-    assert str(found.platform) == "unknown/unknown"
+    parsed = config(document)
+    assert (parsed.diff_ids, parsed.settings, parsed.env, parsed.working_dir) == ((), {}, {}, "/")
+    assert str(parsed.platform) == "unknown/unknown"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_the_working_directory_is_absolute(value: object, expected: str) -> None
 
 
 def test_null_settings_are_empty() -> None:
-    found = changed(Env=None, Labels=None, Entrypoint=None)
-    assert found.env == {}
+    changed_config = changed(Env=None, Labels=None, Entrypoint=None)
+    assert changed_config.env == {}
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def daemon_like(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_image_has_one_identity_in_a_registry_and_in_an_engine() -> None:
-    found = config(REGISTRY)
-    assert config(daemon_like(REGISTRY)).identity == found.identity
-    assert changed(Cmd=[], OnBuild=[], Volumes={}, Tty=False, ArgsEscaped=True).identity == found.identity
-    assert config({**REGISTRY, "created": "2030-01-01T00:00:00Z", "docker_version": "27"}).identity == found.identity
-    assert config({**REGISTRY, "variant": ""}).identity == found.identity
-    assert changed(WorkingDir="/app").identity == found.identity
-    assert changed(Labels={"a": "1", "b": "2"}).identity == found.identity
+    parsed = config(REGISTRY)
+    assert config(daemon_like(REGISTRY)).identity == parsed.identity
+    assert changed(Cmd=[], OnBuild=[], Volumes={}, Tty=False, ArgsEscaped=True).identity == parsed.identity
+    assert config({**REGISTRY, "created": "2030-01-01T00:00:00Z", "docker_version": "27"}).identity == parsed.identity
+    assert config({**REGISTRY, "variant": ""}).identity == parsed.identity
+    assert changed(WorkingDir="/app").identity == parsed.identity
+    assert changed(Labels={"a": "1", "b": "2"}).identity == parsed.identity
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def test_a_descriptor_that_is_not_an_object_is_refused():
 
 
 def test_a_descriptor_with_annotations_can_be_a_key():
-    one = Descriptor.from_json({**_GOOD, "annotations": {"a": "b"}})
+    descriptor = Descriptor.from_json({**_GOOD, "annotations": {"a": "b"}})
     two = Descriptor.from_json({**_GOOD, "annotations": {"a": "b"}})
-    assert len({one, two}) == 1
-    assert one.annotations == {"a": "b"}
+    assert len({descriptor, two}) == 1
+    assert descriptor.annotations == {"a": "b"}
     assert Descriptor.from_json(_GOOD).annotations == {}

@@ -32,6 +32,7 @@ BASE_LAYERS = (
     Descriptor(DOCKER_FOREIGN_LAYER, "sha256:" + "a" * 64, 100, {"urls": ["https://example.org/layer"]}),
     Descriptor(OCI_LAYER_ZSTD, "sha256:" + "b" * 64, 200, {"annotations": {"kept": "yes"}}),
 )
+DOCKER_BASE_LAYERS = (BASE_LAYERS[0], Descriptor(DOCKER_LAYER_GZIP, "sha256:" + "b" * 64, 200))
 LAYERS = (
     CodeLayer("sha256:" + "3" * 64, "sha256:" + "c" * 64, 30),
     CodeLayer("sha256:" + "4" * 64, "sha256:" + "4" * 64, 40, compression="none"),
@@ -42,7 +43,8 @@ CHANGES = Changes("/work", {"A": "new", "WORKSPACE_DIR": "/work"}, {"b": "new", 
 def manifest(media_type: str = OCI_MANIFEST, **extra: Any) -> Manifest:
     config_type = OCI_CONFIG if media_type == OCI_MANIFEST else DOCKER_CONFIG
     descriptor = Descriptor(config_type, "sha256:" + "d" * 64, 7, {"data": "e30="})
-    return Manifest(media_type, descriptor, BASE_LAYERS, **extra)
+    layers = BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS
+    return Manifest(media_type, descriptor, layers, **extra)
 
 
 def patched(base: ImageConfig | None = None, media_type: str = OCI_MANIFEST, **extra: Any) -> PatchedImage:
@@ -50,8 +52,8 @@ def patched(base: ImageConfig | None = None, media_type: str = OCI_MANIFEST, **e
 
 
 def document(image: PatchedImage) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(image.config)
-    return found
+    patched_config: dict[str, Any] = json.loads(image.config)
+    return patched_config
 
 
 @pytest.mark.parametrize(
@@ -63,13 +65,13 @@ def document(image: PatchedImage) -> dict[str, Any]:
 )
 def test_the_flavour_is_the_base_s(media_type: str, config_type: str, layer_types: list[str]) -> None:
     image = patched(media_type=media_type)
-    found = parse(image.manifest)
-    assert isinstance(found, Manifest)
-    assert image.media_type == found.media_type == media_type
-    assert found.config == image.descriptor == Descriptor(config_type, sha256_digest(image.config), len(image.config))
-    assert found.layers[:2] == BASE_LAYERS
-    assert [layer.media_type for layer in found.layers[2:]] == layer_types
-    assert [(layer.digest, layer.size) for layer in found.layers[2:]] == [layer[1:3] for layer in LAYERS]
+    parsed = parse(image.manifest)
+    assert isinstance(parsed, Manifest)
+    assert image.media_type == parsed.media_type == media_type
+    assert parsed.config == image.descriptor == Descriptor(config_type, sha256_digest(image.config), len(image.config))
+    assert parsed.layers[:2] == (BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS)
+    assert [layer.media_type for layer in parsed.layers[2:]] == layer_types
+    assert [(layer.digest, layer.size) for layer in parsed.layers[2:]] == [layer[1:3] for layer in LAYERS]
 
 
 def test_image_id_and_digest_are_those_of_config_and_manifest() -> None:
@@ -88,14 +90,17 @@ def test_annotations_stay_in_oci_manifests() -> None:
 
 def test_layers_are_on_top_and_the_rest_of_the_config_stays() -> None:
     before = copy.deepcopy(REGISTRY)
-    found = document(patched())
-    assert found["rootfs"]["diff_ids"] == [*REGISTRY["rootfs"]["diff_ids"], *(layer.diff_id for layer in LAYERS)]
-    assert found["rootfs"]["type"] == "layers"
+    patched_config = document(patched())
+    assert patched_config["rootfs"]["diff_ids"] == [
+        *REGISTRY["rootfs"]["diff_ids"],
+        *(layer.diff_id for layer in LAYERS),
+    ]
+    assert patched_config["rootfs"]["type"] == "layers"
     untouched = {"architecture", "os", "variant", "created", "moby.buildkit.cache.v0"}
-    assert {key: found[key] for key in untouched} == {key: REGISTRY[key] for key in untouched}
-    assert found.keys() == REGISTRY.keys()
+    assert {key: patched_config[key] for key in untouched} == {key: REGISTRY[key] for key in untouched}
+    assert patched_config.keys() == REGISTRY.keys()
     for key in ("Entrypoint", "ExposedPorts", "User"):
-        assert found["config"][key] == REGISTRY["config"][key]
+        assert patched_config["config"][key] == REGISTRY["config"][key]
     assert before == REGISTRY, "the base's own document was changed"
 
 
@@ -117,8 +122,8 @@ def test_settings_are_changed() -> None:
 
 @pytest.mark.parametrize("settings", [None, {}, {"Env": None, "Labels": None}])
 def test_a_base_without_settings_gets_those_of_the_change(settings: object) -> None:
-    found = document(patched(config({**REGISTRY, "config": settings})))["config"]
-    assert found == {
+    patched_config = document(patched(config({**REGISTRY, "config": settings})))["config"]
+    assert patched_config == {
         "WorkingDir": "/work",
         "Env": ["A=new", "WORKSPACE_DIR=/work"],
         "Labels": {"b": "new", "c": "3"},
@@ -136,8 +141,8 @@ def test_history_has_one_more_entry_for_each_layer() -> None:
 @pytest.mark.parametrize("history", [None, {}, "none"])
 def test_a_base_without_history_gets_none(history: object) -> None:
     """Entries for the top layers alone would be taken for those of the bottom ones."""
-    found = document(patched(config({**REGISTRY, "history": history})))
-    assert found["history"] == history
+    patched_config = document(patched(config({**REGISTRY, "history": history})))
+    assert patched_config.get("history") is None
     base = {key: value for key, value in REGISTRY.items() if key != "history"}
     assert "history" not in document(patched(config(base)))
 
@@ -152,9 +157,14 @@ def test_any_setting_can_be_changed_or_removed_and_labels_are_added() -> None:
     base = config({**REGISTRY, "config": {"Cmd": ["old"], "User": "me", "Kept": None, "Labels": {"a": "base"}}})
     settings = {"User": "you", "Cmd": None, "Env": ["B=2"], "WorkingDir": None, "Gone": None, "Labels": {"b": "set"}}
     changes = Changes("/ignored", {"A": "ignored"}, {"c": "on top"}, settings, author="Me")
-    found = document(patch(base, manifest(), LAYERS, changes))
-    assert found["config"] == {"User": "you", "Env": ["B=2"], "Kept": None, "Labels": {"b": "set", "c": "on top"}}
-    assert found["author"] == "Me"
+    patched_config = document(patch(base, manifest(), LAYERS, changes))
+    assert patched_config["config"] == {
+        "User": "you",
+        "Env": ["B=2"],
+        "Kept": None,
+        "Labels": {"b": "set", "c": "on top"},
+    }
+    assert patched_config["author"] == "Me"
     assert "author" not in document(patched())
 
 
@@ -178,16 +188,16 @@ class TestZstd:
     def _patched(self, media_type: str, **extra: Any) -> tuple[PatchedImage, Manifest]:
         layers = [layer._replace(compression="zstd") for layer in LAYERS]
         image = patch(config(REGISTRY), manifest(media_type, **extra), layers, CHANGES)
-        found = parse(image.manifest)
-        assert isinstance(found, Manifest)
-        return image, found
+        parsed = parse(image.manifest)
+        assert isinstance(parsed, Manifest)
+        return image, parsed
 
     @pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST])
     def test_manifest_and_config_are_oci_and_the_base_s_layers_stay(self, media_type: str) -> None:
         image, found = self._patched(media_type)
         assert image.media_type == found.media_type == OCI_MANIFEST
         assert found.config.media_type == OCI_CONFIG
-        assert found.layers[:2] == BASE_LAYERS
+        assert found.layers[:2] == (BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS)
         assert [layer.media_type for layer in found.layers[2:]] == [OCI_LAYER_ZSTD, OCI_LAYER_ZSTD]
 
     def test_the_config_is_the_same_as_with_gzip(self) -> None:

@@ -55,10 +55,10 @@ def target(tree: Tree) -> int:
 
 
 def assert_well_cut(tree: Tree, room: int) -> None:
-    found = groups(tree, room)
-    assert len(found) <= room
-    assert sorted(entry for group in found for entry in group.members) == sorted(tree.values())
-    for group in found:
+    group_list = groups(tree, room)
+    assert len(group_list) <= room
+    assert sorted(entry for group in group_list for entry in group.members) == sorted(tree.values())
+    for group in group_list:
         assert group.members
         assert list(group.members) == sorted(group.members)
         assert room < 2 or len({entry.size >= MIN_LARGE_SIZE for entry in group.members}) == 1
@@ -124,9 +124,9 @@ def test_a_small_workspace_is_one_group_and_its_large_files_another() -> None:
 
 def test_very_many_entries_are_cut() -> None:
     entries = [Entry(b"%07d" % number, "file", 0o644, 4000, bytes(32), 0) for number in range(200_000)]
-    found = cut(entries)
-    assert 8 <= len(found) <= MAX_SMALL_GROUPS
-    assert sum(len(group.members) for group in found) == len(entries)
+    group_list = cut(entries)
+    assert 8 <= len(group_list) <= MAX_SMALL_GROUPS
+    assert sum(len(group.members) for group in group_list) == len(entries)
 
 
 # Edits.
@@ -190,15 +190,17 @@ def test_no_group_before_the_edit_changes(seed: int) -> None:
         return
     before = [group for group in groups(tree) if not is_large(group)]
     untouched = [group for group, after in pairwise(before) if after.members[0].path < path]
-    found = groups(edited)
+    group_list = groups(edited)
     # The boundary behind the last of them may move, by what is looked at up to 1.5 times the least weight.
-    assert all(group in found for group in untouched[:-1])
+    assert all(group in group_list for group in untouched[:-1])
 
 
 def large_files(chance: random.Random, count: int) -> Tree:
     paths = [b"data/%06d" % chance.randrange(10**6) for _ in range(count)]
-    found = {path: new_file(chance, path, MIN_LARGE_SIZE + int(chance.lognormvariate(15, 1.5))) for path in paths}
-    return {b"data": directory(b"data"), **found}
+    files_by_path = {
+        path: new_file(chance, path, MIN_LARGE_SIZE + int(chance.lognormvariate(15, 1.5))) for path in paths
+    }
+    return {b"data": directory(b"data"), **files_by_path}
 
 
 @given(seeds, st.integers(0, 60))
@@ -207,7 +209,7 @@ def test_adding_or_deleting_large_files_changes_few_groups_of_the_others(seed: i
     chance = random.Random(seed)
     tree = large_files(chance, count)
     more = tree | {b"data/new": new_file(chance, b"data/new", 5 * MIN_LARGE_SIZE)}
-    few, many = ([group.members for group in groups(one) if is_large(group)] for one in (tree, more))
+    few, many = ([group.members for group in groups(tree_part) if is_large(group)] for tree_part in (tree, more))
     if len(more) - 1 <= MAX_LARGE_GROUPS or len(tree) - 1 > MAX_LARGE_GROUPS:
         assert len(set(many) - set(few)) == 1
         assert len(set(few) - set(many)) <= 1
@@ -239,22 +241,22 @@ def test_a_key_covers_everything_that_the_layer_depends_on() -> None:
     chance = random.Random(5)
     top, inner = directory(b"a"), directory(b"a/b")
     member = new_file(chance, b"a/b/c", 10)
-    known = {b"a": top, b"a/b": inner}
+    directories = {b"a": top, b"a/b": inner}
     identity = OPTIONS.identity()
 
     def key(
-        members: Sequence[Entry] = (member,), known: dict[bytes, Entry] = known, options: PackOptions = OPTIONS
+        members: Sequence[Entry] = (member,), above: dict[bytes, Entry] = directories, options: PackOptions = OPTIONS
     ) -> str:
-        return make_group(members, known).key(options.identity(), preserve_mtimes=options.preserve_mtimes)
+        return make_group(members, above).key(options.identity(), preserve_mtimes=options.preserve_mtimes)
 
-    assert key() == make_group([member], known).key(identity, preserve_mtimes=False)
+    assert key() == make_group([member], directories).key(identity, preserve_mtimes=False)
     others = [
         key([member._replace(content=bytes(32))]),
         key([member._replace(mode=0o755)]),
         key([member._replace(size=11)]),
         key([member, new_file(chance, b"a/b/d", 1)]),
         key([inner, member]),
-        key(known={**known, b"a": directory(b"a", 0o700)}),
+        key(above={**directories, b"a": directory(b"a", 0o700)}),
         key(options=OPTIONS._replace(owner=Ownership(1, 1))),
         key(options=OPTIONS._replace(target=b"other")),
         key(options=OPTIONS._replace(parents=(Directory(b"app", 0o700),))),
@@ -269,5 +271,5 @@ def test_a_key_covers_everything_that_the_layer_depends_on() -> None:
 @given(trees)
 def test_a_key_separates_ancestors_and_members(tree: dict[bytes, Any]) -> None:
     entries = tuple(sorted(tree.values()))
-    found = {EntryGroup(entries[at:], entries[:at]).key("o", preserve_mtimes=False) for at in range(len(entries) + 1)}
-    assert len(found) == len(entries) + 1
+    key_set = {EntryGroup(entries[at:], entries[:at]).key("o", preserve_mtimes=False) for at in range(len(entries) + 1)}
+    assert len(key_set) == len(entries) + 1

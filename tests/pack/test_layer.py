@@ -56,9 +56,9 @@ def packed_tree(path: Path, options: PackOptions = PLAIN) -> Packed:
 
 def members(packed: Packed) -> dict[bytes, tarfile.TarInfo]:
     with tarfile.open(fileobj=packed.blob, encoding="utf-8", errors="surrogateescape") as tar:
-        found = {os.fsencode(member.name): member for member in tar}
+        members_by_path = {os.fsencode(member.name): member for member in tar}
     packed.blob.seek(0)
-    return found
+    return members_by_path
 
 
 def extract(packed: Packed, directory: Path) -> None:
@@ -165,16 +165,19 @@ def test_every_member_is_below_the_target_and_its_parents_come_first(tmp_path: P
     build_tree(tmp_path, TREE)
     parents = (Parent(b"home", 0o711, Ownership(0, 5)), Parent(b"home/me", 0o700, Ownership(7, 7)))
     options = PLAIN._replace(target=b"home/me", parents=parents, owner=Ownership(1000, 1001))
-    found = members(packed_tree(tmp_path, options))
-    assert list(found)[:2] == [b"home", b"home/me"]
-    assert [(found[path].mode, found[path].uid, found[path].gid) for path in (b"home", b"home/me")] == [
+    packed_members = members(packed_tree(tmp_path, options))
+    assert list(packed_members)[:2] == [b"home", b"home/me"]
+    assert [
+        (packed_members[path].mode, packed_members[path].uid, packed_members[path].gid)
+        for path in (b"home", b"home/me")
+    ] == [
         (0o711, 0, 5),
         (0o700, 7, 7),
     ]
-    below = list(found)[2:]
+    below = list(packed_members)[2:]
     assert below == sorted(below)
     assert all(path.startswith(b"home/me/") for path in below)
-    assert {(found[path].uid, found[path].gid) for path in below} == {(1000, 1001)}
+    assert {(packed_members[path].uid, packed_members[path].gid) for path in below} == {(1000, 1001)}
 
 
 def test_a_group_repeats_the_directories_above_its_members(tmp_path: Path) -> None:
@@ -183,17 +186,17 @@ def test_a_group_repeats_the_directories_above_its_members(tmp_path: Path) -> No
     groups = [group for group in cut(scanned.snapshot.entries) if group.members[0].kind == "file"]
     assert len(groups) == 2
     for group, name in zip(groups, [b"a/b/x", b"a/b/y"], strict=True):
-        found = members(pack(group, scanned, PLAIN))
-        assert list(found) == [b"a", b"a/b", name]
-        assert (found[b"a"].mode, found[b"a/b"].mode) == (0o711, 0o700)
+        packed_members = members(pack(group, scanned, PLAIN))
+        assert list(packed_members) == [b"a", b"a/b", name]
+        assert (packed_members[b"a"].mode, packed_members[b"a/b"].mode) == (0o711, 0o700)
 
 
 def test_mtimes_are_preserved_on_request_and_derived_from_content_otherwise(tmp_path: Path) -> None:
     build_tree(tmp_path, {"new": File("x", mtime=1_700_000_000_999_999_999), "old": File("x", mtime=-5_000_000_000)})
-    found = members(packed_tree(tmp_path, PLAIN._replace(preserve_mtimes=True)))
-    assert {name: member.mtime for name, member in found.items()} == {b"new": 1_700_000_000, b"old": 0}
-    found = members(packed_tree(tmp_path))
-    assert found[b"new"].mtime == found[b"old"].mtime < 946_684_800
+    packed_members = members(packed_tree(tmp_path, PLAIN._replace(preserve_mtimes=True)))
+    assert {name: member.mtime for name, member in packed_members.items()} == {b"new": 1_700_000_000, b"old": 0}
+    packed_members = members(packed_tree(tmp_path))
+    assert packed_members[b"new"].mtime == packed_members[b"old"].mtime < 946_684_800
 
 
 def test_an_empty_group_is_an_empty_archive(tmp_path: Path) -> None:
@@ -407,6 +410,6 @@ def test_an_entry_with_an_owner_of_its_own_keeps_it(tmp_path: Path) -> None:
     scanned = look(tmp_path)
     owners = {b"run.sh": (7, 8), b"src": (0, 0), b"src/latest": (0, 0)}
     entries = [entry._replace(owner=owners.get(entry.path)) for entry in scanned.snapshot]
-    found = members(pack(EntryGroup(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
+    packed_members = members(pack(EntryGroup(tuple(entries), ()), scanned, PLAIN._replace(owner=Ownership(1, 2))))
     for entry in entries:
-        assert (found[entry.path].uid, found[entry.path].gid) == (entry.owner or (1, 2))
+        assert (packed_members[entry.path].uid, packed_members[entry.path].gid) == (entry.owner or (1, 2))

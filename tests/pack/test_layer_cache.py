@@ -69,9 +69,9 @@ def test_a_damaged_record_counts_as_missing(tmp_path_factory: pytest.TempPathFac
 def test_an_mtime_beyond_64_bits_does_not_break_the_record(tmp_path: Path, mtime: int) -> None:
     cache = LayerCache(tmp_path)
     cache.put(KEY, EntryGroup((FILE._replace(mtime=mtime),), ()), LAYER)
-    found = cache.get(KEY)
-    assert found is not None
-    assert found.group.members[0].facts() == FILE.facts()
+    cached = cache.get(KEY)
+    assert cached is not None
+    assert cached.group.members[0].facts() == FILE.facts()
 
 
 def test_a_record_that_cannot_be_written_is_a_notice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -48,17 +48,17 @@ class Place:
 
     def deliver(self, planned: list[PlannedLayer]) -> list[tuple[Entry, ...]]:
         """Pack what has to be packed, and return what each layer of the image holds, bottom first."""
-        found = []
-        for one in planned:
-            layer = one.layer
+        collected = []
+        for planned_layer in planned:
+            layer = planned_layer.layer
             if layer is None or layer.digest not in self._layers:
-                assert not one.kept, "a layer of the past cannot be packed again"
-                layer = Layer(f"sha256:{one.key}", f"sha256:{one.key}", 1)
-                self._layers[layer.digest] = one.group.ancestors + one.group.members
-                self.cache.put(one.key, one.group, layer)
-            found.append(self._layers[layer.digest])
+                assert not planned_layer.kept, "a layer of the past cannot be packed again"
+                layer = Layer(f"sha256:{planned_layer.key}", f"sha256:{planned_layer.key}", 1)
+                self._layers[layer.digest] = planned_layer.group.ancestors + planned_layer.group.members
+                self.cache.put(planned_layer.key, planned_layer.group, layer)
+            collected.append(self._layers[layer.digest])
         self.anchor = tuple(layer.key for layer in planned if not layer.hot)
-        return found
+        return collected
 
     def forget(self, chance: random.Random) -> None:
         """Lose some records of the cache."""
@@ -73,13 +73,13 @@ def keys(planned: list[PlannedLayer]) -> list[str]:
 
 def unpack(layers: list[tuple[Entry, ...]]) -> Tree:
     """Lay *layers* over each other as an engine does."""
-    found: Tree = {}
+    collected: Tree = {}
     for layer in layers:
         for entry in layer:
-            before = found.get(entry.path)
+            before = collected.get(entry.path)
             assert before is None or before.kind == entry.kind, "layers disagree about what a path is"
-            found[entry.path] = entry
-    return found
+            collected[entry.path] = entry
+    return collected
 
 
 def assert_right(
@@ -176,15 +176,15 @@ def place(tmp_path: Path) -> Place:
 def tree() -> Tree:
     """Some ten code layers of small files, a few large ones, a link, a directory of its own."""
     chance = random.Random(11)
-    found = random_tree(chance, 2500)
+    random_files = random_tree(chance, 2500)
     for entry in (
         link(b"zz-link", b"target"),
         directory(b"zz"),
         new_file(chance, b"zz/a", 10),
         new_file(chance, b"zz/b", 10),
     ):
-        found[entry.path] = entry
-    return found
+        random_files[entry.path] = entry
+    return random_files
 
 
 def after(place: Place, tree: Tree, *changes: Entry, without: tuple[bytes, ...] = ()) -> list[PlannedLayer]:
@@ -455,12 +455,12 @@ def test_extracting_the_layers_in_order_gives_the_workspace(tmp_path: Path) -> N
         planned = plan_layers(scanned.snapshot, OPTIONS, cache, anchor=anchor)
         out = tmp_path / f"out{step}"
         out.mkdir()
-        for one in planned:
-            if one.layer is None:
-                layer, blob = pack(one.group, scanned, OPTIONS)
-                cache.put(one.key, one.group, layer)
-                store[one.key] = blob.read()
-            (tmp_path / "layer.tar").write_bytes(store[one.key])
+        for planned_layer in planned:
+            if planned_layer.layer is None:
+                layer, blob = pack(planned_layer.group, scanned, OPTIONS)
+                cache.put(planned_layer.key, planned_layer.group, layer)
+                store[planned_layer.key] = blob.read()
+            (tmp_path / "layer.tar").write_bytes(store[planned_layer.key])
             options: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
             with tarfile.open(tmp_path / "layer.tar") as tar:
                 tar.extractall(out, **options)

@@ -98,9 +98,9 @@ def test_names_of_every_length_read_back(length: int, slash: int, kind: str, let
 @given(st.lists(entries, max_size=6))
 def test_archives_of_several_members_read_back(members: list[Entry]) -> None:
     members = [entry._replace(size=entry.size % 2000) for entry in members]
-    found = read(archive(*members, content=b"xy"))
-    assert [os.fsencode(member.name) for member in found] == [entry.path for entry in members]
-    assert [member.size for member in found] == [entry.size for entry in members]
+    packed = read(archive(*members, content=b"xy"))
+    assert [os.fsencode(member.name) for member in packed] == [entry.path for entry in members]
+    assert [member.size for member in packed] == [entry.size for entry in members]
 
 
 @given(st.binary(min_size=1, max_size=99).filter(lambda name: not {0, 0x2F} & set(name)), st.integers(0, 8**11 - 1))
@@ -193,8 +193,8 @@ def test_values_that_ustar_cannot_hold_read_back(tmp_path: Path) -> None:
 @gnu_tar
 def test_gnu_tar_warns_about_nothing(tmp_path: Path) -> None:
     data = archive(directory(b"d"), file(b"d/" + b"n" * 300, 3), link(b"l", b"t" * 300), content=b"abc")
-    found = subprocess.run(["tar", "-tvf-"], input=data, check=True, capture_output=True)
-    assert found.stderr == b""
+    listing = subprocess.run(["tar", "-tvf-"], input=data, check=True, capture_output=True)
+    assert listing.stderr == b""
     assert len(data) % BLOCK == 0
     assert data.endswith(bytes(2 * BLOCK))
 

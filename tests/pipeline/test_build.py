@@ -177,10 +177,10 @@ def test_equal_content_gives_equal_images_on_any_machine(
         os.umask(before)
     for number, path in enumerate(sorted((tmp_path / "two").rglob("*"))):
         os.utime(path, (number, 10**9 + number))
-    there = push(second, base, fresh(registry))
+    second_result = push(second, base, fresh(registry))
 
-    assert there.image.rpartition(":")[2] == push(first, base, fresh(registry)).image.rpartition(":")[2]
-    assert fetch(registry, there.image, skip=1) == here
+    assert second_result.image.rpartition(":")[2] == push(first, base, fresh(registry)).image.rpartition(":")[2]
+    assert fetch(registry, second_result.image, skip=1) == here
     assert len(here.layers) > 3
     # Dates between 1980 and 2000, and not the files' own.
     assert all(315_532_800 <= member.mtime < 946_684_800 for layer in here.code(1) for member in layer)
@@ -237,10 +237,14 @@ def test_an_index_gives_the_image_of_one_platform(
         for platform in ("", "linux/arm64", "linux/s390x")
     }
 
-    found = {wanted: (one.config["os"], one.config["architecture"]) for wanted, one in chosen.items()}
-    assert found == {"": ("linux", "amd64"), "linux/arm64": ("linux", "arm64"), "linux/s390x": ("linux", "s390x")}
+    platforms_of_images = {wanted: (one.config["os"], one.config["architecture"]) for wanted, one in chosen.items()}
+    assert platforms_of_images == {
+        "": ("linux", "amd64"),
+        "linux/arm64": ("linux", "arm64"),
+        "linux/s390x": ("linux", "s390x"),
+    }
     assert chosen["linux/arm64"].config["variant"] == "v8"
-    assert len({one.manifest["layers"][-1]["digest"] for one in chosen.values()}) == 1
+    assert len({image.manifest["layers"][-1]["digest"] for image in chosen.values()}) == 1
     with pytest.raises(NoSuchPlatform, match="linux/riscv64") as raised:
         push(workspace, base, repository, platform="linux/riscv64")
     assert raised.value.hint
@@ -327,7 +331,7 @@ def test_a_plan_writes_nothing(registry: Registry, busybox_image: Image, tmp_pat
 
     with registry.recording() as log:
         planned = plan(workspace, base, repository)
-    assert {one.method for one in log} <= {"GET", "HEAD"}
+    assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
 
     assert planned.carry_out().image == planned.image == f"{repository}:{planned.planned.tag}"
 

@@ -81,18 +81,18 @@ def test_a_plan_builds_nothing_and_its_carrying_out_builds_once_and_pushes(
     plan.carry_out()
     engine.run("pull", "-q", planned.image)
     # A plain image, with no attestation beside it: those say when it was built.
-    found = registry.request(
+    response = registry.request(
         "GET",
         f"/v2/{repository.partition('/')[2]}/manifests/{planned.image.rpartition(':')[2]}",
         headers={"Accept": ACCEPT},
     )
-    assert parse(found.body).media_type in MANIFEST_TYPES
+    assert parse(response.body).media_type in MANIFEST_TYPES
     # The same again: the tag is there, and the engine is not asked to build.
     with registry.recording() as log:
         again = DockerWorkspaceMixin().plan_workspaces([role(workspace, base)], cfg)
         assert again is not None
         again.carry_out()
-    assert [(one.method, one.status) for one in log] == [("HEAD", 200)]
+    assert [(exchange.method, exchange.status) for exchange in log] == [("HEAD", 200)]
 
 
 def test_an_edit_of_the_dockerfile_an_argument_or_a_file_gives_another_tag(
@@ -124,9 +124,9 @@ def test_the_path_of_the_workspace_changes_the_tag_only_if_the_dockerfile_declar
         planned = [
             Role("trainer", base, workspace=Workspace({where: ""})) for where in (str(workspace), workspace.name)
         ]
-        for one in planned:
-            DockerWorkspaceMixin().plan_workspaces([one], {})
-        return {one.image for one in planned}
+        for layer in planned:
+            DockerWorkspaceMixin().plan_workspaces([layer], {})
+        return {layer.image for layer in planned}
 
     assert len(tags()) == 2
     (workspace / "Dockerfile.torchx").write_text("ARG IMAGE\nFROM $IMAGE\nRUN true\n")
@@ -150,14 +150,14 @@ def test_rebuild_runs_everything_again(engine: Docker, busybox_image: Image, wor
 
 
 def test_an_undeclared_build_argument_gives_a_notice(engine: Docker, busybox_image: Image, workspace: Path) -> None:
-    said: list[str] = []
-    before = show_notices(said.append)
+    collected: list[str] = []
+    before = show_notices(collected.append)
     args = {"GREETINGS": "typo", "HTTP_PROXY": "http://127.0.0.1:1"}
     DockerWorkspaceMixin().plan_workspaces(
         [role(workspace, busybox_image.load(engine, "local/dockerfile:base"))], {"build_args": args}
     )
     show_notices(before)
-    assert [line for line in said if "ARG" in line] == [
+    assert [line for line in collected if "ARG" in line] == [
         "Dockerfile.torchx has no ARG GREETINGS: the build argument may be unused"
     ]
 

@@ -35,8 +35,8 @@ def quirky():
         return registry, made[-1]
 
     yield make
-    for one in reversed(made):
-        one.__exit__(None, None, None)
+    for item in reversed(made):
+        item.__exit__(None, None, None)
 
 
 def test_importing_the_client_imports_no_slow_modules():

@@ -62,10 +62,10 @@ def test_a_pushed_image_is_resolved_and_read_back(any_registry, real, oci):
     repository = any_registry.unique()
     pushed = _push(real, repository, "1", oci=oci)
     assert real.head_manifest(repository, "1") == pushed
-    found = resolve(real, Reference.parse(f"{any_registry.host}/{repository}:1"), None)
-    assert found.digest == found.manifest_digest == pushed.digest
-    assert found.platform == Platform("linux", "amd64")
-    with real.open_blob(repository, found.manifest.layers[0]) as reader:
+    resolved = resolve(real, Reference.parse(f"{any_registry.host}/{repository}:1"), None)
+    assert resolved.digest == resolved.manifest_digest == pushed.digest
+    assert resolved.platform == Platform("linux", "amd64")
+    with real.open_blob(repository, resolved.manifest.layers[0]) as reader:
         assert reader.read() == random_bytes(50_000)
 
 
@@ -86,9 +86,9 @@ def test_an_index_is_resolved_to_the_requested_platform(any_registry, real):
     digest = real.put_manifest(repository, "all", index, OCI_INDEX)
     reference = Reference.parse(f"{any_registry.host}/{repository}:all")
     for platform, name in ((None, "amd64"), (Platform("linux", "arm64"), "arm64")):
-        found = resolve(real, reference, platform)
-        assert found.digest == digest
-        assert found.manifest_digest == real.head_manifest(repository, name).digest
+        resolved = resolve(real, reference, platform)
+        assert resolved.digest == digest
+        assert resolved.manifest_digest == real.head_manifest(repository, name).digest
 
 
 def test_missing_manifests_and_blobs_are_missing(any_registry, real):
@@ -167,8 +167,8 @@ def test_tls_and_a_login_are_enough_to_push(home, tls_registry, tls_client):
     repository = tls_registry.unique()
     pushed = _push(tls_client, repository, "1")
     assert tls_client.head_manifest(repository, "1") == pushed
-    found = resolve(tls_client, Reference.parse(f"{tls_registry.host}/{repository}:1"), None)
-    assert found.digest == pushed.digest
+    resolved = resolve(tls_client, Reference.parse(f"{tls_registry.host}/{repository}:1"), None)
+    assert resolved.digest == pushed.digest
 
 
 def test_a_loopback_registry_with_tls_needs_no_configuration(home, tls_registry):

@@ -29,13 +29,13 @@ def index(fake):
 
 def test_an_image_is_resolved_with_two_requests(fake, client):
     stored = fake.add_image("base", "1", layers=[b"a", b"b"], config={"config": {"WorkingDir": "/w"}})
-    found = _resolve(fake, client)
+    resolved = _resolve(fake, client)
     assert request_log(fake) == [("GET", 200)] * 2
-    assert found.digest == found.manifest_digest == stored.digest
-    assert len(found.manifest.layers) == 2
-    assert b'"WorkingDir":"/w"' in found.config
-    assert found.platform == Platform("linux", "amd64")
-    assert found.reference.identifier == "1"
+    assert resolved.digest == resolved.manifest_digest == stored.digest
+    assert len(resolved.manifest.layers) == 2
+    assert b'"WorkingDir":"/w"' in resolved.config
+    assert resolved.platform == Platform("linux", "amd64")
+    assert resolved.reference.identifier == "1"
 
 
 def test_no_layer_is_read(fake, client, index):
@@ -55,10 +55,10 @@ def test_no_layer_is_read(fake, client, index):
 )
 def test_the_requested_platform_of_an_index_is_selected(fake, client, index, wanted, name):
     images, stored = index
-    found = _resolve(fake, client, platform=wanted)
-    assert found.digest == stored.digest
-    assert found.manifest_digest == images[name].digest
-    assert str(found.platform) == name
+    resolved = _resolve(fake, client, platform=wanted)
+    assert resolved.digest == stored.digest
+    assert resolved.manifest_digest == images[name].digest
+    assert str(resolved.platform) == name
     assert request_log(fake) == [("GET", 200)] * 3
 
 

@@ -105,8 +105,8 @@ def test_retry_after_may_be_a_date():
 
 def test_waits_double_with_jitter():
     for attempt in range(1, 6):
-        found = [backoff(attempt) for _ in range(50)]
-        assert 0.75 * 0.25 * 2 ** (attempt - 1) <= min(found) < max(found) <= 1.25 * 0.25 * 2 ** (attempt - 1)
+        delays = [backoff(attempt) for _ in range(50)]
+        assert 0.75 * 0.25 * 2 ** (attempt - 1) <= min(delays) < max(delays) <= 1.25 * 0.25 * 2 ** (attempt - 1)
 
 
 def test_a_refused_connection_is_not_retried(waits, transport_to):

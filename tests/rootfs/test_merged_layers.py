@@ -56,9 +56,9 @@ def test_an_entry_below_a_lower_layers_file_replaces_the_file(below: Member) -> 
 @pytest.mark.parametrize("above", [entry("a", "link", link="b"), entry("a"), entry("a", "other")])
 def test_a_file_hides_the_content_of_a_lower_layers_directory(above: Member) -> None:
     overlay = read([directory("a"), directory("a/b"), entry("a/b/c")], [above])
-    found = overlay.find(b"a")
-    assert found is not None
-    assert found.kind == above.kind
+    node = overlay.find(b"a")
+    assert node is not None
+    assert node.kind == above.kind
     assert overlay.find(b"a/b") is overlay.find(b"a/b/c") is None
     assert overlay.below(b"a") == {}
 
@@ -156,7 +156,7 @@ def _layers(draw: st.DrawFn) -> list[Layer]:
         files = [path for path, kind in fitting.items() if kind != "dir"]
         hidden = [f"{path.rpartition('/')[0]}/.wh.{path.rpartition('/')[2]}" for path in draw(_SOME)]
         hidden += [f"{path}/.wh..wh..opq" for path in draw(_SOME)]
-        layer += [entry(path.lstrip("/")) for path in hidden if not any(path.startswith(one + "/") for one in files)]
+        layer += [entry(path.lstrip("/")) for path in hidden if not any(path.startswith(file + "/") for file in files)]
         layers.append(draw(st.permutations(layer)))
     return layers
 
@@ -186,26 +186,26 @@ def test_a_node_that_is_known_early_never_changes(layers: list[Layer], stop: int
             break
         overlay.end_layer()
     for path in (b"a", b"b", b"a/b", b"b/a", b"a/b/c"):
-        found = overlay.find(path)
-        assert found is UNKNOWN or found == applied.get(path)
+        node = overlay.find(path)
+        assert node is UNKNOWN or node == applied.get(path)
 
 
 def _applied(layers: list[Layer]) -> dict[bytes, ImageNode]:
     """Apply *layers* one on the other as an engine does: deletions first, then entries, directories kept."""
-    found: dict[bytes, ImageNode] = {}
+    collected: dict[bytes, ImageNode] = {}
 
     def remove(path: bytes, *, itself: bool = True) -> None:
-        for known in list(found):
+        for known in list(collected):
             if known.startswith(path + b"/") or (itself and known == path):
-                del found[known]
+                del collected[known]
 
     def make(path: bytes) -> None:
-        if path and (path not in found or found[path].kind != "dir"):
+        if path and (path not in collected or collected[path].kind != "dir"):
             make(path.rpartition(b"/")[0])
-            found[path] = _IMPLIED
+            collected[path] = _IMPLIED
 
     for layer in layers:
-        hidden = [one for one in layer if one.path.rpartition(b"/")[2].startswith(b".wh.")]
+        hidden = [member for member in layer if member.path.rpartition(b"/")[2].startswith(b".wh.")]
         for member in hidden:
             parent, _, name = member.path.rpartition(b"/")
             if name == b".wh..wh..opq":
@@ -216,7 +216,7 @@ def _applied(layers: list[Layer]) -> dict[bytes, ImageNode]:
             make(member.path.rpartition(b"/")[0])
             if member in hidden:
                 continue
-            if member.kind != "dir" or found.get(member.path, _IMPLIED).kind != "dir":
+            if member.kind != "dir" or collected.get(member.path, _IMPLIED).kind != "dir":
                 remove(member.path)
-            found[member.path] = ImageNode(member.kind, member.mode, member.uid, member.gid, member.link)
-    return found
+            collected[member.path] = ImageNode(member.kind, member.mode, member.uid, member.gid, member.link)
+    return collected

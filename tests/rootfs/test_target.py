@@ -60,7 +60,7 @@ def _paths(landing: ResolvedTarget) -> list[str]:
     ],
 )
 def test_directories_keep_the_attributes_of_the_base(directory: str, parents: list[Directory]) -> None:
-    found = _land(
+    target = _land(
         directory,
         Ownership(7, 8),
         app=_dir(),
@@ -70,12 +70,12 @@ def test_directories_keep_the_attributes_of_the_base(directory: str, parents: li
         srv=_dir(),
         srv__team=_dir(0o2775, 0, 50),
     )
-    assert found == ResolvedTarget(directory.encode(), tuple(parents))
+    assert target == ResolvedTarget(directory.encode(), tuple(parents))
 
 
 def test_new_directories_belong_to_the_owner_of_the_code() -> None:
-    found = _land("srv/me/code", Ownership(1000, 2000), srv=_dir(0o711, 5, 6))
-    assert found.parents == (
+    target = _land("srv/me/code", Ownership(1000, 2000), srv=_dir(0o711, 5, 6))
+    assert target.parents == (
         Directory(b"srv", 0o711, Ownership(5, 6)),
         Directory(b"srv/me", 0o755, Ownership(1000, 2000)),
         Directory(b"srv/me/code", 0o755, Ownership(1000, 2000)),
@@ -111,7 +111,7 @@ def test_the_root_has_no_parents_and_needs_no_lookup() -> None:
     ],
 )
 def test_links_of_the_base_are_followed(directory: str, target: str, parents: list[str]) -> None:
-    found = _land(
+    resolved = _land(
         directory,
         data=_dir(),
         data__code=_dir(0o700),
@@ -125,8 +125,8 @@ def test_links_of_the_base_are_followed(directory: str, target: str, parents: li
         dotted=_link(".//data/./code/"),
         escape=_link("../../../data"),
     )
-    assert found.target.decode() == target
-    assert _paths(found) == parents
+    assert resolved.target.decode() == target
+    assert _paths(resolved) == parents
 
 
 def test_two_dots_in_a_link_remove_a_name_as_in_buildkit() -> None:
@@ -135,8 +135,8 @@ def test_two_dots_in_a_link_remove_a_name_as_in_buildkit() -> None:
 
 
 def test_a_usr_merged_base_keeps_its_links() -> None:
-    found = _land("bin/tools", bin=_link("usr/bin"), usr=_dir(), usr__bin=_dir())
-    assert _paths(found) == ["usr", "usr/bin", "usr/bin/tools"]
+    target = _land("bin/tools", bin=_link("usr/bin"), usr=_dir(), usr__bin=_dir())
+    assert _paths(target) == ["usr", "usr/bin", "usr/bin/tools"]
 
 
 @pytest.mark.parametrize("links", [{"a": "a"}, {"a": "b", "b": "/a"}, {"a": "a/x"}, {"a": "./b/c", "b": "a"}])
@@ -154,9 +154,9 @@ def test_a_file_in_the_path_is_an_error(node: ImageNode) -> None:
 
 
 def test_an_unknown_directory_is_assumed_to_be_roots() -> None:
-    found = _land("a/b/c", Ownership(5, 5), a=_dir(0o711, 1, 1), a__b=UNKNOWN, a__b__c=UNKNOWN)
-    assert found.assumed == (b"a/b", b"a/b/c")
-    assert found.parents[1:] == (Directory(b"a/b"), Directory(b"a/b/c"))
+    target = _land("a/b/c", Ownership(5, 5), a=_dir(0o711, 1, 1), a__b=UNKNOWN, a__b__c=UNKNOWN)
+    assert target.assumed == (b"a/b", b"a/b/c")
+    assert target.parents[1:] == (Directory(b"a/b"), Directory(b"a/b/c"))
 
 
 def test_an_unknown_directory_outside_the_resolved_path_is_not_assumed() -> None:

@@ -106,7 +106,7 @@ def test_plain_ustar_is_read_as_tarfile_reads_it(infos: list[tarfile.TarInfo]) -
 def test_long_names_are_read(kind: str) -> None:
     names = ["d" * 90 + "/" + "f" * 90, "d" * 150 + "/" + "f" * 100]
     names += [] if kind == "ustar" else ["x" * 500, "a/" * 200 + "\udcff"]
-    assert [one.path for one in _read(_archive([_info(name) for name in names], kind))] == [
+    assert [node.path for node in _read(_archive([_info(name) for name in names], kind))] == [
         name.encode("utf-8", "surrogateescape") for name in names
     ]
 
@@ -142,14 +142,14 @@ def test_content_is_skipped_and_not_kept_in_memory() -> None:
     parts = iter(
         [_sized(_header(b"large", b"0", 0), size), *[bytes(1 << 18)] * (size >> 18), _header(b"next", b"0", 0)]
     )
-    asked: list[int] = []
+    collected: list[int] = []
 
     def read(wanted: int) -> bytes:
-        asked.append(wanted)
+        collected.append(wanted)
         return next(parts, b"")
 
-    assert [(one.path, one.size) for one in members(read)] == [(b"large", size), (b"next", 0)]
-    assert max(asked) <= 1 << 18
+    assert [(member.path, member.size) for member in members(read)] == [(b"large", size), (b"next", 0)]
+    assert max(collected) <= 1 << 18
 
 
 def test_an_archive_ends_at_its_end_mark_or_at_the_end_of_the_bytes() -> None:
@@ -162,7 +162,7 @@ def test_an_archive_ends_at_its_end_mark_or_at_the_end_of_the_bytes() -> None:
 def test_global_records_are_skipped_as_engines_skip_them() -> None:
     records = b"14 uid=100000\n"
     data = _header(b"pax_global_header", b"g", len(records)) + records.ljust(512, b"\0") + _archive([_info("a", uid=7)])
-    assert [(one.path, one.uid) for one in _read(data)] == [(b"a", 7)]
+    assert [(node.path, node.uid) for node in _read(data)] == [(b"a", 7)]
 
 
 def test_a_gnu_sparse_file_has_the_size_of_its_stored_content() -> None:
@@ -172,12 +172,12 @@ def test_a_gnu_sparse_file_has_the_size_of_its_stored_content() -> None:
     more = bytearray(512)
     more[504] = 1
     data = _summed(bytes(first)) + bytes(more) + bytes(512) + b"x" * 512 + _archive([_info("next")])
-    assert [(one.path, one.kind) for one in _read(data)] == [(b"sparse", "file"), (b"next", "file")]
+    assert [(node.path, node.kind) for node in _read(data)] == [(b"sparse", "file"), (b"next", "file")]
 
 
 def test_a_pax_sparse_file_has_its_real_name() -> None:
     info = _info("GNUSparseFile.1/real", size=700, pax_headers={"GNU.sparse.name": "d/real"})
-    assert [one.path for one in _read(_archive([info, _info("next")]))] == [b"d/real", b"next"]
+    assert [node.path for node in _read(_archive([info, _info("next")]))] == [b"d/real", b"next"]
 
 
 def test_the_oldest_format_marks_directories_by_a_slash() -> None:

@@ -222,7 +222,7 @@ def test_an_application_is_described_in_full_here_and_as_far_as_known_elsewhere(
 
 def test_the_list_has_handles(runner: Runner) -> None:
     handle = runner.run(app(), "fake")
-    assert [(one.app_handle, one.app_id, one.name) for one in runner.list("fake")] == [(handle, "train-0", "train")]
+    assert [(job.app_handle, job.app_id, job.name) for job in runner.list("fake")] == [(handle, "train-0", "train")]
 
 
 def test_a_deleted_application_is_unknown(runner: Runner, fake: FakeScheduler) -> None:
@@ -255,7 +255,7 @@ def test_schedulers_get_parameters_from_the_environment_and_the_caller(monkeypat
     runner = Runner("s", {"fake": factory}, scheduler_params={"region": "caller"})
     runner.scheduler_run_opts("fake")
     runner.scheduler_run_opts("fake")
-    assert [one.kwargs for one in made] == [{"region": "caller", "cache_size": "7"}]
+    assert [item.kwargs for item in made] == [{"region": "caller", "cache_size": "7"}]
     assert made[0].session_name == "s"
 
 

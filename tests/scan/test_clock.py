@@ -76,17 +76,17 @@ def test_a_file_edited_a_moment_ago_is_read_again_if_the_servers_clock_may_be_be
     now = 1_700_000_000_000_000_000
     # Edited this moment, says whoever did it; ten seconds ago, says the server.
     node = SourceNode("train.py", "file", 0o644, 3, now - 10_000_000_000, now - 10_000_000_000, 42)
-    found = StatIndex({}, str(root / directory), now=now)
-    found.put("", node, b"\1" * 32)
-    found.save(root / "index")
+    stat_index = StatIndex({}, str(root / directory), now=now)
+    stat_index.put("", node, b"\1" * 32)
+    stat_index.save(root / "index")
     assert (StatIndex.load(root / "index").digests("", [node]) == [b"\1" * 32]) is remembered
 
 
 def test_a_scan_uses_the_settling_time_of_its_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(index, "settling_time", lambda root: asked.append(root) or SETTLED)
+    collected: list[str] = []
+    monkeypatch.setattr(index, "settling_time", lambda root: collected.append(root) or SETTLED)
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "a.py").write_text("a")
     workspace = Workspace({str(tmp_path / "w"): ""})
     scan(workspace)
-    assert asked == [str(tmp_path / "w")]
+    assert collected == [str(tmp_path / "w")]

@@ -180,22 +180,22 @@ def _emitted(rules: IgnoreRules, tree: list[bytes]) -> list[bytes]:
 def _check(oracle: Oracle, content: bytes, tree: list[bytes]) -> int:
     """Compare everything about one ignore file and one tree; return how many matches depend on the walk."""
     paths = [path.rstrip(b"/") for path in tree]
-    said: Answer = oracle.ask(content, paths, tree=tree)
+    oracle_result: Answer = oracle.ask(content, paths, tree=tree)
     rules = _parse(content)
-    assert (rules is not None) == (not said.error and said.valid), (content, said.error)
+    assert (rules is not None) == (not oracle_result.error and oracle_result.valid), (content, oracle_result.error)
     if rules is None:
         return 0
     patterns = [("" if rule.line.excluded else "!") + rule.pattern for rule in rules.rules]
-    assert [pattern.encode("utf-8", "surrogateescape") for pattern in patterns] == said.patterns, content
-    for path, expected in zip(paths, said.walked, strict=True):
+    assert [pattern.encode("utf-8", "surrogateescape") for pattern in patterns] == oracle_result.patterns, content
+    for path, expected in zip(paths, oracle_result.walked, strict=True):
         name = os.fsdecode(path)
         assert _decide(rules, name) == expected, (content, path)
         rule = rules.explain(name)
         assert (rule is not None and rule.excluded) == expected, (content, path)
-    assert _emitted(rules, tree) == sorted(said.emitted), (content, tree)
-    if not any(pattern.startswith(b"!") for pattern in said.patterns):
-        assert said.walked == said.whole
-    return sum(walked != whole for walked, whole in zip(said.walked, said.whole, strict=True))
+    assert _emitted(rules, tree) == sorted(oracle_result.emitted), (content, tree)
+    if not any(pattern.startswith(b"!") for pattern in oracle_result.patterns):
+        assert oracle_result.walked == oracle_result.whole
+    return sum(walked != whole for walked, whole in zip(oracle_result.walked, oracle_result.whole, strict=True))
 
 
 def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: Oracle) -> None:
@@ -208,8 +208,8 @@ def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: O
             # A malformed line says nothing about paths; that both refuse it is all there is to compare.
             if _parse(b"\n" + line) is None:
                 refused += 1
-                said = ignore_oracle.ask(b"\n" + line)
-                assert said.error or not said.valid, line
+                oracle_result = ignore_oracle.ask(b"\n" + line)
+                assert oracle_result.error or not oracle_result.valid, line
             else:
                 good.append(line)
         start = generator.random.choice([b"", b"", b"", b"\xef\xbb\xbf", b"# comment\n"])
@@ -226,17 +226,17 @@ def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: O
 @pytest.mark.parametrize("case", TABLE, ids=[case.title for case in TABLE])
 def test_the_table_of_cases_agrees_with_the_builders_matcher(ignore_oracle: Oracle, case: Case) -> None:
     paths = [*case.out, *case.kept]
-    said = ignore_oracle.ask(case.content, map(os.fsencode, paths))
-    assert not said.error
-    assert [path for path, excluded in zip(paths, said.walked, strict=True) if excluded] == list(case.out)
+    oracle_result = ignore_oracle.ask(case.content, map(os.fsencode, paths))
+    assert not oracle_result.error
+    assert [path for path, excluded in zip(paths, oracle_result.walked, strict=True) if excluded] == list(case.out)
 
 
 @pytest.mark.parametrize(("title", "content"), MALFORMED, ids=[title for title, _ in MALFORMED])
 def test_the_builders_refuse_every_line_of_the_table_of_malformed_lines(
     ignore_oracle: Oracle, title: str, content: bytes
 ) -> None:
-    said = ignore_oracle.ask(content)
-    assert said.error or not said.valid
+    oracle_result = ignore_oracle.ask(content)
+    assert oracle_result.error or not oracle_result.valid
 
 
 def test_a_real_tree_is_walked_as_the_listed_one(ignore_oracle: Oracle, tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_a_real_tree_is_walked_as_the_listed_one(ignore_oracle: Oracle, tmp_path
             else:
                 Path(os.fsdecode(here)).touch()
         content = b"\n".join(line for line in generator.lines(tree) if _parse(b"\n" + line))
-        said = ignore_oracle.ask(content, root=str(root))
-        assert sorted(said.emitted) == sorted(ignore_oracle.ask(content, tree=tree).emitted)
+        oracle_result = ignore_oracle.ask(content, root=str(root))
+        assert sorted(oracle_result.emitted) == sorted(ignore_oracle.ask(content, tree=tree).emitted)
 
 
 @pytest.mark.parametrize("length", [65535, 65536, 65537])
@@ -264,5 +264,5 @@ def test_the_maximum_line_length_is_that_of_the_builders(
 ) -> None:
     last = start.rpartition(b"\n")[2]
     content = start + b"/" * (length - len(last) - len(ending.partition(b"\n")[0])) + ending
-    said = ignore_oracle.ask(content)
-    assert (_parse(content) is None) == bool(said.error), said.error
+    oracle_result = ignore_oracle.ask(content)
+    assert (_parse(content) is None) == bool(oracle_result.error), oracle_result.error

@@ -144,9 +144,9 @@ def test_after_any_change_only_changed_files_are_read(
             if data.draw(st.booleans()):
                 pool[node.name] = data.draw(st.sampled_from([node, node._replace(inode=node.inode ^ 1)]))
         after[directory] = [pool[name] for name in sorted(pool)]
-    known = {(directory, node) for directory, nodes in before.items() for node in nodes}
+    old_nodes = {(directory, node) for directory, nodes in before.items() for node in nodes}
     changed = [
-        (directory, node) for directory, nodes in after.items() for node in nodes if (directory, node) not in known
+        (directory, node) for directory, nodes in after.items() for node in nodes if (directory, node) not in old_nodes
     ]
     assert scanned(path, after) == changed
     assert scanned(path, after) == []

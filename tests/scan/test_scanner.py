@@ -49,15 +49,15 @@ def memory() -> Iterator[AbstractFileSystem]:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were opened for their content, other than ignore files."""
-    found: list[str] = []
+    collected: list[str] = []
     digest_file = scanner.digest_file
 
     def noting(tree: Any, path: str, size: int) -> tuple[int, bytes]:
-        found.append(path)
+        collected.append(path)
         return digest_file(tree, path, size)
 
     monkeypatch.setattr(scanner, "digest_file", noting)
-    return found
+    return collected
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def look(path: AnyPath, **options: Any) -> Scan:
 
 def as_tree(scanned: Scan) -> dict[bytes, object]:
     """Return the snapshot as a flat tree, the way `flatten` does."""
-    found: dict[bytes, object] = {}
+    collected: dict[bytes, object] = {}
     for entry in scanned.snapshot:
         if entry.kind == "file":
-            found[entry.path] = File(scanned.read(entry), entry.mode)
+            collected[entry.path] = File(scanned.read(entry), entry.mode)
         else:
-            found[entry.path] = Link(entry.content) if entry.kind == "link" else Directory({}, entry.mode)
-    return found
+            collected[entry.path] = Link(entry.content) if entry.kind == "link" else Directory({}, entry.mode)
+    return collected
 
 
 def next_tick() -> None:
@@ -109,8 +109,8 @@ def test_files_links_and_empty_directories_are_in_the_snapshot(tmp_path: Path, n
         b"\xff\xfe\n": {b"caf\xe9 ": b"\x00\xff"},
     }
     build_tree(tmp_path, tree)
-    found = look(tmp_path)
-    assert as_tree(found) == flatten(tree)
+    scanned = look(tmp_path)
+    assert as_tree(scanned) == flatten(tree)
     assert notices == []
 
 
@@ -135,11 +135,11 @@ def test_two_checkouts_with_other_umasks_times_and_listing_orders_are_one_snapsh
             "a": File("1", mode=0o600),
         },
     )
-    one = look(tmp_path / "one").snapshot
+    scanned = look(tmp_path / "one").snapshot
     list_directory = LocalTree.list
     monkeypatch.setattr(LocalTree, "list", lambda self, path: list_directory(self, path)[::-1])
     two = look(tmp_path / "two").snapshot
-    assert one == two
+    assert scanned == two
     assert {entry.path: entry.mode for entry in two} == {b"a": 0o644, b"run": 0o755, b"d": 0o755}
 
 
@@ -165,8 +165,8 @@ def test_special_files_are_left_out_with_a_notice_and_never_opened(tmp_path: Pat
     os.mkfifo(tmp_path / "d/pipe")
     if os.geteuid() == 0:
         os.mknod(tmp_path / "d/zero", stat.S_IFCHR | 0o600, os.makedev(1, 5))
-    found = look(tmp_path)
-    assert [entry.path for entry in found.snapshot] == [b".torchxignore", b"d", b"d/a.py"]
+    scanned = look(tmp_path)
+    assert [entry.path for entry in scanned.snapshot] == [b".torchxignore", b"d", b"d/a.py"]
     assert "d/pipe is a device, socket or FIFO: left out" in notices
     assert len(notices) == 1 + (os.geteuid() == 0)
 
@@ -188,9 +188,9 @@ def test_a_link_out_of_the_workspace_is_kept_with_a_notice(
     tmp_path: Path, notices: list[str], target: str, leaves: bool
 ) -> None:
     build_tree(tmp_path, {".torchxignore": "", "d/link": Link(target)})
-    found = look(tmp_path)
-    assert found.snapshot.entries[-1][:2] == (b"d/link", "link")
-    assert found.snapshot.entries[-1].content == target.encode()
+    scanned = look(tmp_path)
+    assert scanned.snapshot.entries[-1][:2] == (b"d/link", "link")
+    assert scanned.snapshot.entries[-1].content == target.encode()
     assert notices == [f"d/link links to {target}, outside the workspace: kept as a link"] * leaves
 
 
@@ -294,14 +294,14 @@ def test_a_file_that_changes_while_it_is_scanned_is_scanned_again_after_all_othe
 
 def test_without_an_ignore_file_caches_are_excluded_and_a_notice_says_so(tmp_path: Path, notices: list[str]) -> None:
     build_tree(tmp_path, {".git/HEAD": "x", "src/__pycache__/a.pyc": "x", "src/a.py": "x", "venv/bin/python": "x"})
-    found = look(tmp_path)
-    assert [entry.path for entry in found.snapshot] == [b"src", b"src/a.py"]
+    scanned = look(tmp_path)
+    assert [entry.path for entry in scanned.snapshot] == [b"src", b"src/a.py"]
     assert len(notices) == 1
     assert "topcoat init" in notices[0]
     notices.clear()
     build_tree(tmp_path, {".torchxignore": ""})
-    found = look(tmp_path)
-    assert b".git/HEAD" in {entry.path for entry in found.snapshot}
+    scanned = look(tmp_path)
+    assert b".git/HEAD" in {entry.path for entry in scanned.snapshot}
     assert notices == []
 
 
@@ -473,10 +473,10 @@ def test_a_path_that_is_deleted_during_the_scan_is_left_out_with_a_notice(
 
     listed: list[str] = []
     monkeypatch.setattr(LocalTree, "list", deleting)
-    found = look(tmp_path)
+    scanned = look(tmp_path)
     gone = "dir/sub" if victim == "dir" else victim
     assert f"{gone} was deleted while the workspace was scanned: left out" in notices
-    present = {entry.path for entry in found.snapshot}
+    present = {entry.path for entry in scanned.snapshot}
     assert (victim.encode() in present) is (victim == "dir")
     assert b"dir/sub/x" not in present
 
@@ -492,8 +492,8 @@ def test_a_workspace_that_is_deleted_is_not_found(tmp_path: Path) -> None:
 def test_projects_are_at_their_targets_with_the_directories_above(tmp_path: Path) -> None:
     build_tree(tmp_path, {"app": {"main.py": "1"}, "lib": {"util/x.py": "2"}, "one.py": File("3", mode=0o755)})
     projects = {"app": "", "lib": "third/party/lib", "one.py": "bin/tool"}
-    found = scan(Workspace({str(tmp_path / source): target for source, target in projects.items()}))
-    assert as_tree(found) == flatten(
+    scanned = scan(Workspace({str(tmp_path / source): target for source, target in projects.items()}))
+    assert as_tree(scanned) == flatten(
         {
             "main.py": "1",
             "third": {"party": {"lib": {"util": {"x.py": "2"}}}},
@@ -505,14 +505,14 @@ def test_projects_are_at_their_targets_with_the_directories_above(tmp_path: Path
 def test_a_later_project_wins(tmp_path: Path) -> None:
     build_tree(tmp_path, {"one": {"a": "1", "b": "1"}, "two": {"b": "2", "c": "2"}})
     for order, winner in ((("one", "two"), "2"), (("two", "one"), "1")):
-        found = scan(Workspace({str(tmp_path / name): "x" for name in order}))
-        assert as_tree(found) == flatten({"x": {"a": "1", "b": winner, "c": "2"}})
+        scanned = scan(Workspace({str(tmp_path / name): "x" for name in order}))
+        assert as_tree(scanned) == flatten({"x": {"a": "1", "b": winner, "c": "2"}})
 
 
 def test_each_project_uses_its_own_ignore_file(tmp_path: Path) -> None:
     build_tree(tmp_path, {"one": {".torchxignore": "*.log", "a.log": ""}, "two": {".torchxignore": "", "b.log": ""}})
-    found = scan(Workspace({str(tmp_path / "one"): "one", str(tmp_path / "two"): "two"}))
-    assert {entry.path for entry in found.snapshot if entry.path.endswith(b".log")} == {b"two/b.log"}
+    scanned = scan(Workspace({str(tmp_path / "one"): "one", str(tmp_path / "two"): "two"}))
+    assert {entry.path for entry in scanned.snapshot if entry.path.endswith(b".log")} == {b"two/b.log"}
 
 
 def test_an_empty_project_is_an_empty_directory(tmp_path: Path) -> None:
@@ -546,8 +546,8 @@ def test_a_file_where_another_project_has_a_directory_is_an_error(
 
 def test_a_single_file_is_a_workspace(tmp_path: Path, notices: list[str]) -> None:
     build_tree(tmp_path, {"train.py": "x", "other.py": "y"})
-    found = look(tmp_path / "train.py")
-    assert as_tree(found) == flatten({"train.py": "x"})
+    scanned = look(tmp_path / "train.py")
+    assert as_tree(scanned) == flatten({"train.py": "x"})
     assert notices == []
 
 
@@ -574,8 +574,8 @@ def test_a_workspace_in_memory_gives_the_same_snapshot_as_on_disk(tmp_path: Path
 def test_local_and_remote_projects_mix(tmp_path: Path, memory: AbstractFileSystem) -> None:
     build_tree(tmp_path, {"a.py": "1"})
     memory.pipe("/lib/b.py", b"2")
-    found = scan(Workspace({str(tmp_path): "", "memory://lib": "lib", "memory://lib/b.py": "c.py"}))
-    assert as_tree(found) == flatten({"a.py": "1", "lib/b.py": "2", "c.py": "2"})
+    scanned = scan(Workspace({str(tmp_path): "", "memory://lib": "lib", "memory://lib/b.py": "c.py"}))
+    assert as_tree(scanned) == flatten({"a.py": "1", "lib/b.py": "2", "c.py": "2"})
 
 
 def test_the_entry_of_a_file_has_its_stat_values_and_sha256(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def test_a_relative_directory_is_relative_to_the_current_directory(
 
 def test_projects_keep_their_order(tmp_path: Path) -> None:
     build_tree(tmp_path, {"b": {}, "a": {}, "c": {}})
-    found = find_scan_roots(Workspace({str(tmp_path / name): name for name in "bac"}))
-    assert [project.target for project in found] == [b"b", b"a", b"c"]
+    roots = find_scan_roots(Workspace({str(tmp_path / name): name for name in "bac"}))
+    assert [project.target for project in roots] == [b"b", b"a", b"c"]
 
 
 def test_the_target_of_a_single_file_is_its_name_or_the_declared_target(

@@ -228,8 +228,8 @@ def test_a_file_that_is_rewritten_while_it_is_read_is_read_again(
     path.write_bytes(b"a" * size)
     time.sleep(0.02)
     _interfering(monkeypatch, lambda: _rewrite(path, b"b" * size, keep_mtime=keep_mtime), times=1)
-    found = digest_file(LocalTree(str(tmp_path)), "file", size)
-    assert found == (size, hashlib.sha256(b"b" * size).digest())
+    digest = digest_file(LocalTree(str(tmp_path)), "file", size)
+    assert digest == (size, hashlib.sha256(b"b" * size).digest())
 
 
 @pytest.mark.parametrize("size", [1000, BIG])
@@ -331,8 +331,8 @@ def test_a_marker_object_of_a_directory_is_the_directory() -> None:
         {"name": "bucket/ws/d/", "type": "directory"},
         {"name": "bucket/ws/f", "type": "file", "size": None},
     )
-    found = FsspecTree(cast(Any, fs), "bucket/ws").list("")
-    assert [(node.name, node.kind, node.size) for node in found] == [("d", "dir", 0), ("f", "file", 0)]
+    nodes = FsspecTree(cast(Any, fs), "bucket/ws").list("")
+    assert [(node.name, node.kind, node.size) for node in nodes] == [("d", "dir", 0), ("f", "file", 0)]
 
 
 def test_an_object_that_is_file_and_directory_at_once_is_an_error() -> None:

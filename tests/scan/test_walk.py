@@ -41,21 +41,21 @@ class Listed:
 
     def __call__(self, path: str) -> list[SourceNode]:
         self.listed.append(path)
-        found = self._tree
+        members = self._tree
         for part in path.split("/") if path else []:
-            below = found[part]
+            below = members[part]
             assert isinstance(below, dict)
-            found = below
-        return [node(name, "dir" if isinstance(item, dict) else item) for name, item in found.items()]
+            members = below
+        return [node(name, "dir" if isinstance(item, dict) else item) for name, item in members.items()]
 
 
 def everything(tree: Tree, prefix: str = "") -> list[tuple[str, NodeKind]]:
-    found: list[tuple[str, NodeKind]] = []
+    collected: list[tuple[str, NodeKind]] = []
     for name, item in tree.items():
-        found.append((prefix + name, "dir" if isinstance(item, dict) else item))
+        collected.append((prefix + name, "dir" if isinstance(item, dict) else item))
         if isinstance(item, dict):
-            found += everything(item, f"{prefix}{name}/")
-    return found
+            collected += everything(item, f"{prefix}{name}/")
+    return collected
 
 
 def left_out(path: str, rules: IgnoreRules) -> bool:
@@ -90,7 +90,7 @@ def test_parents_come_first_and_names_in_order(tree: Tree, patterns: list[str]) 
     assert paths == sorted(paths)
     for listing in listings:
         for nodes in (listing.members, listing.directories):
-            assert [one.name for one in nodes] == sorted(one.name for one in nodes)
+            assert [each_node.name for each_node in nodes] == sorted(each_node.name for each_node in nodes)
 
 
 @pytest.mark.parametrize(

@@ -107,10 +107,10 @@ def test_an_object_that_is_not_a_scheduler_is_refused(tmp_path: Path, monkeypatc
 
 
 def test_an_unknown_scheduler_is_an_error_with_suggestions() -> None:
-    known = get_scheduler_factories()
-    near = unknown_scheduler("local_dokcer", known)
+    factories = get_scheduler_factories()
+    near = unknown_scheduler("local_dokcer", factories)
     assert isinstance(near, UnknownScheduler)
     assert "local_docker" in str(near.hint)
-    far = unknown_scheduler("xyz", known)
+    far = unknown_scheduler("xyz", factories)
     assert isinstance(far, UnknownScheduler)
     assert far.hint == "available schedulers: local, local_cwd, local_docker"

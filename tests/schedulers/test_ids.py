@@ -23,7 +23,7 @@ def test_the_length_of_the_random_end_can_be_chosen() -> None:
 def test_random_ids_begin_with_a_letter_and_spell_nothing() -> None:
     ids = {random_id(8) for _ in range(500)}
     assert len(ids) == 500
-    assert all(re.fullmatch(r"[b-z][b-z0-9]{7}", one) and not set(one) & set("aeiou") for one in ids)
+    assert all(re.fullmatch(r"[b-z][b-z0-9]{7}", image_id) and not set(image_id) & set("aeiou") for image_id in ids)
 
 
 @given(st.text())

@@ -60,8 +60,8 @@ def test_a_description_is_converted_into_a_row(script: ModuleType, description: 
 def test_both_file_formats_are_read(script: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"InstanceTypes": [described("m9.large")]}))
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps({"m8.large": described("m8.large")}).encode()))
-    found = script.descriptions([str(tmp_path / "a.json"), str(tmp_path / "b.json.gz")])
-    assert [one["InstanceType"] for one in found] == ["m9.large", "m8.large"]
+    descriptions = script.descriptions([str(tmp_path / "a.json"), str(tmp_path / "b.json.gz")])
+    assert [item["InstanceType"] for item in descriptions] == ["m9.large", "m8.large"]
 
 
 def test_the_shipped_table_has_the_format_that_the_script_writes(script: ModuleType) -> None:

@@ -26,15 +26,15 @@ from topcoat.specs import named_resources_aws as aws
 def test_aws_resources_equal_torchx_resources(
     name: str, cpu: int, gpu: int, memory: int, devices: dict[str, int]
 ) -> None:
-    found = named_resources[name]
-    assert found == Resource(
+    resource = named_resources[name]
+    assert resource == Resource(
         cpu=cpu,
         gpu=gpu,
         memMB=memory,
         capabilities={"node.kubernetes.io/instance-type": name.removeprefix("aws_")},
         devices=devices,
     )
-    assert aws.instance_type_from_resource(found) == name.removeprefix("aws_")
+    assert aws.instance_type_from_resource(resource) == name.removeprefix("aws_")
 
 
 def test_every_aws_resource_has_cpus_and_memory() -> None:

@@ -452,17 +452,17 @@ def _read_only(registry):
 def _redirect_manifests(registry):
     path, stored = "/v2/app/manifests/1", registry.add_image("app", "1")
     location = _ask(registry, "HEAD", path).headers["Location"]
-    there = _ask(registry, "GET", path, host=registry.storage_host)
-    return location == f"http://{registry.storage_host}{path}" and sha256_digest(there.body) == stored.digest
+    response = _ask(registry, "GET", path, host=registry.storage_host)
+    return location == f"http://{registry.storage_host}{path}" and sha256_digest(response.body) == stored.digest
 
 
 def _redirect_blobs(registry):
     registry.add_blob("app", _BLOB)
     path = f"/v2/app/blobs/{_DIGEST}"
     location = _ask(registry, "GET", path).headers["Location"]
-    there = _ask(registry, "GET", path, host=registry.storage_host)
+    response = _ask(registry, "GET", path, host=registry.storage_host)
     refused = _ask(registry, "GET", path, host=registry.storage_host, Authorization="Basic eDp5")
-    return location == f"http://{registry.storage_host}{path}" and (there.body, refused.status) == (_BLOB, 400)
+    return location == f"http://{registry.storage_host}{path}" and (response.body, refused.status) == (_BLOB, 400)
 
 
 def _state_in_location(registry):
@@ -491,12 +491,12 @@ def _two_challenges(registry):
 def _unauthorized_for_missing(registry):
     registry.auth = "bearer"
     registry.add_repository("there")
-    found = []
+    collected = []
     for name, actions in (("there", "pull"), ("app", "pull"), ("app", "pull,push")):
         form = f"refresh_token=identity-of-tester&scope=repository:{name}:{actions}"
         bearer = f"Bearer {json.loads(_ask(registry, 'POST', '/token', form).body)['token']}"
-        found.append(_ask(registry, "GET", f"/v2/{name}/manifests/1", Authorization=bearer).status)
-    return found == [404, 401, 404]
+        collected.append(_ask(registry, "GET", f"/v2/{name}/manifests/1", Authorization=bearer).status)
+    return collected == [404, 401, 404]
 
 
 def _upload_elsewhere(registry):

@@ -26,11 +26,11 @@ def test_read_tree_returns_the_tree_that_was_built(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert_same_tree(tmp_path / "new", TREE, mtimes=True)
-    found = read_tree(tmp_path / "new")
-    assert list(found) == sorted(found)
-    assert found[b"run.sh"] == File(b"#!/bin/sh\n", 0o755, 1_000_000_000_000_000_000)
-    assert found[b"private"] == Directory({}, 0o700, 2_000_000_000_000_000_000)
-    assert found[b"src/link"] == Link(b"../a.py")
+    actual = read_tree(tmp_path / "new")
+    assert list(actual) == sorted(actual)
+    assert actual[b"run.sh"] == File(b"#!/bin/sh\n", 0o755, 1_000_000_000_000_000_000)
+    assert actual[b"private"] == Directory({}, 0o700, 2_000_000_000_000_000_000)
+    assert actual[b"src/link"] == Link(b"../a.py")
 
 
 def test_a_flat_tree_has_every_parent_directory() -> None:

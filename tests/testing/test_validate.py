@@ -182,7 +182,7 @@ def make(shape: Shape, corruption: Corruption | None = None) -> Image:
         layers[0]["annotations"] = {"c": "d"}
     data = json.dumps(damaged("manifest", manifest)).encode()
     media_type = OCI_MANIFEST if oci else DOCKER_MANIFEST
-    blobs = {_digest(config_data): config_data, **{_digest(one): one for one in stored}}
+    blobs = {_digest(config_data): config_data, **{_digest(stored_layer): stored_layer for stored_layer in stored}}
     damaged("config bytes", _Blob(blobs, _digest(config_data)))
     damaged("layer bytes", _Blob(blobs, _digest(stored[last])))
     if not shape.indexed:
@@ -468,10 +468,10 @@ def test_each_single_corruption_is_reported(name: str, shape: Shape) -> None:
     corruption = CORRUPTIONS[name]
     if not corruption.fits(shape):
         return
-    found = make(shape, corruption).mismatches()
-    reported = [one for one in found if corruption.where in one.where and corruption.what in one.what]
-    assert reported, f"{found} of {shape}"
-    assert all(str(one).startswith(one.where) and one.found and one.expected != one.found for one in found)
+    mismatches = make(shape, corruption).mismatches()
+    reported = [item for item in mismatches if corruption.where in item.where and corruption.what in item.what]
+    assert reported, f"{mismatches} of {shape}"
+    assert all(str(item).startswith(item.where) and item.found and item.expected != item.found for item in mismatches)
 
 
 _SHAPES = [
@@ -521,8 +521,8 @@ def test_bytes_that_are_not_a_json_object_are_one_mismatch(data: bytes) -> None:
 def test_a_recursive_index_ends() -> None:
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_describe(OCI_INDEX, b"x")]}
     data = json.dumps(index).encode()
-    found = find_mismatches(data, lambda descriptor: io.BytesIO(data))
-    assert "nesting" in {one.what for one in found}
+    mismatches = find_mismatches(data, lambda descriptor: io.BytesIO(data))
+    assert "nesting" in {item.what for item in mismatches}
 
 
 def test_a_stream_is_read_once_and_closed() -> None:

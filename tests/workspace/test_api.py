@@ -48,12 +48,12 @@ class _Deprecated(WorkspaceMixin[None]):
         self.given: list[tuple[str, list[str]]] = []
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
-        found = [
+        paths = [
             os.path.relpath(os.path.join(parent, name), workspace)
             for parent, _, names in os.walk(workspace)
             for name in names
         ]
-        self.given.append((workspace, sorted(found)))
+        self.given.append((workspace, sorted(paths)))
         if cfg.get("fail"):
             raise RuntimeError("the hook failed")
         role.image = f"{role.image}+built"
@@ -231,7 +231,7 @@ class TestMultiWorkspaceMixin:
         images = multi.dryrun_push_images(AppDef("a"), cfg)
         assert images == (chosen, {"of": kind.option})
         multi.push_images(images)
-        assert [one.pushed for one in (multi.kinds["first"], multi.kinds["second"])].count([]) == 1
+        assert [kind.pushed for kind in (multi.kinds["first"], multi.kinds["second"])].count([]) == 1
         assert kind.pushed == [{"of": kind.option}]
 
     def test_a_kind_that_pushes_nothing_has_nothing_to_push(self) -> None:
@@ -273,9 +273,11 @@ def test_pinned_images_replace_image_and_workspace_together() -> None:
 
 
 def test_one_line_of_the_package_assigns_a_roles_image() -> None:
-    found = []
+    collected = []
     for path in Path(topcoat.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             targets = node.targets if isinstance(node, ast.Assign) else []
-            found += [path.name for target in targets if isinstance(target, ast.Attribute) and target.attr == "image"]
-    assert found == ["plan.py"]
+            collected += [
+                path.name for target in targets if isinstance(target, ast.Attribute) and target.attr == "image"
+            ]
+    assert collected == ["plan.py"]

@@ -32,9 +32,9 @@ def _role(workspace: Workspace | None, name: str = "r", **options: Any) -> Role:
 
 
 def _held(job_dir: str | Path) -> dict[bytes, Any]:
-    found: dict[bytes, Any] = dict(on_disk(job_dir))
-    del found[MARKER.encode()]
-    return found
+    actual: dict[bytes, Any] = dict(on_disk(job_dir))
+    del actual[MARKER.encode()]
+    return actual
 
 
 def _wanted(workspace: Workspace) -> dict[bytes, Any]:

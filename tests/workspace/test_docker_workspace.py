@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from topcoat.errors import (
     DaemonError,
     DaemonUnavailable,
     InvalidRunConfigException,
+    NoSuchPlatform,
     WorkspaceChanged,
     WorkspaceNotFound,
 )
@@ -30,9 +31,11 @@ from topcoat.pipeline import plan_image
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.schedulers.api import Scheduler
-from topcoat.specs import AppDef, Role, Workspace
+from topcoat.specs import AppDef, CfgVal, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
 from topcoat.workspace import docker_workspace
+from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
+from topcoat.workspace.dir_workspace import DirWorkspaceMixin
 from topcoat.workspace.docker_workspace import TORCHX_DOCKERFILE, DockerWorkspaceMixin
 from topcoat.workspace.hooks import RunsFrom
 
@@ -85,16 +88,16 @@ class TestForARegistry:
             mixin.build_workspaces(app.roles, cfg)
             image_id = app.roles[0].image
             images = mixin.dryrun_push_images(app, cfg)
-        assert {one.method for one in log} <= {"GET", "HEAD"}
+        assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
         ((named, (repository, tag)),) = images.items()
         assert named == image_id
         assert image_id.startswith("sha256:")
         assert (repository, app.roles[0].image) == (cfg["image_repo"], f"{repository}:{tag}")
 
         mixin.push_images(images)
-        found = fetch(registry, app.roles[0].image, skip=1)
-        assert found.manifest["config"]["digest"] == image_id
-        assert stacked(found.layers[1:], "/w") == expected(_snapshot(workspace))
+        fetched = fetch(registry, app.roles[0].image, skip=1)
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(_snapshot(workspace))
 
     def test_what_was_built_is_pushed_whatever_became_of_the_workspace(
         self, fake: FakeRegistry, workspace: Workspace, tmp_path: Path
@@ -113,9 +116,9 @@ class TestForARegistry:
 
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
 
-        found = fetch(fake, app.roles[0].image, skip=1)
-        assert found.manifest["config"]["digest"] == image_id
-        assert stacked(found.layers[1:], "/w") == expected(snapshot)
+        fetched = fetch(fake, app.roles[0].image, skip=1)
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(snapshot)
 
     def test_the_hot_layer_that_was_built_is_pushed_too(self, fake: FakeRegistry, workspace: Workspace) -> None:
         mixin, cfg, base = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app"}, _fake_base(fake)
@@ -126,10 +129,10 @@ class TestForARegistry:
         image_id = app.roles[0].image
         workspaces.edit(workspace, "d/f7", new=b"other")
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
-        found = fetch(fake, app.roles[0].image, skip=1)
-        assert found.manifest["config"]["digest"] == image_id
-        assert stacked(found.layers[1:], "/w") == expected(snapshot)
-        assert names(found.layers[-1]) == {"w", "w/d", "w/d/f7"}
+        fetched = fetch(fake, app.roles[0].image, skip=1)
+        assert fetched.manifest["config"]["digest"] == image_id
+        assert stacked(fetched.layers[1:], "/w") == expected(snapshot)
+        assert names(fetched.layers[-1]) == {"w", "w/d", "w/d/f7"}
 
     def test_pushing_again_sends_nothing_and_still_works(self, fake: FakeRegistry, workspace: Workspace) -> None:
         mixin, cfg = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app"}
@@ -148,9 +151,9 @@ class TestForARegistry:
         mixin.build_workspaces(app.roles, cfg)
         ids = [role.image for role in app.roles]
         mixin.push_images(mixin.dryrun_push_images(app, cfg))
-        found = [fetch(fake, role.image, skip=1) for role in app.roles]
-        assert [one.manifest["config"]["digest"] for one in found] == ids
-        assert [one.config["config"]["Labels"]["name"] for one in found] == ["one", "two"]
+        images = [fetch(fake, role.image, skip=1) for role in app.roles]
+        assert [image.manifest["config"]["digest"] for image in images] == ids
+        assert [image.config["config"]["Labels"]["name"] for image in images] == ["one", "two"]
 
     def test_roles_with_one_image_and_workspace_are_one_build(
         self, fake: FakeRegistry, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
@@ -182,8 +185,8 @@ class TestForARegistry:
     def test_ids_of_others_are_named_after_themselves(self) -> None:
         app = AppDef("app", [_role(f"sha256:{'a' * 64}", None), _role(f"sha256:{'b' * 64}", None, "s")])
         images = DockerWorkspaceMixin().dryrun_push_images(app, {"image_repo": "127.0.0.1:5000/app"})
-        assert images == {f"sha256:{one * 64}": ("127.0.0.1:5000/app", one * 64) for one in "ab"}
-        assert [role.image for role in app.roles] == [f"127.0.0.1:5000/app:{one * 64}" for one in "ab"]
+        assert images == {f"sha256:{letter * 64}": ("127.0.0.1:5000/app", letter * 64) for letter in "ab"}
+        assert [role.image for role in app.roles] == [f"127.0.0.1:5000/app:{letter * 64}" for letter in "ab"]
 
     def test_without_a_repository_they_are_refused(self) -> None:
         app = AppDef("app", [_role(f"sha256:{'a' * 64}", None, "trainer")])
@@ -221,8 +224,8 @@ class TestForARegistry:
         projects = {"app": "", "lib": "lib", "conf.yaml": "etc/conf.yaml"}
         workspace = Workspace({str(tmp_path / source): target for source, target in projects.items()})
         image = _push(DockerWorkspaceMixin(), _fake_base(fake), workspace, {"image_repo": f"{fake.host}/app"})
-        found = stacked(fetch(fake, image, skip=1).layers[1:], "/w")
-        assert {path for path, seen in found.items() if seen.kind == "file" and b"ignore" not in path} == {
+        files = stacked(fetch(fake, image, skip=1).layers[1:], "/w")
+        assert {path for path, seen in files.items() if seen.kind == "file" and b"ignore" not in path} == {
             b"train.py",
             b"lib/lib.py",
             b"lib/x.log",
@@ -259,7 +262,7 @@ class TestPlanning:
         with registry.recording() as log:
             plan = mixin.plan_workspaces([role], {"image_repo": repository})
         assert plan is not None
-        assert {one.method for one in log} <= {"GET", "HEAD"}
+        assert {exchange.method for exchange in log} <= {"GET", "HEAD"}
         assert role.image.startswith(f"{repository}:")
         (line,) = plan.lines()
         snapshot = _snapshot(workspace)
@@ -304,13 +307,13 @@ class TestPlanning:
         self, fake: FakeRegistry, workspace: Workspace
     ) -> None:
         mixin, cfg, base = DockerWorkspaceMixin(), {"image_repo": f"{fake.host}/app"}, _fake_base(fake)
-        there = _push(mixin, base, workspace, cfg)
+        second_result = _push(mixin, base, workspace, cfg)
         role = _role(base, workspace)
         plan = mixin.plan_workspaces([role], cfg)
         assert plan is not None
         workspaces.edit(workspace, "train.py")
         plan.carry_out()
-        assert role.image == there
+        assert role.image == second_result
 
 
 class TestForAnEngine:
@@ -475,9 +478,45 @@ class TestPythonpath:
         path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=plan)
         assert path == "/w:/w/src:/mine:/opt/lib"
 
+    def test_an_empty_path_does_not_hide_the_code(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        assert self._path(fake, workspace, {"PYTHONPATH": ""}, plan=True) == "/w:/opt/lib"
+
     def test_a_role_without_one_gets_that_of_the_image(self, fake: FakeRegistry, workspace: Workspace) -> None:
         assert self._path(fake, workspace, {}, plan=True) is None
 
     def test_a_role_keeps_its_own_if_the_image_leaves_it_alone(self, fake: FakeRegistry, workspace: Workspace) -> None:
         path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=True, pythonpath=False)
         assert path == "/mine"
+
+
+class _ByKind(MultiWorkspaceMixin):
+    """A scheduler's side of it, with two kinds of workspace."""
+
+    runs_from = RunsFrom.REGISTRY
+    backend = "cluster"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds = {"image": DockerWorkspaceMixin(), "directory": DirWorkspaceMixin()}
+
+    def workspace_builders(self) -> Mapping[str, WorkspaceMixin[Any]]:
+        return self._kinds
+
+    def role_platform(self, role: Role, cfg: Mapping[str, CfgVal]) -> str:
+        return "linux/arm64"
+
+
+def test_one_of_several_kinds_builds_for_the_platform_that_the_scheduler_states(
+    fake: FakeRegistry, workspace: Workspace
+) -> None:
+    fake.add_image("base", "1")
+    role = _role(f"{fake.host}/base:1", workspace)
+    with pytest.raises(NoSuchPlatform, match="linux/arm64"):
+        _ByKind().plan_workspaces([role], {"image_repo": f"{fake.host}/app"})
+
+
+def test_one_of_several_kinds_knows_what_the_schedulers_jobs_run_from(fake: FakeRegistry, workspace: Workspace) -> None:
+    role = _role(f"{fake.host}/base:1", workspace)
+    with pytest.raises(InvalidRunConfigException, match="missing image_repo: the scheduler 'cluster' runs an image in"):
+        _ByKind().plan_workspaces([role], {})
+    assert fake.requests == []

@@ -26,10 +26,10 @@ def test_one_project_is_copied_as_it_is(tmp_path: Path) -> None:
 
 
 def test_each_project_obeys_its_own_rules(tmp_path: Path) -> None:
-    one = {"a": "1", "secret": "1", "x.log": "1", ".torchxignore": "secret\n"}
+    first_files = {"a": "1", "secret": "1", "x.log": "1", ".torchxignore": "secret\n"}
     two = {"b": "2", "secret": "2", "y.log": "2", ".torchxignore": "*.log\n"}
     three = {"c": "3", "secret": "3", ".git/config": "3"}
-    for name, content in (("one", one), ("two", two), ("three", three)):
+    for name, content in (("one", first_files), ("two", two), ("three", three)):
         workspaces.write(tmp_path / name, content)
     projects = {"one": "", "two": "two", "three": "deep/er/three"}
     Workspace({str(tmp_path / name): target for name, target in projects.items()}).merge_into(tmp_path / "out")

@@ -40,11 +40,11 @@ def _fill(fs: AbstractFileSystem, root: str, files: Mapping[str, str]) -> None:
 def _paths(fs: AbstractFileSystem, root: str, **options: str) -> set[str]:
     """Return the relative paths of the files of a walk."""
     start = str(fs._strip_protocol(root)).rstrip("/")
-    found = set()
+    collected = set()
     for directory, _, files in walk_workspace(fs, root, **options):
         assert directory == start or directory.startswith(f"{start}/")
-        found |= {f"{directory}/{name}"[len(start) + 1 :] for name in files}
-    return found
+        collected |= {f"{directory}/{name}"[len(start) + 1 :] for name in files}
+    return collected
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ def test_directories_come_with_full_paths_and_files_with_what_the_file_system_sa
     ]
     for directory, _, files in walked:
         for name, info in files.items():
-            said = memory.info(f"{directory}/{name}")
+            stored_info = memory.info(f"{directory}/{name}")
             assert {key: info[key] for key in ("name", "type", "size")} == {
-                key: said[key] for key in ("name", "type", "size")
+                key: stored_info[key] for key in ("name", "type", "size")
             }
 
 

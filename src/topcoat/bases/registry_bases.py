@@ -76,7 +76,7 @@ class RegistryBases:
             base = resolve_all(client, name)
         else:
             image = resolve(client, reference, Platform.parse(platform) if platform else None)
-            config = ImageConfig.parse(image.config)
+            config = ImageConfig.parse(image.config).complete(image.platform)
             base = Base(name, image.digest, image.manifest, config, reference.registry, reference.repository)
         put_base(base, platform)
         return base

@@ -17,7 +17,9 @@ from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
 from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.engines.logins import auth_config
+from topcoat.engines.pull import pull
 from topcoat.errors import DaemonError, DaemonUnavailable
+from topcoat.foreign_text import escaped
 from topcoat.images.image_build import ImageBuild
 from topcoat.notices import notice
 from topcoat.oci.compression import Compression
@@ -117,7 +119,7 @@ class EngineDelivery:
         with engine_errors(f"loading {self._name}"):
             for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
                 if line.get("error"):
-                    raise DaemonError(f"the container engine cannot load {self._name}: {line['error']}")
+                    raise DaemonError(f"the container engine cannot load {self._name}: {escaped(line['error'])}")
         loaded = self._destination._inspect(self._name)
         if loaded is None:
             raise DaemonError(f"the container engine loaded {self._name} and does not have it")
@@ -185,7 +187,7 @@ def pull_base(client: DockerClient, base: Base) -> None:
     reference = Reference.parse(base.name)
     pinned = f"{reference.name}@{base.digest}"
     with engine_errors(f"pulling {base.name}"):
-        client.images.pull(pinned, platform=str(base.config.platform), auth_config=auth_config(base.name))
+        pull(client, pinned, login_for=base.name, platform=str(base.config.platform))
         if reference.tag and not foreign_platform(client, base):
             client.api.tag(pinned, reference.name, reference.tag)
 
@@ -201,4 +203,4 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
                 if "content digest" in line["error"]:
                     # For images that were loaded, the containerd store does not keep the compressed layers of the base.
                     hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
-                raise DaemonError(f"the container engine cannot push {name}: {line['error']}", hint=hint)
+                raise DaemonError(f"the container engine cannot push {name}: {escaped(line['error'])}", hint=hint)

@@ -8,14 +8,15 @@ it is the default socket. TLS is configured as there: ``DOCKER_TLS_VERIFY``, ``D
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from topcoat.errors import DaemonUnavailable
+from topcoat.foreign_text import parse_json
 from topcoat.http.tls import TLSSettings
+from topcoat.registry.failures import redact
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 # The docker command line uses it if only DOCKER_TLS_VERIFY is set.
@@ -38,7 +39,7 @@ class Endpoint(NamedTuple):
     context: str = ""
 
     def __str__(self) -> str:
-        url = self.url or DEFAULT_SOCKET
+        url = redact(self.url or DEFAULT_SOCKET)
         return f"{url} (docker context {self.context})" if self.context else url
 
 
@@ -48,7 +49,7 @@ def find_endpoint(env: Mapping[str, str] = os.environ) -> Endpoint:
     Raises:
         DaemonUnavailable: the context in use does not exist or is malformed.
     """
-    home = Path(env.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    home = Path(env.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
     host = env.get("DOCKER_HOST", "").strip()
     name = "" if host else env.get("DOCKER_CONTEXT") or _current_context(home)
     if name and name != "default":
@@ -73,7 +74,7 @@ def _tls(directory: Path, *, verify: bool) -> TLSSettings:
 
 def _current_context(home: Path) -> str:
     try:
-        settings = json.loads((home / "config.json").read_bytes())
+        settings = parse_json((home / "config.json").read_bytes())
     except (OSError, ValueError):
         # The reader of logins reports what is wrong with this file.
         return ""
@@ -86,7 +87,7 @@ def _context(home: Path, name: str) -> Endpoint:
     key = hashlib.sha256(name.encode()).hexdigest()
     file = home / "contexts/meta" / key / "meta.json"
     try:
-        endpoint: Any = json.loads(file.read_bytes())["Endpoints"]["docker"]
+        endpoint: Any = parse_json(file.read_bytes())["Endpoints"]["docker"]
         url, verify = str(endpoint.get("Host") or ""), not endpoint.get("SkipTLSVerify")
     except FileNotFoundError:
         raise DaemonUnavailable(f"docker context {name!r} does not exist", hint=_CONTEXT_HINT) from None

@@ -150,6 +150,14 @@ def _flag(cfg: Mapping[str, CfgVal], key: str, *, default: bool) -> bool:
 def _repository(text: str) -> Reference | None:
     if not text:
         return None
+    host, _, port = text.partition(":")
+    if "/" not in text and ("." in host or host == "localhost" or port.isdecimal()):
+        # Docker would take it for a name on Docker Hub.
+        raise InvalidRunConfigException(
+            f"invalid image_repo {text!r}: a registry without a repository",
+            "image_repo",
+            hint=f"image_repo={text}/NAME",
+        )
     reference = Reference.parse(text)
     if reference.digest or text.endswith(f":{reference.tag}"):
         raise InvalidRunConfigException(

@@ -28,6 +28,11 @@ def is_digest(text: str) -> bool:
     return match is not None and len(match[2]) == _HEX_LENGTH[match[1]]
 
 
+def normal_digest(text: str) -> str:
+    """Return *text* in lower case if that makes it a digest, else as it is."""
+    return text.lower() if not is_digest(text) and is_digest(text.lower()) else text
+
+
 def hasher(digest: str) -> _Hash:
     """Return a new hash object of the algorithm that *digest* names.
 

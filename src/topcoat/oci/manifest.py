@@ -14,7 +14,7 @@ from typing import NamedTuple
 from topcoat.errors import InvalidImage, NoSuchPlatform
 from topcoat.oci.descriptor import NOTHING, Descriptor
 from topcoat.oci.digest import canonical_json
-from topcoat.oci.platform import Platform
+from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -28,14 +28,18 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 
 MANIFEST_TYPES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
 INDEX_TYPES = frozenset({DOCKER_INDEX, OCI_INDEX})
 CONFIG_TYPES = frozenset({DOCKER_CONFIG, OCI_CONFIG})
+OCI_LAYER_TYPES = frozenset(f"{kind}{how}" for kind in (OCI_LAYER, OCI_FOREIGN_LAYER) for how in ("", "+gzip", "+zstd"))
+DOCKER_LAYER_TYPES = frozenset({DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_FOREIGN_LAYER})
+# Docker takes an image with one of these: registries have stored images so.
+_VAGUE_CONFIG_TYPES = frozenset({"application/octet-stream", "application/json", "text/html"})
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 """The Accept header for registries; without it, old ones respond in the format of 2014 (schema 1)."""
 
-DEFAULT_PLATFORM = Platform("linux", "amd64")
 _ATTESTATION = "vnd.docker.reference.type"
 
 
@@ -157,8 +161,12 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
     if media_type in INDEX_TYPES:
         entries = tuple(Descriptor.from_json(entry) for entry in _list(document, "manifests"))
         return Index(media_type, entries, annotations, data)
-    config = Descriptor.from_json(document.get("config"))
-    layers = tuple(Descriptor.from_json(layer) for layer in _list(document, "layers"))
+    oci = media_type == OCI_MANIFEST
+    config_type, layer_type = (OCI_CONFIG, OCI_LAYER_GZIP) if oci else (DOCKER_CONFIG, DOCKER_LAYER_GZIP)
+    config = Descriptor.from_json(document.get("config"), config_type)
+    if config.media_type in _VAGUE_CONFIG_TYPES:
+        config = config._replace(media_type=config_type)
+    layers = tuple(Descriptor.from_json(layer, layer_type) for layer in _list(document, "layers"))
     return Manifest(media_type, config, layers, annotations, data)
 
 

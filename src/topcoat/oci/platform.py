@@ -64,3 +64,6 @@ class Platform(NamedTuple):
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         return not self.variant or self.normal == other.normal
+
+
+DEFAULT_PLATFORM = Platform("linux", "amd64")

@@ -13,27 +13,22 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.digest import digest_like, is_digest
+from topcoat.oci.digest import hasher, is_digest, normal_digest
 from topcoat.oci.manifest import (
     CONFIG_TYPES,
     DOCKER_CONFIG,
-    DOCKER_FOREIGN_LAYER,
     DOCKER_INDEX,
-    DOCKER_LAYER,
-    DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_TYPES,
     DOCKER_MANIFEST,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_CONFIG,
-    OCI_LAYER,
+    OCI_LAYER_TYPES,
 )
 from topcoat.oci.mismatch import Mismatch, shown
 from topcoat.oci.platform import Platform
 from topcoat.oci.validate_config import config_mismatches
 
-_OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-_DOCKER_LAYERS = frozenset({DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_FOREIGN_LAYER})
-_OCI_LAYERS = frozenset(f"{kind}{stored}" for kind in (OCI_LAYER, _OCI_FOREIGN) for stored in ("", "+gzip", "+zstd"))
 _ENCRYPTED = "+encrypted"
 
 
@@ -47,30 +42,38 @@ class Flavour(NamedTuple):
 
 
 # All engines accept Docker's layer types in OCI manifests, and a base image may have them there.
-_OCI = Flavour(True, frozenset({OCI_CONFIG}), _OCI_LAYERS | _DOCKER_LAYERS, MANIFEST_TYPES | INDEX_TYPES)
-_DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), _DOCKER_LAYERS, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
+_OCI = Flavour(True, frozenset({OCI_CONFIG}), OCI_LAYER_TYPES | DOCKER_LAYER_TYPES, MANIFEST_TYPES | INDEX_TYPES)
+_DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), DOCKER_LAYER_TYPES, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
 
 
 class ManifestParts(NamedTuple):
-    """What a manifest refers to; None stands for what is malformed or was not read."""
+    """What a manifest refers to.
+
+    Attributes:
+        layers: a descriptor for each layer, None for a malformed one.
+        diff_ids: those of the config; None if the config was not read or is malformed.
+    """
 
     layers: list[Descriptor | None]
     diff_ids: list[str] | None
 
 
 def find_mismatches(data: bytes, config: bytes, *, media_type: str = "") -> list[Mismatch]:
-    """Return every rule that a manifest and its config, both as stored, break.
+    """Return every rule that a manifest and its config break.
 
-    *media_type* is the Content-Type that the manifest came with, if any.
+    Args:
+        data: the manifest, as stored.
+        config: the config that it refers to, as stored.
+        media_type: the Content-Type that *data* came with, if any.
     """
+    return list(_find(data, config, media_type))
 
-    def find() -> Iterator[Mismatch]:
-        document = yield from check_json("", data)
-        if document is not None:
-            flavour = yield from check_type("manifest", document, media_type, MANIFEST_TYPES)
-            yield from check_manifest("", document, flavour, lambda descriptor: config)
 
-    return list(find())
+def _find(data: bytes, config: bytes, media_type: str) -> Iterator[Mismatch]:
+    document = yield from check_json("", data)
+    if document is not None:
+        flavour = yield from check_type("manifest", document, media_type, MANIFEST_TYPES)
+        yield from check_manifest("", document, flavour, lambda descriptor: config)
 
 
 def check_json(prefix: str, data: bytes) -> Generator[Mismatch, None, dict[str, Any] | None]:
@@ -156,19 +159,23 @@ def check_descriptor(
         yield Mismatch(where, "type", "a descriptor", shown(value), fatal=True)
         return None
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    broken = []
+    is_whole = True
     if not isinstance(media_type, str) or not media_type:
-        broken.append(Mismatch(f"{where}.mediaType", "media type", "a string", shown(media_type), fatal=True))
+        fatal = media_type is not None and media_type != ""
+        yield Mismatch(f"{where}.mediaType", "media type", "a string", shown(media_type), fatal=fatal)
+        is_whole = False
     if not isinstance(digest, str) or not is_digest(digest):
-        broken.append(Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=True))
+        fatal = not isinstance(digest, str) or not is_digest(normal_digest(digest))
+        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=fatal)
+        is_whole = False
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        broken.append(Mismatch(f"{where}.size", "size", "a number of bytes", shown(size), fatal=True))
-    yield from broken
+        yield Mismatch(f"{where}.size", "size", "a number of bytes", shown(size), fatal=True)
+        is_whole = False
     yield from _check_annotations(where, value, is_oci=flavour.is_oci)
     urls = value.get("urls")
     if urls is not None and not (isinstance(urls, list) and all(isinstance(url, str) for url in urls)):
         yield Mismatch(f"{where}.urls", "type", "a list of strings", shown(urls))
-    if broken:
+    if not is_whole:
         return None
     descriptor = Descriptor.from_json(dict(value))
     yield from _check_data(where, descriptor)
@@ -205,7 +212,9 @@ def content_mismatches(where: str, descriptor: Descriptor, data: bytes) -> Itera
     """Yield the differences between *data* and its *descriptor*."""
     if len(data) != descriptor.size:
         yield Mismatch(f"{where}.size", "bytes of the content", str(len(data)), str(descriptor.size), fatal=True)
-    actual = digest_like(descriptor.digest, data)
+    state = hasher(descriptor.digest)
+    state.update(data)
+    actual = f"{descriptor.digest.partition(':')[0]}:{state.hexdigest()}"
     if actual != descriptor.digest:
         yield Mismatch(f"{where}.digest", "digest of the content", actual, descriptor.digest, fatal=True)
 

@@ -40,6 +40,8 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
     """
 
     uses_workspace: ClassVar[bool] = True
+    _chosen_by: WorkspaceHooks | None = None
+    """The scheduler whose `MultiWorkspaceMixin` chose this object: it knows what its jobs run from, and where."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -148,6 +150,7 @@ class MultiWorkspaceMixin(WorkspaceMixin[tuple[str, Any]]):
                 self.WORKSPACE_TYPE_OPT,
                 hint=f"choose one of {', '.join(builders)}",
             )
+        builders[name]._chosen_by = self
         return name, builders[name]
 
     def workspace_opts(self) -> runopts:

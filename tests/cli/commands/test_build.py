@@ -41,10 +41,10 @@ def test_nothing_is_sent_when_nothing_has_changed(cli: Cli, workspace: Path, fak
 
 def test_json_is_one_object(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:
     host = fake_registry.host
-    found = cli("build", "--json", "--image", f"{host}/base:1", "--image-repo", f"{host}/app").json
-    assert found["reference"] == f"{found['image']}@{found['digest']}"
-    assert found["layers"] == 1
-    assert found["sent"] > 0
+    output = cli("build", "--json", "--image", f"{host}/base:1", "--image-repo", f"{host}/app").json
+    assert output["reference"] == f"{output['image']}@{output['digest']}"
+    assert output["layers"] == 1
+    assert output["sent"] > 0
 
 
 def test_options_of_the_image_are_run_options(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:

@@ -31,10 +31,10 @@ def test_json_has_what_a_job_would_see(cli: Cli, workspace: Path) -> None:
     (workspace / "run.sh").write_text("#!/bin/sh\n")
     (workspace / "run.sh").chmod(0o700)
     (workspace / "link").symlink_to("train.py")
-    found = cli("ls", "--json").json
-    assert found["digest"].startswith("sha256:")
-    assert found["size"] == sum(entry["size"] for entry in found["entries"])
-    entries = {entry.pop("path"): entry for entry in found["entries"]}
+    output = cli("ls", "--json").json
+    assert output["digest"].startswith("sha256:")
+    assert output["size"] == sum(entry["size"] for entry in output["entries"])
+    entries = {entry.pop("path"): entry for entry in output["entries"]}
     assert entries["run.sh"] == {"kind": "file", "mode": "0755", "size": 10}
     assert entries["link"] == {"kind": "link", "mode": "0777", "size": 0}
     assert entries["pkg"] == {"kind": "dir", "mode": "0755", "size": 0}

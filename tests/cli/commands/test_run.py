@@ -175,9 +175,9 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path) -> None:
     )
     done = cli("run")
     assert done.out.startswith("local_cwd://")
-    said = done.err.splitlines()
-    assert said[-1] == "configured"
-    assert [line for line in said if "unknown run option 'no_such' of local_cwd" in line]
+    lines = done.err.splitlines()
+    assert lines[-1] == "configured"
+    assert [line for line in lines if "unknown run option 'no_such' of local_cwd" in line]
     assert (workspace / "logs").is_dir()
     assert cli("run", "--msg", "given").code == 2
     assert cli("run", "utils.echo", "--msg", "given").err.splitlines()[-1] == "given"

@@ -219,8 +219,8 @@ def test_the_state_of_an_application_follows_from_its_containers(states: list[Ap
 
 @given(st.lists(st.sampled_from(AppState), min_size=1))
 def test_an_application_has_ended_when_all_its_containers_have(states: list[AppState]) -> None:
-    known = [state for state in states if state is not AppState.UNSUBMITTED] or [R]
-    assert is_terminal(app_state(known)) == all(is_terminal(state) for state in known)
+    known_states = [state for state in states if state is not AppState.UNSUBMITTED] or [R]
+    assert is_terminal(app_state(known_states)) == all(is_terminal(state) for state in known_states)
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def shell(script: str, name: str = "w", **role: Any) -> Role:
 
 
 def describe(docker: DockerScheduler, app_id: str) -> DescribeAppResponse:
-    found = docker.describe(app_id)
-    assert found is not None
-    return found
+    response = docker.describe(app_id)
+    assert response is not None
+    return response
 
 
 def wait(docker: DockerScheduler, app_id: str) -> DescribeAppResponse:
@@ -109,14 +109,14 @@ def test_replicas_run_reach_each_other_and_are_found_again(docker: DockerSchedul
     )
     role = Role("w", IMAGE, entrypoint="python3", args=["-c", ping], num_replicas=2, port_map={"c10d": 29500})
     app_id = docker.submit(AppDef("ring", [role]), {})
-    found = wait(docker, app_id)
-    assert found.state is AppState.SUCCEEDED, list(docker.log_iter(app_id, "w", 1))
+    response = wait(docker, app_id)
+    assert response.state is AppState.SUCCEEDED, list(docker.log_iter(app_id, "w", 1))
     assert list(docker.log_iter(app_id, "w", 0)) == ["from 1\n"]
-    assert [(one.id, one.state, one.hostname) for one in found.roles_statuses[0].replicas] == [
+    assert [(replica.id, replica.state, replica.hostname) for replica in response.roles_statuses[0].replicas] == [
         (0, AppState.SUCCEEDED, f"{app_id}-w-0"),
         (1, AppState.SUCCEEDED, f"{app_id}-w-1"),
     ]
-    assert [(one.name, one.image, one.entrypoint, one.num_replicas) for one in found.roles] == [
+    assert [(role.name, role.image, role.entrypoint, role.num_replicas) for role in response.roles] == [
         ("w", IMAGE, "python3", 2)
     ]
     assert [(app.app_id, app.state, app.name) for app in docker.list()] == [(app_id, AppState.SUCCEEDED, "ring")]
@@ -142,11 +142,11 @@ def test_each_stream_can_be_read(docker: DockerScheduler) -> None:
 def test_a_failure_is_explained(docker: DockerScheduler) -> None:
     script = 'echo "{\\"message\\": \\"lost\\"}" > $$TORCHELASTIC_ERROR_FILE; exit 3'
     app_id = docker.submit(AppDef("x", [shell(script), shell("true", "v")]), {})
-    found = wait(docker, app_id)
-    assert found.state is AppState.FAILED
-    assert found.msg == "w/0 ended with exit code 3"
-    assert found.structured_error_msg == '{"message": "lost"}'
-    statuses = {status.role: status.replicas[0] for status in found.roles_statuses}
+    response = wait(docker, app_id)
+    assert response.state is AppState.FAILED
+    assert response.msg == "w/0 ended with exit code 3"
+    assert response.structured_error_msg == '{"message": "lost"}'
+    statuses = {status.role: status.replicas[0] for status in response.roles_statuses}
     assert (statuses["w"].state, statuses["v"].state) == (AppState.FAILED, AppState.SUCCEEDED)
     assert statuses["v"].structured_error_msg == NONE
 
@@ -156,8 +156,8 @@ def test_a_cancelled_job_is_not_reported_as_failed(docker: DockerScheduler) -> N
     app_id = docker.submit(AppDef("x", [shell(script, num_replicas=2, max_retries=3), shell("true", "v")]), {})
     wait_for(docker, app_id, "ready")
     docker.cancel(app_id)
-    found = describe(docker, app_id)
-    assert found.state is AppState.CANCELLED
+    response = describe(docker, app_id)
+    assert response.state is AppState.CANCELLED
     assert list(docker.log_iter(app_id, "w")) == ["ready\n", "saved\n"]
     docker.cancel(app_id)
 
@@ -166,8 +166,8 @@ def test_a_log_is_followed_through_restarts(docker: DockerScheduler) -> None:
     script = "echo run >> /m; echo run $$(wc -l < /m); [ $$(wc -l < /m) -ge 3 ]"
     app_id = docker.submit(AppDef("x", [shell(script, max_retries=4)]), {})
     assert list(docker.log_iter(app_id, "w", should_tail=True)) == ["run 1\n", "run 2\n", "run 3\n"]
-    found = wait(docker, app_id)
-    assert (found.state, found.num_restarts) == (AppState.SUCCEEDED, 2)
+    response = wait(docker, app_id)
+    assert (response.state, response.num_restarts) == (AppState.SUCCEEDED, 2)
 
 
 def test_a_log_need_not_be_read_to_its_end(docker: DockerScheduler) -> None:

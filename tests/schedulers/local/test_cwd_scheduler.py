@@ -35,10 +35,10 @@ def shell(script: str, name: str = "w", **role: object) -> Role:
 def wait(local: LocalScheduler, app_id: str) -> AppState:
     deadline = time.monotonic() + 20
     while True:
-        found = local.describe(app_id)
-        assert found is not None
-        if is_terminal(found.state):
-            return found.state
+        response = local.describe(app_id)
+        assert response is not None
+        if is_terminal(response.state):
+            return response.state
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -81,9 +81,9 @@ def test_a_log_is_followed_to_the_end_of_the_job(local: LocalScheduler) -> None:
     app_id = local.submit(AppDef("x", [shell("echo one; sleep 0.3; printf two")]), {})
     lines = iter(local.log_iter(app_id, "w", should_tail=True))
     assert next(lines) == "one\n"
-    found = local.describe(app_id)
-    assert found is not None
-    assert found.state is AppState.RUNNING
+    response = local.describe(app_id)
+    assert response is not None
+    assert response.state is AppState.RUNNING
     assert "".join(lines) == "two"
 
 
@@ -120,16 +120,16 @@ def test_logs_are_written_to_log_dir(local: LocalScheduler, tmp_path: Path) -> N
 def test_a_job_is_described_as_it_was_declared(local: LocalScheduler) -> None:
     role = shell("sleep 60", num_replicas=2, max_retries=1, retry_policy=RetryPolicy.ROLE, resource=Resource(1, 0, 64))
     app_id = local.submit(AppDef("x", [role], metadata={"who": "me"}), {})
-    found = local.describe(app_id)
-    assert found is not None
-    assert (found.app_id, found.state, found.num_restarts) == (app_id, AppState.RUNNING, 0)
-    assert found.roles == [role]
-    assert found.metadata == {"who": "me"}
-    assert [(one.id, one.state, one.role) for one in found.roles_statuses[0].replicas] == [
+    response = local.describe(app_id)
+    assert response is not None
+    assert (response.app_id, response.state, response.num_restarts) == (app_id, AppState.RUNNING, 0)
+    assert response.roles == [role]
+    assert response.metadata == {"who": "me"}
+    assert [(replica.id, replica.state, replica.role) for replica in response.roles_statuses[0].replicas] == [
         (0, AppState.RUNNING, "w"),
         (1, AppState.RUNNING, "w"),
     ]
-    assert found.ui_url == f"file://{local_jobs.directory(app_id) / 'logs'}"
+    assert response.ui_url == f"file://{local_jobs.directory(app_id) / 'logs'}"
 
 
 def test_the_error_file_of_the_replica_that_failed_is_the_jobs(local: LocalScheduler) -> None:
@@ -139,13 +139,13 @@ def test_the_error_file_of_the_replica_that_failed_is_the_jobs(local: LocalSched
     second = shell(f"trap '{fail}' TERM; touch ready; while :; do sleep 0.02; done", "b")
     app_id = local.submit(AppDef("x", [first, second]), {})
     assert wait(local, app_id) is AppState.FAILED
-    found = local.describe(app_id)
-    assert found is not None
-    assert found.structured_error_msg == '{"message": "lost a"}'
-    statuses = {status.role: status.replicas[0] for status in found.roles_statuses}
+    response = local.describe(app_id)
+    assert response is not None
+    assert response.structured_error_msg == '{"message": "lost a"}'
+    statuses = {status.role: status.replicas[0] for status in response.roles_statuses}
     assert statuses["a"].structured_error_msg == '{"message": "lost a"}'
     assert statuses["b"].structured_error_msg == NONE
-    assert found.msg == "a/0 ended with exit code 1"
+    assert response.msg == "a/0 ended with exit code 1"
 
 
 def test_jobs_are_listed_the_newest_first_and_only_this_schedulers(local: LocalScheduler) -> None:

@@ -56,7 +56,9 @@ def end() -> local_jobs.LocalJob:
 
 
 def states(job: local_jobs.LocalJob) -> dict[str, str]:
-    return {f"{one['role']}/{one['id']}": one["state"] for one in job.status["replicas"]}
+    return {
+        f"{each_replica['role']}/{each_replica['id']}": each_replica["state"] for each_replica in job.status["replicas"]
+    }
 
 
 def sh(script: str) -> tuple[str, str, str]:
@@ -67,7 +69,7 @@ def test_a_job_succeeds_when_all_its_replicas_do(tmp_path: Path) -> None:
     run(replica(tmp_path, "true"), replica(tmp_path, "true", number=1))
     job = end()
     assert job.state is AppState.SUCCEEDED
-    assert [one["exit_code"] for one in job.status["replicas"]] == [0, 0]
+    assert [each_replica["exit_code"] for each_replica in job.status["replicas"]] == [0, 0]
     assert job.status["msg"] == ""
 
 
@@ -127,7 +129,7 @@ def test_a_missing_program_fails_like_in_a_shell(tmp_path: Path) -> None:
     job = end()
     assert job.state is AppState.FAILED
     assert job.status["msg"] == f"w/0: no program 'no-such-program' in {tmp_path} or on PATH"
-    assert [one["exit_code"] for one in job.status["replicas"]] == [127, None]
+    assert [each_replica["exit_code"] for each_replica in job.status["replicas"]] == [127, None]
     assert states(job) == {"w/0": "FAILED", "w/1": "CANCELLED"}
     assert job.status["num_restarts"] == 0
 

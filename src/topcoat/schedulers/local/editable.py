@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from topcoat.notices import notice
 from topcoat.scan.snapshot import Snapshot
+from topcoat.scan.sources import local_path
 from topcoat.specs import Workspace
 
 _NOT_PACKAGES = ("setup.py", "conftest.py")
@@ -17,7 +18,8 @@ _NOT_PACKAGES = ("setup.py", "conftest.py")
 
 def warn_of_editable_installs(workspace: Workspace, snapshot: Snapshot) -> None:
     """Tell which packages are installed in editable mode from *workspace* and have modules that *snapshot* has not."""
-    sources = [(os.path.realpath(source), target) for source, target in workspace.resolved() if "://" not in source]
+    local = [(local_path(source), target) for source, target in workspace.resolved()]
+    sources = [(os.path.realpath(source), target) for source, target in local if source is not None]
     for package, directory in _editable_installs():
         for source, target in sources:
             if os.path.commonpath((source, directory)) not in (source, directory):
