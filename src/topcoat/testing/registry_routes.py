@@ -12,6 +12,14 @@ from topcoat.oci.digest import is_digest, matches, sha256_digest
 from topcoat.testing.registry_messages import Request, Response, error
 from topcoat.testing.registry_state import Upload
 
+_DENIED = error(403, "DENIED", "requested access to the resource is denied")
+_UNSUPPORTED = error(405, "UNSUPPORTED", "the operation is unsupported")
+_REFUSED_MOUNTS = {
+    "mount-denied": _DENIED,
+    "mount-not-found": error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+    "mount-refused": _UNSUPPORTED,
+}
+
 
 def respond(request: Request) -> Response:
     """Return the response to an authorized request."""
@@ -31,14 +39,14 @@ def respond(request: Request) -> Response:
             return error(404, "NAME_UNKNOWN", text)
     handler = _HANDLERS.get((request.method, request.kind))
     if handler is None:
-        return _unsupported()
+        return _UNSUPPORTED
     refusal = _upload_error(request) if request.kind == "upload" else None
     return refusal or handler(request)
 
 
 def _get_manifest(request: Request) -> Response:
     if request.method == "HEAD" and "no-head" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     digest = request.stored.tags.get(request.target, request.target)
     manifest = request.stored.manifests.get(digest)
     if manifest is None:
@@ -55,13 +63,13 @@ def _get_manifest(request: Request) -> Response:
 
 def _manifest_unknown(request: Request) -> Response:
     if request.method == "HEAD" and "forbidden-for-missing" in request.quirks:
-        return _denied()
+        return _DENIED
     return _unknown(request, "MANIFEST_UNKNOWN", "manifest unknown")
 
 
 def _unknown(request: Request, code: str, message: str) -> Response:
     if "denied-for-missing" in request.quirks:
-        return _denied()
+        return _DENIED
     return error(404, code, message)
 
 
@@ -109,25 +117,10 @@ def _get_blob(request: Request) -> Response:
     return Response(206, data[start : end + 1], headers)
 
 
-def _unsupported() -> Response:
-    return error(405, "UNSUPPORTED", "the operation is unsupported")
-
-
-def _denied() -> Response:
-    return error(403, "DENIED", "requested access to the resource is denied")
-
-
-_REFUSED_MOUNTS = {
-    "mount-denied": _denied(),
-    "mount-not-found": error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
-    "mount-refused": _unsupported(),
-}
-
-
 def _post_uploads(request: Request) -> Response:
     digest, source = request.query.get("mount"), request.query.get("from", "")
     if "read-only" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     for quirk, refusal in _REFUSED_MOUNTS.items():
         if digest and quirk in request.quirks:
             return refusal
@@ -145,7 +138,7 @@ def _post_uploads(request: Request) -> Response:
 def _patch_upload(request: Request) -> Response:
     upload = request.registry.uploads[request.target]
     if "no-chunks" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     offset = len(upload.content)
     start, _, end = (request.headers.get("content-range") or f"{offset}-").partition("-")
     # Only the next chunk shows that the previous one was too small: the last chunk may have any size.
@@ -175,7 +168,7 @@ def _put_upload(request: Request) -> Response:
 
 def _delete_upload(request: Request) -> Response:
     if "no-cancel" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     del request.registry.uploads[request.target]
     return Response(204)
 

@@ -11,6 +11,7 @@ from topcoat.oci.compression import Compression, compression_of, decompressed
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import hasher
 from topcoat.oci.mismatch import Mismatch, listed
+from topcoat.oci.validate import content_mismatches
 
 _BLOCK = 1 << 18
 _WHITEOUT = b".wh."
@@ -39,11 +40,7 @@ def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generat
             yield from mismatches
             diff_id = f"sha256:{tar.state.hexdigest()}"
     _drain(whole)
-    actual = f"{layer.digest.partition(':')[0]}:{whole.state.hexdigest()}"
-    if whole.size != layer.size:
-        yield Mismatch(f"{where}.size", "bytes of the content", str(whole.size), str(layer.size), fatal=True)
-    if actual != layer.digest:
-        yield Mismatch(f"{where}.digest", "digest of the content", actual, layer.digest, fatal=True)
+    yield from content_mismatches(where, layer, whole.size, f"{whole.state.name}:{whole.state.hexdigest()}")
     return diff_id
 
 
