@@ -42,7 +42,6 @@ class LayerTree:
         self._is_done = False
 
     def __enter__(self) -> BaseTree:
-        """Return the tree; no layer is requested yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,11 +107,8 @@ class LayerTree:
         )
 
     def _open(self, layer: Descriptor) -> None:
-        if (
-            self._remaining_bytes == 0
-            or "urls" in layer.extra
-            or any(word in layer.media_type for word in _UNREADABLE_TYPES)
-        ):
+        is_unreadable = "urls" in layer.extra or any(word in layer.media_type for word in _UNREADABLE_TYPES)
+        if self._remaining_bytes == 0 or is_unreadable:
             self._stop()
             return
         from topcoat.oci.compression import decompressed

@@ -48,7 +48,6 @@ class Manifest(NamedTuple):
 
     Attributes:
         media_type: ``DOCKER_MANIFEST`` or ``OCI_MANIFEST``.
-        config: the image config.
         layers: bottom first.
         annotations: OCI only.
         raw: the bytes as stored, which have the digest; None for a manifest that was not parsed.
