@@ -46,6 +46,10 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
 
+    def workspace_opts(self) -> runopts:
+        """Return the run options that this kind of workspace takes."""
+        return runopts()
+
     def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
         """Build the workspace of each role that has one, and update the role in place.
 
