@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ("pytester", "tests.components.guard", "tests.components.fixtures")
 
 _COMPONENTS = "tests.components.fixtures"
+
+# Other processes share the machine: a slow example is not a failure.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

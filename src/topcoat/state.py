@@ -94,7 +94,10 @@ def spool_dir() -> str:
             return str(spool)
     import tempfile
 
-    return tempfile.gettempdir()
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # there is none that can be written
+        return str(spool)
 
 
 def spool_file(what: str) -> BinaryIO:

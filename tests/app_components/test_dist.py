@@ -10,6 +10,7 @@ from topcoat.components import dist
 from topcoat.components.finder import get_component
 from topcoat.errors import InvalidComponent
 from topcoat.specs import AppDef, Resource, Role, macros, materialize_appdef, resource
+from topcoat.specs.signature import component_signature
 
 
 def make(name: str, *words: str) -> tuple[AppDef, Role]:
@@ -137,3 +138,14 @@ def test_ddp_and_spmd_have_torchx_arguments_and_defaults() -> None:
     spmd = inspect.signature(dist.spmd).parameters
     assert (spmd["h"].default, spmd["j"].default) == ("gpu.small", "1x1")
     assert spmd.keys() - {"args"} <= torchrun.keys()
+
+
+def test_ddp_has_the_help_of_torchrun_and_its_own_for_j() -> None:
+    ddp, torchrun = component_signature(dist.ddp), component_signature(dist.torchrun)
+    assert ddp.description.startswith("Older name of dist.torchrun")
+    help_ = {parameter.name: parameter.help for parameter in ddp.parameters}
+    assert help_ == {
+        **{parameter.name: parameter.help for parameter in torchrun.parameters},
+        "j": "[[min_nodes:]nodes x]processes_per_node",
+    }
+    assert ddp.var_args_help == torchrun.var_args_help

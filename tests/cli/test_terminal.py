@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import struct
 import subprocess
 import sys
 import termios
@@ -25,9 +26,12 @@ from topcoat.specs import AppState, AppStatus
 TOPCOAT = [sys.executable, "-m", "topcoat"]
 
 
-def on_terminal(command: Sequence[str], **env: str) -> tuple[subprocess.Popen[bytes], int]:
+def on_terminal(
+    command: Sequence[str], size: tuple[int, int] = (24, 80), **env: str
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start *command* as the session leader of a new terminal; return it and the terminal's other side."""
     mine, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
 
     def take_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)

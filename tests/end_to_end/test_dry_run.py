@@ -100,7 +100,7 @@ def test_run_ships_what_it_packed_when_a_file_changes_under_it(fake_server: Serv
 def test_run_gives_up_on_files_that_keep_changing(fake_server: Server, workspace: Workspace) -> None:
     app = AppDef("app", [role("r", fake_server.base("one"), workspace)])
     main_py = Path(next(iter(workspace.projects)), "main.py")
-    run, scheduler = runner(before_submit=lambda: main_py.write_text(main_py.read_text() + "#\n"))
+    run, scheduler = runner(before_submit=lambda: main_py.write_text("#\n" + main_py.read_text()))
     with run, pytest.raises(WorkspaceChanged):
         run.run(app, "remote", {"image_repo": fake_server.repository()})
     assert scheduler.submitted == []

@@ -147,6 +147,21 @@ def test_components_of_packages_are_listed_and_run_and_the_broken_one_warns(run:
         assert "hello there" in ran.stdout + ran.stderr
 
 
+def test_an_entry_that_names_the_components_of_torchx_acts_on_no_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('mine')\n")
+    (tmp_path / "run").write_text("a file named run\n")
+    done = run("topcoat", "run", "train.py")
+    assert done.returncode == 2, done.stderr
+    assert (tmp_path / "train.py").read_text() == "print('mine')\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "train.py"}
+    assert "torchx.utils.echo" in run("topcoat", "builtins").stdout
+
+
+def test_an_entry_that_names_a_resource_of_torchx_means_that_of_topcoat(python: Python) -> None:
+    code = "from topcoat.specs import resource\nprint(resource(h='demo_alias') == resource(h='aws_m5.2xlarge'))\n"
+    assert python(code) == "True\n"
+
+
 def test_named_resources_of_packages_are_found_and_replace_only_their_own_name(python: Python) -> None:
     code = """
 from topcoat.errors import UnknownResource

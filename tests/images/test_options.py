@@ -85,6 +85,7 @@ INVALID: list[tuple[str, Any]] = [
     ("mtime", "now"),
     ("compression", "none"),
     ("build_args", "A=b"),
+    *[("image_repo", text) for text in ("127.0.0.1:5000", "localhost:5000", "localhost", "reg.corp", "reg:5000")],
     ("image_repo", "127.0.0.1:5000/app:latest"),
     ("image_repo", f"h.io/app@sha256:{'a' * 64}"),
 ]

@@ -32,6 +32,7 @@ BASE_LAYERS = (
     Descriptor(DOCKER_FOREIGN_LAYER, "sha256:" + "a" * 64, 100, {"urls": ["https://example.org/layer"]}),
     Descriptor(OCI_LAYER_ZSTD, "sha256:" + "b" * 64, 200, {"annotations": {"kept": "yes"}}),
 )
+DOCKER_BASE_LAYERS = (BASE_LAYERS[0], Descriptor(DOCKER_LAYER_GZIP, "sha256:" + "b" * 64, 200))
 LAYERS = (
     CodeLayer("sha256:" + "3" * 64, "sha256:" + "c" * 64, 30),
     CodeLayer("sha256:" + "4" * 64, "sha256:" + "4" * 64, 40, compression="none"),
@@ -42,7 +43,8 @@ CHANGES = Changes("/work", {"A": "new", "WORKSPACE_DIR": "/work"}, {"b": "new", 
 def manifest(media_type: str = OCI_MANIFEST, **extra: Any) -> Manifest:
     config_type = OCI_CONFIG if media_type == OCI_MANIFEST else DOCKER_CONFIG
     descriptor = Descriptor(config_type, "sha256:" + "d" * 64, 7, {"data": "e30="})
-    return Manifest(media_type, descriptor, BASE_LAYERS, **extra)
+    layers = BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS
+    return Manifest(media_type, descriptor, layers, **extra)
 
 
 def patched(base: ImageConfig | None = None, media_type: str = OCI_MANIFEST, **extra: Any) -> PatchedImage:
@@ -67,7 +69,7 @@ def test_the_flavour_is_the_base_s(media_type: str, config_type: str, layer_type
     assert isinstance(parsed, Manifest)
     assert image.media_type == parsed.media_type == media_type
     assert parsed.config == image.descriptor == Descriptor(config_type, sha256_digest(image.config), len(image.config))
-    assert parsed.layers[:2] == BASE_LAYERS
+    assert parsed.layers[:2] == (BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS)
     assert [layer.media_type for layer in parsed.layers[2:]] == layer_types
     assert [(layer.digest, layer.size) for layer in parsed.layers[2:]] == [layer[1:3] for layer in LAYERS]
 
@@ -140,7 +142,7 @@ def test_history_has_one_more_entry_for_each_layer() -> None:
 def test_a_base_without_history_gets_none(history: object) -> None:
     """Entries for the top layers alone would be taken for those of the bottom ones."""
     patched_config = document(patched(config({**REGISTRY, "history": history})))
-    assert patched_config["history"] == history
+    assert patched_config.get("history") is None
     base = {key: value for key, value in REGISTRY.items() if key != "history"}
     assert "history" not in document(patched(config(base)))
 
@@ -195,7 +197,7 @@ class TestZstd:
         image, found = self._patched(media_type)
         assert image.media_type == found.media_type == OCI_MANIFEST
         assert found.config.media_type == OCI_CONFIG
-        assert found.layers[:2] == BASE_LAYERS
+        assert found.layers[:2] == (BASE_LAYERS if media_type == OCI_MANIFEST else DOCKER_BASE_LAYERS)
         assert [layer.media_type for layer in found.layers[2:]] == [OCI_LAYER_ZSTD, OCI_LAYER_ZSTD]
 
     def test_the_config_is_the_same_as_with_gzip(self) -> None:

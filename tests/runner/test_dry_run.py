@@ -7,7 +7,7 @@ import pytest
 from tests.schedulers.fake import FakeScheduler, app
 from topcoat.errors import InvalidApp, InvalidRunConfigException, UsageError
 from topcoat.runner.dry_run import Submission, check_app, dry_run
-from topcoat.specs import MISSING, AppDef, CfgVal, Role, Workspace, macros
+from topcoat.specs import MISSING, AppDef, AppDryRunInfo, CfgVal, Role, Workspace, macros
 from topcoat.specs.delivery import Delivered
 from topcoat.workspace import WorkspaceMixin
 
@@ -160,3 +160,18 @@ def test_without_a_workspace_nothing_is_built() -> None:
     scheduler = HookedScheduler("s")
     dry_run(scheduler, app(), Submission("fake", "s", {}))
     assert scheduler.calls == ["pre_build_validate", "validate", "submit_dryrun"]
+
+
+class _Adding(FakeScheduler):
+    """A scheduler that adds to its requests as TorchX's interface allows."""
+
+    def submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[AppDef]:
+        info = super().submit_dryrun(app, cfg)
+        info.request.metadata["added"] = str(cfg["queue"])
+        return info
+
+
+def test_a_scheduler_that_overrides_submit_dryrun_is_asked_there() -> None:
+    info = dry_run(_Adding("s"), app(), Submission("fake", "s", {"queue": "q"}))
+    assert info.request.metadata == {"added": "q"}
+    assert info.scheduler == "fake"

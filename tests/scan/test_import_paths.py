@@ -36,3 +36,10 @@ def test_a_directory_with_a_colon_does_not_split_the_path(tmp_path: Path) -> Non
     with recorded_notices() as notices:
         assert import_paths(snapshot, "/jobs/12:30") == ()
     assert "not on PYTHONPATH: its directory /jobs/12:30 has a colon" in notices[-1]
+
+
+def test_modules_that_would_hide_pythons_own_keep_src_off_the_path(tmp_path: Path) -> None:
+    snapshot = scan(workspaces.write(tmp_path / "w", {"src/pkg/types.py": "", "src/types.py": ""})).snapshot
+    with recorded_notices() as notices:
+        assert import_paths(snapshot, "/code") == ("/code",)
+    assert notices == ["src/ is not on PYTHONPATH: src/types.py would hide Python's own module"]

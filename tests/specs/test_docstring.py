@@ -59,3 +59,18 @@ def test_text_after_the_parameters_is_not_part_of_a_parameter() -> None:
         """
 
     assert parse_docstring(function) == ("Run.", {"a": "one"})
+
+
+def test_the_last_text_of_a_parameter_counts() -> None:
+    def component() -> None:
+        """Summary.
+
+        Args:
+            x: first
+                and more
+            y: other
+
+            x: last
+        """
+
+    assert parse_docstring(component).parameters == {"x": "last", "y": "other"}

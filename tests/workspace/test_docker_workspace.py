@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from topcoat.errors import (
     DaemonError,
     DaemonUnavailable,
     InvalidRunConfigException,
+    NoSuchPlatform,
     WorkspaceChanged,
     WorkspaceNotFound,
 )
@@ -30,9 +31,11 @@ from topcoat.pipeline import plan_image
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.schedulers.api import Scheduler
-from topcoat.specs import AppDef, Role, Workspace
+from topcoat.specs import AppDef, CfgVal, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
 from topcoat.workspace import docker_workspace
+from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
+from topcoat.workspace.dir_workspace import DirWorkspaceMixin
 from topcoat.workspace.docker_workspace import TORCHX_DOCKERFILE, DockerWorkspaceMixin
 from topcoat.workspace.hooks import RunsFrom
 
@@ -475,9 +478,45 @@ class TestPythonpath:
         path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=plan)
         assert path == "/w:/w/src:/mine:/opt/lib"
 
+    def test_an_empty_path_does_not_hide_the_code(self, fake: FakeRegistry, workspace: Workspace) -> None:
+        assert self._path(fake, workspace, {"PYTHONPATH": ""}, plan=True) == "/w:/opt/lib"
+
     def test_a_role_without_one_gets_that_of_the_image(self, fake: FakeRegistry, workspace: Workspace) -> None:
         assert self._path(fake, workspace, {}, plan=True) is None
 
     def test_a_role_keeps_its_own_if_the_image_leaves_it_alone(self, fake: FakeRegistry, workspace: Workspace) -> None:
         path = self._path(fake, workspace, {"PYTHONPATH": "/mine"}, plan=True, pythonpath=False)
         assert path == "/mine"
+
+
+class _ByKind(MultiWorkspaceMixin):
+    """A scheduler's side of it, with two kinds of workspace."""
+
+    runs_from = RunsFrom.REGISTRY
+    backend = "cluster"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds = {"image": DockerWorkspaceMixin(), "directory": DirWorkspaceMixin()}
+
+    def workspace_builders(self) -> Mapping[str, WorkspaceMixin[Any]]:
+        return self._kinds
+
+    def role_platform(self, role: Role, cfg: Mapping[str, CfgVal]) -> str:
+        return "linux/arm64"
+
+
+def test_one_of_several_kinds_builds_for_the_platform_that_the_scheduler_states(
+    fake: FakeRegistry, workspace: Workspace
+) -> None:
+    fake.add_image("base", "1")
+    role = _role(f"{fake.host}/base:1", workspace)
+    with pytest.raises(NoSuchPlatform, match="linux/arm64"):
+        _ByKind().plan_workspaces([role], {"image_repo": f"{fake.host}/app"})
+
+
+def test_one_of_several_kinds_knows_what_the_schedulers_jobs_run_from(fake: FakeRegistry, workspace: Workspace) -> None:
+    role = _role(f"{fake.host}/base:1", workspace)
+    with pytest.raises(InvalidRunConfigException, match="missing image_repo: the scheduler 'cluster' runs an image in"):
+        _ByKind().plan_workspaces([role], {})
+    assert fake.requests == []

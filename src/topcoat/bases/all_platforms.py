@@ -9,7 +9,7 @@ from topcoat.errors import InvalidImage, NoSuchPlatform
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.manifest import CONFIG_TYPES, OCI_INDEX, Index, Manifest, parse
-from topcoat.oci.platform import Platform
+from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
 from topcoat.oci.reference import Reference
 from topcoat.registry.client import RegistryClient
 from topcoat.registry.resolve import MAX_NESTED, read_config
@@ -65,7 +65,8 @@ def _images(client: RegistryClient, name: str, digest: str, index: Index, nested
             return _images(client, name, digest, document, nested - 1)
         if document.config.media_type not in CONFIG_TYPES:
             return []
-        return [(_cleaned(entry), _base(client, name, digest, document))]
+        platform = Platform.from_json(entry.extra.get("platform"))
+        return [(_cleaned(entry), _base(client, name, digest, document, platform))]
 
     by_platform: dict[str, tuple[Descriptor, Base]] = {}
     for images in run_all([partial(read, entry) for entry in entries]):
@@ -77,9 +78,11 @@ def _images(client: RegistryClient, name: str, digest: str, index: Index, nested
     return list(by_platform.values())
 
 
-def _base(client: RegistryClient, name: str, digest: str, manifest: Manifest) -> Base:
+def _base(
+    client: RegistryClient, name: str, digest: str, manifest: Manifest, platform: Platform = DEFAULT_PLATFORM
+) -> Base:
     reference = Reference.parse(name)
-    config = ImageConfig.parse(read_config(client, reference, manifest))
+    config = ImageConfig.parse(read_config(client, reference, manifest)).complete(platform)
     return Base(name, digest, manifest, config, reference.registry, reference.repository)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from topcoat.cli.commands import COMMANDS
 from topcoat.cli.error_handler import ErrorHandler
-from topcoat.cli.output import redirected_files
+from topcoat.cli.output import exact_result, redirected_files, result, write_stderr
 
 if TYPE_CHECKING:
     from topcoat.cli.commands import Command
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry() -> NoReturn:
     """Run the process's command line and end the process."""
     _open_standard_streams()
+    # What a library did not clean up is no message for the user.
+    sys.unraisablehook = lambda unraisable: None
     skip_cleanup = sys.argv[1:2] and sys.argv[1] in _SKIP_CLEANUP
     if skip_cleanup:
         # A scan makes tens of thousands of tuples without cycles; searching them would take as long as the scan.
@@ -83,12 +85,12 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     while words and words[0].startswith("-"):
         flag = words.pop(0)
         if flag in ("-h", "--help"):
-            print(help_text(), end="")
+            exact_result(help_text())
             return 0
         if flag == "--version":
             from topcoat.version import __version__
 
-            print(f"topcoat {__version__}")
+            result(f"topcoat {__version__}")
             return 0
         if flag != "--debug":
             from topcoat.errors import UsageError
@@ -96,7 +98,7 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
             raise UsageError(f"unknown flag {flag!r} before the command", hint="topcoat --help")
         handler.debug = True
     if not words:
-        print(help_text(), end="", file=sys.stderr)
+        write_stderr(help_text())
         return 2
     name = words[0]
     command, parser = find_command(name)

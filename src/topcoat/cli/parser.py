@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from topcoat.cli.output import exact_result
 from topcoat.errors import UsageError
 
 
@@ -67,6 +68,10 @@ class Parser(argparse.ArgumentParser):
                 hint=did_you_mean(unknown, flags, otherwise=f"{self.prog} --help"),
             )
         return args
+
+    def print_help(self, file: object = None) -> None:
+        """Print the help on stdout; an error of stdout is raised."""
+        exact_result(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Raise ``UsageError`` with argparse's *message*."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 from topcoat import specs
 from topcoat.components.image import default_image
@@ -13,6 +16,8 @@ from topcoat.components.structured_arg import (
     StructuredNameArgument,
     program_name,
 )
+
+P = ParamSpec("P")
 
 _DEBUG_ENV = {
     "CUDA_LAUNCH_BLOCKING": "1",
@@ -105,71 +110,29 @@ def torchrun(
     return specs.AppDef(name=names.run_name, roles=[role], metadata=dict(metadata or {}))
 
 
-def ddp(
-    *script_args: str,
-    script: str | None = None,
-    m: str | None = None,
-    image: str = "",
-    name: str = "/",
-    h: str | None = None,
-    cpu: int = 2,
-    gpu: int = 0,
-    memMB: int = 1024,  # noqa: N803
-    j: str = "1x2",
-    env: dict[str, str] | None = None,
-    metadata: dict[str, str] | None = None,
-    max_retries: int = 0,
-    rdzv_port: int = 29500,
-    rdzv_backend: str = "c10d",
-    rdzv_conf: str | None = None,
-    mounts: list[str] | None = None,
-    debug: bool = False,
-    tee: int = 3,
-) -> specs.AppDef:
+def _with_parameters_of(
+    other: Callable[P, specs.AppDef],
+) -> Callable[[Callable[..., specs.AppDef]], Callable[P, specs.AppDef]]:
+    """Give a component the signature of *other*, and its help for the parameters that it does not describe itself."""
+
+    def decorate(component: Callable[..., specs.AppDef]) -> Callable[P, specs.AppDef]:
+        summary, args, own = (inspect.getdoc(component) or "").partition("Args:\n")
+        inherited = (inspect.getdoc(other) or "").partition("Args:\n")[2]
+        component.__doc__ = f"{summary}{args}{inherited}\n{own}"
+        vars(component)["__signature__"] = inspect.signature(other)
+        return component
+
+    return decorate
+
+
+@_with_parameters_of(torchrun)
+def ddp(*script_args: str, j: str = "1x2", **options: Any) -> specs.AppDef:
     """Older name of dist.torchrun, where a single number for -j is always the number of processes on one node.
 
     Args:
-        script_args: arguments of the script or module
-        script: script to run
-        m: module to run, as python -m does
-        image: image to run in, with bash and torchrun (default: $TOPCOAT_IMAGE)
-        name: experiment/run; the default run name is that of the script or module
-        h: named resource, instead of cpu, gpu and memMB
-        cpu: CPUs of each node
-        gpu: GPUs of each node
-        memMB: memory of each node in MiB
         j: [[min_nodes:]nodes x]processes_per_node
-        env: environment variables (K=V,K2=V2)
-        metadata: for the scheduler (K=V,K2=V2)
-        max_retries: maximum number of restarts
-        rdzv_port: rendezvous port of the first replica
-        rdzv_backend: torchrun's rendezvous backend
-        rdzv_conf: torchrun's rendezvous configuration (timeout=600,join_timeout=600)
-        mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
-        debug: set the variables for verbose output of PyTorch and NCCL
-        tee: streams that torchrun both prints and saves (0 none, 1 stdout, 2 stderr, 3 both)
     """
-    return torchrun(
-        *script_args,
-        script=script,
-        m=m,
-        image=image,
-        name=name,
-        h=h,
-        cpu=cpu,
-        gpu=gpu,
-        memMB=memMB,
-        j=f"1x{j}" if j.isdigit() else j,
-        env=env,
-        metadata=metadata,
-        max_retries=max_retries,
-        rdzv_port=rdzv_port,
-        rdzv_backend=rdzv_backend,
-        rdzv_conf=rdzv_conf,
-        mounts=mounts,
-        debug=debug,
-        tee=tee,
-    )
+    return torchrun(*script_args, j=f"1x{j}" if j.isdigit() else j, **options)
 
 
 def spmd(

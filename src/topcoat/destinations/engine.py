@@ -17,7 +17,9 @@ from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
 from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.engines.logins import auth_config
+from topcoat.engines.pull import pull
 from topcoat.errors import DaemonError, DaemonUnavailable
+from topcoat.foreign_text import escaped
 from topcoat.images.image_build import ImageBuild
 from topcoat.notices import notice
 from topcoat.oci.compression import Compression
@@ -44,11 +46,7 @@ class EngineDestination:
         self._repository = repository
 
     def stored_as(self, wanted: Compression) -> Compression:
-        """Return ``none``: layers are not sent over a network.
-
-        Raises:
-            DaemonError: zstd is wanted, and the engine is a Docker older than 23.
-        """
+        """Return ``none``: layers are not sent over a network. A Docker older than 23 cannot store zstd layers."""
         if wanted == "zstd":
             with engine_errors("asking for the engine's version"):
                 version = self._client.version()
@@ -60,7 +58,6 @@ class EngineDestination:
         return "none"
 
     def image_name(self, tag: str) -> str:
-        """Return the local name of the image with *tag*."""
         return f"{self._repository}:{tag}"
 
     def image_id(self, name: str) -> str | None:
@@ -101,12 +98,7 @@ class EngineDelivery:
         pass
 
     def finish(self) -> DeliveryResult:
-        """Load the image, unless its tag exists.
-
-        Raises:
-            DaemonError: the engine refuses.
-            WorkspaceChanged: a file is no longer what the snapshot says.
-        """
+        """Load the image, unless its tag exists; raise ``DaemonError`` if the engine refuses."""
         existing = self._destination.image_id(self._name)
         if existing is not None:
             return DeliveryResult(existing)
@@ -127,7 +119,7 @@ class EngineDelivery:
         with engine_errors(f"loading {self._name}"):
             for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
                 if line.get("error"):
-                    raise DaemonError(f"the container engine cannot load {self._name}: {line['error']}")
+                    raise DaemonError(f"the container engine cannot load {self._name}: {escaped(line['error'])}")
         loaded = self._destination._inspect(self._name)
         if loaded is None:
             raise DaemonError(f"the container engine loaded {self._name} and does not have it")
@@ -191,24 +183,17 @@ def pull_base(client: DockerClient, base: Base) -> None:
     """Pull exactly the image that was looked up, and give it the user's name.
 
     An image for a platform other than the engine's own gets no name, because the name means the engine's platform.
-
-    Raises:
-        DaemonError: the engine cannot pull it.
     """
     reference = Reference.parse(base.name)
     pinned = f"{reference.name}@{base.digest}"
     with engine_errors(f"pulling {base.name}"):
-        client.images.pull(pinned, platform=str(base.config.platform), auth_config=auth_config(base.name))
+        pull(client, pinned, login_for=base.name, platform=str(base.config.platform))
         if reference.tag and not foreign_platform(client, base):
             client.api.tag(pinned, reference.name, reference.tag)
 
 
 def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:
-    """Push an image of the engine, by its id or name, as ``repository:tag``.
-
-    Raises:
-        DaemonError: the engine has no such image, or cannot push it.
-    """
+    """Push an image of the engine, by its id or name, as ``repository:tag``; raise ``DaemonError`` if it cannot."""
     name = f"{repository}:{tag}"
     with engine_errors(f"pushing {name}"):
         client.api.tag(image, repository, tag, force=True)
@@ -218,4 +203,4 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
                 if "content digest" in line["error"]:
                     # For images that were loaded, the containerd store does not keep the compressed layers of the base.
                     hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
-                raise DaemonError(f"the container engine cannot push {name}: {line['error']}", hint=hint)
+                raise DaemonError(f"the container engine cannot push {name}: {escaped(line['error'])}", hint=hint)

@@ -30,11 +30,7 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 
 
 def check_instruction(instruction: Words) -> Flags:
-    """Return the flags of *instruction*.
-
-    Raises:
-        ValueError: unknown or malformed instruction, or flags that it does not take.
-    """
+    """Return the flags of *instruction*; raise ``ValueError`` if it is malformed or does not take them."""
     name, words = instruction.name, instruction.words
     if name not in INSTRUCTIONS:
         raise ValueError(f"unknown instruction: {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from topcoat.dockerfile.paths import has_wildcards, inside, join, matcher, resolve
 from topcoat.errors import NeedsBuilder
@@ -67,8 +67,7 @@ class Context:
             raise NeedsBuilder(f"nothing in /{decode(top)} of the workspace matches {source}")
         return matching
 
-    def _matching(self, top: bytes, relative: bytes, matches: object) -> Iterator[bytes]:
-        assert callable(matches)
+    def _matching(self, top: bytes, relative: bytes, matches: Callable[[str], object]) -> Iterator[bytes]:
         for entry in self.members(join(top, relative)):
             path = join(relative, entry.path.rpartition(b"/")[2])
             if matches(decode(path)):
@@ -77,11 +76,7 @@ class Context:
                 yield from self._matching(top, path, matches)
 
     def may_be_archive(self, entry: Entry) -> bool:
-        """Tell whether ``ADD`` may unpack this file: a tar, or anything that is compressed.
-
-        Raises:
-            WorkspaceChanged: the file is gone.
-        """
+        """Tell whether ``ADD`` may unpack this file: a tar, or anything that is compressed."""
         if entry.kind != "file" or not entry.size:
             return False
         with self.scan.open(entry) as file:

@@ -16,24 +16,14 @@ _SPECIAL = frozenset("@*#?-$!0")
 
 
 class Expansion(NamedTuple):
-    """A text with its variables filled in.
-
-    Attributes:
-        text: the result.
-        unset: names of variables without a value and without a default.
-    """
+    """A text with its variables filled in; *unset* names those without a value and without a default."""
 
     text: str
     unset: tuple[str, ...]
 
 
 def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> Expansion:
-    """Fill in *variables* and remove quotes and escapes.
-
-    Args:
-        text: a word, or words.
-        variables: by their names.
-        escape: the Dockerfile's escape character.
+    """Fill in *variables* and remove quotes and escapes; *escape* is the Dockerfile's escape character.
 
     Raises:
         ValueError: a quote or brace that is not closed, or a bad substitution.

@@ -14,13 +14,8 @@ from topcoat.oci.platform import Platform
 def external_images(dockerfile: Dockerfile, args: Mapping[str, str], platform: str = "") -> tuple[str, ...] | None:
     """Return the images that the stages of *dockerfile* start from or copy from, each once.
 
-    Args:
-        dockerfile: as it was parsed.
-        args: build arguments.
-        platform: the image's; empty for this machine's.
-
-    Returns:
-        None if they are known only during the build: a variable without a value, or a mistake.
+    They depend on the build arguments *args* and the image's *platform*, empty for this machine's. None means that they
+    are known only during the build: a variable without a value, or a mistake.
     """
     if dockerfile.error:
         return None

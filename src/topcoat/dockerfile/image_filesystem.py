@@ -114,7 +114,7 @@ class ImageFilesystem:
                 made = mode | (above.mode & _SET_GROUP)
                 self.put(Entry(parent.path, "dir", made, 0, b"", FIXED, owner or inherited))
             elif node.kind == "unknown":
-                self._assumed[parent.path] = None
+                self.assume(parent.path)
                 self.put(Entry(parent.path, "dir", 0o755, 0, b"", FIXED))
         return landing.target
 
@@ -137,7 +137,7 @@ class ImageFilesystem:
     def _repeated(self, path: bytes) -> Entry:
         node = self._find_in_base(path)
         if node is None or node.kind != "dir":
-            self._assumed[path] = None
+            self.assume(path)
             node = ImageNode("dir")
         owner = (node.uid, node.gid)
         return Entry(path, "dir", node.mode, 0, b"", FIXED, owner if owner != tuple(ROOT) else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 from topcoat.dockerfile.check import Flags, check_instruction, suggest
@@ -52,14 +53,12 @@ class Instruction(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A part of a Dockerfile that begins with ``FROM``.
+    """A part of a Dockerfile: the ``FROM`` that is its start, and the instructions after it.
 
     Attributes:
         base: the image or stage it starts from, as it is written.
         platform: likewise; empty if no platform is named.
         name: in lower case; empty if it has no name.
-        start: the ``FROM``.
-        instructions: those after it.
     """
 
     base: str
@@ -75,11 +74,8 @@ class Dockerfile:
 
     Attributes:
         name: for messages.
-        text: as it was read.
         arguments: the ``ARG`` instructions ahead of the first stage.
-        stages: in their order.
         declared_args: names of all build arguments that it declares.
-        escape: the escape character.
         syntax: the frontend that it names; empty if it names none.
         error: the first mistake. It is kept and not raised: the frontend of another syntax may accept the file.
     """
@@ -108,15 +104,14 @@ def parse_dockerfile(text: bytes, name: str) -> Dockerfile:
         if instruction.name == "FROM":
             words = instruction.words
             platform = "".join(instruction.flags.get("platform", ()))
-            following = _until_from(instructions[number + 1 :])
+            following = tuple(takewhile(lambda one: one.name != "FROM", instructions[number + 1 :]))
             stages.append(Stage(words[0], platform, words[2].lower() if words[2:] else "", instruction, following))
         elif not stages and instruction.name == "ARG":
             arguments.append(instruction)
         elif not stages:
             parser.note(_wrong(name, instruction.line, "no build stage in current context", _BEGINNING))
     if not stages:
-        hint = "add a line FROM $IMAGE after ARG IMAGE"
-        parser.note(InvalidDockerfile(f"{name} has no FROM", hint=hint))
+        parser.note(InvalidDockerfile(f"{name} has no FROM", hint="add a line FROM $IMAGE after ARG IMAGE"))
     declared = {word.partition("=")[0] for line in instructions if line.name == "ARG" for word in line.words}
     return Dockerfile(
         name,
@@ -128,11 +123,6 @@ def parse_dockerfile(text: bytes, name: str) -> Dockerfile:
         parser.directives.get("syntax", "").partition(" ")[0],
         parser.error,
     )
-
-
-def _until_from(instructions: list[Instruction]) -> tuple[Instruction, ...]:
-    end = next((number for number, one in enumerate(instructions) if one.name == "FROM"), None)
-    return tuple(instructions[:end])
 
 
 def _wrong(name: str, line: int, message: str, hint: str | None = None) -> InvalidDockerfile:
@@ -171,14 +161,11 @@ class _Parser:
         """Keep *error* if it is the first one."""
         self.error = self.error or error
 
-    def _fail(self, message: str, line: int) -> InvalidDockerfile:
-        return _wrong(self._name, line, message)
-
     def _next_line(self) -> str:
         line = self._lines[self._at]
         self._at += 1
         if len(line.encode("utf-8", "surrogateescape")) > _MAX_LINE:
-            raise self._fail(f"the line is longer than {_MAX_LINE} bytes", self._at)
+            raise _wrong(self._name, self._at, f"the line is longer than {_MAX_LINE} bytes")
         return line
 
     def _logical_lines(self) -> Iterator[tuple[str, int]]:
@@ -202,22 +189,21 @@ class _Parser:
     def _clean(self, line: str) -> str:
         """Record a directive; return nothing for a comment, else the line without its end."""
         line = line.rstrip("\r\n")
-        self._note_directive(line)
+        if self._in_directives:
+            self._note_directive(line)
         return "" if line.lstrip(SPACE).startswith("#") else line
 
     def _note_directive(self, line: str) -> None:
-        if not self._in_directives:
-            return
         match = _DIRECTIVE.match(line[1:].lstrip(SPACE)) if line.startswith("#") else None
         key = match[1].lower() if match else ""
         if not match or key not in _DIRECTIVES:
             self._in_directives = False
             return
         if key in self.directives:
-            raise self._fail(f"only one {key} parser directive can be used", self._at)
+            raise _wrong(self._name, self._at, f"only one {key} parser directive can be used")
         if key == "escape":
             if match[2] not in ("\\", "`"):
-                raise self._fail(f"invalid escape token {match[2]!r}: choose ` or \\", self._at)
+                raise _wrong(self._name, self._at, f"invalid escape token {match[2]!r}: choose ` or \\")
             self._escape = match[2]
             self._continued = _continuation(match[2])
         self.directives[key] = match[2]
@@ -233,7 +219,7 @@ class _Parser:
             if words.name == "ONBUILD" and words.words:
                 inner = read_words(words.words[0], self._escape)
         except ValueError as error:
-            raise self._fail(str(error), line) from None
+            raise _wrong(self._name, line, str(error)) from None
         here = inner.name in _WITH_HERE_DOCUMENTS and not inner.is_exec_form and self._skip_here_documents(text, line)
         try:
             flags = check_instruction(words)
@@ -251,7 +237,7 @@ class _Parser:
             name = re.sub(r"\\(.)|['\"]", r"\1", match[2])
             while True:
                 if self._at >= len(self._lines):
-                    raise self._fail(f"unterminated heredoc: no line is {name}", line)
+                    raise _wrong(self._name, line, f"unterminated heredoc: no line is {name}")
                 ending = self._next_line().rstrip("\r\n")
                 if (ending.lstrip("\t") if match[1] else ending) == name:
                     break

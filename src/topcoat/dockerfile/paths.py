@@ -46,11 +46,7 @@ def resolve(tree: BaseTree, path: bytes) -> bytes:
 
 
 def land_in(tree: BaseTree, path: bytes) -> bytes:
-    """Return the directory that *path* resolves to in *tree*, even if it does not exist.
-
-    Raises:
-        ValueError: a component is not a directory, or the links form a loop.
-    """
+    """Return the directory that *path* resolves to in *tree*, even if it does not exist; see `resolve`."""
     try:
         return resolve_target(tree, path).target
     except InvalidImage as error:

@@ -35,11 +35,7 @@ def platform_arguments(target: Platform, stage: str, args: Mapping[str, str]) ->
 def global_arguments(
     instructions: Iterable[Instruction], built_in: Mapping[str, str], args: Mapping[str, str], escape: str
 ) -> dict[str, str]:
-    """Return the arguments for ``FROM``: *built_in* ones, and those that *instructions* ahead of it declare.
-
-    Raises:
-        ValueError: a default that cannot be expanded.
-    """
+    """Return the arguments for ``FROM``: *built_in* ones, and those that *instructions* ahead of it declare."""
     scope = dict(built_in)
     for word in [word for instruction in instructions for word in instruction.words]:
         name, has_default, default = word.partition("=")
@@ -57,11 +53,7 @@ def declare(
     args: Mapping[str, str],
     escape: str,
 ) -> None:
-    """Add to *scope* what an ``ARG`` inside a stage declares: its value in *args*, its default, or its global value.
-
-    Raises:
-        ValueError: a default that cannot be expanded.
-    """
+    """Add to *scope* what an ``ARG`` inside a stage declares: its value in *args*, its default, or its global value."""
     for word in instruction.words:
         name, has_default, default = word.partition("=")
         value = args.get(name)

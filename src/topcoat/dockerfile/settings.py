@@ -6,10 +6,9 @@ from typing import Any
 
 from topcoat.dockerfile.parse import Instruction
 from topcoat.errors import NeedsBuilder
-from topcoat.oci.config import ImageConfig
+from topcoat.oci.config import DEFAULT_PATH, ImageConfig
 from topcoat.scan.ignore import clean
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_SHELL = ["/bin/sh", "-c"]
 _MAX_PORT = 65_535
 
@@ -26,14 +25,11 @@ class Settings:
         self._before = dict(config.settings)
         self._now: dict[str, Any] = dict(config.settings)
         self.author: str | None = None
-        self.scope: dict[str, str] = {}
+        self.scope = config.env
         self._has_command = False
-        for pair in self._now.get("Env") or ():
-            name, _, value = str(pair).partition("=")
-            self.scope[name] = value
         if "PATH" not in self.scope:
             self.set_variable("PATH", DEFAULT_PATH)
-        if self._now.get("WorkingDir"):
+        if config.working_dir != "/":
             self.change_directory(str(self._now["WorkingDir"]))
 
     @property
@@ -48,10 +44,8 @@ class Settings:
 
     def changes(self) -> dict[str, Any]:
         """Return the keys that have changed, with None for one that is removed or empty."""
-        pairs = {
-            key: (self._before.get(key) or None, self._now.get(key) or None) for key in {**self._before, **self._now}
-        }
-        return {key: now for key, (before, now) in pairs.items() if now != before}
+        after = {key: self._now.get(key) or None for key in {**self._before, **self._now}}
+        return {key: now for key, now in after.items() if now != (self._before.get(key) or None)}
 
     def set_variable(self, name: str, value: str) -> None:
         """Set an environment variable; a variable that exists keeps its place."""
@@ -111,12 +105,7 @@ def _volume(word: str) -> str:
 
 
 def _port(text: str) -> str:
-    """Read ``port[/protocol]``.
-
-    Raises:
-        ValueError: the port or the protocol is invalid.
-        NeedsBuilder: a range, or a port of the host.
-    """
+    """Read ``port[/protocol]``."""
     if "-" in text or ":" in text:
         raise NeedsBuilder(f"EXPOSE of a range or a port of the host: {text}")
     port, _, protocol = text.lower().partition("/")

@@ -30,22 +30,12 @@ class Words(NamedTuple):
 
 
 def read_words(text: str, escape: str) -> Words:
-    """Read one instruction from its joined lines.
-
-    Raises:
-        ValueError: malformed.
-    """
-    name, rest, flags = _arguments(text, escape)
-    words, is_exec_form = _words(name.upper(), rest, escape)
-    return Words(name.upper(), flags, words, is_exec_form)
-
-
-def _arguments(text: str, escape: str) -> tuple[str, str, tuple[str, ...]]:
+    """Read one instruction from its joined lines, or raise ``ValueError``."""
     name, *rest = _BLANK.split(text.strip(SPACE), maxsplit=1)
-    if not rest:
-        return name, "", ()
-    remaining, flags = _flags(rest[0], escape)
-    return name, remaining.strip(SPACE), flags
+    name = name.upper()
+    remaining, flags = _flags("".join(rest), escape)
+    words, is_exec_form = _words(name, remaining.strip(SPACE), escape)
+    return Words(name, flags, words, is_exec_form)
 
 
 def _flags(text: str, escape: str) -> tuple[str, tuple[str, ...]]:

@@ -8,14 +8,15 @@ it is the default socket. TLS is configured as there: ``DOCKER_TLS_VERIFY``, ``D
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from topcoat.errors import DaemonUnavailable
+from topcoat.foreign_text import parse_json
 from topcoat.http.tls import TLSSettings
+from topcoat.registry.failures import redact
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 # The docker command line uses it if only DOCKER_TLS_VERIFY is set.
@@ -38,7 +39,7 @@ class Endpoint(NamedTuple):
     context: str = ""
 
     def __str__(self) -> str:
-        url = self.url or DEFAULT_SOCKET
+        url = redact(self.url or DEFAULT_SOCKET)
         return f"{url} (docker context {self.context})" if self.context else url
 
 
@@ -48,12 +49,14 @@ def find_endpoint(env: Mapping[str, str] = os.environ) -> Endpoint:
     Raises:
         DaemonUnavailable: the context in use does not exist or is malformed.
     """
-    home = Path(env.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    home = Path(env.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
     host = env.get("DOCKER_HOST", "").strip()
     name = "" if host else env.get("DOCKER_CONTEXT") or _current_context(home)
     if name and name != "default":
         return _context(home, name)
-    tls = _tls_of_environment(env, home)
+    verify = bool(env.get("DOCKER_TLS_VERIFY"))
+    uses_tls = verify or env.get("DOCKER_TLS")
+    tls = _tls(Path(env.get("DOCKER_CERT_PATH") or home), verify=verify) if uses_tls else None
     return Endpoint(host or (_DEFAULT_TLS if tls and tls.verify else ""), tls)
 
 
@@ -64,13 +67,6 @@ def other_sockets(env: Mapping[str, str] = os.environ) -> list[str]:
     return [f"unix://{path}" for path in paths if os.access(path, os.R_OK | os.W_OK)]
 
 
-def _tls_of_environment(env: Mapping[str, str], home: Path) -> TLSSettings | None:
-    verify = bool(env.get("DOCKER_TLS_VERIFY"))
-    if not verify and not env.get("DOCKER_TLS"):
-        return None
-    return _tls(Path(env.get("DOCKER_CERT_PATH") or home), verify=verify)
-
-
 def _tls(directory: Path, *, verify: bool) -> TLSSettings:
     ca, cert, key = (str(path) if path.is_file() else "" for path in map(directory.joinpath, _PEMS))
     return TLSSettings(verify, (ca,) if ca else (), ((cert, key),) if cert and key else ())
@@ -78,7 +74,7 @@ def _tls(directory: Path, *, verify: bool) -> TLSSettings:
 
 def _current_context(home: Path) -> str:
     try:
-        settings = json.loads((home / "config.json").read_bytes())
+        settings = parse_json((home / "config.json").read_bytes())
     except (OSError, ValueError):
         # The reader of logins reports what is wrong with this file.
         return ""
@@ -91,7 +87,7 @@ def _context(home: Path, name: str) -> Endpoint:
     key = hashlib.sha256(name.encode()).hexdigest()
     file = home / "contexts/meta" / key / "meta.json"
     try:
-        endpoint: Any = json.loads(file.read_bytes())["Endpoints"]["docker"]
+        endpoint: Any = parse_json(file.read_bytes())["Endpoints"]["docker"]
         url, verify = str(endpoint.get("Host") or ""), not endpoint.get("SkipTLSVerify")
     except FileNotFoundError:
         raise DaemonUnavailable(f"docker context {name!r} does not exist", hint=_CONTEXT_HINT) from None

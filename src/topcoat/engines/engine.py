@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.endpoint import Endpoint, find_endpoint, other_sockets
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
+from topcoat.foreign_text import escaped
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -42,6 +43,7 @@ def connect() -> DockerClient:
             "this needs the docker package, which is not installed", hint="pip install 'topcoat[docker]'"
         ) from error
     endpoint = find_endpoint()
+    _check_settings(endpoint)
     relay = None
     if endpoint.url.startswith("ssh:"):
         from topcoat.engines.ssh import SshRelay
@@ -58,6 +60,30 @@ def connect() -> DockerClient:
         others = [] if endpoint.url else other_sockets()
         hint = f"export DOCKER_HOST={others[0]}" if others else _HINT
         raise DaemonUnavailable(f"cannot connect to the container engine at {endpoint}: {reason}", hint=hint) from error
+
+
+def _check_settings(endpoint: Endpoint) -> None:
+    """Check what the docker package would ask about on the terminal (a key's passphrase), or repeat in its errors.
+
+    Raises:
+        DaemonUnavailable: a certificate or a proxy variable is invalid.
+    """
+    if not endpoint.url.startswith("tcp:"):
+        return
+    from topcoat.http.errors import InvalidSettings
+    from topcoat.http.origin import Origin
+    from topcoat.http.proxy import proxy_for
+    from topcoat.http.tls import tls_context
+
+    try:
+        origin = Origin.of(endpoint.url.replace("tcp:", "https:" if endpoint.tls else "http:", 1))
+        proxy_for(origin)
+        if endpoint.tls:
+            tls_context(endpoint.tls)
+    except InvalidSettings as error:
+        raise DaemonUnavailable(f"cannot connect to the engine at {endpoint}: {error}", hint=error.hint) from error
+    except ValueError:
+        raise DaemonUnavailable(f"invalid engine address {str(endpoint)!r}", hint="tcp://HOST:PORT") from None
 
 
 def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
@@ -99,7 +125,7 @@ def engine_errors(doing: str) -> Iterator[None]:
         if isinstance(error, OSError) and getattr(error, "response", None) is None:
             message = f"{doing}: the container engine does not respond: {_reason(error)}"
             raise DaemonUnavailable(message, hint=_HINT) from error
-        raise DaemonError(f"{doing}: {getattr(error, 'explanation', None) or error}") from error
+        raise DaemonError(f"{doing}: {escaped(str(getattr(error, 'explanation', None) or error))}") from error
 
 
 def is_podman(version: Mapping[str, Any]) -> bool:
@@ -114,4 +140,4 @@ def _reason(error: Exception) -> str:
         "Connection refused": "connection refused",
         "Permission denied": "permission denied: is this user in the docker group?",
     }
-    return next((reason for part, reason in reasons.items() if part in text), text)
+    return next((reason for part, reason in reasons.items() if part in text), escaped(text))

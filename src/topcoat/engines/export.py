@@ -9,7 +9,6 @@ Every layer leaves as gzip: a zstd one is recompressed.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from itertools import chain
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from topcoat.errors import DaemonError, InvalidImage
+from topcoat.foreign_text import escaped, parse_json
 from topcoat.oci.compression import compression_of, decompressed, find_compressor
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
@@ -86,7 +86,8 @@ class Export:
                         continue
                     if digest not in ("", descriptor.digest, diff_id):
                         raise DaemonError(
-                            f"the container engine exported {member.name} with content that does not match its name"
+                            f"the container engine exported {escaped(member.name)} with content that does not match "
+                            "its name"
                         )
                     yield ExportedLayer(descriptor, blob)
 
@@ -101,7 +102,7 @@ class Export:
 
     def _layer_names(self) -> list[str]:
         try:
-            entries = list(json.loads(self._documents.get("manifest.json", b"[]")))
+            entries = list(parse_json(self._documents.get("manifest.json", b"[]")))
         except (ValueError, TypeError):
             return []
         for entry in entries:
@@ -145,7 +146,7 @@ def _is_tar(head: bytes) -> bool:
     if not checksum:
         return not any(head)
     # For the sum, the checksum field counts as eight blanks.
-    return checksum.isdigit() and int(checksum, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:])
+    return bool(re.fullmatch(b"[0-7]+", checksum)) and int(checksum, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:])
 
 
 def _copy(head: bytes, source: IO[bytes], blob: BinaryIO, *, compress: bool) -> tuple[Descriptor, str]:

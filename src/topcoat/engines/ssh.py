@@ -17,6 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from topcoat.errors import DaemonUnavailable
+from topcoat.foreign_text import escaped
+from topcoat.registry.failures import redact
 
 # As in the docker command line.
 _CONNECT_TIMEOUT_S = 30
@@ -33,7 +35,9 @@ class SshRelay:
         """
         self._command = ssh_command(url)
         if shutil.which("ssh") is None or not hasattr(socket, "AF_UNIX"):
-            raise DaemonUnavailable(f"cannot connect to {url}: ssh is not installed", hint="install an ssh client")
+            raise DaemonUnavailable(
+                f"cannot connect to {redact(url)}: ssh is not installed", hint="install an ssh client"
+            )
         self._directory = Path(tempfile.mkdtemp(prefix="topcoat-ssh-"))
         self._errors = self._directory / "stderr"
         self._errors.touch()
@@ -49,7 +53,7 @@ class SshRelay:
     def last_error(self) -> str:
         """Return the last line of ssh's error output, empty without one."""
         with contextlib.suppress(OSError):
-            return self._errors.read_text("utf-8", "replace").strip().rpartition("\n")[2]
+            return escaped(self._errors.read_text("utf-8", "replace").strip().rpartition("\n")[2])
         return ""
 
     def close(self) -> None:
@@ -79,11 +83,7 @@ class SshRelay:
 
 
 def ssh_command(url: str) -> list[str]:
-    """Return the command that connects to the engine at ``ssh://[user@]host[:port][/socket]``.
-
-    Raises:
-        DaemonUnavailable: *url* is malformed.
-    """
+    """Return the command for ``ssh://[user@]host[:port][/socket]``, or raise ``DaemonUnavailable`` for others."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -92,7 +92,7 @@ def ssh_command(url: str) -> list[str]:
     user, host, path = parts.username or "", parts.hostname or "", parts.path
     is_option = user.startswith("-") or host.startswith("-")
     if parts.scheme != "ssh" or not host or is_option or parts.password or parts.query or parts.fragment:
-        raise DaemonUnavailable(f"invalid engine address {url!r}", hint="ssh://USER@HOST[:PORT]")
+        raise DaemonUnavailable(f"invalid engine address {redact(url)!r}", hint="ssh://USER@HOST[:PORT]")
     words = ["ssh", *(["-l", user] if user else []), *(["-p", str(port)] if port else [])]
     words += ["-o", f"ConnectTimeout={_CONNECT_TIMEOUT_S}", "-T"]
     # A shell on the other side parses the command.

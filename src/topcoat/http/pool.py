@@ -110,7 +110,7 @@ class Pool:
     """The connections to one origin; at most eight idle ones are kept.
 
     Attributes:
-        address: of the origin, as resolved last; empty before the first connection and behind a proxy.
+        address: of the origin at the last connection; empty before the first and behind a proxy.
     """
 
     def __init__(
@@ -195,7 +195,9 @@ class Pool:
             connection = self._connect_to_proxy(self._proxy)
         else:
             connection = Connection.open(host, port, CONNECT_TIMEOUT_S, self._check_address)
-            self.address = str(connection.sock.getpeername()[0])
+        address = ""
+        with contextlib.suppress(OSError):  # it may be cut already
+            address = "" if self._proxy else str(connection.sock.getpeername()[0])
         if scheme == "https":
             try:
                 connection.sock.settimeout(self._tls_timeout)
@@ -203,6 +205,7 @@ class Pool:
             except BaseException:
                 connection.close()
                 raise
+        self.address = address
         return connection
 
     def _connect_to_proxy(self, proxy: Proxy) -> Connection:

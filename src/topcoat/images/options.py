@@ -13,6 +13,7 @@ from topcoat.oci.compression import Compression
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.pack.tar import Ownership
+from topcoat.scan.names import is_unicode
 from topcoat.scan.scanner import Modes, Mtimes
 from topcoat.specs.cfg import one_of
 
@@ -150,6 +151,14 @@ def _flag(cfg: Mapping[str, CfgVal], key: str, *, default: bool) -> bool:
 def _repository(text: str) -> Reference | None:
     if not text:
         return None
+    host, _, port = text.partition(":")
+    if "/" not in text and ("." in host or host == "localhost" or port.isdecimal()):
+        # Docker would take it for a name on Docker Hub.
+        raise InvalidRunConfigException(
+            f"invalid image_repo {text!r}: a registry without a repository",
+            "image_repo",
+            hint=f"image_repo={text}/NAME",
+        )
     reference = Reference.parse(text)
     if reference.digest or text.endswith(f":{reference.tag}"):
         raise InvalidRunConfigException(
@@ -173,7 +182,7 @@ def _platform(text: str) -> str:
 def _workspace_dir(text: str) -> str:
     if not text:
         return ""
-    if not text.startswith("/") or ".." in text.split("/"):
+    if not text.startswith("/") or ".." in text.split("/") or not is_unicode(text):
         raise InvalidRunConfigException(
             f"invalid workspace_dir {text!r}: expected an absolute directory of the image",
             "workspace_dir",

@@ -35,11 +35,7 @@ class Compressor(NamedTuple):
 
 
 def find_compressor(compression: Compression) -> Compressor:
-    """Return the compressor for *compression*.
-
-    Raises:
-        MissingDependency: zstd is wanted and the zstandard package is not installed.
-    """
+    """Return the compressor for *compression*, or raise ``MissingDependency`` if zstandard is not installed."""
     if compression == "none":
         return Compressor("", _Uncompressed)
     if compression == "zstd":
@@ -103,13 +99,13 @@ def decompressed(stored: BinaryIO) -> BinaryIO:
     elif kind == "zstd":
         decompressor = _import_zstandard().ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
         source = decompressor.stream_reader(source, read_across_frames=True)
-    return cast(BinaryIO, io.BufferedReader(_Checked(source), _BLOCK))
+    return cast(BinaryIO, io.BufferedReader(_Checked(b"", source), _BLOCK))
 
 
 class _Prefixed(io.RawIOBase):
     """A stream, preceded by bytes that were already read from it."""
 
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+    def __init__(self, head: bytes, stream: Any) -> None:
         self._head = head
         self._stream = stream
 
@@ -118,28 +114,19 @@ class _Prefixed(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        data = self._head[: len(view)] or self._stream.read(len(view))
+        data: bytes = self._head[: len(view)] or self._stream.read(len(view))
         self._head = self._head[len(data) :]
         view[: len(data)] = data
         return len(data)
 
 
-class _Checked(io.RawIOBase):
+class _Checked(_Prefixed):
     """A stream whose every failure is an ``OSError``."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
         try:
-            data: bytes = self._stream.read(len(view))
+            return super().readinto(buffer)
         except OSError:
             raise
         except Exception as error:  # zlib.error, EOFError, ZstdError and others
             raise OSError(f"the compressed data is damaged: {error}") from error
-        view[: len(data)] = data
-        return len(data)

@@ -8,23 +8,19 @@ from typing import Any, NamedTuple
 
 from topcoat.errors import InvalidImage
 from topcoat.oci.digest import canonical_json, sha256_digest
-from topcoat.oci.platform import Platform
+from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
+from topcoat.oci.repair import repair_config
+from topcoat.scan.names import is_unicode
 
 # The keys that containers of the image depend on. Engines add more keys; configs in registries may have fewer.
 _SETTINGS = (
-    "Cmd",
-    "Entrypoint",
-    "Env",
-    "ExposedPorts",
-    "Healthcheck",
-    "Labels",
-    "OnBuild",
-    "Shell",
-    "StopSignal",
-    "User",
-    "Volumes",
-    "WorkingDir",
+    *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels"),
+    *("OnBuild", "Shell", "StopSignal", "User", "Volumes", "WorkingDir"),
 )
+
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""BuildKit's, for an image without PATH: containerd has its own only for images without any variable."""
 
 
 class ImageConfig(NamedTuple):
@@ -45,6 +41,7 @@ class ImageConfig(NamedTuple):
             raise InvalidImage("the image's config is not JSON") from None
         if not isinstance(document, dict):
             raise InvalidImage("the image's config is not a JSON object")
+        document = repair_config(document)
         rootfs = document.get("rootfs")
         ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
         if not isinstance(ids, list) or not all(isinstance(diff_id, str) for diff_id in ids):
@@ -53,6 +50,15 @@ class ImageConfig(NamedTuple):
                 hint="check that it is a container image, not another artifact",
             )
         return cls(document)
+
+    def complete(self, platform: Platform) -> ImageConfig:
+        """Return the config with the *platform* that it should state, where it states none; linux/amd64 if unknown."""
+        known = platform if platform.known else DEFAULT_PLATFORM
+        stated = {key: value for key, value in zip(("os", "architecture", "variant"), known, strict=True) if value}
+        if self.document.get("architecture"):
+            stated.pop("variant", None)
+        missing = {key: value for key, value in stated.items() if not self.document.get(key)}
+        return ImageConfig({**self.document, **missing}) if missing and not self.platform.known else self
 
     @property
     def platform(self) -> Platform:
@@ -72,7 +78,21 @@ class ImageConfig(NamedTuple):
 
     @property
     def working_dir(self) -> str:
-        """The WORKDIR, absolute; ``/`` if the image has none."""
+        """The WORKDIR, absolute; ``/`` if the image has none.
+
+        Raises:
+            InvalidImage: it holds a lone surrogate, which JSON can escape and no file system has.
+        """
+        path = self._working_dir
+        if not is_unicode(path):
+            raise InvalidImage(
+                f"the WorkingDir {path!r} of the base image is not valid Unicode",
+                hint="name another directory with -cfg workspace_dir=/app",
+            )
+        return path
+
+    @property
+    def _working_dir(self) -> str:
         return "/" + str(self.settings.get("WorkingDir") or "").strip("/")
 
     @property
@@ -85,6 +105,6 @@ class ImageConfig(NamedTuple):
     def identity(self) -> str:
         """Return a digest of platform, layers and settings: the same from a registry and from an engine."""
         settings = {key: value for key in _SETTINGS if (value := self.settings.get(key))}
-        settings["WorkingDir"] = self.working_dir
+        settings["WorkingDir"] = self._working_dir
         platform = str(self.platform.normal)
         return sha256_digest(canonical_json([platform, list(self.diff_ids), settings]))

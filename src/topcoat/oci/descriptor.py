@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from topcoat.errors import InvalidImage
-from topcoat.oci.digest import is_digest
+from topcoat.oci.digest import is_digest, normal_digest
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 """An empty mapping to share."""
@@ -32,8 +32,8 @@ class Descriptor(NamedTuple):
         return hash((self.media_type, self.digest, self.size))
 
     @classmethod
-    def from_json(cls, value: object) -> Descriptor:
-        """Read a descriptor from parsed JSON.
+    def from_json(cls, value: object, default_type: str = "") -> Descriptor:
+        """Read a descriptor from parsed JSON; one without a media type has the *default_type*.
 
         Raises:
             InvalidImage: a key is missing or has an invalid value.
@@ -42,8 +42,10 @@ class Descriptor(NamedTuple):
             raise InvalidImage(f"invalid descriptor {value!r:.80}: expected a JSON object")
         rest = dict(value)
         media_type, digest, size = (rest.pop(key, None) for key in ("mediaType", "digest", "size"))
+        media_type = media_type or default_type
         if not isinstance(media_type, str) or not media_type:
             raise InvalidImage(f"descriptor without a media type: {value!r:.120}")
+        digest = normal_digest(digest) if isinstance(digest, str) else digest
         if not isinstance(digest, str) or not is_digest(digest):
             raise InvalidImage(f"descriptor with an invalid digest: {digest!r:.80}")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:

@@ -28,6 +28,11 @@ def is_digest(text: str) -> bool:
     return match is not None and len(match[2]) == _HEX_LENGTH[match[1]]
 
 
+def normal_digest(text: str) -> str:
+    """Return *text* in lower case if that makes it a digest, else as it is."""
+    return text.lower() if not is_digest(text) and is_digest(text.lower()) else text
+
+
 def hasher(digest: str) -> _Hash:
     """Return a new hash object of the algorithm that *digest* names.
 
@@ -39,15 +44,20 @@ def hasher(digest: str) -> _Hash:
     return hashlib.new(digest.partition(":")[0])
 
 
+def digest_like(digest: str, data: bytes) -> str:
+    """Return the digest of *data* with the algorithm of *digest*."""
+    state = hasher(digest)
+    state.update(data)
+    return f"{state.name}:{state.hexdigest()}"
+
+
 def matches(digest: str, data: bytes) -> bool:
     """Tell whether *digest* is the digest of *data*.
 
     Raises:
         InvalidImage: *digest* is malformed.
     """
-    state = hasher(digest)
-    state.update(data)
-    return state.hexdigest() == digest.partition(":")[2]
+    return digest_like(digest, data) == digest
 
 
 def canonical_json(value: object) -> bytes:

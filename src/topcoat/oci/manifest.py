@@ -14,7 +14,7 @@ from typing import NamedTuple
 from topcoat.errors import InvalidImage, NoSuchPlatform
 from topcoat.oci.descriptor import NOTHING, Descriptor
 from topcoat.oci.digest import canonical_json
-from topcoat.oci.platform import Platform
+from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -28,14 +28,18 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 
 MANIFEST_TYPES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
 INDEX_TYPES = frozenset({DOCKER_INDEX, OCI_INDEX})
 CONFIG_TYPES = frozenset({DOCKER_CONFIG, OCI_CONFIG})
+OCI_LAYER_TYPES = frozenset(f"{kind}{how}" for kind in (OCI_LAYER, OCI_FOREIGN_LAYER) for how in ("", "+gzip", "+zstd"))
+DOCKER_LAYER_TYPES = frozenset({DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_FOREIGN_LAYER})
+# Docker takes an image with one of these: registries have stored images so.
+_VAGUE_CONFIG_TYPES = frozenset({"application/octet-stream", "application/json", "text/html"})
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 """The Accept header for registries; without it, old ones respond in the format of 2014 (schema 1)."""
 
-DEFAULT_PLATFORM = Platform("linux", "amd64")
 _ATTESTATION = "vnd.docker.reference.type"
 
 
@@ -44,7 +48,6 @@ class Manifest(NamedTuple):
 
     Attributes:
         media_type: ``DOCKER_MANIFEST`` or ``OCI_MANIFEST``.
-        config: the image config.
         layers: bottom first.
         annotations: OCI only.
         raw: the bytes as stored, which have the digest; None for a manifest that was not parsed.
@@ -69,11 +72,7 @@ class Manifest(NamedTuple):
         layers: Iterable[Descriptor],
         annotations: Mapping[str, object] = NOTHING,
     ) -> bytes:
-        """Return the canonical bytes of a manifest; equal arguments give equal bytes.
-
-        Raises:
-            InvalidImage: annotations in Docker's flavour, which does not have them.
-        """
+        """Return the canonical bytes; raise ``InvalidImage`` for annotations in Docker's flavour, which has none."""
         parts: dict[str, object] = {"config": config.to_json(), "layers": [layer.to_json() for layer in layers]}
         return _build(media_type, parts, annotations)
 
@@ -111,11 +110,7 @@ class Index(NamedTuple):
     def build(
         *, media_type: str, manifests: Iterable[Descriptor], annotations: Mapping[str, object] = NOTHING
     ) -> bytes:
-        """Return the canonical bytes of an index; equal arguments give equal bytes.
-
-        Raises:
-            InvalidImage: annotations in Docker's flavour, which does not have them.
-        """
+        """Return the canonical bytes; raise ``InvalidImage`` for annotations in Docker's flavour, which has none."""
         return _build(media_type, {"manifests": [entry.to_json() for entry in manifests]}, annotations)
 
     def select(self, platform: Platform | None = None) -> Descriptor:
@@ -140,11 +135,7 @@ class Index(NamedTuple):
 
 
 def parse(data: bytes, content_type: str = "") -> Manifest | Index:
-    """Read a manifest or an index.
-
-    Args:
-        data: the bytes as stored.
-        content_type: the Content-Type header that came with them, if any.
+    """Read a manifest or an index; *content_type* is the Content-Type header that came with *data*, if any.
 
     Raises:
         InvalidImage: not JSON, of schema 1, not an image, or malformed.
@@ -169,9 +160,18 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
     if media_type in INDEX_TYPES:
         entries = tuple(Descriptor.from_json(entry) for entry in _list(document, "manifests"))
         return Index(media_type, entries, annotations, data)
-    config = Descriptor.from_json(document.get("config"))
-    layers = tuple(Descriptor.from_json(layer) for layer in _list(document, "layers"))
+    oci = media_type == OCI_MANIFEST
+    config_type, layer_type = (OCI_CONFIG, OCI_LAYER_GZIP) if oci else (DOCKER_CONFIG, DOCKER_LAYER_GZIP)
+    config = Descriptor.from_json(document.get("config"), config_type)
+    if config.media_type in _VAGUE_CONFIG_TYPES:
+        config = config._replace(media_type=config_type)
+    layers = tuple(Descriptor.from_json(layer, layer_type) for layer in _list(document, "layers"))
     return Manifest(media_type, config, layers, annotations, data)
+
+
+def is_foreign(layer: Descriptor) -> bool:
+    """Tell whether *layer* may not be distributed: engines fetch it from its URLs, and registries need not have it."""
+    return bool(layer.extra.get("urls")) and ("foreign" in layer.media_type or "nondistributable" in layer.media_type)
 
 
 def no_such_platform(wanted: Platform | None, available: Iterable[Platform]) -> NoSuchPlatform:

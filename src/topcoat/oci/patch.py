@@ -24,6 +24,7 @@ from topcoat.oci.manifest import (
     OCI_MANIFEST,
     Manifest,
 )
+from topcoat.oci.repair import repair_annotations, repair_history, repair_layers
 
 _OCI_LAYERS = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 _DOCKER_LAYERS = {"none": DOCKER_LAYER, "gzip": DOCKER_LAYER_GZIP}
@@ -79,25 +80,27 @@ class PatchedImage(NamedTuple):
 def patch(config: ImageConfig, manifest: Manifest, layers: Sequence[CodeLayer], changes: Changes) -> PatchedImage:
     """Return the image that adds *layers* to the base image of this *config* and *manifest*.
 
-    Unknown keys of the base's config and the descriptors of its layers do not change.
+    Unknown keys of the base's config and the descriptors of its layers do not change, except for what is wrong with
+    them: see `repair`.
     """
     data = canonical_json(_config(config, layers, changes))
-    oci = manifest.is_oci or any(layer.compression == "zstd" for layer in layers)
+    needs_oci = manifest.is_oci or any(layer.compression == "zstd" for layer in layers)
+    base_layers, oci = repair_layers(manifest.layers, oci=needs_oci)
     media_type = OCI_MANIFEST if oci else manifest.media_type
     descriptor = Descriptor(OCI_CONFIG if oci else DOCKER_CONFIG, sha256_digest(data), len(data))
-    stacked = [*manifest.layers, *(_descriptor(layer, oci=oci) for layer in layers)]
-    annotations = manifest.annotations if manifest.is_oci else NOTHING
+    stacked = [*base_layers, *(_descriptor(layer, oci=oci) for layer in layers)]
+    annotations = repair_annotations(manifest.annotations) if manifest.is_oci else NOTHING
     built = Manifest.build(media_type=media_type, config=descriptor, layers=stacked, annotations=annotations)
     return PatchedImage(data, built, media_type, descriptor)
 
 
 def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) -> dict[str, Any]:
-    document = dict(base.document)
+    document = dict(base.complete(base.platform).document)
     diff_ids = [*base.diff_ids, *(layer.diff_id for layer in layers)]
-    document["rootfs"] = {"type": "layers", **document["rootfs"], "diff_ids": diff_ids}
+    document["rootfs"] = {**document["rootfs"], "type": "layers", "diff_ids": diff_ids}
     # One step for each layer, or no history: tools that read a history expect every layer in it.
-    history = document.get("history")
-    if isinstance(history, list):
+    history = repair_history(document.pop("history", None), len(base.diff_ids))
+    if history is not None:
         steps = [{"created_by": "topcoat", "comment": f"code layer {layer.diff_id}"} for layer in layers]
         document["history"] = [*history, *steps]
     settings = dict(base.settings)

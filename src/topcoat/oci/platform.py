@@ -30,17 +30,11 @@ class Platform(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``os/architecture[/variant]``; ``x86_64`` and ``aarch64`` are accepted.
-
-        Raises:
-            UsageError: not of that form.
-        """
+        """Read ``os/architecture[/variant]``, also ``x86_64`` and ``aarch64``; raise ``UsageError`` for others."""
         parts = text.strip().lower().split("/")
         if not 2 <= len(parts) <= 3 or not all(parts):
-            raise UsageError(
-                f"invalid platform {text!r}",
-                hint="write it as os/architecture[/variant], such as linux/amd64",
-            )
+            hint = "write it as os/architecture[/variant], such as linux/amd64"
+            raise UsageError(f"invalid platform {text!r}", hint=hint)
         os, architecture, *rest = parts
         architecture, variant = _ALIASES.get(architecture, (architecture, ""))
         return cls(os, architecture, rest[0] if rest else variant)
@@ -49,7 +43,10 @@ class Platform(NamedTuple):
     def from_json(cls, value: object) -> Platform:
         """Read the platform keys of an index entry or an image config; a missing one counts as ``unknown``."""
         keys = value if isinstance(value, Mapping) else {}
-        words = [str(keys.get(key) or "").lower() for key in ("os", "architecture", "variant")]
+        words = [
+            value.lower() if isinstance(value := keys.get(key), str) else ""
+            for key in ("os", "architecture", "variant")
+        ]
         return cls(words[0] or "unknown", words[1] or "unknown", words[2])
 
     def __str__(self) -> str:
@@ -70,3 +67,6 @@ class Platform(NamedTuple):
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         return not self.variant or self.normal == other.normal
+
+
+DEFAULT_PLATFORM = Platform("linux", "amd64")

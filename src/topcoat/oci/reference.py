@@ -40,11 +40,7 @@ class Reference(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read an image name as Docker does; without a tag and a digest, the tag is ``latest``.
-
-        Raises:
-            InvalidReference: states which part is wrong and why.
-        """
+        """Read an image name as Docker does, or raise ``InvalidReference``; the default tag is ``latest``."""
         if not text or text != text.strip():
             raise _invalid(text, "it is empty" if not text.strip() else "remove the white space around it")
         if "://" in text:
@@ -119,15 +115,10 @@ def _check_repository(text: str, repository: str) -> None:
         if not component:
             raise _invalid(text, "a component of the repository is empty")
         if component != component.lower():
-            raise _invalid(
-                text,
-                "the repository must be lower-case",
-                f"write {text.replace(repository, repository.lower())}",
-            )
-        raise _invalid(
-            text,
-            f"invalid component {component!r}: expected lower-case letters, digits, and single '.', '_', '-' between",
-        )
+            hint = f"write {text.replace(repository, repository.lower())}"
+            raise _invalid(text, "the repository must be lower-case", hint)
+        expected = "expected lower-case letters, digits, and single '.', '_', '-' between"
+        raise _invalid(text, f"invalid component {component!r}: {expected}")
 
 
 def _invalid(text: str, why: str, hint: str = "") -> InvalidReference:

@@ -13,27 +13,22 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.digest import hasher, is_digest
+from topcoat.oci.digest import digest_like, is_digest, normal_digest
 from topcoat.oci.manifest import (
     CONFIG_TYPES,
     DOCKER_CONFIG,
-    DOCKER_FOREIGN_LAYER,
     DOCKER_INDEX,
-    DOCKER_LAYER,
-    DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_TYPES,
     DOCKER_MANIFEST,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_CONFIG,
-    OCI_LAYER,
+    OCI_LAYER_TYPES,
 )
 from topcoat.oci.mismatch import Mismatch, shown
 from topcoat.oci.platform import Platform
 from topcoat.oci.validate_config import config_mismatches
 
-_OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-_DOCKER_LAYERS = frozenset({DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_FOREIGN_LAYER})
-_OCI_LAYERS = frozenset(f"{kind}{stored}" for kind in (OCI_LAYER, _OCI_FOREIGN) for stored in ("", "+gzip", "+zstd"))
 _ENCRYPTED = "+encrypted"
 
 
@@ -47,38 +42,30 @@ class Flavour(NamedTuple):
 
 
 # All engines accept Docker's layer types in OCI manifests, and a base image may have them there.
-_OCI = Flavour(True, frozenset({OCI_CONFIG}), _OCI_LAYERS | _DOCKER_LAYERS, MANIFEST_TYPES | INDEX_TYPES)
-_DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), _DOCKER_LAYERS, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
+_OCI = Flavour(True, frozenset({OCI_CONFIG}), OCI_LAYER_TYPES | DOCKER_LAYER_TYPES, MANIFEST_TYPES | INDEX_TYPES)
+_DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), DOCKER_LAYER_TYPES, frozenset({DOCKER_MANIFEST, DOCKER_INDEX}))
 
 
 class ManifestParts(NamedTuple):
-    """What a manifest refers to.
-
-    Attributes:
-        layers: a descriptor for each layer, None for a malformed one.
-        diff_ids: those of the config; None if the config was not read or is malformed.
-    """
+    """What a manifest refers to; None stands for what is malformed or was not read."""
 
     layers: list[Descriptor | None]
     diff_ids: list[str] | None
 
 
 def find_mismatches(data: bytes, config: bytes, *, media_type: str = "") -> list[Mismatch]:
-    """Return every rule that a manifest and its config break.
+    """Return every rule that a manifest and its config, both as stored, break.
 
-    Args:
-        data: the manifest, as stored.
-        config: the config that it refers to, as stored.
-        media_type: the Content-Type that *data* came with, if any.
+    *media_type* is the Content-Type that the manifest came with, if any.
     """
-    return list(_find(data, config, media_type))
 
+    def find() -> Iterator[Mismatch]:
+        document = yield from check_json("", data)
+        if document is not None:
+            flavour = yield from check_type("manifest", document, media_type, MANIFEST_TYPES)
+            yield from check_manifest("", document, flavour, lambda descriptor: config)
 
-def _find(data: bytes, config: bytes, media_type: str) -> Iterator[Mismatch]:
-    document = yield from check_json("", data)
-    if document is not None:
-        flavour = yield from check_type("manifest", document, media_type, MANIFEST_TYPES)
-        yield from check_manifest("", document, flavour, lambda descriptor: config)
+    return list(find())
 
 
 def check_json(prefix: str, data: bytes) -> Generator[Mismatch, None, dict[str, Any] | None]:
@@ -166,10 +153,12 @@ def check_descriptor(
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
     is_whole = True
     if not isinstance(media_type, str) or not media_type:
-        yield Mismatch(f"{where}.mediaType", "media type", "a string", shown(media_type), fatal=True)
+        fatal = media_type is not None and media_type != ""
+        yield Mismatch(f"{where}.mediaType", "media type", "a string", shown(media_type), fatal=fatal)
         is_whole = False
     if not isinstance(digest, str) or not is_digest(digest):
-        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=True)
+        fatal = not isinstance(digest, str) or not is_digest(normal_digest(digest))
+        yield Mismatch(f"{where}.digest", "digest", "sha256: and 64 hex digits", shown(digest), fatal=fatal)
         is_whole = False
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         yield Mismatch(f"{where}.size", "size", "a number of bytes", shown(size), fatal=True)
@@ -198,7 +187,7 @@ def _check_data(where: str, descriptor: Descriptor) -> Iterator[Mismatch]:
     except (binascii.Error, ValueError):
         yield Mismatch(f"{where}.data", "type", "base64", shown(text))
         return
-    yield from content_mismatches(f"{where}.data", descriptor, data)
+    yield from content_mismatches(f"{where}.data", descriptor, len(data), digest_like(descriptor.digest, data))
 
 
 def check_content(
@@ -207,19 +196,16 @@ def check_content(
     """Check the content that *read* returns; None if it is not available."""
     data = read(descriptor)
     if data is not None:
-        yield from content_mismatches(where, descriptor, data)
+        yield from content_mismatches(where, descriptor, len(data), digest_like(descriptor.digest, data))
     return data
 
 
-def content_mismatches(where: str, descriptor: Descriptor, data: bytes) -> Iterator[Mismatch]:
-    """Yield the differences between *data* and its *descriptor*."""
-    if len(data) != descriptor.size:
-        yield Mismatch(f"{where}.size", "bytes of the content", str(len(data)), str(descriptor.size), fatal=True)
-    state = hasher(descriptor.digest)
-    state.update(data)
-    actual = f"{descriptor.digest.partition(':')[0]}:{state.hexdigest()}"
-    if actual != descriptor.digest:
-        yield Mismatch(f"{where}.digest", "digest of the content", actual, descriptor.digest, fatal=True)
+def content_mismatches(where: str, descriptor: Descriptor, size: int, digest: str) -> Iterator[Mismatch]:
+    """Yield the differences between content of this *size* and *digest* and its *descriptor*."""
+    if size != descriptor.size:
+        yield Mismatch(f"{where}.size", "bytes of the content", str(size), str(descriptor.size), fatal=True)
+    if digest != descriptor.digest:
+        yield Mismatch(f"{where}.digest", "digest of the content", digest, descriptor.digest, fatal=True)
 
 
 def _check_annotations(where: str, holder: Mapping[str, object], *, is_oci: bool) -> Iterator[Mismatch]:

@@ -6,14 +6,17 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from topcoat.oci.digest import is_digest
+from topcoat.oci.digest import is_digest, normal_digest
 from topcoat.oci.mismatch import Mismatch, shown
 from topcoat.oci.platform import Platform
 
-# The settings that a patch changes, then others: engines cannot start a container if these have a wrong type.
-_PATCHED = {"Env": "a list of NAME=value", "WorkingDir": "a string", "Labels": "an object with string values"}
+# The settings that a patch changes cannot be repaired if they are of another type.
+_PATCHED = {"Env": list, "WorkingDir": str, "Labels": dict}
+# Engines cannot start a container if one of these has a wrong type.
 _SETTINGS = {
-    **_PATCHED,
+    "Env": "a list of NAME=value",
+    "WorkingDir": "a string",
+    "Labels": "an object with string values",
     "Cmd": "a list of strings",
     "Entrypoint": "a list of strings",
     "User": "a string",
@@ -29,13 +32,9 @@ _STEP = "code layer "
 def config_mismatches(
     where: str, data: bytes, layers: int, platform: Platform | None
 ) -> Generator[Mismatch, None, list[str] | None]:
-    """Yield what is wrong with a config; return its diff ids.
+    """Yield what is wrong with the config *data*, which mismatches call *where*; return its diff ids.
 
-    Args:
-        where: name of the config in the mismatches.
-        data: the config as stored.
-        layers: number of layers in the manifest.
-        platform: the platform that an index states for the image, if one does.
+    *layers* is the number of layers in the manifest, *platform* what an index states for the image, if one does.
     """
     try:
         document = json.loads(data)
@@ -84,7 +83,8 @@ def _rootfs(where: str, rootfs: object) -> Generator[Mismatch, None, list[str] |
     for number, diff_id in enumerate(diff_ids):
         if not isinstance(diff_id, str) or not is_digest(diff_id):
             place = f"{where}.diff_ids[{number}]"
-            yield Mismatch(place, "digest", "sha256: and 64 hex digits", shown(diff_id), fatal=True)
+            fatal = not isinstance(diff_id, str) or not is_digest(normal_digest(diff_id))
+            yield Mismatch(place, "digest", "sha256: and 64 hex digits", shown(diff_id), fatal=fatal)
     return [str(diff_id) for diff_id in diff_ids]
 
 
@@ -109,7 +109,9 @@ def _settings(where: str, settings: Mapping[str, Any]) -> Iterator[Mismatch]:
     for key, expected in _SETTINGS.items():
         value = settings.get(key)
         if value is not None and not _fits(value, expected):
-            yield Mismatch(f"{where}.{key}", "type", expected, shown(value), fatal=key in _PATCHED)
+            yield Mismatch(
+                f"{where}.{key}", "type", expected, shown(value), fatal=not isinstance(value, _PATCHED.get(key, object))
+            )
 
 
 def _fits(value: Any, expected: str) -> bool:

@@ -78,11 +78,7 @@ def write_entries(path: Path, head: bytes, entries: Iterable[Entry]) -> None:
 
 
 def read_entries(data: bytes) -> tuple[Entry, ...]:
-    """Read entries back.
-
-    Raises:
-        ValueError: the data is truncated or damaged.
-    """
+    """Read entries back; raise ``ValueError`` if the data is truncated or damaged."""
     body = data[32:]
     if hashlib.sha256(body).digest() != data[:32]:
         raise ValueError("damaged entries")

@@ -41,11 +41,7 @@ def derived_mtime(entry: Entry) -> int:
 def header(name: bytes, entry: Entry, owner: Ownership, mtime: int) -> bytes:
     """Return the header of one member: one block, or three or more if it needs PAX records.
 
-    Args:
-        name: the member's path in the archive, without leading or trailing slash.
-        entry: has the type, mode, size and link target.
-        owner: numeric owner and group.
-        mtime: seconds since the epoch, not negative.
+    *name* is its path in the archive, without leading or trailing slash; *mtime* is in seconds, not negative.
     """
     link = entry.content if entry.kind == "link" else b""
     if entry.kind == "dir":

@@ -132,9 +132,12 @@ class Authenticator:
             self._registry_scopes[frozenset(scopes)] = tuple(
                 scope for scope in challenge.params.get("scope", "").split() if not _is_covered(scope, own_scopes)
             )
-        if challenge.scheme == "basic":
-            return not sent
-        return not sent or challenge.params.get("error") != "insufficient_scope"
+        if not sent:
+            return True
+        credential = self._credential(scopes)
+        # Another token cannot be had for a password, or would allow no more.
+        is_final = challenge.scheme == "basic" or challenge.params.get("error") == "insufficient_scope"
+        return not is_final and not (credential and credential.registry_token)
 
     def _credential(self, scopes: Scopes) -> Credential | None:
         credential = self._keyring.get(self._registry, scopes[0][0] if scopes else "")

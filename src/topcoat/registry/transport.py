@@ -134,17 +134,17 @@ class Transport:
                 hint="the registry's own URL is configured wrongly there: it must be https",
             )
         origin = Origin.of(parts.geturl())
-        address = trust.literal_address(origin.host)
-        if address and origin.host != urlsplit(source).hostname:
+        address = "" if origin.host == urlsplit(source).hostname else trust.literal_address(origin.host)
+        if address:
             trust.check_address(address, origin, self.host, allow_private=self._is_private(source))
         return parts.geturl()
 
     def _is_private(self, url: str) -> bool:
         """Tell whether the host of *url* has a private address, as far as it was connected to."""
-        host = Origin.of(url).host
+        source = Origin.of(url)
         with self._lock:
-            addresses = [pool.address for (origin, _), pool in self._pools.items() if origin.host == host]
-        return any(map(trust.is_private, (trust.literal_address(host), *addresses)))
+            addresses = [pool.address for (origin, _), pool in self._pools.items() if origin == source]
+        return any(map(trust.is_private, (trust.literal_address(source.host), *addresses)))
 
     def _split(self, url: str, *, base: str = "") -> SplitResult:
         try:
@@ -212,14 +212,15 @@ class Transport:
             if response.status not in _REDIRECTS:
                 return response
             target = self._upgraded(request, response)
+            keeps_body = request.method in ("GET", "HEAD") or response.status in _REDIRECTS_WITH_BODY
+            if not target and not keeps_body:
+                return response
+            response.close()
             if target:
                 # The registry itself is served at https: it is asked there, as if from the start.
                 first = Origin.of(target)
-            elif request.method not in ("GET", "HEAD") and response.status not in _REDIRECTS_WITH_BODY:
-                return response
             else:
                 target = self.location(response, session=False)
-            response.close()
             source = request.url
             request = trust.follow(request, target, bound=bound)
         raise RegistryError(f"{self.host} redirects in a circle: {request.method} {redact(request.url)}")
@@ -240,7 +241,7 @@ class Transport:
 
     def _pool(self, origin: Origin, source: str) -> Pool:
         """Return the connections to *origin*, which the host of *source* names."""
-        own = origin.host == split_host(self.host)[0].lower()
+        own = self._is_own(origin)
         allow_private = own or self._is_private(source)
         key = (origin, allow_private)
         with self._lock:
@@ -259,9 +260,12 @@ class Transport:
 
     def _tls_of(self, origin: Origin) -> TLSSettings:
         # Another port of the registry's host (a token service) is trusted as the registry is.
-        if origin.host == split_host(self.host)[0].lower():
+        if self._is_own(origin):
             return self._tls
         return host_settings(origin.authority, ca_file=self._ca_file).tls
+
+    def _is_own(self, origin: Origin) -> bool:
+        return origin.host == split_host(self.host)[0].lower()
 
 
 def backoff(attempt: int) -> float:

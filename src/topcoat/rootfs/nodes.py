@@ -14,8 +14,6 @@ class ImageNode(NamedTuple):
     Attributes:
         kind: ``other`` is a device, a socket or a FIFO; ``unknown`` is a path in layers that were not read.
         mode: permission bits, set-id and sticky bits included.
-        uid: numeric owner.
-        gid: numeric group.
         link: target of a symbolic link.
     """
 

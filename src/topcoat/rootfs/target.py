@@ -58,7 +58,10 @@ def resolve_target(tree: BaseTree, directory: bytes, owner: Ownership | None = N
         path = parents[-1].path + b"/" + name if parents else name
         node = tree.find(path)
         if node is None:
-            parents.append(_made(path, parents[-1] if parents else Directory(b""), owner))
+            above = parents[-1] if parents else Directory(b"")
+            set_group = above.mode & _SET_GROUP
+            inherited = Ownership(0, above.owner.gid) if set_group else Ownership()
+            parents.append(Directory(path, 0o755 | set_group, inherited if owner is None else owner))
         elif node.kind == "dir":
             parents.append(Directory(path, node.mode, Ownership(node.uid, node.gid)))
         elif node.kind == "unknown":
@@ -83,9 +86,3 @@ def resolve_target(tree: BaseTree, directory: bytes, owner: Ownership | None = N
     paths = {parent.path for parent in parents}
     target = parents[-1].path if parents else b""
     return ResolvedTarget(target, tuple(parents), tuple(path for path in assumed if path in paths))
-
-
-def _made(path: bytes, above: Directory, owner: Ownership | None) -> Directory:
-    set_group = above.mode & _SET_GROUP
-    inherited = Ownership(0, above.owner.gid) if set_group else Ownership()
-    return Directory(path, 0o755 | set_group, inherited if owner is None else owner)

@@ -19,6 +19,9 @@ from topcoat.rootfs.nodes import NodeKind
 Read = Callable[[int], bytes]
 """Returns at most the given number of bytes, no bytes at the end."""
 
+ENDS_WITHIN = "it ends within"
+"""What the error for a truncated archive says."""
+
 _READ = 1 << 18
 # In bytes: more than any path or set of records that an engine accepts.
 _MAX_RECORDS = 1 << 20
@@ -35,9 +38,6 @@ class Member(NamedTuple):
         path: without leading or trailing slash, and without ``.`` and ``..``; empty for the root.
         kind: a hard link counts as a file.
         mode: permission bits, set-id and sticky bits included.
-        uid: numeric owner.
-        gid: numeric group.
-        size: bytes of content.
         link: target of a symbolic link, or path of a hard link's file.
     """
 
@@ -113,15 +113,13 @@ class _Source:
     def block(self) -> bytes | None:
         """Return the next header, None at the end."""
         block = self._data[self._at : self._at + BLOCK]
-        self._at += BLOCK
         if len(block) < BLOCK:
-            self._at -= BLOCK
             if not self._fill(BLOCK):
                 if self._at < len(self._data):
-                    raise _damaged("it ends within a header")
+                    raise _damaged(f"{ENDS_WITHIN} a header")
                 return None
             block = self._data[:BLOCK]
-            self._at = BLOCK
+        self._at += BLOCK
         return None if block == _END_MARK else block
 
     def take(self, size: int) -> bytes:
@@ -130,7 +128,7 @@ class _Source:
             raise _damaged(f"a header has {size} bytes")
         whole = size + -size % BLOCK
         if not self._fill(whole):
-            raise _damaged("it ends within a header")
+            raise _damaged(f"{ENDS_WITHIN} a header")
         text = self._data[self._at : self._at + size]
         self._at += whole
         return text
@@ -142,7 +140,7 @@ class _Source:
             self._at -= len(self._data)
             self._data = self._read(_READ)
             if not self._data:
-                raise _damaged("it ends within a file")
+                raise _damaged(f"{ENDS_WITHIN} a file")
 
     def skip_sparse_map(self, block: bytes) -> None:
         """Skip the blocks that continue the map of a sparse file (GNU, type S)."""

@@ -103,7 +103,11 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         if workspace_plan is None and any(role.workspace for role in app.roles):
             self.build_workspaces(app.roles, resolved)
         self._validate(app, name, typed)
-        info = self._dryrun_info(app, typed, app_id)
+        if type(self).submit_dryrun is Scheduler.submit_dryrun:
+            info = self._dryrun_info(app, typed, app_id)
+        else:
+            # A subclass may add to the request there, as in TorchX.
+            info = self.submit_dryrun(app, typed)
         info.fill_in(app=app, cfg=typed, scheduler=name, app_id=app_id, workspace_plan=workspace_plan)
         return info
 

@@ -23,7 +23,7 @@ class Docstring(NamedTuple):
 def parse_docstring(function: Callable[..., object]) -> Docstring:
     """Parse *function*'s docstring; without a docstring, the result is empty.
 
-    Parameters are read from an ``Args:`` section or from ``:param x:`` fields.
+    Parameters are read from an ``Args:`` section or from ``:param x:`` fields; the last text of a parameter counts.
     """
     description: list[str] = []
     parameters: dict[str, list[str]] = {}
@@ -38,14 +38,14 @@ def parse_docstring(function: Callable[..., object]) -> Docstring:
         if header or field:
             section, current, depth = (header[1] if header else None), None, 0
             if field and field[1] == "param" and field[2]:
-                current = parameters.setdefault(field[2], [field[3]])
+                current = parameters[field[2]] = [field[3]]
         elif section == "":
             description.append(line)
         elif text and section in _PARAMETER_SECTIONS:
             match = _PARAMETER.fullmatch(text)
             depth = depth or indent
             if match and indent <= depth:
-                current = parameters.setdefault(match[1], [match[2]])
+                current = parameters[match[1]] = [match[2]]
             elif current is not None:
                 current.append(text)
         elif text and section is None and current is not None:

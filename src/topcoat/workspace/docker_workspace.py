@@ -113,13 +113,12 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
         """
         images: dict[str, tuple[str, str]] = {}
         for role in app.roles:
-            if role.image in self._planned_for_engine:
-                raise _missing_repository(role)
-            if not role.image.startswith("sha256:"):
+            is_planned = role.image in self._planned_for_engine
+            if not is_planned and not role.image.startswith("sha256:"):
                 continue
             repository = image_options(cfg).repository
-            if repository is None:
-                raise _missing_repository(role)
+            if is_planned or repository is None:
+                raise _missing_repository(f"the image of role {role.name} has to be pushed")
             built = self._built.get(role.image)
             tag = built.tag if built else role.image.removeprefix("sha256:")
             images[role.image] = (repository.name, tag)
@@ -167,25 +166,21 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
 
     def _options(self, cfg: Mapping[str, CfgVal]) -> ImageOptions:
         """Parse the run options, for what the jobs of this scheduler run from."""
-        options = image_options(cfg)
-        if self.runs_from is RunsFrom.ENGINE and options.repository is not None:
+        options, scheduler = image_options(cfg), self._chosen_by or self
+        runs_from = self.runs_from or scheduler.runs_from
+        if runs_from is RunsFrom.ENGINE and options.repository is not None:
             notice(
                 f"image_repo={options.repository.name} is ignored: jobs run on this machine's container engine, so "
                 "pushing is unnecessary"
             )
             return options._replace(repository=None)
-        if self.runs_from is RunsFrom.REGISTRY and options.repository is None:
-            name = getattr(self, "backend", type(self).__name__)
-            raise InvalidRunConfigException(
-                f"missing image_repo: the scheduler {name!r} runs {RunsFrom.REGISTRY.value}, and there is no "
-                "repository to push it to",
-                "image_repo",
-                hint="-cfg image_repo=REGISTRY/REPOSITORY",
-            )
+        if runs_from is RunsFrom.REGISTRY and options.repository is None:
+            name = getattr(scheduler, "backend", type(scheduler).__name__)
+            raise _missing_repository(f"the scheduler {name!r} runs {RunsFrom.REGISTRY.value}")
         return options
 
     def _role_options(self, options: ImageOptions, role: Role, cfg: Mapping[str, CfgVal]) -> ImageOptions:
-        platform = options.platform or self.role_platform(role, cfg)
+        platform = options.platform or (self._chosen_by or self).role_platform(role, cfg)
         return options._replace(platform=platform)
 
     def _build(self, image: str, workspace: Workspace, options: ImageOptions) -> Delivered:
@@ -208,9 +203,9 @@ def _delivered(plan: ImagePlan, image: str) -> Delivered:
     return Delivered(image, pythonpath=tuple(code) if pythonpath else (), image_pythonpath=pythonpath)
 
 
-def _missing_repository(role: Role) -> InvalidRunConfigException:
+def _missing_repository(reason: str) -> InvalidRunConfigException:
     return InvalidRunConfigException(
-        f"missing image_repo: the image of role {role.name} has to be pushed, and there is no repository to push it to",
+        f"missing image_repo: {reason}, and there is no repository to push it to",
         "image_repo",
         hint="-cfg image_repo=REGISTRY/REPOSITORY",
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from topcoat.destinations.copy import copy_file
 from topcoat.errors import DestinationError
+from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.scanner import scan
 from topcoat.specs.workspace import Workspace
 
@@ -22,7 +23,7 @@ def merge(workspace: Workspace, outdir: str | Path) -> None:
         DestinationError: *outdir* cannot be written, or has something else in the place of a file or directory.
     """
     root = os.path.abspath(os.path.expanduser(outdir))
-    scanned = scan(workspace)
+    scanned = without_job_dirs(scan(workspace), workspace, root)
     try:
         os.makedirs(root, exist_ok=True)
         for entry in scanned.snapshot.entries:

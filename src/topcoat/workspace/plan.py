@@ -79,10 +79,9 @@ def apply_to_role(role: Role, delivered: Delivered) -> None:
         set_image(role, delivered.image)
     for name, value in delivered.env.items():
         role.env.setdefault(name, value)
-    own = role.env.get("PYTHONPATH", "")
-    if delivered.pythonpath and (own or not delivered.image_pythonpath):
+    if delivered.pythonpath and ("PYTHONPATH" in role.env or not delivered.image_pythonpath):
         # On every scheduler the order is: code, the role's own, the image's.
-        path = [*delivered.pythonpath, own, *delivered.image_pythonpath.split(":")]
+        path = [*delivered.pythonpath, role.env.get("PYTHONPATH", ""), *delivered.image_pythonpath.split(":")]
         role.env["PYTHONPATH"] = ":".join(filter(None, dict.fromkeys(path)))
     role.mounts.extend(delivered.mounts)
 

@@ -26,16 +26,18 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the file and print its name."""
+    import io
     import os
-    import sys
 
-    from topcoat.cli.output import result
+    from topcoat.cli.output import exact_result, result
     from topcoat.errors import InvalidConfigFile
     from topcoat.runner.config import CONFIG_FILE, configure, dump
 
     schedulers = args.schedulers.split(",") if args.schedulers else None
     if args.print:
-        dump(sys.stdout, schedulers, required_only=not args.all)
+        text = io.StringIO()
+        dump(text, schedulers, required_only=not args.all)
+        exact_result(text.getvalue())
         return 0
     if os.path.exists(CONFIG_FILE) and not args.force:
         raise InvalidConfigFile(f"{CONFIG_FILE} already exists", hint="--force overwrites it, --print shows a new one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -47,6 +46,7 @@ def run(args: Namespace) -> int:
     from topcoat.cli.progress import Progress
     from topcoat.foreign_text import escaped
     from topcoat.scan.job_dirs import without_job_dirs
+    from topcoat.scan.names import decode
     from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, IMAGE_IGNORE_FILES, ScanOptions, scan
     from topcoat.specs.workspace import Workspace
 
@@ -56,14 +56,14 @@ def run(args: Namespace) -> int:
         snapshot = without_job_dirs(scan(workspace, ScanOptions(files)), workspace).snapshot
     if args.json:
         entries = [
-            {"path": os.fsdecode(entry.path), "kind": entry.kind, "mode": f"{entry.mode:04o}", "size": entry.size}
+            {"path": decode(entry.path), "kind": entry.kind, "mode": f"{entry.mode:04o}", "size": entry.size}
             for entry in snapshot
         ]
         json_result({"digest": snapshot.digest, "size": snapshot.size, "entries": entries})
         return 0
     if sys.stdout.isatty() and not args.null:
         for entry in snapshot:
-            result(escaped(os.fsdecode(entry.path), sys.maxsize) + "/" * (entry.kind == "dir"))
+            result(escaped(decode(entry.path), sys.maxsize) + "/" * (entry.kind == "dir"))
         return 0
     end = b"\0" if args.null else b"\n"
     paths = [entry.path + b"/" * (entry.kind == "dir") + end for entry in snapshot]

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.engine import engine_errors
-from topcoat.engines.logins import auth_config
+from topcoat.engines.pull import pull
 from topcoat.errors import DaemonError, ImageNotFound
+from topcoat.foreign_text import escaped
 from topcoat.notices import notice
 from topcoat.schedulers.docker.request import (
     CANCELLED_POLICY,
@@ -46,7 +47,6 @@ def fetch(client: DockerClient, image: str) -> Image:
     """
     from docker.errors import ImageNotFound as ImageMissing
     from docker.errors import NotFound
-    from docker.utils import parse_repository_tag
 
     with engine_errors(f"pulling {image}"):
         try:
@@ -55,15 +55,12 @@ def fetch(client: DockerClient, image: str) -> Image:
             if image.startswith("sha256:"):
                 raise ImageNotFound(f"the container engine has no image {image}") from None
         notice(f"pulling {image}")
-        repository, tag = parse_repository_tag(image)
-        login = auth_config(image)
         try:
-            for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=login):
-                if line.get("error"):
-                    raise DaemonError(f"the container engine cannot pull {image}: {line['error']}")
+            pull(client, image)
         except NotFound as error:
+            why = escaped(str(error.explanation))
             raise ImageNotFound(
-                f"neither the container engine nor the registry has the image {image}: {error.explanation}",
+                f"neither the container engine nor the registry has the image {image}: {why}",
                 hint="check the name, and `docker login` if the repository is private",
             ) from error
         return client.images.get(image)
