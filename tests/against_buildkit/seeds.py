@@ -12,5 +12,5 @@ FIRST = int(ENVIRON.get("TOPCOAT_BUILDKIT_SEED", "1"))
 
 
 def seeds(default: int) -> range:
-    """Return the seeds of this run; *default* is how many there are when nobody says."""
+    """Return the seeds of this run; *default* is their number if the variable is not set."""
     return range(FIRST, FIRST + int(ENVIRON.get("TOPCOAT_BUILDKIT_TREES", default)))

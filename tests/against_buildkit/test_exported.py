@@ -1,4 +1,4 @@
-"""The comparison itself: whatever differs is told, but for what differs by design."""
+"""Tests of the comparison: every difference is reported, except the intended ones."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_a_volume_of_the_image_is_what_the_image_has_there(
     ) as tree:
         assert tree.find(b"data") == ImageNode("dir", 0o711, 5, 6)
         assert tree.find(b"data/x") == ImageNode("dir", 0o700, 7, 8)
-        # Podman fills a volume when the container starts; nobody has to know what is below.
+        # Podman fills a volume when the container starts; what is below does not matter.
         assert set(tree.below(b"data/x")) == (set() if engine.name == "podman" else {b"f"})
     assert {str(volume["Name"]) for volume in client.api.volumes()["Volumes"] or ()} == before
 

@@ -86,10 +86,10 @@ def test_a_program_that_does_not_read_its_input_does_no_harm() -> None:
 
 def test_a_build_ends_if_its_output_cannot_be_printed() -> None:
     def broken(line: str) -> None:
-        raise TopcoatError("nobody reads this")
+        raise TopcoatError("the output cannot be printed")
 
     program = "import sys, time; print('here', flush=True); time.sleep(600)"
     started = time.monotonic()
-    with pytest.raises(TopcoatError, match="nobody reads this"):
+    with pytest.raises(TopcoatError, match="the output cannot be printed"):
         run_streaming([sys.executable, "-c", program], broken, env={})
     assert time.monotonic() - started < 300

@@ -38,7 +38,7 @@ def _on_a_terminal(seconds: float) -> tuple[str, bool]:
             while data := terminal.read(1024):
                 shown += data
         except OSError:
-            # How Linux says that nobody writes to the terminal any more.
+            # Linux reports this when no process has the terminal open for writing.
             pass
         out, _ = process.communicate(timeout=30)
     return shown.decode(), out.strip() == b"True"

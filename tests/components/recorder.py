@@ -215,7 +215,7 @@ class Recorder:
                 for piece, content in source.body(headers, none_without_length=False):
                     exchange.received += content
                     client.sendall(piece)
-        # Both ways: the other thread may be waiting for a request that nobody would answer any more.
+        # In both directions: the other thread may wait for a request that would get no response.
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 

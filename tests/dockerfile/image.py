@@ -13,7 +13,7 @@ from topcoat.rootfs.nodes import UNKNOWN, ImageNode
 class Image:
     """A `BaseTree` whose content is given; directories above a path are root's, and ``asked`` says what was looked up.
 
-    With *unread*, what is not given was not read far enough to know.
+    With *unread*, every other path is unknown.
     """
 
     def __init__(self, nodes: Mapping[str, ImageNode], *, unread: bool = False) -> None:

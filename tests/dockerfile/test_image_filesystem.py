@@ -61,4 +61,4 @@ def test_what_is_known_is_reported_without_looking(overlay: ImageFilesystem) -> 
     overlay.find(b"app")
     overlay.learn(b"app")
     assert overlay.known(b"app/old") == ImageNode("file", 0o600, 1, 2)
-    assert overlay.known(b"x") is None, "nobody has asked for it"
+    assert overlay.known(b"x") is None, "it was not looked up"

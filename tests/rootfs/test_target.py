@@ -14,7 +14,7 @@ from topcoat.rootfs.target import ResolvedTarget, resolve_target
 
 
 class _Tree:
-    """A base image as a dictionary; what is not in it is not in the image."""
+    """A base image as a dictionary of its paths."""
 
     def __init__(self, nodes: Mapping[str, ImageNode]) -> None:
         self._nodes = {path.encode(): node for path, node in nodes.items()}
@@ -29,7 +29,7 @@ class _Tree:
         return self._nodes.get(path)
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
-        raise AssertionError("nobody asked")
+        raise AssertionError("not reached")
 
 
 def _dir(mode: int = 0o755, uid: int = 0, gid: int = 0) -> ImageNode:

@@ -1,4 +1,4 @@
-"""Headers of archives: as Python's tarfile reads them, whoever wrote them, however they arrive."""
+"""Headers of archives are read as Python's tarfile reads them, from any writer and in pieces of any size."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ READING = [
     _case("dots and doubled slashes go", "./a\nb//c\nfoo/../d\n./e/./f/", "a|b/c|d|e/f", "b|foo|e"),
     _case("going above the root finds nothing", "../a\n/../b", "b", "a"),
     _case("dot and slash match nothing", ".\n/\n./\n/.", "", "a|.a|a/b"),
-    _case("a pattern that comes to nothing is none", "/ /\n", "", "a| "),
+    _case("a pattern that is empty after cleaning is ignored", "/ /\n", "", "a| "),
     _case("cleaning can bring out a sign", "*\n./!a\n/!b", "c|!a", "a|b"),
     _case("two signs mean a name with one", "*\n!!a", "a|b", "!a"),
     _case("a space after a leading slash goes", "/ a", "a", " a"),

@@ -23,7 +23,7 @@ MOUNTS = """\
 27 22 0:26 / {root}/with\\040space rw - fuse.sshfs host:/ rw
 28 22 0:27 / {root}/over rw - ext4 /dev/vdb rw
 29 28 0:28 / {root}/over rw - cifs //host/share rw
-a line that nobody understands
+an unknown line
 """
 
 
@@ -74,7 +74,7 @@ def test_a_file_edited_a_moment_ago_is_read_again_if_the_servers_clock_may_be_be
     root: Path, directory: str, remembered: bool
 ) -> None:
     now = 1_700_000_000_000_000_000
-    # Edited this moment, says whoever did it; ten seconds ago, says the server.
+    # The client's clock says that the file was edited now, the server's ten seconds ago.
     node = SourceNode("train.py", "file", 0o644, 3, now - 10_000_000_000, now - 10_000_000_000, 42)
     stat_index = StatIndex({}, str(root / directory), now=now)
     stat_index.put("", node, b"\1" * 32)

@@ -1,4 +1,4 @@
-"""From a workspace's declaration to trees: what is taken, and what is refused with a word on what to do."""
+"""From a workspace's declaration to trees: what is accepted, and what is refused with a hint."""
 
 from __future__ import annotations
 

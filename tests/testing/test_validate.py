@@ -312,7 +312,7 @@ def _plain_type(manifest: Any) -> None:
 CORRUPTIONS: dict[str, Corruption] = {
     "no schema version": Corruption("manifest", _drop("schemaVersion"), "manifest.schemaVersion"),
     "another schema version": Corruption("manifest", _set("schemaVersion", 3), "manifest.schemaVersion"),
-    "a media type that is none": Corruption("manifest", _set("mediaType", "text/html"), "manifest.mediaType"),
+    "an invalid media type": Corruption("manifest", _set("mediaType", "text/html"), "manifest.mediaType"),
     "no media type in Docker's flavour": Corruption("manifest", _drop("mediaType"), "manifest.mediaType", fits=_docker),
     "the other flavour's media type": Corruption(
         "manifest", _set("mediaType", OCI_MANIFEST), "manifest.mediaType", fits=_docker
@@ -325,7 +325,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "an unregistered digest": Corruption(
         "manifest", _set("layers", 0, "digest", "md5:" + "0" * 32), "manifest.layers[0].digest"
     ),
-    "a size that is none": Corruption("manifest", _set("layers", 0, "size", -1), "manifest.layers[0].size"),
+    "an invalid size": Corruption("manifest", _set("layers", 0, "size", -1), "manifest.layers[0].size"),
     "another size": Corruption("manifest", _set("layers", -1, "size", 7), ".size", "bytes of the content"),
     "another size of the config": Corruption("manifest", _set("config", "size", 7), "manifest.config.size"),
     "no type of a layer": Corruption("manifest", _drop("layers", 0, "mediaType"), "manifest.layers[0].mediaType"),
@@ -350,7 +350,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "an annotation that is no text": Corruption(
         "manifest", _set("annotations", {"a": 1}), "manifest.annotations", fits=_oci
     ),
-    "urls that are none": Corruption("manifest", _set("layers", 0, "urls", "u"), "manifest.layers[0].urls"),
+    "invalid urls": Corruption("manifest", _set("layers", 0, "urls", "u"), "manifest.layers[0].urls"),
     "a subject in Docker's flavour": Corruption("manifest", _set("subject", {}), "manifest.subject", fits=_docker),
     "a subject that is no descriptor": Corruption("manifest", _set("subject", {}), "manifest.subject", fits=_oci),
     "data that is not base64": Corruption("manifest", _set("config", "data", "?"), "manifest.config.data", fits=_oci),
@@ -379,23 +379,23 @@ CORRUPTIONS: dict[str, Corruption] = {
         "config", lambda config: config["rootfs"]["diff_ids"].append(_STRANGER), "diff_ids", "number of diff ids"
     ),
     "diff ids in another order": Corruption("config", _swap, "config.rootfs.diff_ids", "order", fits=_several),
-    "a history that is none": Corruption("config", _set("history", {}), "config.history"),
+    "an invalid history": Corruption("config", _set("history", {}), "config.history"),
     "a step too few": Corruption("config", _drop("history", -1), "config.history", "steps", fits=_history),
     "a step too many": Corruption(
         "config", lambda config: config["history"].append({}), "config.history", "steps", fits=_history
     ),
-    "an empty step that is none": Corruption(
+    "an empty step that is not marked": Corruption(
         "config", _drop("history", 0, "empty_layer"), "config.history", "steps", fits=_history
     ),
     "a step of another layer": Corruption(
         "config", _set("history", 1, "comment", f"code layer {_STRANGER}"), "config.history[1]", fits=_history
     ),
-    "settings that are none": Corruption("config", _set("config", []), "config.config"),
-    "variables that are none": Corruption("config", _set("config", "Env", {"A": "b"}), "config.config.Env"),
+    "invalid settings": Corruption("config", _set("config", []), "config.config"),
+    "invalid variables": Corruption("config", _set("config", "Env", {"A": "b"}), "config.config.Env"),
     "a variable without a value": Corruption("config", _set("config", "Env", 0, "A"), "config.config.Env"),
-    "a command that is none": Corruption("config", _set("config", "Cmd", "x"), "config.config.Cmd"),
+    "an invalid command": Corruption("config", _set("config", "Cmd", "x"), "config.config.Cmd"),
     "a label that is no text": Corruption("config", _set("config", "Labels", {"a": 1}), "config.config.Labels"),
-    "a user that is none": Corruption("config", _set("config", "User", 1), "config.config.User"),
+    "an invalid user": Corruption("config", _set("config", "User", 1), "config.config.User"),
     "a list of other code layers": Corruption(
         "config", _set("config", "Labels", "dev.topcoat.layers", _STRANGER), "dev.topcoat.layers", fits=_labels
     ),
@@ -431,7 +431,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "index", _set("manifests", 0, "mediaType", OCI_LAYER), "index.manifests[0].mediaType", fits=_index
     ),
     "an index without entries": Corruption("index", _set("manifests", None), "index.manifests", fits=_index),
-    "a platform that is none": Corruption(
+    "an invalid platform": Corruption(
         "index", _set("manifests", 0, "platform", "linux"), "index.manifests[0].platform", fits=_index
     ),
     "half a platform": Corruption(
@@ -458,7 +458,7 @@ def test_a_valid_image_is_clean(shape: Shape) -> None:
     image = make(shape)
     assert image.mismatches() == []
     validate(image.data, image.open, media_type=image.media_type)
-    assert find_mismatches(image.data) == [], "what is not given is not checked"
+    assert find_mismatches(image.data) == [], "content that is not available is not checked"
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
