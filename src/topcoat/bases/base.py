@@ -69,6 +69,7 @@ class BaseSource(Protocol):
         Raises:
             ImageNotFound: there is no such image.
             NoSuchPlatform: there is no image for that platform.
+            DaemonError: the engine that was asked refuses.
         """
 
     def open_tree(self, base: Base, max_bytes: int | None) -> OpenTree:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topcoat.rootfs.nodes import ImageNode
+from topcoat.scan.pattern import decode, encode
 from topcoat.state import cache_dir, write_cache
 
 if TYPE_CHECKING:
@@ -39,14 +40,13 @@ class CachedTree:
         self._is_changed = False
 
     def __enter__(self) -> CachedTree:
-        """Return the tree; the image is not read yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Store what was read, and close the image."""
         self._stack.close()
         if self._is_changed:
-            records = {_text(path): node and _record(node) for path, node in self._nodes.items()}
+            records = {decode(path): node and _record(node) for path, node in self._nodes.items()}
             write_cache(self._file, json.dumps(records).encode())
             self._is_changed = False
 
@@ -55,7 +55,6 @@ class CachedTree:
         return path in self._nodes
 
     def find(self, path: bytes) -> ImageNode | None:
-        """Return what is at *path*, None if nothing is, ``UNKNOWN`` if it is beyond the limit."""
         if path not in self._nodes:
             self._nodes[path] = self._tree().find(path)
             self._is_changed = True
@@ -80,7 +79,7 @@ class CachedTree:
 def _read_nodes(file: Path) -> dict[bytes, ImageNode | None]:
     try:
         records = json.loads(file.read_bytes())
-        return {_bytes(path): record and _node(record) for path, record in records.items()}
+        return {encode(path): record and _node(record) for path, record in records.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -110,19 +109,11 @@ def _write_below(file: Path, nodes: Mapping[bytes, ImageNode]) -> None:
 
 
 def _record(node: ImageNode) -> list[object]:
-    return [*node[:4], _text(node.link)]
+    return [*node[:4], decode(node.link)]
 
 
 def _node(record: list[object]) -> ImageNode:
     kind, mode, uid, gid, link = record
     if kind not in _KINDS or not all(isinstance(number, int) for number in (mode, uid, gid)):
         raise ValueError("not a record of a node")
-    return ImageNode(kind, mode, uid, gid, _bytes(link))  # type: ignore[arg-type]
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _bytes(text: object) -> bytes:
-    return str(text).encode("utf-8", "surrogateescape")
+    return ImageNode(kind, mode, uid, gid, encode(link))  # type: ignore[arg-type]

@@ -45,8 +45,7 @@ def locate_code(
 
     Raises:
         InvalidImage: there cannot be such a directory, or a layer is damaged.
-        RegistryError: and its kinds, when the registry cannot be reached or refuses.
-        DaemonError: the engine refuses or does not answer.
+        RegistryError, DaemonError: *source* fails.
     """
     with cached_tree(source, base, max_bytes) as tree:
         target = resolve_target(tree, directory, owner)
@@ -72,8 +71,7 @@ def check_code_location(
     Raises:
         PathConflict: a directory of one is something else in the other.
         InvalidImage: the root of the base cannot be read.
-        RegistryError: and its kinds, when the registry cannot be reached or refuses.
-        DaemonError: the engine refuses or does not answer.
+        RegistryError, DaemonError: *source* fails.
     """
     directory, below = location.target.target, location.below
     if not directory:

@@ -64,12 +64,8 @@ def open_engine() -> Iterator[DockerClient]:
 def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
     """Return the engine's image *name*, None if it has no such image; nothing is exported.
 
-    An engine does not report the descriptors of layers, so the manifest lists diff ids instead.
-
-    Args:
-        client: of the engine.
-        name: as the user wrote it, or an image's id.
-        platform: that the job needs; empty for the engine's choice.
+    An engine does not report the descriptors of layers, so the manifest lists diff ids instead. *name* may be an
+    image's id; *platform* is what the job needs, empty for the engine's choice.
 
     Raises:
         NoSuchPlatform: the engine has the image for another platform.
@@ -101,10 +97,7 @@ def _config(image: dict[str, Any]) -> ImageConfig:
         "config": image.get("Config") or {},
         "rootfs": {"type": "layers", "diff_ids": list(image["RootFS"].get("Layers") or ())},
     }
-    if image.get("Variant"):
-        document["variant"] = image["Variant"]
-    if image.get("Created"):
-        document["created"] = image["Created"]
+    document.update({key.lower(): image[key] for key in ("Variant", "Created") if image.get(key)})
     return ImageConfig(document)
 
 

@@ -31,13 +31,7 @@ class EngineBases:
         self._registries = RegistryBases(clients)
 
     def find(self, name: str, platform: str, tasks: TaskScope) -> FoundBase:
-        """Return the base as the engine has it, else as its registry has it; nothing is pulled yet.
-
-        Raises:
-            ImageNotFound: neither the engine nor a registry has it.
-            NoSuchPlatform: there is no image for that platform.
-            DaemonError: the engine refuses.
-        """
+        """Return the base as the engine has it, else as its registry has it; nothing is pulled yet."""
         try:
             base = engine_base(self._client, name, platform)
         except NoSuchPlatform as error:
@@ -57,20 +51,15 @@ class EngineBases:
             raise ImageNotFound(f"{reason}, and {error.message}", hint=error.hint) from error
 
     def open_tree(self, base: Base, max_bytes: int | None) -> OpenTree:
-        """Return the file system of *base*, from the engine or from the registry that it will be pulled from.
-
-        Raises:
-            ImageNotFound: the engine has removed the image meanwhile.
-        """
+        """Return the file system of *base*, from the engine or from the registry that it will be pulled from."""
         if not base.engine_id:
             return self._registries.open_tree(base, max_bytes)
         from topcoat.bases.engine_tree import EngineTree
 
         if not has_image(self._client, base.engine_id):
             raise ImageNotFound(f"the container engine has no image {base.name} any more", hint="docker images")
-        return EngineTree(
-            lambda: nullcontext(self._client), base.engine_id, foreign_platform(self._client, base), max_bytes
-        )
+        platform = foreign_platform(self._client, base)
+        return EngineTree(lambda: nullcontext(self._client), base.engine_id, platform, max_bytes)
 
 
 def engine_platform(client: DockerClient) -> str:

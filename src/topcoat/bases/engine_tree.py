@@ -51,13 +51,9 @@ class EngineTree:
     """A `BaseTree` of an image in an engine."""
 
     def __init__(self, engine: OpenEngine, image: str, platform: str = "", limit: int | None = None) -> None:
-        """Prepare to read *image* of *engine*.
+        """Prepare to read the image with the id *image*, of this *platform* unless it is the engine's own.
 
-        Args:
-            engine: connects to the container engine; its ``with`` block ends with that of the tree.
-            image: the image's id.
-            platform: of the image, if it is not the engine's own.
-            limit: maximum bytes of an export to read; None for no limit, 0 to read nothing at all.
+        At most *limit* bytes of an export are read: None for no limit, 0 to read nothing at all.
         """
         self._engine = engine
         self._image = image
@@ -69,7 +65,6 @@ class EngineTree:
         self._export: _Export | None = None
 
     def __enter__(self) -> BaseTree:
-        """Return the tree; no container is created yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,11 +104,8 @@ class EngineTree:
 
     @contextmanager
     def _archive(self, path: bytes) -> Iterator[_ArchiveResponse]:
-        response = self._get("archive", {"path": b"/" + path})
-        try:
+        with self._get("archive", {"path": b"/" + path}) as response:
             yield _ArchiveResponse(path, response)
-        finally:
-            response.close()
 
     def _get(self, resource: str, params: Mapping[str, bytes] | None = None) -> Response:
         api = self._client_with_container().api
@@ -180,15 +172,11 @@ class _ArchiveResponse:
 
     def nodes(self) -> dict[bytes, ImageNode]:
         """Return what the first part of the archive lists."""
-        nodes: dict[bytes, ImageNode] = {}
         if not self._exists:
-            return nodes
+            return {}
         head = _LimitedBody(self._response, _MAX_ARCHIVE_BYTES)
         with engine_errors(_ACTION):
-            for member in head.members():
-                if member.path:
-                    nodes[member.path] = _node(member)
-        return nodes
+            return {member.path: _node(member) for member in head.members() if member.path}
 
 
 class _Export:

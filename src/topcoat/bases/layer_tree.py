@@ -10,7 +10,7 @@ from topcoat.notices import notice
 from topcoat.oci.descriptor import Descriptor
 from topcoat.rootfs.merged_layers import MergedLayers
 from topcoat.rootfs.nodes import UNKNOWN, ImageNode
-from topcoat.rootfs.untar import Member, members
+from topcoat.rootfs.untar import ENDS_WITHIN, Member, members
 
 if TYPE_CHECKING:
     from topcoat.registry.client import RegistryClient
@@ -42,7 +42,6 @@ class LayerTree:
         self._is_done = False
 
     def __enter__(self) -> BaseTree:
-        """Return the tree; no layer is requested yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,7 +90,7 @@ class LayerTree:
             if isinstance(cause, TopcoatError):
                 # The stream failed, and the decompressor raised its own error for it.
                 raise cause from cause.__cause__
-            if not self._layer.is_cut_off:
+            if not self._layer.is_cut_off or (isinstance(error, InvalidImage) and ENDS_WITHIN not in error.message):
                 raise self._damaged(error) from error
         if self._layer.is_cut_off:
             self._stop()
@@ -108,11 +107,8 @@ class LayerTree:
         )
 
     def _open(self, layer: Descriptor) -> None:
-        if (
-            self._remaining_bytes == 0
-            or "urls" in layer.extra
-            or any(word in layer.media_type for word in _UNREADABLE_TYPES)
-        ):
+        is_unreadable = "urls" in layer.extra or any(word in layer.media_type for word in _UNREADABLE_TYPES)
+        if self._remaining_bytes == 0 or is_unreadable:
             self._stop()
             return
         from topcoat.oci.compression import decompressed

@@ -37,13 +37,7 @@ class RegistryBases:
         self._engine = engine
 
     def find(self, name: str, platform: str, tasks: TaskScope) -> FoundBase:
-        """Return the base from the cache while a HEAD request checks its digest, else read it.
-
-        Raises:
-            ImageNotFound: neither the registry nor the engine has such an image.
-            NoSuchPlatform: there is no image for that platform.
-            InvalidReference: *name* is not an image name.
-        """
+        """Return the base from the cache while a HEAD request checks its digest, else read it."""
         if name.startswith("sha256:"):
             base = self._by_id(name, platform)
             return FoundBase(base, lambda: base)

@@ -28,13 +28,11 @@ OnOutput = Callable[[str], None]
 
 
 class Recipe(NamedTuple):
-    """What is built.
+    """What is built, with *scan* as the context.
 
     Attributes:
-        scan: the context.
         dockerfile: the Dockerfile's name in the context.
         text: its text; the context may have the file or not.
-        args: build arguments.
         platform: the image's; empty for the builder's own.
         base_images: that it starts from or copies from, if they are known.
         reason: why it needs a builder.
@@ -49,6 +47,14 @@ class Recipe(NamedTuple):
     base_images: tuple[str, ...] = ()
     reason: str = ""
     no_cache: bool = False
+
+    def flags(self) -> list[str]:
+        """Return the flags that the command lines of all builders share."""
+        flags = ["--platform", self.platform] if self.platform else []
+        flags += ["--no-cache"] if self.no_cache else []
+        for key, value in self.args.items():
+            flags += ["--build-arg", f"{key}={value}"]
+        return flags
 
 
 class Builder(Protocol):
@@ -92,19 +98,12 @@ def build(builder: Builder, recipe: Recipe, name: str, on_output: OnOutput | Non
     why = f"; {recipe.reason}" if recipe.reason else ""
     on_output(f"building {recipe.dockerfile} with {builder.label}{why}")
     if failure := builder.build(recipe, name, on_output):
-        shown = "\n".join([*output, failure])
-        raise DaemonError(
-            f"building {recipe.dockerfile} failed:\n{shown}",
-            hint=f"correct {recipe.dockerfile}, or what it copies and runs",
-        )
+        message = "\n".join([f"building {recipe.dockerfile} failed:", *output, failure])
+        raise DaemonError(message, hint=f"correct {recipe.dockerfile}, or what it copies and runs")
 
 
 def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
-    """Return the build context as a tar: the snapshot and, with *dockerfile*, always the Dockerfile.
-
-    Raises:
-        WorkspaceChanged: a file differs from the snapshot.
-    """
+    """Return the build context as a tar: the snapshot and, with *dockerfile*, always the Dockerfile."""
     snapshot = recipe.scan.snapshot
     options = PackOptions(b"", (), preserve_mtimes=snapshot.preserve_mtimes, compression="none")
     packed = pack(EntryGroup(snapshot.entries, ()), recipe.scan, options)
@@ -121,21 +120,12 @@ def context_tar(recipe: Recipe, *, dockerfile: bool) -> BinaryIO:
 def run_streaming(
     command: Sequence[str], on_output: OnOutput, *, env: Mapping[str, str], stdin: BinaryIO | None = None
 ) -> int:
-    """Run *command* and return its exit code; *on_output* gets each line at once.
+    """Run *command* and return its exit code; *on_output* gets each line of stdout and stderr at once.
 
-    Args:
-        command: program and arguments.
-        on_output: gets stdout and stderr, line by line.
-        env: variables in addition to this process's.
-        stdin: its input; nothing by default.
+    *env* is added to this process's environment; without *stdin*, the input is empty.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **env},
-    )
+    pipe, environment = subprocess.PIPE, {**os.environ, **env}
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, env=environment)
 
     def feed() -> None:
         assert process.stdin is not None

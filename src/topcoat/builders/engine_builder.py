@@ -64,7 +64,7 @@ class ClassicBuilder:
         return base.engine_id if base else None
 
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
-        """Build through the engine's API; return an error message, empty after success."""
+        """Build through the engine's API."""
         with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
             with build_logins(self._client, recipe.base_images):
                 events: Iterator[dict[str, object]] = self._client.api.build(
@@ -88,11 +88,7 @@ class ClassicBuilder:
         return ""
 
     def push(self, image: str, target: Reference, on_output: OnOutput) -> None:
-        """Push an image of the engine.
-
-        Raises:
-            DaemonError: the engine has no such image, or cannot push it.
-        """
+        """Push an image of the engine."""
         push_image(self._client, image, target.name, target.tag)
 
 
@@ -106,12 +102,8 @@ class BuildKit(ClassicBuilder):
         self.label = "BuildKit (docker buildx)" if "buildx" in command else "BuildKit (docker build)"
 
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
-        """Build with the docker command line; return an error message, empty after success."""
-        flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name]
-        flags += ["--platform", recipe.platform] if recipe.platform else []
-        flags += ["--no-cache"] if recipe.no_cache else []
-        for key, value in recipe.args.items():
-            flags += ["--build-arg", f"{key}={value}"]
+        """Build with the docker command line."""
+        flags = ["--progress", "plain", "--file", recipe.dockerfile, "--tag", name, *recipe.flags()]
         with context_tar(recipe, dockerfile=True) as context:
             code = run_streaming([*self._command, *flags, "-"], on_output, env=_ENVIRONMENT, stdin=context)
         return f"docker build ended with exit code {code}" if code else ""

@@ -38,11 +38,8 @@ _TOOLS = {"podman": "{{.Id}}", "buildah": "{{.FromImageID}}"}
 
 def tool_builder(clients: Clients) -> ToolBuilder | None:
     """Return the first of Podman and Buildah that is installed; None if neither is."""
-    for name in _TOOLS:
-        program = shutil.which(name)
-        if program:
-            return ToolBuilder(program, clients)
-    return None
+    program = next(filter(None, map(shutil.which, _TOOLS)), None)
+    return ToolBuilder(program, clients) if program else None
 
 
 class ToolBuilder:
@@ -62,12 +59,7 @@ class ToolBuilder:
         return f"{self._tool} on this machine"
 
     def base_tag_inputs(self, name: str, platform: str) -> list[object]:
-        """Return the tag inputs of the image in the registry of *name*, else the id of the one that is kept here.
-
-        Raises:
-            ImageNotFound: neither has it.
-            RegistryError: the registry is unavailable, and the image is not kept here.
-        """
+        """Return the tag inputs of the image in the registry of *name*, else the id of the one that is kept here."""
         # A short name means an image of Docker Hub only if none that was built here has that name.
         local_id = self.image_id(f"localhost/{name}") if _is_short(name) else None
         if local_id is not None:
@@ -102,7 +94,7 @@ class ToolBuilder:
         return run_streaming([self._program, *words], on_output, env=env, stdin=stdin)
 
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
-        """Pull the base images of *recipe* and build it; return an error message, empty after success."""
+        """Pull the base images of *recipe* and build it."""
         for image in recipe.base_images:
             if image in self._pinned and (failure := self._pull(self._pinned[image], on_output)):
                 return failure
@@ -113,21 +105,14 @@ class ToolBuilder:
             command = ["build", "--layers", "--pull=false", "--tag", name]
             # The OCI format has no HEALTHCHECK, SHELL and ONBUILD.
             command += ["--format", "docker", "--file", str(dockerfile), "--ignorefile", str(ignored)]
-            command += ["--platform", recipe.platform] if recipe.platform else []
-            command += ["--no-cache"] if recipe.no_cache else []
-            for key, value in recipe.args.items():
-                command += ["--build-arg", f"{key}={value}"]
+            command += recipe.flags()
             with context_tar(recipe, dockerfile=False) as context:
                 # The context is unpacked in TMPDIR, so it is removed with the directory, however the build ends.
                 code = self._run([*command, "-"], on_output, stdin=context, TMPDIR=str(directory))
         return f"{self._tool} build ended with exit code {code}" if code else ""
 
     def push(self, image: str, target: Reference, on_output: OnOutput) -> None:
-        """Push an image that is kept here.
-
-        Raises:
-            DaemonError: there is no such image, or it cannot be pushed.
-        """
+        """Push an image that is kept here."""
         output: list[str] = []
         with _private_directory() as directory:
             reach = self._reach(target, directory)

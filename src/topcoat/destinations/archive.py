@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from typing import BinaryIO
 
 from topcoat.bases.base import Base
@@ -45,11 +46,7 @@ class SparseArchive:
         self.packed = 0
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the archive piece by piece.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what the snapshot says.
-        """
+        """Yield the archive piece by piece; raise ``WorkspaceChanged`` if a file is not what the snapshot says."""
         layers: list[Layer] = []
         yield _directory(b"blobs") + _directory(b"blobs/sha256")
         for position, planned in enumerate(self._planned):
@@ -60,7 +57,7 @@ class SparseArchive:
             self.packed += 1
             self.sent += layer.size
             layers.append(layer)
-            yield from _blob(layer.digest, layer.size, blob)
+            yield from _blob(_blob_path(layer.digest), layer.size, blob)
         image = self._image.patch(layers)
         for content in (image.config, image.manifest):
             yield _file(_blob_path(sha256_digest(content)), content)
@@ -99,12 +96,10 @@ def _directory(name: bytes) -> bytes:
 
 
 def _file(name: bytes, content: bytes) -> bytes:
-    head = header(name, Entry(name, "file", 0o644, len(content), b"", 0), Ownership(), 0)
-    return head + content + padding(len(content))
+    return b"".join(_blob(name, len(content), BytesIO(content)))
 
 
-def _blob(digest: str, size: int, blob: BinaryIO) -> Iterator[bytes]:
-    name = _blob_path(digest)
+def _blob(name: bytes, size: int, blob: BinaryIO) -> Iterator[bytes]:
     yield header(name, Entry(name, "file", 0o644, size, b"", 0), Ownership(), 0)
     with blob:
         while block := blob.read(_BLOCK):

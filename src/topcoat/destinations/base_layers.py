@@ -7,12 +7,14 @@ through this machine. If only a container engine has the base, they are exported
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from topcoat.bases.base import Base
 from topcoat.errors import DaemonError
 from topcoat.notices import notice
 from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.manifest import is_foreign
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.upload import upload_blob
@@ -26,15 +28,10 @@ _MIN_ANNOUNCED_BYTES = 1 << 30
 
 
 class BaseLayers:
-    """Copies layers of bases to *target*.
+    """Copies layers of bases to the repository of *target*, which is known to have the blobs *remote_digests*.
 
-    Args:
-        target: names the repository that they go to.
-        clients: the clients of registries.
-        engine: connects to the container engine that has bases which no registry has.
-        remote_digests: blobs that the target is known to have.
-        on_sent: is called with the size of each layer that was sent.
-        has_failed: tells whether the push has failed elsewhere.
+    *engine* has the bases that no registry has. *on_sent* is called with the size of each layer that was sent, and
+    *has_failed* tells whether the push has failed elsewhere.
     """
 
     def __init__(
@@ -64,32 +61,28 @@ class BaseLayers:
                 continue
             for layer in base.manifest.layers:
                 # A layer can be listed twice, for example an empty one.
-                if layer.digest not in self._remote_digests and layer.digest not in copies:
+                if layer.digest not in self._remote_digests and layer.digest not in copies and not is_foreign(layer):
                     size += 0 if same_registry else layer.size
-                    copies[layer.digest] = self._copier(base, layer)
+                    copies[layer.digest] = partial(self._copy, base, layer)
         if size > _MIN_ANNOUNCED_BYTES:
             notice(f"copying up to {size / 1e9:.1f} GB of the base from {bases[0].registry}")
         return list(copies.values())
 
-    def _copier(self, base: Base, layer: Descriptor) -> Callable[[], None]:
-        """Return a function that mounts a layer, or streams it if the registry refuses to mount."""
+    def _copy(self, base: Base, layer: Descriptor) -> None:
+        """Mount a layer, or stream it if the registry refuses to mount."""
         repository = self._target.repository
-
-        def copy() -> None:
-            location = None
-            if base.registry == self._target.registry:
-                location = self._client.mount(repository, layer.digest, base.repository)
-                if location is None:
-                    return
-            if self._client.has_blob(repository, layer.digest):
-                if location:
-                    self._client.cancel_upload(repository, location)
+        location = None
+        if base.registry == self._target.registry:
+            location = self._client.mount(repository, layer.digest, base.repository)
+            if location is None:
                 return
-            with self._clients(base.registry).open_blob(base.repository, layer) as stream:
-                upload_blob(self._client, repository, stream, layer, location=location)
-            self._on_sent(layer.size)
-
-        return copy
+        if self._client.has_blob(repository, layer.digest):
+            if location:
+                self._client.cancel_upload(repository, location)
+            return
+        with self._clients(base.registry).open_blob(base.repository, layer) as stream:
+            upload_blob(self._client, repository, stream, layer, location=location)
+        self._on_sent(layer.size)
 
     def export(self, base: Base) -> Base:
         """Export the layers of a base that only the engine has; return the base with their descriptors in the registry.

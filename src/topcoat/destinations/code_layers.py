@@ -25,12 +25,7 @@ class CodeLayers:
         return plan_layers(self._scan.snapshot, options, self._cache, room=room, anchor=anchor)
 
     def pack(self, planned: PlannedLayer, options: PackOptions) -> Packed:
-        """Return *planned*, packed and at its start; release it with `release`.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what the snapshot says.
-            StateError: not enough space to spool.
-        """
+        """Return *planned*, packed and at its start; release it with `release`. Errors are those of `pack`."""
         spooled = self._spool.get(planned.key)
         if spooled is not None:
             # An earlier delivery may have read it.

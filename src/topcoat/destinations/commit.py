@@ -37,16 +37,8 @@ def commit_image(
 ) -> int:
     """Make *build* in the engine of *client*, which has its base, as *name* (``repository:tag``).
 
-    Args:
-        client: of the engine.
-        build: the image.
-        code_layers: packs its layers.
-        planned: its layers; each can be packed from the workspace.
-        name: of the new image.
-        platform: of the base, if it is not the engine's own.
-
-    Returns:
-        Bytes of the layers that were sent.
+    Each of the *planned* layers can be packed from the workspace; *platform* is that of the base, if it is not the
+    engine's own. Return the bytes of the layers that were sent.
 
     Raises:
         DaemonError: the engine refuses, or the code would be in a volume of the base.

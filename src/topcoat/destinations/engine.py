@@ -46,11 +46,7 @@ class EngineDestination:
         self._repository = repository
 
     def stored_as(self, wanted: Compression) -> Compression:
-        """Return ``none``: layers are not sent over a network.
-
-        Raises:
-            DaemonError: zstd is wanted, and the engine is a Docker older than 23.
-        """
+        """Return ``none``: layers are not sent over a network. A Docker older than 23 cannot store zstd layers."""
         if wanted == "zstd":
             with engine_errors("asking for the engine's version"):
                 version = self._client.version()
@@ -62,7 +58,6 @@ class EngineDestination:
         return "none"
 
     def image_name(self, tag: str) -> str:
-        """Return the local name of the image with *tag*."""
         return f"{self._repository}:{tag}"
 
     def image_id(self, name: str) -> str | None:
@@ -103,12 +98,7 @@ class EngineDelivery:
         pass
 
     def finish(self) -> DeliveryResult:
-        """Load the image, unless its tag exists.
-
-        Raises:
-            DaemonError: the engine refuses.
-            WorkspaceChanged: a file is no longer what the snapshot says.
-        """
+        """Load the image, unless its tag exists; raise ``DaemonError`` if the engine refuses."""
         existing = self._destination.image_id(self._name)
         if existing is not None:
             return DeliveryResult(existing)
@@ -193,9 +183,6 @@ def pull_base(client: DockerClient, base: Base) -> None:
     """Pull exactly the image that was looked up, and give it the user's name.
 
     An image for a platform other than the engine's own gets no name, because the name means the engine's platform.
-
-    Raises:
-        DaemonError: the engine cannot pull it.
     """
     reference = Reference.parse(base.name)
     pinned = f"{reference.name}@{base.digest}"
@@ -206,11 +193,7 @@ def pull_base(client: DockerClient, base: Base) -> None:
 
 
 def push_image(client: DockerClient, image: str, repository: str, tag: str) -> None:
-    """Push an image of the engine, by its id or name, as ``repository:tag``.
-
-    Raises:
-        DaemonError: the engine has no such image, or cannot push it.
-    """
+    """Push an image of the engine, by its id or name, as ``repository:tag``; raise ``DaemonError`` if it cannot."""
     name = f"{repository}:{tag}"
     with engine_errors(f"pushing {name}"):
         client.api.tag(image, repository, tag, force=True)

@@ -19,11 +19,7 @@ class PreopenedSessions:
         self._lock = threading.Lock()
 
     def take(self) -> str | None:
-        """Return the location of a session, None if all are taken.
-
-        Raises:
-            RegistryError: the session could not be opened.
-        """
+        """Return the location of a session, None if all are taken; raise what opening it raised."""
         with self._lock:
             task = self._opening.pop() if self._opening else None
         return task.result() if task else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from topcoat.bases.base import Base
@@ -30,16 +31,10 @@ _MAX_UPLOADS = 4
 
 
 class Push:
-    """Pushes *build* to a repository.
+    """Pushes *build* to the repository of *target*.
 
-    Args:
-        build: the image.
-        code_layers: packs its layers.
-        target: names the repository.
-        clients: the clients of registries.
-        last: what the repository is known to have from an earlier push.
-        sessions: upload sessions that are open already.
-        engine: connects to the container engine that has a base which no registry has.
+    *last* is what the repository is known to have from an earlier push. *sessions* are upload sessions that are open
+    already. *engine* is the container engine that has a base which no registry has.
     """
 
     def __init__(
@@ -87,7 +82,7 @@ class Push:
                 for image, base, stack in zip(self._build.images, bases, stacks, strict=True)
             ]
             jobs += [
-                self._tasks.start_job(self._config_upload(image))
+                self._tasks.start_job(partial(self._upload, image.config, image.descriptor))
                 for image in images
                 if image.descriptor.digest not in self._remote_digests
             ]
@@ -123,10 +118,9 @@ class Push:
             return self._client.put_manifest(repository, tag, image.manifest, image.media_type)
         from topcoat.destinations.index import patched_index
 
-        def put(image: PatchedImage) -> Callable[[], str]:
-            return lambda: self._client.put_manifest(repository, image.digest, image.manifest, image.media_type)
-
-        run_all([put(image) for image in images], max_at_once=_MAX_UPLOADS)
+        put = partial(self._client.put_manifest, repository)
+        puts = [partial(put, image.digest, image.manifest, image.media_type) for image in images]
+        run_all(puts, max_at_once=_MAX_UPLOADS)
         patched = patched_index(index, images)
         return self._client.put_manifest(repository, tag, patched.data, patched.media_type)
 
@@ -185,9 +179,6 @@ class Push:
 
     def _upload_layer(self, packed: Packed) -> None:
         self._upload(packed.blob, Descriptor("", packed.layer.digest, packed.layer.size))
-
-    def _config_upload(self, image: PatchedImage) -> Callable[[], None]:
-        return lambda: self._upload(image.config, image.descriptor)
 
     def _upload(self, body: bytes | BinaryIO, descriptor: Descriptor) -> None:
         location = self._sessions.take()

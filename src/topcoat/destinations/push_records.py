@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +45,7 @@ def last_push_record(*key: str) -> PushRecord | None:
 
 def write_push_record(record: PushRecord, *key: str) -> None:
     """Store *record* as the last one of *key*."""
-    document: Mapping[str, object] = record._asdict()
-    write_cache(_path(key), json.dumps(document).encode())
+    write_cache(_path(key), json.dumps(record._asdict()).encode())
 
 
 def _path(key: tuple[str, ...]) -> Path:

@@ -32,7 +32,6 @@ class PreparedImage(NamedTuple):
     """An image whose new layers are packed and spooled, ready to be pushed.
 
     Attributes:
-        build: the image.
         image_id: digest of its config, or of its index.
         planned: the layers of each of its images.
         code_layers: owns the spool.
@@ -50,13 +49,9 @@ class RegistryDestination:
     takes_index = True
 
     def __init__(self, target: Reference, clients: Clients, *, engine: OpenEngine | None = None) -> None:
-        """Prepare a destination; nothing is sent yet.
+        """Prepare to push to the repository of *target*; nothing is sent yet.
 
-        Args:
-            target: names the repository.
-            clients: the clients of registries.
-            engine: connects to the container engine, for bases that no registry has; by default the engine of the
-                docker command line.
+        *engine* has the bases that no registry has; by default it is the engine of the docker command line.
         """
         self._target = target
         self._clients = clients
@@ -70,7 +65,6 @@ class RegistryDestination:
         return wanted
 
     def image_name(self, tag: str) -> str:
-        """Return ``repository:tag``."""
         return str(self._target.with_tag(tag))
 
     def begin(
@@ -80,11 +74,7 @@ class RegistryDestination:
         return RegistryDelivery(self, build, workspace_key, tasks, prepared)
 
     def prepare(self, build: ImageBuild, workspace_key: str) -> PreparedImage:
-        """Pack what the repository is not known to have, and push nothing.
-
-        Raises:
-            WorkspaceChanged: a file is no longer what the snapshot says.
-        """
+        """Pack what the repository is not known to have, and push nothing; errors as of `Delivery.finish`."""
         code_layers, last = CodeLayers(build.scan), last_push_record(*self._record_key(build, workspace_key))
         planned_images = _plan(build, code_layers, last)
         remote_digests = _blobs(last)
@@ -94,10 +84,9 @@ class RegistryDestination:
             for image, planned_layers in zip(build.images, planned_images, strict=True):
                 for planned in planned_layers:
                     if planned.key not in layers:
-                        cached = planned.layer
-                        remote = cached is not None and cached.digest in remote_digests
-                        layer = cached if remote else code_layers.spool(planned, image.pack).layer
-                        assert layer is not None
+                        layer = planned.layer
+                        if layer is None or layer.digest not in remote_digests:
+                            layer = code_layers.spool(planned, image.pack).layer
                         layers[planned.key] = layer
                 images.append(image.patch([layers[planned.key] for planned in planned_layers]))
         except BaseException:
@@ -148,12 +137,7 @@ class RegistryDelivery:
         self._sessions.cancel()
 
     def finish(self) -> DeliveryResult:
-        """Push the image, unless its tag exists.
-
-        Raises:
-            RegistryError: and its kinds, when the registry cannot be reached or refuses.
-            WorkspaceChanged: a file is no longer what the snapshot says.
-        """
+        """Push the image, unless its tag exists; raise ``RegistryError`` if the registry is unavailable or refuses."""
         existing = self._tag_head.result()
         if existing is not None:
             return DeliveryResult(self._name, existing.digest)

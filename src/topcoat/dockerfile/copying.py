@@ -61,85 +61,92 @@ def copy(
     destination: Destination,
     options: CopyOptions,
 ) -> None:
-    """Copy *sources* of the context; raise ``ValueError`` if one does not exist or conflicts with *destination*."""
+    """Copy *sources* of the context.
+
+    Raises:
+        ValueError: a source does not exist, or conflicts with the destination.
+        NeedsBuilder: only a builder can do it.
+    """
+    copying = _Copying(context, filesystem, destination, options)
     for source in sources:
         for match in context.matches("/" + source):
-            _place(context, filesystem, match, destination, options)
+            copying.place(match)
 
 
-def _file_target(filesystem: ImageFilesystem, name: bytes, destination: Destination, options: CopyOptions) -> bytes:
-    """Return the path that a file called *name* gets, and create the directories above it."""
-    filesystem.make_directories(destination.above, options.directory_mode, options.owner)
-    target = resolve(filesystem, destination.path)
-    node = filesystem.find(target)
-    if node is not None and node.kind == "unknown":
-        last = target.rpartition(b"/")[2]
-        if last != name and b"." not in last:
-            raise _unread(target, f"write /{decode(target)}/ if it is one, or raise base_scan_limit")
-        filesystem.assume(target)
-    if node is not None and node.kind == "dir":
-        target = join(target, name)
-    filesystem.make_directories(target.rpartition(b"/")[0], options.directory_mode, options.owner)
-    return target
+class _Copying(NamedTuple):
+    """One instruction that is carried out."""
 
+    context: Context
+    filesystem: ImageFilesystem
+    destination: Destination
+    options: CopyOptions
 
-def _place(
-    context: Context, filesystem: ImageFilesystem, source: bytes, destination: Destination, options: CopyOptions
-) -> None:
-    """Copy one path of the context, or what is in it."""
-    followed = resolve(context, source)
-    entry = context.entry(followed)
-    if entry is None:
-        raise ValueError(f"/{decode(source)} not found in the workspace (is it left out by an ignore file?)")
-    if entry.kind != "dir":
-        if options.unpack and context.may_be_archive(entry):
-            raise NeedsBuilder(f"ADD unpacks {decode(source)} if it is an archive")
-        target = _file_target(filesystem, source.rpartition(b"/")[2], destination, options)
-        _put(context, filesystem, entry, target, options)
-        return
-    filesystem.make_directories(destination.above, options.directory_mode, options.owner)
-    target = resolve(filesystem, destination.path)
-    node = filesystem.find(target)
-    if node is not None and node.kind not in ("dir", "unknown"):
-        raise ValueError(f"cannot copy a directory to /{decode(target)}: not a directory")
-    filesystem.make_directories(target, options.directory_mode, options.owner)
-    filesystem.learn(target)
-    _put_members(context, filesystem, followed, target, options)
+    def place(self, source: bytes) -> None:
+        """Copy one path of the context, or what is in it."""
+        followed = resolve(self.context, source)
+        entry = self.context.entry(followed)
+        if entry is None:
+            raise ValueError(f"/{decode(source)} not found in the workspace (is it left out by an ignore file?)")
+        if entry.kind != "dir":
+            if self.options.unpack and self.context.may_be_archive(entry):
+                raise NeedsBuilder(f"ADD unpacks {decode(source)} if it is an archive")
+            self._put(entry, self._file_target(source.rpartition(b"/")[2]))
+            return
+        self._make_directories(self.destination.above)
+        target = resolve(self.filesystem, self.destination.path)
+        node = self.filesystem.find(target)
+        if node is not None and node.kind not in ("dir", "unknown"):
+            raise ValueError(f"cannot copy a directory to /{decode(target)}: not a directory")
+        self._make_directories(target)
+        self.filesystem.learn(target)
+        self._put_members(followed, target)
 
+    def _make_directories(self, directory: bytes) -> None:
+        self.filesystem.make_directories(directory, self.options.directory_mode, self.options.owner)
 
-def _put_members(
-    context: Context, filesystem: ImageFilesystem, directory: bytes, target: bytes, options: CopyOptions
-) -> None:
-    for entry in context.members(directory):
-        path = join(target, entry.path.rpartition(b"/")[2])
-        _put(context, filesystem, entry, path, options)
+    def _file_target(self, name: bytes) -> bytes:
+        """Return the path that a file called *name* gets, and create the directories above it."""
+        self._make_directories(self.destination.above)
+        target = resolve(self.filesystem, self.destination.path)
+        node = self.filesystem.find(target)
+        if node is not None and node.kind == "unknown":
+            last = target.rpartition(b"/")[2]
+            if last != name and b"." not in last:
+                raise _unread(target, f"write /{decode(target)}/ if it is one, or raise base_scan_limit")
+            self.filesystem.assume(target)
+        if node is not None and node.kind == "dir":
+            target = join(target, name)
+        self._make_directories(target.rpartition(b"/")[0])
+        return target
+
+    def _put_members(self, directory: bytes, target: bytes) -> None:
+        for entry in self.context.members(directory):
+            path = join(target, entry.path.rpartition(b"/")[2])
+            self._put(entry, path)
+            if entry.kind == "dir":
+                self._put_members(entry.path, path)
+
+    def _put(self, entry: Entry, target: bytes) -> None:
         if entry.kind == "dir":
-            _put_members(context, filesystem, entry.path, path, options)
+            self._check_directory_target(target)
+        elif (node := self.filesystem.known(target)) is not None and node.kind == "dir":
+            raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
+        mode = entry.mode if self.options.mode is None or entry.kind == "link" else self.options.mode
+        changed = entry._replace(path=target, mode=mode, owner=self.options.owner or ROOT)
+        self.filesystem.put(changed, self.context.scan.source_of(entry) if entry.kind == "file" else None)
 
+    def _check_directory_target(self, target: bytes) -> None:
+        """Refuse to put a directory over anything else. The content of the image's root is always looked up.
 
-def _put(context: Context, filesystem: ImageFilesystem, entry: Entry, target: bytes, options: CopyOptions) -> None:
-    if entry.kind == "dir":
-        _check_directory_target(filesystem, target)
-    elif (node := filesystem.known(target)) is not None and node.kind == "dir":
-        raise ValueError(f"cannot replace the directory /{decode(target)} with a file")
-    mode = entry.mode if options.mode is None or entry.kind == "link" else options.mode
-    changed = entry._replace(path=target, mode=mode, owner=options.owner or ROOT)
-    filesystem.put(changed, context.scan.source_of(entry) if entry.kind == "file" else None)
-
-
-def _check_directory_target(filesystem: ImageFilesystem, target: bytes) -> None:
-    """Refuse to put a directory over anything else. The content of the image's root is always looked up.
-
-    There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.
-    """
-    node = filesystem.known(target) if b"/" in target else filesystem.find(target)
-    if node is not None and node.kind == "unknown" and b"/" not in target:
-        raise _unread(target, "raise base_scan_limit, or copy to another directory")
-    if node is not None and node.kind not in ("dir", "unknown"):
-        raise ValueError(f"cannot copy to non-directory: /{decode(target)}")
+        There, a directory in place of a link (``/bin``, ``/lib``) would leave the image without its programs.
+        """
+        node = self.filesystem.known(target) if b"/" in target else self.filesystem.find(target)
+        if node is not None and node.kind == "unknown" and b"/" not in target:
+            raise _unread(target, "raise base_scan_limit, or copy to another directory")
+        if node is not None and node.kind not in ("dir", "unknown"):
+            raise ValueError(f"cannot copy to non-directory: /{decode(target)}")
 
 
 def _unread(target: bytes, hint: str) -> NeedsBuilder:
-    return NeedsBuilder(
-        f"the base image was not read far enough to know whether /{decode(target)} is a directory", hint=hint
-    )
+    message = f"the base image was not read far enough to know whether /{decode(target)} is a directory"
+    return NeedsBuilder(message, hint=hint)

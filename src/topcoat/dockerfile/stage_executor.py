@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.copying import CopyOptions, Destination, copy
@@ -47,25 +48,15 @@ def check_supported(instruction: Instruction) -> None:
             raise NeedsBuilder(f"{name} --{flag} {_FLAGS_FOR_A_BUILDER[flag]}")
 
 
-class StageExecutor:
+class StageExecutor(NamedTuple):
     """An image that instructions change."""
 
-    def __init__(
-        self,
-        escape: str,
-        context: Context,
-        filesystem: ImageFilesystem,
-        settings: Settings,
-        *,
-        global_args: Mapping[str, str],
-        args: Mapping[str, str],
-    ) -> None:
-        self._escape = escape
-        self._context = context
-        self._filesystem = filesystem
-        self._settings = settings
-        self._global_args = global_args
-        self._args = args
+    escape: str
+    context: Context
+    filesystem: ImageFilesystem
+    settings: Settings
+    global_args: Mapping[str, str]
+    args: Mapping[str, str]
 
     def carry_out(self, instruction: Instruction) -> None:
         """Carry out one instruction.
@@ -76,7 +67,7 @@ class StageExecutor:
         """
         name, words = instruction.name, instruction.words
         if name == "ARG":
-            declare(instruction, self._settings.scope, self._global_args, self._args, self._escape)
+            declare(instruction, self.settings.scope, self.global_args, self.args, self.escape)
         elif name in ("ADD", "COPY"):
             self._copy(instruction)
         elif name == "WORKDIR":
@@ -84,32 +75,32 @@ class StageExecutor:
         elif name == "EXPOSE":
             # A variable may hold several ports.
             ports = " ".join([self._expand(word) for word in sorted(words)])
-            self._settings.apply(instruction, tuple(ports.split()))
+            self.settings.apply(instruction, tuple(ports.split()))
         elif name in _EXPANDED:
-            self._settings.apply(instruction, tuple([self._expand(word) for word in words]))
+            self.settings.apply(instruction, tuple([self._expand(word) for word in words]))
         else:
-            self._settings.apply(instruction, words)
+            self.settings.apply(instruction, words)
 
     def _expand(self, word: str) -> str:
-        return expand(word, self._settings.scope, self._escape).text
+        return expand(word, self.settings.scope, self.escape).text
 
     def _change_directory(self, path: str) -> None:
-        self._settings.change_directory(path)
-        directory, user = inside(self._settings.working_dir), self._settings.user
+        self.settings.change_directory(path)
+        directory, user = inside(self.settings.working_dir), self.settings.user
         try:
             owner = _owner(user) if user else None
         except NeedsBuilder:
-            node = self._filesystem.find(resolve(self._filesystem, directory))
+            node = self.filesystem.find(resolve(self.filesystem, directory))
             if node is None or node.kind == "unknown":
                 raise
             owner = None
-        self._filesystem.make_directories(directory, owner=owner)
+        self.filesystem.make_directories(directory, owner=owner)
 
     def _copy(self, instruction: Instruction) -> None:
         flags = instruction.flags
         chown, chmod = (self._expand("".join(flags.get(flag, ()))) for flag in ("chown", "chmod"))
         *sources, last = [self._expand(word) for word in instruction.words]
-        destination = Destination.parse(last, self._settings.working_dir)
+        destination = Destination.parse(last, self.settings.working_dir)
         adds = instruction.name == "ADD"
         options = CopyOptions(_owner(chown) if chown else None, _mode(chmod) if chmod else None, unpack=adds)
         for source in sources:
@@ -117,7 +108,7 @@ class StageExecutor:
                 if not adds:
                     raise ValueError(f"source can't be a URL for COPY: {source}")
                 raise NeedsBuilder(f"ADD fetches {source}")
-        copy(self._context, self._filesystem, sources, destination, options)
+        copy(self.context, self.filesystem, sources, destination, options)
 
 
 def _owner(text: str) -> tuple[int, int]:

@@ -54,7 +54,9 @@ def find_endpoint(env: Mapping[str, str] = os.environ) -> Endpoint:
     name = "" if host else env.get("DOCKER_CONTEXT") or _current_context(home)
     if name and name != "default":
         return _context(home, name)
-    tls = _tls_of_environment(env, home)
+    verify = bool(env.get("DOCKER_TLS_VERIFY"))
+    uses_tls = verify or env.get("DOCKER_TLS")
+    tls = _tls(Path(env.get("DOCKER_CERT_PATH") or home), verify=verify) if uses_tls else None
     return Endpoint(host or (_DEFAULT_TLS if tls and tls.verify else ""), tls)
 
 
@@ -63,13 +65,6 @@ def other_sockets(env: Mapping[str, str] = os.environ) -> list[str]:
     runtime = env.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid() if hasattr(os, 'getuid') else 0}"
     paths = (f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock", "/run/podman/podman.sock")
     return [f"unix://{path}" for path in paths if os.access(path, os.R_OK | os.W_OK)]
-
-
-def _tls_of_environment(env: Mapping[str, str], home: Path) -> TLSSettings | None:
-    verify = bool(env.get("DOCKER_TLS_VERIFY"))
-    if not verify and not env.get("DOCKER_TLS"):
-        return None
-    return _tls(Path(env.get("DOCKER_CERT_PATH") or home), verify=verify)
 
 
 def _tls(directory: Path, *, verify: bool) -> TLSSettings:

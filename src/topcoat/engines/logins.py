@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 def auth_config(image: str) -> dict[str, str]:
     """Return the login for the registry of *image* as docker-py's ``auth_config``, empty if none is stored.
 
-    Empty, because for None docker-py reads its own configuration.
-
-    Raises:
-        CredentialError: a credential store fails.
+    Empty, because for None docker-py reads its own configuration. Raise ``CredentialError`` if a credential
+    store fails.
     """
     reference = Reference.parse(image)
     login = login_for(reference.registry, reference.repository)
@@ -46,10 +44,7 @@ def build_logins(client: DockerClient, images: Collection[str]) -> Iterator[None
     """Let builds that *client* starts in this context have the logins for *images*, and no others.
 
     ``api.build`` has no ``auth_config``: it sends all logins that docker-py has read, so these are replaced. They are
-    kept if *images* is empty: then the registries of the build are unknown.
-
-    Raises:
-        CredentialError: a credential store fails.
+    kept if *images* is empty: then the registries of the build are unknown. Errors are those of `auth_config`.
     """
     logins = {}
     for image in images:

@@ -83,11 +83,7 @@ class SshRelay:
 
 
 def ssh_command(url: str) -> list[str]:
-    """Return the command that connects to the engine at ``ssh://[user@]host[:port][/socket]``.
-
-    Raises:
-        DaemonUnavailable: *url* is malformed.
-    """
+    """Return the command for ``ssh://[user@]host[:port][/socket]``, or raise ``DaemonUnavailable`` for others."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -48,7 +48,6 @@ class Manifest(NamedTuple):
 
     Attributes:
         media_type: ``DOCKER_MANIFEST`` or ``OCI_MANIFEST``.
-        config: the image config.
         layers: bottom first.
         annotations: OCI only.
         raw: the bytes as stored, which have the digest; None for a manifest that was not parsed.
@@ -168,6 +167,11 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
         config = config._replace(media_type=config_type)
     layers = tuple(Descriptor.from_json(layer, layer_type) for layer in _list(document, "layers"))
     return Manifest(media_type, config, layers, annotations, data)
+
+
+def is_foreign(layer: Descriptor) -> bool:
+    """Tell whether *layer* may not be distributed: engines fetch it from its URLs, and registries need not have it."""
+    return bool(layer.extra.get("urls")) and ("foreign" in layer.media_type or "nondistributable" in layer.media_type)
 
 
 def no_such_platform(wanted: Platform | None, available: Iterable[Platform]) -> NoSuchPlatform:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from topcoat.oci.descriptor import Descriptor
-from topcoat.oci.digest import hasher, is_digest, normal_digest
+from topcoat.oci.digest import digest_like, is_digest, normal_digest
 from topcoat.oci.manifest import (
     CONFIG_TYPES,
     DOCKER_CONFIG,
@@ -47,33 +47,25 @@ _DOCKER = Flavour(False, frozenset({DOCKER_CONFIG}), DOCKER_LAYER_TYPES, frozens
 
 
 class ManifestParts(NamedTuple):
-    """What a manifest refers to.
-
-    Attributes:
-        layers: a descriptor for each layer, None for a malformed one.
-        diff_ids: those of the config; None if the config was not read or is malformed.
-    """
+    """What a manifest refers to; None stands for what is malformed or was not read."""
 
     layers: list[Descriptor | None]
     diff_ids: list[str] | None
 
 
 def find_mismatches(data: bytes, config: bytes, *, media_type: str = "") -> list[Mismatch]:
-    """Return every rule that a manifest and its config break.
+    """Return every rule that a manifest and its config, both as stored, break.
 
-    Args:
-        data: the manifest, as stored.
-        config: the config that it refers to, as stored.
-        media_type: the Content-Type that *data* came with, if any.
+    *media_type* is the Content-Type that the manifest came with, if any.
     """
-    return list(_find(data, config, media_type))
 
+    def find() -> Iterator[Mismatch]:
+        document = yield from check_json("", data)
+        if document is not None:
+            flavour = yield from check_type("manifest", document, media_type, MANIFEST_TYPES)
+            yield from check_manifest("", document, flavour, lambda descriptor: config)
 
-def _find(data: bytes, config: bytes, media_type: str) -> Iterator[Mismatch]:
-    document = yield from check_json("", data)
-    if document is not None:
-        flavour = yield from check_type("manifest", document, media_type, MANIFEST_TYPES)
-        yield from check_manifest("", document, flavour, lambda descriptor: config)
+    return list(find())
 
 
 def check_json(prefix: str, data: bytes) -> Generator[Mismatch, None, dict[str, Any] | None]:
@@ -195,7 +187,7 @@ def _check_data(where: str, descriptor: Descriptor) -> Iterator[Mismatch]:
     except (binascii.Error, ValueError):
         yield Mismatch(f"{where}.data", "type", "base64", shown(text))
         return
-    yield from content_mismatches(f"{where}.data", descriptor, data)
+    yield from content_mismatches(f"{where}.data", descriptor, len(data), digest_like(descriptor.digest, data))
 
 
 def check_content(
@@ -204,19 +196,16 @@ def check_content(
     """Check the content that *read* returns; None if it is not available."""
     data = read(descriptor)
     if data is not None:
-        yield from content_mismatches(where, descriptor, data)
+        yield from content_mismatches(where, descriptor, len(data), digest_like(descriptor.digest, data))
     return data
 
 
-def content_mismatches(where: str, descriptor: Descriptor, data: bytes) -> Iterator[Mismatch]:
-    """Yield the differences between *data* and its *descriptor*."""
-    if len(data) != descriptor.size:
-        yield Mismatch(f"{where}.size", "bytes of the content", str(len(data)), str(descriptor.size), fatal=True)
-    state = hasher(descriptor.digest)
-    state.update(data)
-    actual = f"{descriptor.digest.partition(':')[0]}:{state.hexdigest()}"
-    if actual != descriptor.digest:
-        yield Mismatch(f"{where}.digest", "digest of the content", actual, descriptor.digest, fatal=True)
+def content_mismatches(where: str, descriptor: Descriptor, size: int, digest: str) -> Iterator[Mismatch]:
+    """Yield the differences between content of this *size* and *digest* and its *descriptor*."""
+    if size != descriptor.size:
+        yield Mismatch(f"{where}.size", "bytes of the content", str(size), str(descriptor.size), fatal=True)
+    if digest != descriptor.digest:
+        yield Mismatch(f"{where}.digest", "digest of the content", digest, descriptor.digest, fatal=True)
 
 
 def _check_annotations(where: str, holder: Mapping[str, object], *, is_oci: bool) -> Iterator[Mismatch]:

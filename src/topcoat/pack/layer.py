@@ -61,7 +61,7 @@ class PackOptions(NamedTuple):
     compression: Compression = "gzip"
 
     def identity(self) -> str:
-        """Return all options and the compressor as one line, for cache keys."""
+        """Return all options and the compressor as one line, for cache keys; errors as of `find_compressor`."""
         return repr((tuple(self), find_compressor(self.compression).name))
 
 

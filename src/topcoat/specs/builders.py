@@ -128,9 +128,8 @@ def _parse_words(signature: ComponentSignature, words: Sequence[str]) -> tuple[d
     if rest[:1] == ["--"]:
         rest = rest[1:]
     if rest and signature.var_args is None:
-        raise InvalidComponent(
-            f"the component {signature.where} takes flags only, not {rest[0]!r}", hint=_flags(signature)
-        )
+        message = f"the component {signature.where} takes flags only, not {rest[0]!r}"
+        raise InvalidComponent(message, hint=_flags(signature))
     return values, rest
 
 

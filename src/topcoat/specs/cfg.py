@@ -203,12 +203,16 @@ def get_type_name(tp: Any) -> str:
 
 def is_type(value: object, type_: Any) -> bool:
     """Tell whether *value* has the type *type_*; see ``is_scalar``."""
-    kind = base_type(type_)
-    if kind is list:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if kind is dict:
-        return isinstance(value, dict) and all(isinstance(part, str) for pair in value.items() for part in pair)
-    return is_scalar(value, kind)
+    return has_items(value, base_type(type_), (str, str))
+
+
+def has_items(value: object, base: type, items: tuple[type, ...]) -> bool:
+    """Tell whether *value* is a *base*; if that is list or dict, with *items* of these types."""
+    if base is list:
+        return isinstance(value, list) and all(is_scalar(item, items[0]) for item in value)
+    if base is dict:
+        return isinstance(value, dict) and all(all(map(is_scalar, pair, items)) for pair in value.items())
+    return is_scalar(value, base)
 
 
 def is_scalar(value: object, type_: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -49,17 +50,7 @@ class DeviceMount:
 
 Mount = BindMount | VolumeMount | DeviceMount
 
-_OPTION_NAMES = {
-    "type": "type",
-    "src": "src",
-    "source": "src",
-    "dst": "dst",
-    "destination": "dst",
-    "target": "dst",
-    "readonly": "readonly",
-    "read_only": "readonly",
-    "perm": "perm",
-}
+_ALIASES = {"source": "src", "destination": "dst", "target": "dst", "read_only": "readonly"}
 _OPTIONS_OF = {
     MountType.BIND: {"type", "src", "dst", "readonly"},
     MountType.VOLUME: {"type", "src", "dst", "readonly"},
@@ -82,8 +73,8 @@ def parse_mounts(opts: list[str]) -> list[BindMount | VolumeMount | DeviceMount]
     groups: list[dict[str, str]] = []
     for item in _items(opts):
         name, _, value = item.partition("=")
-        key = _OPTION_NAMES.get(name)
-        if key is None:
+        key = _ALIASES.get(name, name)
+        if not any(key in options for options in _OPTIONS_OF.values()):
             raise InvalidMount(f"unknown mount option {name!r} in {_shown(opts)}", hint=_HINT)
         if key == "type":
             groups.append({})
@@ -123,13 +114,7 @@ def _mount(group: dict[str, str]) -> Mount:
         raise InvalidMount(f"invalid readonly {group['readonly']!r} in {shown}: choose true or false", hint=_HINT)
     if kind is MountType.VOLUME:
         return VolumeMount(src=src, dst_path=group["dst"], read_only=read_only)
-    return BindMount(src_path=_expand_home(src), dst_path=group["dst"], read_only=read_only)
-
-
-def _expand_home(path: str) -> str:
-    import os.path
-
-    return os.path.expanduser(path)
+    return BindMount(src_path=os.path.expanduser(src), dst_path=group["dst"], read_only=read_only)
 
 
 def _shown(opts: Iterable[str]) -> str:

@@ -33,15 +33,11 @@ class ProjectSpec(NamedTuple):
 
 
 class Projects:
-    """Map local directories, or single files, to directories under the job's remote root."""
+    """Map local directories, or single files, to directories under the job's remote root; see `Workspace`."""
 
     projects: dict[str, str]
 
     def __init__(self, projects: dict[str, str]) -> None:
-        """Map each source to its target.
-
-        Raise ``InvalidWorkspace`` for a target that is absolute or leaves the root, and for an empty source.
-        """
         self.projects = projects
         self.resolved()
 
@@ -57,18 +53,12 @@ class Projects:
         return list(self.projects.values()) == [""]
 
     def resolved(self) -> tuple[ProjectSpec, ...]:
-        """Return the projects in order, with ``~`` expanded and targets normalised.
-
-        Raise ``InvalidWorkspace`` for an invalid source or target.
-        """
+        """Return the projects in order, with ``~`` expanded and targets normalised, or raise ``InvalidWorkspace``."""
         return tuple(ProjectSpec(_source(source), _target(source, target)) for source, target in self.projects.items())
 
 
 def parse_projects(workspace: str | None) -> dict[str, str]:
-    """Parse a workspace in the grammar of ``Workspace.from_str`` into source to target.
-
-    Raise ``InvalidWorkspace`` for anything but a path or a mapping.
-    """
+    """Parse a workspace in the grammar of ``Workspace.from_str`` into source to target."""
     text = (workspace or "").strip()
     if workspace and workspace != text and os.path.lexists(os.path.expanduser(workspace)):
         return {workspace: ""}

@@ -84,18 +84,14 @@ class runopts:  # noqa: N801  (TorchX's name)
         try:
             base_type(type_)
         except TypeError as error:
-            raise InvalidRunConfigException(
-                f"the run option {cfg_key!r} cannot be declared: {error}", cfg_key
-            ) from None
+            message = f"the run option {cfg_key!r} cannot be declared: {error}"
+            raise InvalidRunConfigException(message, cfg_key) from None
         if required and default is not None:
-            raise InvalidRunConfigException(
-                f"the run option {cfg_key!r} is required, so it cannot have the default {default!r}", cfg_key
-            )
+            message = f"the run option {cfg_key!r} is required, so it cannot have the default {default!r}"
+            raise InvalidRunConfigException(message, cfg_key)
         if default is not None and not is_type(default, type_):
-            raise InvalidRunConfigException(
-                f"invalid default {default!r} of the run option {cfg_key!r}: expected {get_type_name(type_)}",
-                cfg_key,
-            )
+            message = f"invalid default {default!r} of the run option {cfg_key!r}: expected {get_type_name(type_)}"
+            raise InvalidRunConfigException(message, cfg_key)
         self._opts[cfg_key] = runopt(default, type_, required, help)
 
     def get(self, name: str) -> runopt | None:
@@ -118,7 +114,7 @@ class runopts:  # noqa: N801  (TorchX's name)
         """
         resolved: dict[str, CfgVal] = {}
         for name, value in cfg.items():
-            self._put(resolved, name, self.canonical_key(name) or name, value)
+            _put(resolved, self.canonical_key(name) or name, value)
         for key, opt in self._opts.items():
             value = resolved.setdefault(key, opt.default)
             if value is None and opt.is_required:
@@ -141,9 +137,9 @@ class runopts:  # noqa: N801  (TorchX's name)
         for name, text in split_pairs(cfg_str).items():
             key = self.canonical_key(name)
             if key is None:
-                notice(f"{self._unknown(name)}, ignored")
+                notice(f"unknown run option {name!r}, ignored")
             else:
-                self._put(parsed, name, key, self.cast(key, text))
+                _put(parsed, key, self.cast(key, text))
         return parsed
 
     def cfg_from_json_repr(self, json_repr: str) -> dict[str, CfgVal]:
@@ -158,9 +154,9 @@ class runopts:  # noqa: N801  (TorchX's name)
             raise InvalidRunConfigException(f"run options must be a JSON object, not a {type(loaded).__name__}")
         parsed: dict[str, CfgVal] = {}
         for name, value in loaded.items():
-            opt = self.get(name)
-            if opt is not None:
-                self._put(parsed, name, self.canonical_key(name) or name, _items_as_strings(value, opt))
+            key = self.canonical_key(name)
+            if key is not None:
+                _put(parsed, key, _items_as_strings(value, self._opts[key]))
         return parsed
 
     def cast(self, key: str, text: str) -> CfgVal:
@@ -177,22 +173,9 @@ class runopts:  # noqa: N801  (TorchX's name)
         """Raise ``InvalidRunConfigException`` for the first unknown option in *cfg_str*."""
         for name in split_pairs(cfg_str):
             if self.canonical_key(name) is None:
-                raise InvalidRunConfigException(self._unknown(name), name, hint=self._nearest(name))
-
-    def _put(self, into: dict[str, CfgVal], name: str, key: str, value: CfgVal) -> None:
-        if key in into and into[key] != value:
-            raise InvalidRunConfigException(
-                f"the run option {key!r} is given under two spellings with two values",
-                key,
-                hint=f"give {key} once",
-            )
-        into[key] = value
-
-    def _unknown(self, name: str) -> str:
-        return f"unknown run option {name!r}"
-
-    def _nearest(self, name: str) -> str:
-        return did_you_mean(name, self._opts, otherwise=f"known options: {', '.join(sorted(self._opts)) or 'none'}")
+                otherwise = f"known options: {', '.join(sorted(self._opts)) or 'none'}"
+                hint = did_you_mean(name, self._opts, otherwise=otherwise)
+                raise InvalidRunConfigException(f"unknown run option {name!r}", name, hint=hint)
 
     def __repr__(self) -> str:
         required = [(key, opt) for key, opt in self if opt.is_required]
@@ -208,6 +191,13 @@ class runopts:  # noqa: N801  (TorchX's name)
                 lines.append(f"        {key}={key.upper()} ({get_type_name(opt.opt_type)}{default})")
                 lines.append(f"            {opt.help}")
         return "\n".join(lines)
+
+
+def _put(into: dict[str, CfgVal], key: str, value: CfgVal) -> None:
+    if key in into and into[key] != value:
+        message = f"the run option {key!r} is given under two spellings with two values"
+        raise InvalidRunConfigException(message, key, hint=f"give {key} once")
+    into[key] = value
 
 
 def _items_as_strings(value: Any, opt: runopt) -> CfgVal:

@@ -34,12 +34,10 @@ class AppState(int, Enum):
 
 ReplicaState = AppState
 
-_TERMINAL = (AppState.SUCCEEDED, AppState.FAILED, AppState.CANCELLED)
-
 
 def is_terminal(state: AppState) -> bool:
     """Tell whether *state* is final."""
-    return state in _TERMINAL
+    return state in (AppState.SUCCEEDED, AppState.FAILED, AppState.CANCELLED)
 
 
 def is_started(state: AppState) -> bool:
@@ -181,11 +179,8 @@ def _parse_error(text: str) -> tuple[str, object, str | None] | None:
         return inner, outer.get("errorCode"), _time(outer.get("timestamp"))
     if isinstance(inner, dict) and isinstance(inner.get("message"), str):
         extra = inner.get("extraInfo")
-        return (
-            inner["message"],
-            inner.get("errorCode"),
-            _time(extra.get("timestamp") if isinstance(extra, dict) else None),
-        )
+        stamp = extra.get("timestamp") if isinstance(extra, dict) else None
+        return inner["message"], inner.get("errorCode"), _time(stamp)
     return text, None, None
 
 

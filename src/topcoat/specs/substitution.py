@@ -64,13 +64,11 @@ class macros:  # noqa: N801  (TorchX's name)
             return value
 
 
-_ALL = (macros.img_root, macros.app_id, macros.replica_id, macros.rank0_env)
-
-
 def check_macros(role: Role) -> None:
     """Raise ``InvalidApp`` if *role* has a macro in a field where schedulers do not substitute macros."""
+    every_macro = (macros.img_root, macros.app_id, macros.replica_id, macros.rank0_env)
     for place, text in _fields_without_macros(role):
-        macro = next((macro for macro in _ALL if macro in text), None)
+        macro = next((macro for macro in every_macro if macro in text), None)
         if macro is not None:
             raise InvalidApp(
                 f"the macro {macro} in the {place} of role {role.name!r} is not substituted: {text!r}",

@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any, NamedTuple
 
-from topcoat.specs.cfg import get_type_name, is_scalar, parse_scalar, split_items, split_pairs
+from topcoat.specs.cfg import get_type_name, has_items, parse_scalar, split_items, split_pairs
 
 _PRIMITIVES = (str, int, float, bool)
 _EXPECTED = "str, int, float, bool, list[...], dict[..., ...] of these, or one of these | None"
@@ -68,13 +68,4 @@ def decode(text: str, type_: ParameterType) -> object:
 
 def accepts(value: object, type_: ParameterType) -> bool:
     """Tell whether *value*, a Python object and not text, has the type *type_*; see ``cfg.is_scalar``."""
-    if value is None:
-        return type_.optional
-    if isinstance(value, list):
-        return type_.base is list and all(is_scalar(item, type_.items[0]) for item in value)
-    if isinstance(value, dict):
-        if type_.base is not dict:
-            return False
-        key_type, value_type = type_.items
-        return all(is_scalar(key, key_type) and is_scalar(item, value_type) for key, item in value.items())
-    return type_.base not in (list, dict) and is_scalar(value, type_.base)
+    return type_.optional if value is None else has_items(value, type_.base, type_.items)

@@ -95,8 +95,8 @@ class Request:
     def session_header(self, session: str) -> dict[str, str]:
         """Return the header with the URL of the upload session *session*."""
         outside = "location-outside" in self.quirks
-        location = f"{_OUTSIDE}/{self.repository}" if outside else f"/v2/{self.repository}/blobs/uploads"
-        location += f"/{session}"
+        uploads = f"{_OUTSIDE}/{self.repository}" if outside else f"/v2/{self.repository}/blobs/uploads"
+        location = f"{uploads}/{session}"
         if "state-in-location" in self.quirks:
             location += f"?_state={session}/{len(self.registry.uploads[session].content)}"
         if "upload-elsewhere" in self.quirks:

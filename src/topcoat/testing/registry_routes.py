@@ -12,6 +12,14 @@ from topcoat.oci.digest import is_digest, matches, sha256_digest
 from topcoat.testing.registry_messages import Request, Response, error
 from topcoat.testing.registry_state import Upload
 
+_DENIED = error(403, "DENIED", "requested access to the resource is denied")
+_UNSUPPORTED = error(405, "UNSUPPORTED", "the operation is unsupported")
+_REFUSED_MOUNTS = {
+    "mount-denied": _DENIED,
+    "mount-not-found": error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+    "mount-refused": _UNSUPPORTED,
+}
+
 
 def respond(request: Request) -> Response:
     """Return the response to an authorized request."""
@@ -26,24 +34,19 @@ def respond(request: Request) -> Response:
             return _unknown(request, "NAME_UNKNOWN", "repository name not known to registry")
         if "closed-repositories" in request.quirks:
             # The text of Amazon's registry.
-            text = (
-                f"The repository with name '{request.repository}' does not exist in the registry with id '123456789012'"
-            )
+            name, owner = request.repository, "123456789012"
+            text = f"The repository with name '{name}' does not exist in the registry with id '{owner}'"
             return error(404, "NAME_UNKNOWN", text)
     handler = _HANDLERS.get((request.method, request.kind))
     if handler is None:
-        return _unsupported()
+        return _UNSUPPORTED
     refusal = _upload_error(request) if request.kind == "upload" else None
     return refusal or handler(request)
 
 
-def _head_manifest(request: Request) -> Response:
-    if "no-head" in request.quirks:
-        return _unsupported()
-    return _get_manifest(request)
-
-
 def _get_manifest(request: Request) -> Response:
+    if request.method == "HEAD" and "no-head" in request.quirks:
+        return _UNSUPPORTED
     digest = request.stored.tags.get(request.target, request.target)
     manifest = request.stored.manifests.get(digest)
     if manifest is None:
@@ -60,13 +63,13 @@ def _get_manifest(request: Request) -> Response:
 
 def _manifest_unknown(request: Request) -> Response:
     if request.method == "HEAD" and "forbidden-for-missing" in request.quirks:
-        return _denied()
+        return _DENIED
     return _unknown(request, "MANIFEST_UNKNOWN", "manifest unknown")
 
 
 def _unknown(request: Request, code: str, message: str) -> Response:
     if "denied-for-missing" in request.quirks:
-        return _denied()
+        return _DENIED
     return error(404, code, message)
 
 
@@ -75,13 +78,11 @@ def _put_manifest(request: Request) -> Response:
     if is_digest(request.target) and request.target != digest:
         return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     if previous not in (None, digest) and "immutable-tags" in request.quirks:
-        return error(
-            request.registry.immutable_status, "TAG_INVALID", f"the tag {request.target} is immutable and exists"
-        )
+        text = f"the tag {request.target} is immutable and exists"
+        return error(request.registry.immutable_status, "TAG_INVALID", text)
     media_type = request.headers.get("content-type") or ""
-    if ("no-oci" in request.quirks and ".oci." in media_type) or (
-        "no-index" in request.quirks and b'"manifests"' in request.body
-    ):
+    is_oci, is_index = ".oci." in media_type, b'"manifests"' in request.body
+    if ("no-oci" in request.quirks and is_oci) or ("no-index" in request.quirks and is_index):
         return error(400, "MANIFEST_INVALID", "manifest schema version not supported")
     missing = _missing(request)
     if missing and "accepts-broken" not in request.quirks:
@@ -98,7 +99,9 @@ def _missing(request: Request) -> str:
         if entry["digest"] not in request.stored.manifests:
             return str(entry["digest"])
     blobs = [document["config"], *document["layers"]] if "config" in document else []
-    return next((str(blob["digest"]) for blob in blobs if blob["digest"] not in request.stored.blobs), "")
+    # Of layers that may not be distributed, a registry has the URLs alone.
+    needed = [blob["digest"] for blob in blobs if not blob.get("urls")]
+    return next((str(digest) for digest in needed if digest not in request.stored.blobs), "")
 
 
 def _get_blob(request: Request) -> Response:
@@ -116,36 +119,16 @@ def _get_blob(request: Request) -> Response:
     return Response(206, data[start : end + 1], headers)
 
 
-def _unsupported() -> Response:
-    return error(405, "UNSUPPORTED", "the operation is unsupported")
-
-
-def _denied() -> Response:
-    return error(403, "DENIED", "requested access to the resource is denied")
-
-
-_REFUSED_MOUNTS = {
-    "mount-denied": _denied(),
-    "mount-not-found": error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
-    "mount-refused": _unsupported(),
-}
-
-
 def _post_uploads(request: Request) -> Response:
     digest, source = request.query.get("mount"), request.query.get("from", "")
     if "read-only" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     for quirk, refusal in _REFUSED_MOUNTS.items():
         if digest and quirk in request.quirks:
             return refusal
     other = request.registry.repositories.get(source)
-    if (
-        digest
-        and other
-        and digest in other.blobs
-        and "no-mount" not in request.quirks
-        and request.is_allowed(source, "pull")
-    ):
+    may_mount = "no-mount" not in request.quirks and request.is_allowed(source, "pull")
+    if digest and other and digest in other.blobs and may_mount:
         request.stored.blobs.add(digest)
         return request.created("blobs", digest)
     session, minimum = str(uuid.uuid4()), request.registry.minimum_chunk
@@ -157,7 +140,7 @@ def _post_uploads(request: Request) -> Response:
 def _patch_upload(request: Request) -> Response:
     upload = request.registry.uploads[request.target]
     if "no-chunks" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     offset = len(upload.content)
     start, _, end = (request.headers.get("content-range") or f"{offset}-").partition("-")
     # Only the next chunk shows that the previous one was too small: the last chunk may have any size.
@@ -187,7 +170,7 @@ def _put_upload(request: Request) -> Response:
 
 def _delete_upload(request: Request) -> Response:
     if "no-cancel" in request.quirks:
-        return _unsupported()
+        return _UNSUPPORTED
     del request.registry.uploads[request.target]
     return Response(204)
 
@@ -204,7 +187,7 @@ def _upload_error(request: Request) -> Response | None:
 
 
 _HANDLERS: Mapping[tuple[str, str], Callable[[Request], Response]] = {
-    ("HEAD", "manifest"): _head_manifest,
+    ("HEAD", "manifest"): _get_manifest,
     ("GET", "manifest"): _get_manifest,
     ("PUT", "manifest"): _put_manifest,
     ("HEAD", "blob"): _get_blob,

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -99,7 +100,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._token(body)
         headers = {name.lower(): value for name, value in self.headers.items()}
         if registry.take_rate_limit(self.command):
-            return self._too_many_requests()
+            dated = "rate-limit-date" in registry.quirks
+            wait = formatdate(time.time() + 5, usegmt=True) if dated else "0"
+            return _with_header(error(429, "TOOMANYREQUESTS", "rate exceeded"), "Retry-After", wait)
         is_user, storage = self._sent_by_user(), self.server.storage
         request = Request(registry, self.command, self.path, query, headers, body, storage, is_user, self._is_allowed)
         actions = {request.action}
@@ -136,11 +139,6 @@ class Handler(BaseHTTPRequestHandler):
     def _sent_by_user(self) -> bool:
         token = self.server.registry.tokens.get(self._authorization()[1])
         return token.is_user if token else "Authorization" in self.headers
-
-    def _too_many_requests(self) -> Response:
-        dated = "rate-limit-date" in self.server.registry.quirks
-        wait = formatdate(time.time() + 5, usegmt=True) if dated else "0"
-        return _with_header(error(429, "TOOMANYREQUESTS", "rate exceeded"), "Retry-After", wait)
 
     def _is_user(self, value: str, *, token: bool = False) -> bool:
         registry = self.server.registry
@@ -229,7 +227,5 @@ def _with_header(response: Response, name: str, value: str) -> Response:
 
 
 def _cut(connection: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return

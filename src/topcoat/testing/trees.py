@@ -124,17 +124,13 @@ def read_tree(root: AnyPath) -> FlatTree:
 def assert_same_tree(
     actual: AnyPath | Tree, expected: AnyPath | Tree, *, modes: bool = True, mtimes: bool = False
 ) -> None:
-    """Compare two trees, each given as a path or a mapping.
+    """Compare two trees, each given as a path or a mapping; raise ``AssertionError`` with all differences.
 
-    Args:
-        actual: the tree under test.
-        expected: the expected tree.
-        modes: compare the permission bits of files and directories.
-        mtimes: compare modification times, in whole seconds, except for members whose *mtime* is None.
-
-    Raise ``AssertionError``, with a line for each difference, if they differ.
+    *modes* compares the permission bits of files and directories, *mtimes* the modification times in whole seconds,
+    except for members whose *mtime* is None.
     """
-    actual_members, expected_members = _load(actual), _load(expected)
+    trees = (actual, expected)
+    actual_members, expected_members = (flatten(t) if isinstance(t, Mapping) else read_tree(t) for t in trees)
     differences = [f"missing: {_show(path)}" for path in expected_members.keys() - actual_members.keys()]
     differences += [f"unexpected: {_show(path)}" for path in actual_members.keys() - expected_members.keys()]
     for path in actual_members.keys() & expected_members.keys():
@@ -161,10 +157,6 @@ def _walk(prefix: bytes, tree: Tree) -> Iterator[tuple[bytes, File | Link | Dire
             yield path, Link(os.fsencode(item.target))
 
 
-def _load(tree: AnyPath | Tree) -> FlatTree:
-    return flatten(tree) if isinstance(tree, Mapping) else read_tree(tree)
-
-
 def _differences(
     actual: File | Link | Directory, expected: File | Link | Directory, *, modes: bool, mtimes: bool
 ) -> Iterator[str]:
@@ -173,7 +165,7 @@ def _differences(
             yield f"links to {actual.target!r}, not to {expected.target!r}"
         return
     if type(actual) is not type(expected) or isinstance(actual, Link) or isinstance(expected, Link):
-        yield f"is a {_kind(actual)}, not a {_kind(expected)}"
+        yield f"is a {type(actual).__name__.lower()}, not a {type(expected).__name__.lower()}"
         return
     if isinstance(actual, File) and isinstance(expected, File) and actual.content != expected.content:
         yield f"holds {actual.content[:60]!r} ({len(actual.content)}), not {expected.content[:60]!r}"
@@ -183,10 +175,6 @@ def _differences(
         seconds, expected_seconds = actual.mtime // 1_000_000_000, expected.mtime // 1_000_000_000
         if seconds != expected_seconds:
             yield f"has mtime {seconds}, not {expected_seconds}"
-
-
-def _kind(item: File | Link | Directory) -> str:
-    return type(item).__name__.lower()
 
 
 def _show(path: bytes) -> str:

@@ -25,12 +25,10 @@ _MAX_NESTED = 4
 def find_mismatches(
     data: bytes, open_blob: Opener = lambda descriptor: None, *, media_type: str = ""
 ) -> list[Mismatch]:
-    """Return every rule that the image or index *data* breaks.
+    """Return every rule that the image or index *data*, as stored, breaks.
 
-    Args:
-        data: the manifest or index, as stored.
-        open_blob: opens the manifests of an index, configs and layers; each is read once and closed.
-        media_type: the Content-Type that *data* came with, if any.
+    *open_blob* opens the manifests of an index, configs and layers; each is read once and closed. *media_type* is the
+    Content-Type that *data* came with, if any.
     """
     return list(_document("", data, open_blob, media_type, None, _MAX_NESTED))
 
@@ -38,11 +36,7 @@ def find_mismatches(
 def validate(
     data: bytes, open_blob: Opener = lambda descriptor: None, *, media_type: str = "", name: str = "the image"
 ) -> None:
-    """Raise what `find_mismatches` returns.
-
-    Raises:
-        InvalidImage: lists all mismatches.
-    """
+    """Raise an ``InvalidImage`` that lists what `find_mismatches` returns, if anything."""
     mismatches = find_mismatches(data, open_blob, media_type=media_type)
     if mismatches:
         raise invalid_image(name, mismatches)
@@ -62,9 +56,8 @@ def _document(
     parts = yield from check_manifest(prefix, document, flavour, _reader(open_blob), platform)
     actual: list[str | None] = []
     for number, layer in enumerate(parts.layers):
-        stored = open_blob(layer) if layer is not None else None
         actual.append(None)
-        if layer is not None and stored is not None:
+        if layer is not None and (stored := open_blob(layer)) is not None:
             with stored:
                 actual[-1] = yield from layer_mismatches(f"{prefix}manifest.layers[{number}]", stored, layer)
     if parts.diff_ids is not None and len(parts.diff_ids) == len(actual):

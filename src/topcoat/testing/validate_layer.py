@@ -11,6 +11,7 @@ from topcoat.oci.compression import Compression, compression_of, decompressed
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import hasher
 from topcoat.oci.mismatch import Mismatch, listed
+from topcoat.oci.validate import content_mismatches
 
 _BLOCK = 1 << 18
 _WHITEOUT = b".wh."
@@ -19,12 +20,9 @@ _RESERVED = b".wh..wh."
 
 
 def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generator[Mismatch, None, str | None]:
-    """Yield what is wrong with a stored layer; return its diff id, None if it cannot be computed.
+    """Yield what is wrong with a *stored* layer, called *where*; return its diff id, None if it cannot be computed.
 
-    Args:
-        where: name of the layer in the mismatches.
-        stored: the layer; it is read once, in blocks.
-        layer: its descriptor.
+    It is read once, in blocks.
     """
     whole = _Hashed(stored, hasher(layer.digest))
     tar: _Hashed | None = None
@@ -42,11 +40,7 @@ def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generat
             yield from mismatches
             diff_id = f"sha256:{tar.state.hexdigest()}"
     _drain(whole)
-    actual = f"{layer.digest.partition(':')[0]}:{whole.state.hexdigest()}"
-    if whole.size != layer.size:
-        yield Mismatch(f"{where}.size", "bytes of the content", str(whole.size), str(layer.size), fatal=True)
-    if actual != layer.digest:
-        yield Mismatch(f"{where}.digest", "digest of the content", actual, layer.digest, fatal=True)
+    yield from content_mismatches(where, layer, whole.size, f"{whole.state.name}:{whole.state.hexdigest()}")
     return diff_id
 
 
