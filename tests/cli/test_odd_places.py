@@ -1,4 +1,4 @@
-"""Every command, in every odd place: never a traceback, never a secret, never a hang."""
+"""Commands in odd places: never a traceback, never a secret, never a hang."""
 
 from __future__ import annotations
 
@@ -83,6 +83,14 @@ PLACES = {
 }  # fmt: skip
 
 
+# Here the same happens to all commands; these stand for the others.
+_ALIKE = {
+    *("stdin-closed", "stderr-closed", "stdout-in-workspace", "locale-c", "no-network", "proxy-down", "proxy-invalid"),
+    *("umask", "sigint-ignored", "columns-10", "no-session", "home-a-file", "state-full"),
+}
+_FEW = ("unknown", "ls", "build", "run", "run-dryrun", "list", "log")
+
+
 @pytest.fixture(scope="session")
 def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the locale ``xx_XX``, whose encoding is ISO-8859-1."""
@@ -143,7 +151,7 @@ def _skip(reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_every_command_ends_as_it_should_in(
+def test_commands_end_as_they_should_in(
     name: str, commands: dict[str, tuple[int, list[str]]], workspace: Path, home: Path, locales: Path
 ) -> None:
     place = PLACES[name]
@@ -172,7 +180,7 @@ def test_every_command_ends_as_it_should_in(
         return wrong and f"{command}: {wrong}"
 
     with ThreadPoolExecutor(4) as pool:
-        wrong = list(filter(None, pool.map(check, commands)))
+        wrong = list(filter(None, pool.map(check, _FEW if name in _ALIKE else commands)))
     assert not wrong, "\n\n".join(wrong)
 
 
