@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topcoat.foreign_text import escaped
+from topcoat.foreign_text import escaped, printable
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,7 @@ def test_escaped_text_is_printable_and_within_the_limit(text: str, limit: int) -
 def test_a_text_of_exactly_the_limit_is_whole() -> None:
     assert escaped("abcde", 5) == "abcde"
     assert escaped("abcdef", 5) == "ab..."
+
+
+def test_printable_text_keeps_its_lines_and_tabs_and_its_length() -> None:
+    assert printable("a\tb\x1b\n\x1b" + "\U000e0041" * 200) == "a\tb\\x1b\n\\x1b" + "\\U000e0041" * 200

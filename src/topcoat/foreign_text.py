@@ -23,6 +23,14 @@ def escaped(text: str, limit: int = MAX_SHOWN) -> str:
     return shown if len(shown) <= limit else f"{shown[: max(0, limit - 3)]}..."
 
 
+def printable(text: str) -> str:
+    """Return the whole of *text*, escaped, except for its newlines and tabs."""
+    if text.isprintable():
+        return text
+    whole = len(text) * len(r"\UNNNNNNNN")
+    return "\n".join(["\t".join([escaped(cell, whole) for cell in line.split("\t")]) for line in text.split("\n")])
+
+
 def _escape(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00

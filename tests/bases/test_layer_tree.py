@@ -221,3 +221,14 @@ def test_a_connection_that_breaks_is_taken_up_again_or_is_the_registrys_error(
     fake.cut(times=10, method="GET", after=10_000)
     with _tree(fake, client, layer) as tree, pytest.raises(RegistryError):
         tree.find(b"last")
+
+
+def test_a_layer_that_is_no_tar_is_named_even_if_not_all_of_it_may_be_read(
+    fake: FakeRegistry, client: RegistryClient
+) -> None:
+    no_tar = b"words, and no tar" * 1000
+    with (
+        _tree(fake, client, no_tar, _UPPER, limit=5000) as tree,
+        pytest.raises(InvalidImage, match=f"the layer {sha256_digest(no_tar)} of the base"),
+    ):
+        tree.find(b"nothing")

@@ -160,8 +160,12 @@ def test_a_component_file_that_cannot_be_loaded(topcoat: Cli, workspace: Path) -
     assert "jobs.py:1" in done.error[0]
 
 
-def test_a_role_without_an_image_is_refused_before_the_engine_is_contacted(topcoat: Cli) -> None:
-    done = topcoat("run", "-s", "local_docker", "--", "true")
+def test_a_role_without_an_image_is_refused_before_the_engine_is_contacted(topcoat: Cli, workspace: Path) -> None:
+    (workspace / "jobs.py").write_text(
+        "from topcoat.specs import AppDef, Role\n\n\n"
+        "def job() -> AppDef:\n    return AppDef('job', [Role('r', '', entrypoint='true')])\n"
+    )
+    done = topcoat("run", "-s", "local_docker", "--workspace", "", "jobs.py:job")
     assert (done.code, done.out) == (2, "")
     assert "has no image" in done.error[0]
     assert "--image" in done.error[1]

@@ -95,6 +95,7 @@ def test_help_imports_few_modules() -> None:
         "topcoat.cli.main",
         "topcoat.cli.output",
         "topcoat.cli.plugins",
+        "topcoat.foreign_text",
         "topcoat.notices",
         "topcoat.version",
     }

@@ -10,6 +10,7 @@ from topcoat.cli.parser import Parser
 from topcoat.cli.role_flags import program_name, refuse_role_flags, role_app
 from topcoat.errors import InvalidMount, TopcoatError, UsageError
 from topcoat.specs import NULL_RESOURCE, BindMount, DeviceMount, Resource, RetryPolicy, Role, VolumeMount
+from topcoat.specs.default_image import DEFAULT_IMAGE
 
 
 def _args(*words: str) -> Namespace:
@@ -26,7 +27,7 @@ def _role(*words: str) -> Role:
 
 
 def test_a_command_is_a_role_that_asks_for_nothing() -> None:
-    assert _role() == Role("train", "", entrypoint="python", args=["train.py", "--lr", "1"])
+    assert _role() == Role("train", DEFAULT_IMAGE, entrypoint="python", args=["train.py", "--lr", "1"])
     assert _role().resource is NULL_RESOURCE
 
 

@@ -97,6 +97,9 @@ class _Interrupted:
             raise KeyboardInterrupt
         return AppStatus(AppState.RUNNING) if self.polls > 0 else None
 
+    def outputs(self, handle: str) -> None:
+        pass
+
 
 def test_a_job_elsewhere_goes_on_when_waiting_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
     runner: Any = _Interrupted()

@@ -164,6 +164,17 @@ def test_a_full_disk_leaves_nothing(workspace: Workspace, small_disk: Path) -> N
     assert os.listdir(small_disk) == []
 
 
+def test_a_directory_in_a_place_that_cannot_be_entered_is_planned(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    snapshot = scan(workspace, ScanOptions()).snapshot
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert not DirectoryDestination(str(tmp_path / "job")).check(snapshot)
+
+
 @pytest.mark.parametrize("place", ["file/job", "file/deeper/job", "/proc/topcoat/job"])
 def test_a_place_that_cannot_be_written_is_an_error(workspace: Workspace, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")

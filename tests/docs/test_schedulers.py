@@ -139,6 +139,14 @@ def test_code_is_mounted_once_and_the_image_left_alone_with_the_mixin_before_or_
     assert "shared_dir" in dict(runner.scheduler_run_opts("mounting"))
 
 
+def test_a_mixin_that_only_plans_can_build_at_once(page: Any, workspace: Workspace, tmp_path: Path) -> None:
+    roles = [_role(name, "python:3.12", workspace) for name in "ab"]
+    cfg: dict[str, CfgVal] = {"shared_dir": str(tmp_path / "shared")}
+    page("mounted_workspace").MountedWorkspaceMixin().build_workspaces(roles, cfg)
+    assert (tmp_path / "shared/train.py").read_text() == "print(1)\n"
+    assert [(role.image, role.env["PYTHONPATH"]) for role in roles] == [("python:3.12", "/code")] * 2
+
+
 class _PlainScheduler(Scheduler[dict[str, CfgVal]]):
     """A scheduler that submits nothing."""
 

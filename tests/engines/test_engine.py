@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tests.components.daemons import Docker
 from tests.components.host import Tool
@@ -206,3 +207,45 @@ def test_the_message_of_the_engine_is_kept() -> None:
     with pytest.raises(DaemonError, match=r"^loading x: no space left") as raised, engine_errors("loading x"):
         raise error
     assert type(raised.value) is DaemonError
+
+
+def _pems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Certificates]:
+    certificates = make_certificates(tmp_path)
+    for name, source in zip(("ca.pem", "cert.pem", "key.pem"), certificates, strict=True):
+        (tmp_path / name).write_bytes(Path(source).read_bytes())
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    return tmp_path, certificates
+
+
+def test_an_encrypted_client_key_of_an_engine_is_an_error_and_nothing_asks_for_its_passphrase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pems, _ = _pems(tmp_path, monkeypatch)
+    key = serialization.load_pem_private_key((pems / "key.pem").read_bytes(), None)
+    algorithm = serialization.BestAvailableEncryption(b"passphrase")
+    encrypted = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, algorithm)
+    (pems / "key.pem").write_bytes(encrypted)
+    with pytest.raises(DaemonUnavailable, match=r"key\.pem is encrypted") as raised:
+        connect()
+    assert "openssl pkey" in (raised.value.hint or "")
+
+
+def test_an_invalid_proxy_is_named_without_its_password_before_an_engine_is_contacted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://engine.corp:2375")
+    monkeypatch.setenv("HTTP_PROXY", "http://user:sec#ret@host:3128")
+    with pytest.raises(DaemonUnavailable, match="invalid HTTP_PROXY") as raised:
+        connect()
+    assert "sec#" not in str(raised.value)
+    assert "ret@" not in str(raised.value)
+
+
+def test_an_error_of_an_engine_is_escaped() -> None:
+    from docker.errors import APIError
+    from requests import Response
+
+    with pytest.raises(DaemonError, match=r"^doing: \\x1b\[2Jgone$"), engine_errors("doing"):
+        raise APIError("x", response=Response(), explanation="\x1b[2Jgone")

@@ -68,7 +68,7 @@ def test_ssh_is_called_as_the_docker_command_line_calls_it(docker_today: Docker,
     "url", ["ssh://", "ssh://:22", "ssh://u:p@h", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://h?x", "ssh://h:port"]
 )
 def test_an_invalid_address_is_refused(url: str) -> None:
-    with pytest.raises(DaemonUnavailable, match="invalid engine address") as raised:
+    with pytest.raises(DaemonUnavailable, match=r"invalid engine address '(?!.*u:p@)") as raised:
         ssh_command(url)
     assert "ssh://" in (raised.value.hint or "")
 

@@ -61,11 +61,22 @@ def test_no_proxy_is_read_as_docker_reads_it(monkeypatch, entries, host, port, d
 
 
 @pytest.mark.parametrize(
-    "url", ["socks5://me:secret@proxy.corp:1080", "https://me:secret@proxy.corp", "http://", "me:secret@proxy:port"]
+    "url",
+    [
+        *("socks5://me:secret@proxy.corp:1080", "https://me:secret@proxy.corp", "http://", "me:secret@proxy:port"),
+        *(f"http://me:secret{char}more@proxy:3128" for char in "#/?["),
+        *("http://me:1234#secret@proxy:3128", "http://me:12/secret@proxy:3128", "me:secret@", "http://secret@[::1"),
+        *("http://me:secret@proxy:99999", "http://me:secret@é..x"),
+    ],
 )
 def test_an_invalid_proxy_is_named_by_its_variable_without_its_password(monkeypatch, url):
     monkeypatch.setenv("HTTPS_PROXY", url)
     with pytest.raises(InvalidSettings, match="invalid HTTPS_PROXY") as caught:
         proxy_for(_GHCR)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) + caught.value.hint
     assert "NO_PROXY" in caught.value.hint
+
+
+def test_a_password_of_a_proxy_may_have_any_bytes(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:%e9%23\udcff@proxy.corp")
+    assert proxy_for(_GHCR).headers == {"Proxy-Authorization": "Basic bWU66SP/"}

@@ -1,6 +1,8 @@
 import ssl
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tests.support.certificates import make_certificates
 from tests.support.http_servers import ok, read_request, respond, scripted_server
@@ -89,3 +91,30 @@ def test_a_bundle_of_the_distribution_is_loaded_if_python_finds_no_authorities(m
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda self: None)
     monkeypatch.setattr(tls, "_BUNDLES", ("/no/such/file", certificates.ca))
     assert tls_context(TLSSettings()).cert_store_stats()["x509_ca"] == 1
+
+
+def _encrypted_key(certificates, tmp_path):
+    key = serialization.load_pem_private_key(Path(certificates.key).read_bytes(), None)
+    path = tmp_path / "client.key"
+    algorithm = serialization.BestAvailableEncryption(b"passphrase")
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, algorithm))
+    return str(path)
+
+
+def test_an_encrypted_client_key_is_an_error_and_openssl_does_not_ask_for_its_passphrase(certificates, tmp_path):
+    key = _encrypted_key(certificates, tmp_path)
+    with pytest.raises(InvalidSettings, match=f"the client key {key} is encrypted") as caught:
+        tls_context(TLSSettings(client_certs=((certificates.server, key),)))
+    assert "openssl pkey" in caught.value.hint
+
+
+def test_a_client_key_of_another_certificate_is_named(certificates, tmp_path):
+    other = make_certificates(tmp_path)
+    with pytest.raises(InvalidSettings, match="the key belongs to another certificate") as caught:
+        tls_context(TLSSettings(client_certs=((certificates.server, other.key),)))
+    assert other.key in str(caught.value)
+
+
+def test_a_client_key_that_is_missing_is_named(certificates):
+    with pytest.raises(InvalidSettings, match=r"its key /absent\.key: No such file"):
+        tls_context(TLSSettings(client_certs=((certificates.server, "/absent.key"),)))

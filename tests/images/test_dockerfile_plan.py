@@ -15,8 +15,10 @@ from tests.components.images import Image
 from tests.components.registries import Registry
 from tests.support.fake_bases import add_base
 from tests.support.images import Fetched, fetch, names
-from tests.support.pushing import fresh
-from topcoat.errors import DaemonUnavailable, ImageNotFound, InvalidDockerfile, WorkspaceError
+from tests.support.layers import add_layers, packed
+from tests.support.notices import recorded_notices
+from tests.support.pushing import fresh, push
+from topcoat.errors import DaemonUnavailable, ImageNotFound, InvalidDockerfile, InvalidImage, WorkspaceError
 from topcoat.runner import Runner
 from topcoat.specs import AppDef, AppState, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
@@ -303,3 +305,47 @@ def test_an_engine_is_asked_what_the_base_has(
     shown = any_docker.run("run", "--rm", "--network", "none", built.image, "stat", "-c", "%a", "/tmp", "/tmp/new")
     before = any_docker.run("run", "--rm", "--network", "none", base, "stat", "-c", "%a", "/tmp")
     assert shown.split() == [before.strip(), "755"]
+
+
+class TestClosedDirectory:
+    """``WORKDIR /root`` with mode 0700 and ``USER 1000``."""
+
+    NOTICE = "the image's USER 1000 cannot enter /root, which belongs to 0:0 with mode 0700"
+
+    @pytest.fixture
+    def fake(self) -> Iterator[FakeRegistry]:
+        with FakeRegistry() as fake:
+            add_layers(fake, packed("dir root 0700"), WorkingDir="/root", User="1000")
+            yield fake
+
+    @pytest.mark.parametrize("dockerfile", ["", "FROM {base}\nCOPY . .\n", "FROM {base}\nUSER 0\nUSER 1000\n"])
+    def test_it_is_announced_before_the_job_fails(self, fake: FakeRegistry, tmp_path: Path, dockerfile: str) -> None:
+        base = f"{fake.host}/base:1"
+        build_tree(tmp_path / "w", {".torchxignore": "", "train.py": ""})
+        if dockerfile:
+            (tmp_path / "w/Dockerfile.torchx").write_text(dockerfile.format(base=base))
+        with recorded_notices() as notices:
+            push(Workspace({str(tmp_path / "w"): ""}), base, f"{fake.host}/app")
+        assert [self.NOTICE in text for text in notices] == [True]
+
+    def test_nothing_is_announced_for_another_directory(self, fake: FakeRegistry, tmp_path: Path) -> None:
+        build_tree(tmp_path / "w", {".torchxignore": "", "train.py": ""})
+        with recorded_notices() as notices:
+            workspace = Workspace({str(tmp_path / "w"): ""})
+            push(workspace, f"{fake.host}/base:1", f"{fake.host}/app", workspace_dir="/app")
+        assert notices == []
+
+
+@pytest.mark.parametrize("dockerfile", ["", "FROM {base}\nCOPY . .\n"])
+def test_a_working_directory_with_a_lone_surrogate_is_a_clear_error(tmp_path: Path, dockerfile: str) -> None:
+    with FakeRegistry() as fake:
+        add_layers(fake, packed("dir app"), WorkingDir="/a\ud800")
+        base = f"{fake.host}/base:1"
+        build_tree(tmp_path / "w", {".torchxignore": "", "train.py": ""})
+        if dockerfile:
+            (tmp_path / "w/Dockerfile.torchx").write_text(dockerfile.format(base=base))
+        workspace = Workspace({str(tmp_path / "w"): ""})
+        with pytest.raises(InvalidImage, match=r"WorkingDir .* is not valid Unicode"):
+            push(workspace, base, f"{fake.host}/app")
+        if not dockerfile:
+            push(workspace, base, f"{fake.host}/app", workspace_dir="/app")

@@ -87,7 +87,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "values in volumes and ports": {"Volumes": {"/data": "x"}, "ExposedPorts": {"80/tcp": None}},
     "flags and numbers of wrong types": {"Tty": "yes", "AttachStdin": 1, "StopTimeout": "10", "StopSignal": 9},
     "a health check of wrong types": {"Healthcheck": {"Test": "true", "Interval": "10s", "Retries": 3, "Odd": 1}},
-    "settings in other case": {"workingdir": "/else", "USER": "x", "env": ["A=1"]},
+    "settings in other case": {"workingdir": "/else", "USER": "0", "env": ["A=1"]},
 }
 ODD = {**TOP, **{name: {"config": {**REGISTRY["config"], **change}} for name, change in SETTINGS.items()}}
 
@@ -215,3 +215,25 @@ def test_a_patched_image_is_valid_over_any_config(change: dict[str, Any], settin
 def test_a_patched_image_is_valid_over_any_media_types(types: list[str], media_type: str) -> None:
     document = {**REGISTRY, "rootfs": {"type": "layers", "diff_ids": [IDS[0]] * len(types)}}
     check(patched(document, [{"mediaType": kind} for kind in types], media_type))
+
+
+@pytest.mark.parametrize(
+    ("created", "is_kept"),
+    [
+        ("2024-05-01T00:00:00Z", True),
+        ("2024-05-01T00:00:00.123456789Z", True),
+        ("2024-05-01T23:59:59+02:00", True),
+        ("0001-01-01T00:00:00Z", True),
+        ("2024-13-01T00:00:00Z", False),
+        ("2024-05-01T24:00:00Z", False),
+        ("2024-05-01T00:00:00", False),
+        ("2024-05-01T00:00:00.Z", False),
+        ("2024-05-01T00:00:00+2:00", False),
+        ("2024-05-01T00:00:00+25:00", False),
+        ("2024-05-01 00:00:00Z", False),
+        ("٢٠٢٤-05-01T00:00:00Z", False),
+        ("", False),
+    ],
+)
+def test_a_date_is_kept_if_go_can_parse_it(created: str, is_kept: bool) -> None:
+    assert ("created" in repair_config({**REGISTRY, "created": created})) is is_kept

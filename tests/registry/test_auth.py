@@ -321,3 +321,49 @@ def test_a_secret_that_the_token_service_repeats_is_hidden(home):
         with pytest.raises(RegistryError, match=r"bad refresh_token \*\*\*") as caught:
             client.start_upload("app")
         assert caught.value.hint == f"docker login {registry.host}"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+def test_an_identity_token_is_sent_as_a_password_where_post_is_refused(home, status):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "x", "", identitytoken="identity-of-tester")
+        registry.fail(status, method="POST", path="/token")
+        _push(client)
+        assert [(r.method, r.status) for r in _tokens(registry)] == [("POST", status), ("GET", 200)]
+
+
+def test_a_fresh_token_that_is_refused_once_is_replaced(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        challenge = f'Bearer realm="http://{registry.host}/token",service="fake",error="invalid_token"'
+        for _ in range(2):
+            _challenge(registry, challenge, method="POST", path="/v2/")
+        _push(client)
+        assert len(_tokens(registry)) == 2
+
+
+def test_a_token_with_too_small_a_scope_is_not_replaced(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host)
+        challenge = f'Bearer realm="http://{registry.host}/token",service="fake",error="insufficient_scope"'
+        for _ in range(3):
+            _challenge(registry, challenge, method="POST", path="/v2/")
+        with pytest.raises(AuthenticationFailed):
+            _push(client)
+        assert len(_tokens(registry)) == 1
+
+
+def test_a_stored_token_with_a_newline_is_an_error_that_does_not_show_it(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        write_docker_config(home, {"auths": {registry.host: {"registrytoken": "sec\nret"}}})
+        with pytest.raises(CredentialError, match="characters that cannot be sent") as caught:
+            _push(client)
+        assert "ret" not in str(caught.value).replace("registry", "").replace("stored", "")
+
+
+def test_a_secret_that_a_token_service_repeats_as_it_was_sent_is_hidden(home):
+    with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
+        docker_login(home, registry.host, "x", "", identitytoken="very/secret+token")
+        registry.fail(400, path="/token", body=b"refresh_token=very%2Fsecret%2Btoken", times=2)
+        with pytest.raises(RegistryError, match=r"refresh_token=\*\*\*"):
+            client.start_upload("app")

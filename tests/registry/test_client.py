@@ -356,3 +356,39 @@ def test_threads_share_a_client_and_its_connections(fake, client):
         thread.join()
     assert set(fake.blobs.values()) == set(blobs)
     assert len(fake.requests) == 36
+
+
+@pytest.mark.parametrize("status", [400, 405, 406, 410, 501])
+def test_where_head_is_refused_get_says_what_exists(fake, client, status):
+    digest = fake.add_image("app", "1").digest
+    blob = fake.add_blob("app", b"blob")
+    fake.fail(status, method="HEAD", times=4, headers={"Content-Type": "application/json"})
+    assert client.head_manifest("app", "1").digest == digest
+    assert client.head_manifest("app", "2") is None
+    assert client.has_blob("app", blob.digest)
+    assert not client.has_blob("app", sha256_digest(b"other"))
+
+
+def test_a_manifest_that_is_gone_does_not_exist(fake, client):
+    for method in ("HEAD", "GET"):
+        fake.fail(410, method=method)
+    assert client.head_manifest("app", "1") is None
+
+
+def test_a_storage_host_that_refuses_head_says_nothing_about_the_manifest():
+    with FakeRegistry(quirks={"redirect-manifests"}) as registry, RegistryClient(registry.host) as client:
+        digest = registry.add_image("app", "1").digest
+        registry.fail(307, method="HEAD", headers={"Location": f"http://{registry.storage_host}/v2/x"})
+        registry.fail(403, method="HEAD")
+        assert client.head_manifest("app", "1").digest == digest
+
+
+@pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes x", ""])
+def test_a_range_that_does_not_continue_is_refused(fake, client, content_range):
+    data = bytes(range(256)) * 4096
+    blob = fake.add_blob("app", data)
+    fake.cut(method="GET", after=1000)
+    with client.open_blob("app", blob) as reader:
+        fake.fail(206, method="GET", body=data[:10], headers={"Content-Range": content_range})
+        with pytest.raises(RegistryError, match="does not continue it at 1000"):
+            reader.read()

@@ -56,52 +56,6 @@ def test_any_user_and_password_are_read_back(home, username, password):
     assert Keyring().get("ghcr.io") == Credential(username, password)
 
 
-def test_padding_with_nul_characters_is_removed(home):
-    docker_login(home, "ghcr.io", "me", "pw\0\0\0")
-    assert Keyring().get("ghcr.io") == _ME
-
-
-@pytest.mark.parametrize("key", ["https://ghcr.io", "https://ghcr.io/v2/", "http://ghcr.io/v1/"])
-def test_keys_that_are_urls_are_found_by_their_host(home, key):
-    docker_login(home, key, "me", "pw")
-    assert Keyring().get("ghcr.io") == _ME
-
-
-@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "https://docker.io"])
-def test_docker_hub_has_several_keys(home, key):
-    docker_login(home, key, "me", "pw")
-    assert Keyring().get("docker.io") == _ME
-
-
-def test_user_and_password_may_be_separate_fields(home):
-    write_docker_config(home, {"auths": {"ghcr.io": {"username": "me", "password": "pw"}}})
-    assert Keyring().get("ghcr.io") == _ME
-
-
-def test_tokens_are_not_passwords(home):
-    write_docker_config(
-        home,
-        {"auths": {"a.io": {"auth": _auth("me", "")["auth"], "identitytoken": "t"}, "b.io": {"registrytoken": "r"}}},
-    )
-    assert Keyring().get("a.io") == Credential("me", "", identity_token="t")
-    assert Keyring().get("b.io") == Credential(registry_token="r")
-
-
-@pytest.mark.parametrize("entry", [{}, {"email": "me@x"}, _auth("me", "")])
-def test_an_entry_without_a_secret_is_no_credential(home, entry):
-    write_docker_config(home, {"auths": {"ghcr.io": entry}})
-    assert Keyring().get("ghcr.io") is None
-
-
-def test_the_longest_path_of_a_registry_wins(home):
-    write_docker_config(
-        home,
-        {"auths": {"q.io": _auth("host"), "q.io/org": _auth("org"), "q.io/org/app": _auth("app")}},
-    )
-    names = {r: Keyring().get("q.io", r).username for r in ("org/app", "org/app/x", "org/b", "other", "organ")}
-    assert names == {"org/app": "app", "org/app/x": "app", "org/b": "org", "other": "host", "organ": "host"}
-
-
 def test_the_variable_comes_before_the_file_and_falls_back_to_it(home, monkeypatch):
     docker_login(home, "ghcr.io", "file", "pw")
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"quay.io": _auth("variable")}}))
@@ -257,3 +211,66 @@ def test_a_credential_does_not_show_its_secrets():
     assert repr(credential) == "Credential(username='me', ...)"
     assert f"{credential}" == repr(credential)
     assert credential.secrets == ("secret-1", "secret-2", "secret-3")
+
+
+@pytest.mark.parametrize("broken", ["directory", "{", "[]", '{"auths": 7}', '{"auths": {"ghcr.io": {"auth": "a"}}}'])
+@pytest.mark.parametrize("place", [".run/containers/auth.json", ".config/containers/auth.json", ".docker/config.json"])
+def test_a_broken_file_does_not_matter_if_another_one_has_the_login(home, monkeypatch, place, broken):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / ".run"))
+    if place == ".docker/config.json":
+        good = home / ".config" / "containers" / "auth.json"
+        good.parent.mkdir(parents=True)
+        good.write_text(json.dumps({"auths": {"ghcr.io": _auth()}}))
+    else:
+        docker_login(home, "ghcr.io", "me", "pw")
+    path = home / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if broken == "directory" else path.write_text(broken)
+    with recorded_notices() as notices:
+        assert Keyring().get("ghcr.io") == _ME
+    # Docker's file comes first, so a broken one is skipped with a line.
+    assert [str(path) in text for text in notices] == [True] * (place == ".docker/config.json")
+
+
+def test_a_broken_file_is_an_error_if_no_other_has_a_login(home):
+    path = home / ".config" / "containers" / "auth.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    docker_login(home, "ghcr.io", "me", "pw")
+    with pytest.raises(CredentialError, match="is not valid JSON"):
+        Keyring().get("quay.io")
+
+
+def test_an_empty_helper_turns_the_store_off_for_its_host(home, helper):
+    calls = helper("store", _say("store", "s"))
+    config = {"credHelpers": {"ghcr.io": ""}, "credsStore": "store", "auths": {"ghcr.io": _auth()}}
+    write_docker_config(home, config)
+    keyring = Keyring()
+    assert keyring.get("ghcr.io") == _ME
+    assert not calls.exists()
+    assert keyring.get("quay.io") == Credential("store", "s")
+
+
+def test_a_helper_that_hangs_is_run_once(home, helper, monkeypatch):
+    monkeypatch.setattr("topcoat.registry.credentials._HELPER_TIMEOUT_S", 0.2)
+    calls = helper("hanging", "exec sleep 60")
+    write_docker_config(home, {"credsStore": "hanging"})
+    keyring = Keyring()
+    # The second keyring is what an engine's pull uses.
+    for ring in (keyring, keyring, Keyring()):
+        with pytest.raises(CredentialError, match=r"did not finish for once\.io"):
+            ring.get("once.io")
+    assert calls.read_text().splitlines() == ["get once.io"]
+
+
+def test_a_helper_that_has_answered_and_left_a_child_is_not_refused(home, helper):
+    helper("parent", "sleep 60 &\n" + _say("me", "pw"))
+    write_docker_config(home, {"credsStore": "parent"})
+    assert Keyring().get("ghcr.io") == _ME
+
+
+def test_the_error_of_a_helper_is_escaped(home, helper):
+    helper("bad", "printf '\\033[2Jlocked'; exit 1")
+    write_docker_config(home, {"credsStore": "bad"})
+    with pytest.raises(CredentialError, match=r"failed for ghcr\.io: \\x1b\[2Jlocked"):
+        Keyring().get("ghcr.io")

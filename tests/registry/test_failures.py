@@ -1,4 +1,5 @@
 import json
+import ssl
 
 import pytest
 
@@ -184,3 +185,9 @@ def test_every_error_of_the_http_client_is_translated(error, message, hint):
 
 def test_a_body_that_has_become_shorter_is_no_error_of_the_registry():
     assert type(no_response(BodyTooShort("ended"), "PUT", "https://reg.io/v2/")) is InvalidImage
+
+
+def test_an_unknown_authority_of_another_host_has_the_hint_about_authorities():
+    error = no_response(ssl.SSLCertVerificationError(), "GET", "https://store.io/x", "reg.io")
+    assert str(error).startswith("reg.io points to store.io: cannot connect to store.io: invalid TLS certificate")
+    assert "/etc/docker/certs.d/store.io/ca.crt" in error.hint

@@ -121,3 +121,68 @@ class TestContainerd:
     def test_a_malformed_hosts_toml_is_ignored(self, hosts_toml):
         hosts_toml.write_text("server = ")
         assert host_settings("reg.corp:5000").tls.verify
+
+    @pytest.mark.parametrize("name", ["reg.corp_5000_", "reg.corp:5000", "_default"])
+    def test_every_directory_of_containerd_for_a_host_is_found(self, etc, name):
+        directory = etc / "containerd" / "certs.d" / name
+        directory.mkdir(parents=True)
+        (directory / "hosts.toml").write_text("skip_verify = true\n")
+        assert not host_settings("reg.corp:5000").tls.verify
+        assert host_settings("reg.corp").tls.verify is (name != "_default")
+
+    def test_the_first_directory_of_containerd_counts_alone(self, etc, hosts_toml):
+        hosts_toml.write_text("skip_verify = true\n")
+        directory = etc / "containerd" / "certs.d" / "reg.corp_5000_"
+        directory.mkdir(parents=True)
+        (directory / "hosts.toml").touch()
+        assert host_settings("reg.corp:5000").tls.verify
+
+    def test_a_client_certificate_with_an_empty_key_has_its_key_in_the_same_file(self, hosts_toml):
+        hosts_toml.write_text('client = [["c.pem", ""], "d.pem"]\n')
+        where = str(hosts_toml.parent)
+        assert host_settings("reg.corp:5000").tls.client_certs == ((f"{where}/c.pem",) * 2, (f"{where}/d.pem",) * 2)
+
+    def test_a_host_of_containerd_without_a_scheme_is_https(self, hosts_toml):
+        hosts_toml.write_text('server = "reg.corp:5000"\nca = "own.pem"\n')
+        settings = host_settings("reg.corp:5000")
+        assert (settings.schemes, settings.tls.ca_files) == (("https",), (f"{hosts_toml.parent}/own.pem",))
+
+    def test_the_keys_of_another_server_are_not_used(self, hosts_toml):
+        hosts_toml.write_text('server = "https://upstream.corp"\nskip_verify = true\n')
+        assert host_settings("reg.corp:5000").tls.verify
+
+    def test_a_directory_of_containerd_without_a_hosts_toml_has_dockers_form(self, hosts_toml):
+        (hosts_toml.parent / "ca.crt").touch()
+        assert host_settings("reg.corp:5000").tls.ca_files == (f"{hosts_toml.parent}/ca.crt",)
+
+    @pytest.mark.parametrize(
+        ("text", "insecure"),
+        [
+            ('[[registry]]\nlocation = "reg.corp:5000"\ninsecure = true\n', True),
+            ('[[registry]]\nprefix = "reg.corp:5000"\ninsecure = true\n', True),
+            ('[[registry]]\nprefix = "*.corp:5000"\ninsecure = true\n', True),
+            ('[[registry]]\nlocation = "reg.corp:5000"\ninsecure = false\n', False),
+            ('[[registry]]\nlocation = "other.corp:5000"\ninsecure = true\n', False),
+            ('[registries.insecure]\nregistries = ["reg.corp:5000"]\n', True),
+            ('insecure = "x"\nregistry = 7\nregistries = []\n', False),
+            ("insecure =", False),
+        ],
+    )
+    @pytest.mark.parametrize("place", ["registries.conf", "registries.conf.d/a.conf"])
+    def test_insecure_registries_of_podman_are_tried_in_tls_first(self, etc, text, insecure, place):
+        path = etc / "containers" / place
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        settings = host_settings("reg.corp:5000")
+        assert settings.schemes == (("https", "http") if insecure else ("https",))
+        assert settings.tls.verify is not insecure
+
+    def test_the_registries_of_podmans_user_replace_those_of_the_system(self, etc, home, monkeypatch):
+        table = '[[registry]]\nlocation = "reg.corp"\ninsecure = {}\n'
+        for root, value in ((etc / "containers", "true"), (home / ".config" / "containers", "false")):
+            root.mkdir(parents=True)
+            (root / "registries.conf").write_text(table.format(value))
+        assert host_settings("reg.corp").tls.verify
+        (home / "named.conf").write_text(table.format("true"))
+        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(home / "named.conf"))
+        assert not host_settings("reg.corp").tls.verify

@@ -1,11 +1,16 @@
 """Certificates and schemes, from the configuration to the connection."""
 
+import shutil
+import ssl
+
 import pytest
 
 from tests.support.certificates import make_certificates
+from tests.support.http_servers import scripted_server
 from topcoat.errors import RegistryUnavailable
 from topcoat.http import tls
 from topcoat.registry.client import RegistryClient
+from topcoat.registry.transport import MAX_ATTEMPTS
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -88,3 +93,37 @@ def test_tls_connections_are_kept(tls_fake, certificates):
         assert [
             len(pool._idle) for (origin, _), pool in client._transport._pools.items() if origin.scheme == "https"
         ] == [1]
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("has_certificate", [False, True])
+def test_a_server_that_wants_another_client_certificate_is_explained(
+    certificates, etc, tmp_path, monkeypatch, newest, has_certificate
+):
+    other = make_certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.tls)
+    context.load_verify_locations(certificates.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = newest
+
+    def serve(connection):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(1000)
+
+    with scripted_server(*[serve] * MAX_ATTEMPTS) as host:
+        if has_certificate:
+            directory = etc / "docker" / "certs.d" / host
+            directory.mkdir(parents=True)
+            shutil.copy(other.server, directory / "client.cert")
+            shutil.copy(other.key, directory / "client.key")
+        with pytest.raises(RegistryUnavailable) as caught:
+            _reaches_host(host, ca_file=certificates.ca)
+    assert "client certificate" in f"{caught.value} {caught.value.hint}"
+    assert f"certs.d/{host}" in caught.value.hint
+    assert "_" not in str(caught.value).replace(host, "")
+
+
+def _reaches_host(host, **options):
+    with RegistryClient(host, insecure=False, **options) as client:
+        client.head_manifest("base", "1")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.support.http_servers import read_request, respond, scripted_server
+from tests.support.http_servers import ok, read_request, respond, scripted_server
 from topcoat.errors import RegistryError, RegistryUnavailable
 from topcoat.http.request import Body
 from topcoat.registry.headers import parse_retry_after
@@ -316,3 +316,122 @@ def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, transpo
     assert "secret" not in str(caught.value)
     del caught
     gc.collect()
+
+
+def _closed_port():
+    with scripted_server() as host:
+        return host
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_down_is_blamed_and_not_the_registry(monkeypatch, transport_to, scheme):
+    proxy = _closed_port()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@{proxy}")
+    transport = transport_to("reg.example", insecure=scheme == "http")
+    transport._scheme = scheme
+    message = f"cannot connect to reg.example through the proxy: cannot connect to {proxy}: connection refused"
+    with pytest.raises(RegistryUnavailable) as caught:
+        transport.send("GET", "/v2/", {})
+    assert str(caught.value) == message
+    assert "HTTPS_PROXY" in caught.value.hint
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_proxy_that_wants_a_login_for_plain_http_is_blamed_and_not_the_registry(monkeypatch, transport_to):
+    with scripted_server(respond(b"HTTP/1.1 407 \x1b[2JLogin\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy}")
+        transport = transport_to("reg.example", insecure=True)
+        transport._scheme = "http"
+        with pytest.raises(RegistryUnavailable, match=rf"the proxy {proxy} refused: 407 \\x1b\[2JLogin"):
+            transport.send("GET", "/v2/", {})
+
+
+def test_a_proxy_that_does_not_speak_http_is_blamed(monkeypatch, transport_to):
+    with scripted_server(lambda connection: connection.sendall(b"SSH-2.0-x\r\n")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        with pytest.raises(
+            RegistryUnavailable, match=f"through the proxy: request to {proxy} failed: the server sent an"
+        ):
+            transport_to("reg.example").send("GET", "/v2/", {})
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_proxy_that_reports_502_for_connect_is_asked_again(monkeypatch, waits, transport_to):
+    bad_gateway = respond(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+    with scripted_server(*[bad_gateway] * MAX_ATTEMPTS) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        with pytest.raises(RegistryUnavailable, match=f"the proxy {proxy} refused: 502 Bad Gateway"):
+            transport_to("reg.example").send("GET", "/v2/", {})
+    assert len(waits) == MAX_ATTEMPTS - 1
+
+
+def test_an_invalid_proxy_is_one_clear_error(monkeypatch, transport_to):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:sec#ret@host:3128")
+    with pytest.raises(RegistryUnavailable, match="invalid HTTPS_PROXY: expected http://") as caught:
+        transport_to("reg.example").send("GET", "/v2/", {})
+    assert "%23" in caught.value.hint
+    assert "sec#" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+def test_the_target_of_a_redirect_that_is_down_is_blamed_and_not_the_registry(fake, transport_to):
+    storage = _closed_port()
+    fake.fail(307, headers={"Location": f"http://{storage}/x?signature=secret"})
+    with pytest.raises(RegistryUnavailable) as caught:
+        transport_to(fake.host).send("GET", "/v2/", {})
+    assert str(caught.value) == f"{fake.host} points to {storage}: cannot connect to {storage}: connection refused"
+    assert f"http://{storage}/x" in caught.value.hint
+    assert "secret" not in caught.value.hint
+
+
+def test_a_wrong_scheme_in_a_location_is_blamed_on_the_registry_and_not_on_insecure_registries(fake, transport_to):
+    with FakeRegistry() as storage:
+        fake.fail(307, headers={"Location": f"https://{storage.host}/x"})
+        with pytest.raises(
+            RegistryUnavailable, match=f"{fake.host} points to {storage.host}: .* does not support TLS"
+        ) as e:
+            transport_to(fake.host).send("GET", "/v2/", {})
+    assert "insecure-registries" not in e.value.hint
+    assert f"https://{storage.host}/x" in e.value.hint
+
+
+def test_the_target_of_a_redirect_is_tried_again_after_a_cut(fake, waits, transport_to):
+    with FakeRegistry() as storage:
+        fake.fail(307, headers={"Location": f"http://{storage.host}/v2/"}, times=2)
+        storage.cut()
+        assert _get(transport_to(fake.host)).status == 200
+    assert len(waits) == 1
+
+
+def test_an_insecure_registry_that_swallows_tls_is_reached_in_plain_http(monkeypatch, transport_to):
+    monkeypatch.setattr("topcoat.registry.hosts.is_loopback", lambda name: False)
+    monkeypatch.setattr("topcoat.registry.transport._INSECURE_TLS_TIMEOUT_S", 0.1)
+
+    def swallow(connection):
+        while connection.recv(65536):
+            pass
+
+    with scripted_server(swallow, respond(ok(b"hi"))) as host:
+        assert transport_to(host, insecure=True).send("GET", "/v2/", {}).read_all(9) == b"hi"
+
+
+def test_a_secure_registry_that_swallows_tls_is_not_reached_in_plain_http(monkeypatch, transport_to):
+    monkeypatch.setattr("topcoat.registry.transport.CONNECT_TIMEOUT_S", 0.1)
+
+    def swallow(connection):
+        while connection.recv(65536):
+            pass
+
+    with (
+        scripted_server(swallow, respond(ok(b"hi"))) as host,
+        pytest.raises(RegistryUnavailable, match="timed out"),
+    ):
+        transport_to(host, insecure=False).send("GET", "/v2/", {})
+
+
+def test_a_slow_transfer_is_named(fake, transport_to, monkeypatch):
+    monkeypatch.setattr("topcoat.http.rate.WINDOW_S", 0)
+    monkeypatch.setattr("topcoat.http.rate.MIN_BYTES_PER_SECOND", 10**15)
+    with pytest.raises(RegistryUnavailable, match="the transfer is slower than"):
+        transport_to(fake.host).send("PUT", "/v2/", {}, Body(b"x" * 100))

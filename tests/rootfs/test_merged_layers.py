@@ -220,3 +220,14 @@ def _applied(layers: list[Layer]) -> dict[bytes, ImageNode]:
                 remove(member.path)
             collected[member.path] = ImageNode(member.kind, member.mode, member.uid, member.gid, member.link)
     return collected
+
+
+def test_a_path_of_many_components_is_read() -> None:
+    merged = MergedLayers()
+    path = b"/".join([b"d"] * 3000)
+    merged.add(Member(path, "file", 0o644, 0, 0, 0, b""))
+    merged.end()
+    node = merged.find(path)
+    assert node is not None
+    assert node.kind == "file"
+    assert merged.find(b"d") == ImageNode("dir")

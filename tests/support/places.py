@@ -76,6 +76,7 @@ class Place:
 
 def response(status: int, body: str = "", **headers: str) -> bytes:
     """Return a response after which the connection ends; underscores in names of headers are hyphens."""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close"]
+    content = body.encode()
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(content)}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("latin-1")
+    return "\r\n".join([*lines, "\r\n"]).encode() + content

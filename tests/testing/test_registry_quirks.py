@@ -11,7 +11,8 @@ from topcoat.testing.registry import QUIRKS, FakeRegistry
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs/registries.md").read_text()
 _TESTS = "".join(
-    (_ROOT / "tests" / name).read_text() for name in ("destinations/test_quirks.py", "registry/test_upload_session.py")
+    (_ROOT / "tests" / name).read_text()
+    for name in ("destinations/test_quirks.py", "registry/test_credentials.py", "registry/test_upload_session.py")
 )
 # Arguments that do not model a peculiarity of real registries.
 _PLAIN = {"self", "quirks", "username", "password", "tls"}

@@ -10,7 +10,7 @@ from topcoat.notices import notice
 from topcoat.oci.descriptor import Descriptor
 from topcoat.rootfs.merged_layers import MergedLayers
 from topcoat.rootfs.nodes import UNKNOWN, ImageNode
-from topcoat.rootfs.untar import Member, members
+from topcoat.rootfs.untar import ENDS_WITHIN, Member, members
 
 if TYPE_CHECKING:
     from topcoat.registry.client import RegistryClient
@@ -90,7 +90,7 @@ class LayerTree:
             if isinstance(cause, TopcoatError):
                 # The stream failed, and the decompressor raised its own error for it.
                 raise cause from cause.__cause__
-            if not self._layer.is_cut_off:
+            if not self._layer.is_cut_off or (isinstance(error, InvalidImage) and ENDS_WITHIN not in error.message):
                 raise self._damaged(error) from error
         if self._layer.is_cut_off:
             self._stop()

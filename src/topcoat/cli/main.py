@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry() -> NoReturn:
     """Run the process's command line and end the process."""
     _open_standard_streams()
+    # What a library did not clean up is no message for the user.
+    sys.unraisablehook = lambda unraisable: None
     skip_cleanup = sys.argv[1:2] and sys.argv[1] in _SKIP_CLEANUP
     if skip_cleanup:
         # A scan makes tens of thousands of tuples without cycles; searching them would take as long as the scan.

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from topcoat.foreign_text import printable
+
 if TYPE_CHECKING:
     from typing import TextIO
 
@@ -72,16 +74,6 @@ def write_stderr(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         discard(sys.stderr)
-
-
-def printable(text: str) -> str:
-    """Return *text* with everything escaped that may control a terminal, except newlines and tabs."""
-    from topcoat.foreign_text import escaped
-
-    if text.isprintable():
-        return text
-    lines = ["\t".join([escaped(cell, len(text) * 10) for cell in line.split("\t")]) for line in text.split("\n")]
-    return "\n".join(lines)
 
 
 def discard(stream: TextIO) -> None:

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from types import TracebackType
 
-from topcoat.cli.output import printable
+from topcoat.foreign_text import printable
 
 DELAY_S = 0.5
 """Seconds before the spinner is shown."""

@@ -13,6 +13,16 @@ This page is generated from the commands themselves: `python -m topcoat.cli.refe
 `topcoat COMMAND [flags] [arguments]`. Only results go to stdout; messages and progress go to stderr. With `--json` the
 result is one JSON object.
 
+A command that waits for a job (`local`, `--wait`, `--log`) ends with ^C, when its terminal is closed, and when the
+reader of its output ends (`| head -3`). A job of `local`, `local_cwd` or `local_docker` is then cancelled; a job of a
+cluster continues to run. `--detach` does not wait.
+
+Text that others wrote (names of files, messages of registries and proxies) is printed with its control characters
+escaped. Logs of jobs are printed byte by byte. `ls` to a file or a pipe, `ls -0` and `--json` are exact.
+
+A file that stdout or stderr is redirected to is not part of the workspace: `topcoat run -- python train.py > run.log
+2>&1` does not ship `run.log`.
+
 | exit code | meaning |
 | --- | --- |
 | 0 | success; with `run`, the job has succeeded or was not waited for |

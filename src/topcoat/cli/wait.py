@@ -88,3 +88,4 @@ def _cancel(runner: Runner, handle: str) -> None:
     deadline = time.monotonic() + _CANCEL_TIMEOUT_S
     while (status := runner.status(handle)) is not None and not status.is_terminal() and time.monotonic() < deadline:
         time.sleep(0.05)
+    _say_outputs(runner, handle)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from topcoat.components.loader import guarded, load_file, load_module
 from topcoat.components.source import component_file
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
+from topcoat.notices import notice
 from topcoat.specs import AppDef
 from topcoat.suggest import did_you_mean
 from topcoat.torchx_alias import load_entry_point
@@ -128,17 +129,11 @@ def _load_entry(entry: EntryPoint) -> Mapping[str, Component]:
         if isinstance(loaded, str):
             loaded = load_module(loaded)
     except TopcoatError as error:
-        _warn_skipped(error)
+        notice(f"{error}, skipped")
         return {}
     if not isinstance(loaded, ModuleType):
         return {entry.name: _component(entry.name, loaded)}
     return _components_in(loaded, "" if entry.name.startswith("_") else entry.name)
-
-
-def _warn_skipped(error: TopcoatError) -> None:
-    import logging
-
-    logging.getLogger(__name__).warning("%s, skipped", error)
 
 
 def _components_in(module: ModuleType, prefix: str) -> dict[str, Component]:
@@ -155,7 +150,7 @@ def _components_in(module: ModuleType, prefix: str) -> dict[str, Component]:
         try:
             submodule = load_module(f"{module.__name__}.{child.name}")
         except TopcoatError as error:
-            _warn_skipped(error)
+            notice(f"{error}, skipped")
         else:
             components.update(_components_in(submodule, f"{prefix}.{child.name}".lstrip(".")))
     return components

@@ -14,6 +14,7 @@ from topcoat.bases.base import Base
 from topcoat.errors import DaemonError
 from topcoat.notices import notice
 from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.manifest import is_foreign
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.upload import upload_blob
@@ -60,7 +61,7 @@ class BaseLayers:
                 continue
             for layer in base.manifest.layers:
                 # A layer can be listed twice, for example an empty one.
-                if layer.digest not in self._remote_digests and layer.digest not in copies:
+                if layer.digest not in self._remote_digests and layer.digest not in copies and not is_foreign(layer):
                     size += 0 if same_registry else layer.size
                     copies[layer.digest] = partial(self._copy, base, layer)
         if size > _MIN_ANNOUNCED_BYTES:

@@ -50,9 +50,9 @@ class DirectoryDestination:
         """
         try:
             existing = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # missing, or below a directory that this user cannot enter
             existing = None
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError):
             existing = "something unknown"
         if existing is None and (not os.path.lexists(self.path) or self._is_empty()):
             return False

@@ -8,19 +8,21 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from topcoat.dockerfile.context import Context
 from topcoat.dockerfile.expand import expand
 from topcoat.dockerfile.image_filesystem import ImageFilesystem
 from topcoat.dockerfile.parse import Dockerfile, Instruction, Stage
+from topcoat.dockerfile.paths import inside
 from topcoat.dockerfile.scope import global_arguments, native_platform, platform_arguments
 from topcoat.dockerfile.settings import Settings
 from topcoat.dockerfile.stage_executor import StageExecutor, check_supported
 from topcoat.errors import (
     DaemonError,
     ImageError,
+    InvalidImage,
     InvalidReference,
     NeedsBuilder,
     NoSuchPlatform,
@@ -30,7 +32,9 @@ from topcoat.errors import (
 )
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.platform import Platform
+from topcoat.rootfs.access import numeric_user, warn_of_closed_directories
 from topcoat.rootfs.nodes import BaseTree
+from topcoat.rootfs.target import resolve_target
 from topcoat.scan.scanner import Scan
 from topcoat.suggest import did_you_mean
 
@@ -125,6 +129,10 @@ class _Evaluation:
         for instruction in self._stage.instructions:
             with self._at(instruction):
                 executor.carry_out(instruction)
+        if numeric_user(settings.user):
+            with suppress(InvalidImage):
+                way = resolve_target(filesystem, inside(settings.working_dir)).parents
+                warn_of_closed_directories(way, settings.user, settings.working_dir)
         result = filesystem.scan(preserve_mtimes=scan.snapshot.preserve_mtimes)
         return Evaluated(result, settings.changes(), settings.author, settings.working_dir)
 

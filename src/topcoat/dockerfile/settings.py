@@ -6,10 +6,9 @@ from typing import Any
 
 from topcoat.dockerfile.parse import Instruction
 from topcoat.errors import NeedsBuilder
-from topcoat.oci.config import ImageConfig
+from topcoat.oci.config import DEFAULT_PATH, ImageConfig
 from topcoat.scan.ignore import clean
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_SHELL = ["/bin/sh", "-c"]
 _MAX_PORT = 65_535
 
@@ -30,7 +29,7 @@ class Settings:
         self._has_command = False
         if "PATH" not in self.scope:
             self.set_variable("PATH", DEFAULT_PATH)
-        if self._now.get("WorkingDir"):
+        if config.working_dir != "/":
             self.change_directory(str(self._now["WorkingDir"]))
 
     @property

@@ -40,7 +40,7 @@ def authority(host: str, port: int, *, default: int = 0) -> str:
 
 
 def parse_url(url: str) -> SplitResult:
-    """Split an absolute http or https URL that somebody else wrote; a user and a password in it are dropped.
+    """Split an absolute http or https URL that somebody else wrote; user, password and fragment are dropped.
 
     Raises:
         ValueError: malformed; the message does not repeat the URL, which may hold a credential.
@@ -59,7 +59,7 @@ def parse_url(url: str) -> SplitResult:
         raise ValueError("malformed")
     if not (target.isascii() and target.isprintable() and " " not in target):
         raise ValueError("characters that a URL must not have")
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
+    return parts._replace(netloc=authority(name, port or 0), fragment="")
 
 
 def is_host(name: str) -> bool:

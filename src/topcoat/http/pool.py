@@ -195,7 +195,9 @@ class Pool:
             connection = self._connect_to_proxy(self._proxy)
         else:
             connection = Connection.open(host, port, CONNECT_TIMEOUT_S, self._check_address)
-        address = "" if self._proxy else str(connection.sock.getpeername()[0])
+        address = ""
+        with contextlib.suppress(OSError):  # it may be cut already
+            address = "" if self._proxy else str(connection.sock.getpeername()[0])
         if scheme == "https":
             try:
                 connection.sock.settimeout(self._tls_timeout)

@@ -13,6 +13,7 @@ from topcoat.oci.compression import Compression
 from topcoat.oci.platform import Platform
 from topcoat.oci.reference import Reference
 from topcoat.pack.tar import Ownership
+from topcoat.scan.names import is_unicode
 from topcoat.scan.scanner import Modes, Mtimes
 from topcoat.specs.cfg import one_of
 
@@ -181,7 +182,7 @@ def _platform(text: str) -> str:
 def _workspace_dir(text: str) -> str:
     if not text:
         return ""
-    if not text.startswith("/") or ".." in text.split("/"):
+    if not text.startswith("/") or ".." in text.split("/") or not is_unicode(text):
         raise InvalidRunConfigException(
             f"invalid workspace_dir {text!r}: expected an absolute directory of the image",
             "workspace_dir",

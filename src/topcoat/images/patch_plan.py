@@ -10,9 +10,11 @@ from topcoat.images.image_build import ImageBuild, PlatformImage
 from topcoat.images.options import ImageOptions
 from topcoat.images.tag import image_labels, index_tag, patch_tag
 from topcoat.oci.compression import Compression
+from topcoat.oci.config import DEFAULT_PATH
 from topcoat.oci.patch import Changes
 from topcoat.pack.layer import PackOptions
 from topcoat.pack.tar import Ownership
+from topcoat.rootfs.access import warn_of_closed_directories
 from topcoat.scan.import_paths import import_paths
 from topcoat.scan.scanner import Scan
 
@@ -63,10 +65,12 @@ def _platform_image(
 ) -> PlatformImage:
     # The directory as the image names it, and where that is with links resolved.
     directory, resolved = _workspace_dir(base, options), location.target
-    env = {"WORKSPACE_DIR": directory}
+    env = {} if "PATH" in base.config.env or base.config.platform.os == "windows" else {"PATH": DEFAULT_PATH}
+    env["WORKSPACE_DIR"] = directory
     paths = import_paths(scan.snapshot, directory) if options.pythonpath else ()
     if paths:
         env["PYTHONPATH"] = ":".join([*paths, *filter(None, [base.config.env.get("PYTHONPATH")])])
+    warn_of_closed_directories(resolved.parents, str(base.config.settings.get("User") or ""), directory)
     preserve_mtimes = options.mtimes == "preserve"
     owner = options.owner or Ownership()
     pack = PackOptions(resolved.target, resolved.parents, owner, preserve_mtimes, compression)

@@ -10,12 +10,17 @@ from topcoat.errors import InvalidImage
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
 from topcoat.oci.repair import repair_config
+from topcoat.scan.names import is_unicode
 
 # The keys that containers of the image depend on. Engines add more keys; configs in registries may have fewer.
 _SETTINGS = (
     *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels"),
     *("OnBuild", "Shell", "StopSignal", "User", "Volumes", "WorkingDir"),
 )
+
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""BuildKit's, for an image without PATH: containerd has its own only for images without any variable."""
 
 
 class ImageConfig(NamedTuple):
@@ -79,13 +84,11 @@ class ImageConfig(NamedTuple):
             InvalidImage: it holds a lone surrogate, which JSON can escape and no file system has.
         """
         path = self._working_dir
-        try:
-            path.encode()
-        except UnicodeEncodeError:
+        if not is_unicode(path):
             raise InvalidImage(
                 f"the WorkingDir {path!r} of the base image is not valid Unicode",
                 hint="name another directory with -cfg workspace_dir=/app",
-            ) from None
+            )
         return path
 
     @property

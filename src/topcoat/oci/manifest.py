@@ -169,6 +169,11 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
     return Manifest(media_type, config, layers, annotations, data)
 
 
+def is_foreign(layer: Descriptor) -> bool:
+    """Tell whether *layer* may not be distributed: engines fetch it from its URLs, and registries need not have it."""
+    return bool(layer.extra.get("urls")) and ("foreign" in layer.media_type or "nondistributable" in layer.media_type)
+
+
 def no_such_platform(wanted: Platform | None, available: Iterable[Platform]) -> NoSuchPlatform:
     """Return the error that lists the *available* platforms; without a *wanted* one, the default is missing."""
     names = ", ".join(map(str, available))

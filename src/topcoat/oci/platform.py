@@ -43,7 +43,10 @@ class Platform(NamedTuple):
     def from_json(cls, value: object) -> Platform:
         """Read the platform keys of an index entry or an image config; a missing one counts as ``unknown``."""
         keys = value if isinstance(value, Mapping) else {}
-        words = [str(keys.get(key) or "").lower() for key in ("os", "architecture", "variant")]
+        words = [
+            value.lower() if isinstance(value := keys.get(key), str) else ""
+            for key in ("os", "architecture", "variant")
+        ]
         return cls(words[0] or "unknown", words[1] or "unknown", words[2])
 
     def __str__(self) -> str:

@@ -7,7 +7,6 @@ are converted; the others are removed. A right document stays equal. The history
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,10 +23,7 @@ from topcoat.oci.manifest import (
     OCI_LAYER_TYPES,
 )
 
-# RFC 3339, as Go parses times.
-_TIME = re.compile(
-    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d([.,]\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
-)
+_ZEROS = str.maketrans("123456789", "000000000")
 _TEXTS = ("architecture", "os", "variant", "os.version", "author", "docker_version", "container")
 _KEYS = {
     key.lower(): key for key in (*_TEXTS, "created", "os.features", "config", "container_config", "rootfs", "history")
@@ -182,7 +178,17 @@ def _is_texts(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+    """Tell whether *value* is a time as Go parses it (RFC 3339); compiling an expression would take longer."""
+    if not isinstance(value, str) or value[:19].translate(_ZEROS) != "0000-00-00T00:00:00":
+        return False
+    month, day, hour, minute, second = (int(value[at : at + 2]) for at in (5, 8, 11, 14, 17))
+    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60):
+        return False
+    zone = value[19:]
+    if zone[:1] in (".", ",") and zone[1:2].translate(_ZEROS) == "0":
+        zone = zone[1:].lstrip("0123456789")
+    is_offset = zone[:1] in ("+", "-") and zone[1:].translate(_ZEROS) == "00:00"
+    return zone == "Z" or (is_offset and int(zone[1:3]) < 24 and int(zone[4:]) < 60)
 
 
 def _fold_keys(document: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

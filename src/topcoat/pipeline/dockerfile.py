@@ -14,6 +14,7 @@ from topcoat.destinations.push_records import workspace_key
 from topcoat.dockerfile.external_images import external_images
 from topcoat.dockerfile.parse import Dockerfile, parse_dockerfile
 from topcoat.errors import InvalidRunConfigException, NeedsBuilder
+from topcoat.foreign_text import printable
 from topcoat.images.dockerfile_plan import dockerfile_image, evaluate_dockerfile
 from topcoat.images.options import ImageOptions
 from topcoat.images.tag import built_tag
@@ -126,4 +127,4 @@ def _common_path(workspace: Projects) -> str:
 
 
 def _print_to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)

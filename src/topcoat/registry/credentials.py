@@ -9,21 +9,29 @@ and prints a JSON object.
 
 from __future__ import annotations
 
-import binascii
-import os
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from topcoat.errors import CredentialError
 from topcoat.foreign_text import escaped, parse_json
 from topcoat.notices import notice
+from topcoat.registry.login_files import (
+    Credential,
+    MalformedSource,
+    credential_of,
+    login_entry,
+    login_keys,
+    login_sources,
+    read_logins,
+    section,
+)
 
 if TYPE_CHECKING:
     import subprocess
 
-_HUB_KEYS = ("https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io")
+__all__ = ["Credential", "Keyring", "login_for", "login_key"]
+
 _NOT_FOUND = "credentials not found"
 _HELPER_TIMEOUT_S = 30.0
 # How often a helper is looked at that has answered, but whose output a child keeps open.
@@ -33,30 +41,6 @@ _HUNG_S = 300.0
 _hung: dict[tuple[str, str], tuple[float, CredentialError]] = {}
 
 
-class Credential(NamedTuple):
-    """What to send to a registry or its token service; never printed.
-
-    Attributes:
-        username: of Basic authentication.
-        password: of Basic authentication.
-        identity_token: an OAuth 2 refresh token, to be exchanged for a registry token.
-        registry_token: a bearer token for the registry itself.
-    """
-
-    username: str = ""
-    password: str = ""
-    identity_token: str = ""
-    registry_token: str = ""
-
-    def __repr__(self) -> str:
-        return f"Credential(username={self.username!r}, ...)"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The values that must never be shown."""
-        return tuple(filter(None, (self.password, self.identity_token, self.registry_token)))
-
-
 def login_for(registry: str, repository: str = "") -> Credential | None:
     """Return the current credential for *registry* only; arguments and errors as in `Keyring.get`."""
     return Keyring().get(registry, repository)
@@ -64,7 +48,7 @@ def login_for(registry: str, repository: str = "") -> Credential | None:
 
 def login_key(registry: str) -> str:
     """Return the name under which Docker stores the login of *registry*: a URL for Docker Hub."""
-    return _keys(registry)[0]
+    return login_keys(registry)[0]
 
 
 class Keyring:
@@ -88,7 +72,7 @@ class Keyring:
             CredentialError: a helper hangs or fails; or no source has a credential, and one is malformed.
         """
         broken: CredentialError | None = None
-        for source in _sources():
+        for source in login_sources():
             try:
                 config = self._config(source)
                 credential = None
@@ -96,9 +80,9 @@ class Keyring:
                 if helper:
                     credential = self._ask(helper, host, source)
                 if credential is None:
-                    entry = _auth_entry(_section(config, "auths", source), registry, repository)
-                    credential = _from_entry(entry, registry, source) if entry else None
-            except _MalformedSource as error:
+                    entry = login_entry(section(config, "auths", source), registry, repository)
+                    credential = credential_of(entry, registry, source) if entry else None
+            except MalformedSource as error:
                 broken = broken or error
                 continue
             if credential is not None:
@@ -113,7 +97,7 @@ class Keyring:
         with self._lock:
             if source not in self._configs:
                 try:
-                    self._configs[source] = _read(source)
+                    self._configs[source] = read_logins(source)
                 except CredentialError as error:
                     self._configs[source] = error
             config = self._configs[source]
@@ -136,10 +120,6 @@ class Keyring:
         if isinstance(result, CredentialError):
             raise result
         return result
-
-
-class _MalformedSource(CredentialError):
-    """A file or variable that cannot be read; another one may have the credential."""
 
 
 def _run_helper(name: str, host: str, source: str) -> Credential | None:
@@ -212,110 +192,11 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, 
             return None
 
 
-_VARIABLE = "DOCKER_AUTH_CONFIG"
-
-
-def _sources() -> Iterator[str]:
-    """Yield the variable, and the paths of the files, in the order in which they count."""
-    environ, home = os.environ, os.path.expanduser("~")
-    if environ.get("REGISTRY_AUTH_FILE"):
-        yield environ["REGISTRY_AUTH_FILE"]
-        return
-    if environ.get(_VARIABLE, "").strip():
-        yield _VARIABLE
-    yield os.path.join(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json")
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        yield os.path.join(runtime, "containers", "auth.json")
-    elif hasattr(os, "getuid"):
-        yield f"/run/containers/{os.getuid()}/auth.json"
-    yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
-
-
-def _read(source: str) -> dict[str, object]:
-    if source == _VARIABLE:
-        return _parse(os.environ.get(_VARIABLE, ""), source)
-    try:
-        with open(source, "rb") as file:
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise _MalformedSource(f"cannot read {source}: {why}", hint=f"check: ls -l {source}") from None
-    return _parse(data, source) if data.strip() else {}
-
-
-def _parse(text: str | bytes, source: str) -> dict[str, object]:
-    try:
-        document = parse_json(text)
-    except ValueError as error:
-        line = f" (line {error.lineno})" if hasattr(error, "lineno") else ""
-        raise _MalformedSource(
-            f"{source} is not valid JSON{line}", hint=f"repair {source}, or log in again with: docker login"
-        ) from None
-    if not isinstance(document, dict):
-        raise _malformed(source, "it must be a JSON object")
-    return document
-
-
-def _section(config: dict[str, object], key: str, source: str) -> dict[str, object]:
-    section = config.get(key)
-    if section is None:
-        return {}
-    if not isinstance(section, dict):
-        raise _malformed(source, f"{key!r} must be a JSON object")
-    return section
-
-
-def _keys(registry: str) -> tuple[str, ...]:
-    return _HUB_KEYS if registry in _HUB_KEYS else (registry,)
-
-
 def _helper(config: dict[str, object], registry: str) -> tuple[str, str]:
     """Return the helper for *registry*, empty for none, and the key that it stores the credential under."""
-    keys, helpers = _keys(registry), config.get("credHelpers")
+    keys, helpers = login_keys(registry), config.get("credHelpers")
     for key in keys:
         # A helper of the host replaces the store; an empty one turns it off.
         if isinstance(helpers, dict) and key in helpers:
             return str(helpers[key] or ""), keys[0]
     return str(config.get("credsStore") or ""), keys[0]
-
-
-def _auth_entry(auths: dict[str, object], registry: str, repository: str) -> object:
-    parts = repository.split("/") if repository else []
-    paths = ["/".join([registry, *parts[:count]]) for count in range(len(parts), 0, -1)]
-    for key in (*paths, *_keys(registry)):
-        if auths.get(key):
-            return auths[key]
-    names = set(_keys(registry))
-    for key, entry in auths.items():
-        # Older logins were stored under a URL, or with its path.
-        host, _, path = key.partition("://")[2].partition("/") if "://" in key else key.partition("/")
-        if entry and host in names and ("://" in key or path.strip("/") in ("", "v1", "v2")):
-            return entry
-    return None
-
-
-def _from_entry(entry: object, registry: str, source: str) -> Credential | None:
-    if not isinstance(entry, dict):
-        raise _malformed(source, f"the entry of {registry} must be a JSON object")
-    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
-    if entry.get("auth"):
-        try:
-            decoded = binascii.a2b_base64(str(entry["auth"])).decode()
-        except ValueError:
-            raise _malformed(source, f"the 'auth' of {registry} is not base64") from None
-        # Docker pads with NUL characters, at both ends.
-        username, colon, password = decoded.strip("\0").partition(":")
-        if not colon:
-            raise _malformed(source, f"the 'auth' of {registry} is not user:password in base64")
-    if any("\ud800" <= char <= "\udfff" for char in username + password):
-        raise _malformed(source, f"the entry of {registry} has characters that cannot be encoded")
-    identity_token, registry_token = str(entry.get("identitytoken") or ""), str(entry.get("registrytoken") or "")
-    credential = Credential(username, password, identity_token, registry_token)
-    return credential if credential.secrets else None
-
-
-def _malformed(source: str, why: str) -> _MalformedSource:
-    return _MalformedSource(f"{source} is malformed: {why}", hint=f"repair {source}, or run: docker login")

@@ -79,7 +79,8 @@ def no_response(error: Exception, method: str, url: str, registry: str = "") -> 
     message, hint = _network_error(error, host)
     if registry and host.lower() != registry.lower() and not isinstance(error, ProxyRefused):
         message = f"{registry} points to {host}: {message}"
-        hint = f"check that this machine can reach {host}, and that {registry} is right to name it: {redact(url)}"
+        if type(error).__name__ != "SSLCertVerificationError":
+            hint = f"check that this machine can reach {host}, and that {registry} is right to name it: {redact(url)}"
     request = f"{method} {redact(url)}"
     return RegistryUnavailable(message, hint=hint, request=request, temporary=is_transient(error))
 
@@ -138,7 +139,8 @@ def _network_error(error: BaseException, host: str) -> tuple[str, str]:
     if kind in ("ConnectionResetError", "BrokenPipeError", "SSLEOFError"):
         return (
             f"{failed}: the server closed the connection",
-            "try again; a proxy or a firewall in between may limit the size of a request",
+            "try again; a proxy or a firewall in between may limit the size of a request, or the server wants a client "
+            f"certificate (client.cert and client.key in {certs})",
         )
     reason = _words(reason) if reason else str(getattr(error, "strerror", None) or error or kind)
     return f"{failed}: {escaped(reason, _MAX_SHOWN)}", check

@@ -134,8 +134,8 @@ class Transport:
                 hint="the registry's own URL is configured wrongly there: it must be https",
             )
         origin = Origin.of(parts.geturl())
-        address = trust.literal_address(origin.host)
-        if address and origin.host != urlsplit(source).hostname:
+        address = "" if origin.host == urlsplit(source).hostname else trust.literal_address(origin.host)
+        if address:
             trust.check_address(address, origin, self.host, allow_private=self._is_private(source))
         return parts.geturl()
 

@@ -13,6 +13,7 @@ send requests into its own network; link-local addresses, where clouds serve mac
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from topcoat.errors import RegistryError
 from topcoat.http.origin import Origin
@@ -20,6 +21,9 @@ from topcoat.http.pool import Response
 from topcoat.http.proxy import is_listed
 from topcoat.http.request import Request
 from topcoat.registry.failures import redact
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 ALLOW_PRIVATE = "TOPCOAT_ALLOW_PRIVATE_REDIRECTS"
 """Variable with hosts, in the grammar of ``NO_PROXY``, that public registries may name despite a private address."""
@@ -89,14 +93,12 @@ def check_address(address: str, target: Origin, registry: str, *, allow_private:
     Raises:
         RegistryError: it is link-local, or private while the registry is public and the user does not allow the host.
     """
-    import ipaddress
-
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
+    ip = _parse(address)
     where = target.host if target.host == address else f"{target.host} ({address})"
     if ip.is_link_local:
         raise RegistryError(f"{registry} points to {where}, a link-local address: such hosts are never contacted")
-    if allow_private or ip.is_global or is_listed(target.host, target.port, os.environ.get(ALLOW_PRIVATE, "")):
+    allowed = os.environ.get(ALLOW_PRIVATE, "")
+    if allow_private or ip.is_global or any(is_listed(host, target.port, allowed) for host in (target.host, str(ip))):
         return
     raise RegistryError(
         f"{registry} points to {where}, an address of a private network",
@@ -106,12 +108,18 @@ def check_address(address: str, target: Origin, registry: str, *, allow_private:
 
 def is_private(address: str) -> bool:
     """Tell whether a resolved address is not a public one; False for an empty one."""
+    return bool(address) and not _parse(address).is_global
+
+
+def _parse(address: str) -> IPv4Address | IPv6Address:
+    """Return *address*, or the IPv4 address that an IPv6 one leads to (mapped, 6to4, NAT64)."""
     import ipaddress
 
-    if not address:
-        return False
     ip = ipaddress.ip_address(address.partition("%")[0])
-    return not (getattr(ip, "ipv4_mapped", None) or ip).is_global
+    if not isinstance(ip, ipaddress.IPv6Address):
+        return ip
+    nat64 = ipaddress.IPv4Address(ip.packed[12:]) if ip in ipaddress.ip_network("64:ff9b::/96") else None
+    return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
 
 
 def literal_address(host: str) -> str:

@@ -62,10 +62,14 @@ class MergedLayers:
 
     def _is_open(self, directory: bytes) -> bool:
         """Tell whether entries of the current layer in *directory* are visible; record that it has entries there."""
-        is_open = self._open.get(directory)
-        if is_open is None:
-            is_open = directory not in self._closed and (not directory or self._is_open(directory.rpartition(b"/")[0]))
-            self._open[directory] = is_open
+        undecided = []
+        while (is_open := self._open.get(directory)) is None:
+            undecided.append(directory)
+            if directory in self._closed or not directory:
+                is_open = directory not in self._closed
+                break
+            directory = directory.rpartition(b"/")[0]
+        self._open.update(dict.fromkeys(undecided, is_open))
         return is_open
 
     def end_layer(self) -> None:

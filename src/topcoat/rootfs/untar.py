@@ -19,6 +19,9 @@ from topcoat.rootfs.nodes import NodeKind
 Read = Callable[[int], bytes]
 """Returns at most the given number of bytes, no bytes at the end."""
 
+ENDS_WITHIN = "it ends within"
+"""What the error for a truncated archive says."""
+
 _READ = 1 << 18
 # In bytes: more than any path or set of records that an engine accepts.
 _MAX_RECORDS = 1 << 20
@@ -113,7 +116,7 @@ class _Source:
         if len(block) < BLOCK:
             if not self._fill(BLOCK):
                 if self._at < len(self._data):
-                    raise _damaged("it ends within a header")
+                    raise _damaged(f"{ENDS_WITHIN} a header")
                 return None
             block = self._data[:BLOCK]
         self._at += BLOCK
@@ -125,7 +128,7 @@ class _Source:
             raise _damaged(f"a header has {size} bytes")
         whole = size + -size % BLOCK
         if not self._fill(whole):
-            raise _damaged("it ends within a header")
+            raise _damaged(f"{ENDS_WITHIN} a header")
         text = self._data[self._at : self._at + size]
         self._at += whole
         return text
@@ -137,7 +140,7 @@ class _Source:
             self._at -= len(self._data)
             self._data = self._read(_READ)
             if not self._data:
-                raise _damaged("it ends within a file")
+                raise _damaged(f"{ENDS_WITHIN} a file")
 
     def skip_sparse_map(self, block: bytes) -> None:
         """Skip the blocks that continue the map of a sparse file (GNU, type S)."""

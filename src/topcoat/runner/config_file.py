@@ -50,7 +50,7 @@ def find_configs(dirs: Iterable[str] | None = None) -> list[str]:
         return [only_path] if only_path else []
     # The current directory may be the home directory, or a link to it.
     paths = dict.fromkeys((Path(directory) / CONFIG_FILE).resolve() for directory in dirs or _default_dirs())
-    return [str(path) for path in paths if path.is_file()]
+    return [str(path) for path in paths if os.path.isfile(path)]
 
 
 def _default_dirs() -> Iterable[str]:

@@ -45,3 +45,12 @@ def encode_declared(name: str) -> bytes:
         except UnicodeError:
             pass
     return encode(name)
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether *text* has no surrogates: JSON and undecodable arguments can have some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -79,7 +79,9 @@ class JobOutputs(NamedTuple):
     are_deleted: bool
 
     def __str__(self) -> str:
-        shown = ", ".join(self.files[:3]) + f" and {len(self.files) - 3} more" * (len(self.files) > 3)
+        from topcoat.foreign_text import escaped
+
+        shown = ", ".join(map(escaped, self.files[:3])) + f" and {len(self.files) - 3} more" * (len(self.files) > 3)
         return f"{len(self.files)} file{'s' * (len(self.files) > 1)} of the job in {self.directory}: {shown}"
 
 

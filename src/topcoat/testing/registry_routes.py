@@ -99,7 +99,9 @@ def _missing(request: Request) -> str:
         if entry["digest"] not in request.stored.manifests:
             return str(entry["digest"])
     blobs = [document["config"], *document["layers"]] if "config" in document else []
-    return next((str(blob["digest"]) for blob in blobs if blob["digest"] not in request.stored.blobs), "")
+    # Of layers that may not be distributed, a registry has the URLs alone.
+    needed = [blob["digest"] for blob in blobs if not blob.get("urls")]
+    return next((str(digest) for digest in needed if digest not in request.stored.blobs), "")
 
 
 def _get_blob(request: Request) -> Response:

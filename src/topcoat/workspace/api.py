@@ -10,7 +10,7 @@ from topcoat.errors import InvalidRunConfigException
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.hooks import RunsFrom, WorkspaceHooks
-from topcoat.workspace.plan import RoleDelivery, RolePlans, plan_roles, set_image
+from topcoat.workspace.plan import RoleDelivery, RolePlans, apply_images, plan_roles, set_image
 from topcoat.workspace.walk import TORCHX_IGNORE, walk_workspace
 
 __all__ = [
@@ -53,8 +53,12 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
     def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
         """Build the workspace of each role that has one, and update the role in place.
 
-        Builds of one call share a cache; the next call has a new one.
+        Builds of one call share a cache; the next call has a new one. A mixin that can only plan carries its plan out.
         """
+        plan = self.plan_workspaces(roles, cfg) if self._hooks_are_those_of(WorkspaceMixin) else None
+        if plan is not None:
+            apply_images(roles, plan.carry_out())
+            return
         build_cache = self._new_build_cache(roles, cfg)
         for role in roles:
             if role.workspace:
@@ -84,7 +88,9 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
 
         Deprecated: implement `caching_build_workspace_and_update_role`.
         """
-        raise NotImplementedError(f"{type(self).__name__} implements caching_build_workspace_and_update_role")
+        raise NotImplementedError(
+            f"{type(self).__name__} implements neither plan_workspaces nor caching_build_workspace_and_update_role"
+        )
 
     def dryrun_push_images(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> T:
         """Give the roles of *app* the names that their images will have after the push; return what to push."""

@@ -197,6 +197,11 @@ def plan_directory(
     options: DirOptions,
     ignore_files: tuple[str, ...] = DIRECTORY_IGNORE_FILES,
 ) -> DirDelivery:
+    """Scan *workspace* and plan to copy it to *directory*.
+
+    Raises:
+        JobDirConflict: the directory has other content.
+    """
     destination = DirectoryDestination(directory, link=options.link)
     scanned = scan(workspace, ScanOptions(ignore_files, options.modes))
     scanned = without_job_dirs(scanned, workspace, options.job_dir or directory)

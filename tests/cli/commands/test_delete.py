@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,9 +69,29 @@ def test_a_job_that_wrote_nothing_is_deleted_at_once(cli: Cli, workspace: Path) 
     assert cli("delete", done.out.strip()) == (0, "", "")
 
 
-def test_files_in_a_job_directory_of_the_users_are_kept(cli: Cli, workspace: Path, tmp_path: Path) -> None:
-    done = cli("run", "-cfg", f"job_dir={tmp_path / 'mine'}", "--", "sh", "-c", "echo 1 > made.pt")
+def test_files_in_a_job_directory_of_the_users_are_kept(
+    cli: Cli, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = cli("run", "-cfg", "job_dir=../mine", "--", "sh", "-c", "echo 1 > made.pt")
+    monkeypatch.chdir(tmp_path)
     assert f"1 file of the job in {tmp_path / 'mine'}: made.pt\n" in done.err
     deleted = cli("delete", done.out.strip())
     assert (deleted.code, deleted.err) == (0, f"topcoat: kept 1 file of the job in {tmp_path / 'mine'}: made.pt\n")
     assert (tmp_path / "mine/made.pt").exists()
+
+
+def test_a_name_that_others_chose_is_escaped(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "--", sys.executable, "-c", r"open('a\x1b[31m\nb', 'w')")
+    assert r": a\x1b[31m\x0ab;" in done.err
+
+
+def test_a_cancelled_job_names_its_files_too(workspace: Path) -> None:
+    command = [sys.executable, "-m", "topcoat", "run", "--", "sh", "-c", "echo 1 > made.pt; echo ready; sleep 60"]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stderr
+        while b"ready" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        shown = process.stderr.read()
+    assert b"1 file of the job in" in shown
+    assert b": made.pt; topcoat delete removes them" in shown

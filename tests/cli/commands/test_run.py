@@ -277,3 +277,12 @@ def test_the_configured_image_is_that_of_commands_and_components(cli: Cli, works
     assert {image(*words) for words in commands} == {"team/base:1"}
     assert image("utils.echo") == "x:2"
     assert image("utils.sh", "--image", "mine:3", "true") == "mine:3"
+
+
+def test_the_default_image_is_announced_where_it_is_used(cli: Cli, workspace: Path) -> None:
+    words = ("run", "--dryrun", "--workspace", "")
+    told = f"topcoat: no image given: using {DEFAULT_IMAGE}; choose one with --image"
+    assert cli(*words, "-s", "local_docker", "--", "true").err.startswith(told)
+    assert cli(*words, "-s", "local_docker", "utils.echo").err.startswith(told)
+    assert cli(*words, "-s", "local_docker", "--image", "mine:1", "--", "true").err == ""
+    assert cli(*words, "-s", "local", "--", "true").err == ""

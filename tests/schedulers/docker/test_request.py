@@ -139,7 +139,7 @@ def test_retries_and_ports_and_privileges() -> None:
     role = Role("w", "i", entrypoint="e", max_retries=2, port_map={"c10d": 29500})
     kwargs = only(role, cfg={"privileged": True}).kwargs
     assert kwargs["restart_policy"] == {"Name": "on-failure", "MaximumRetryCount": 2}
-    assert kwargs["ports"] == {"29500/tcp": []}
+    assert kwargs["ports"] == {"29500/tcp": None}
     assert kwargs["privileged"] is True
 
 

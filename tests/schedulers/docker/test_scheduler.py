@@ -225,6 +225,16 @@ def test_mounts_limits_and_variables_arrive(docker: DockerScheduler, tmp_path: P
     docker._docker_client.volumes.get("topcoat-test-volume").remove()
 
 
+def test_a_published_port_is_shown(docker: DockerScheduler) -> None:
+    app_id = docker.submit(AppDef("x", [shell("sleep 60", port_map={"http": 8080})]), {})
+    shown = describe(docker, app_id)
+    assert shown.roles[0].port_map == {"http": 8080}
+    attrs = docker._docker_client.containers.get(f"{app_id}-w-0").attrs
+    bindings = attrs["NetworkSettings"]["Ports"]["8080/tcp"]
+    assert shown.metadata["port 8080/tcp of w/0"].rpartition(":")[2] in {each["HostPort"] for each in bindings}
+    docker.delete(app_id)
+
+
 def test_a_role_is_limited_to_the_cpus_available(today: DockerScheduler, caplog: pytest.LogCaptureFixture) -> None:
     app_id = today.submit(AppDef("x", [shell("true", resource=Resource(cpu=4000, gpu=0, memMB=64))]), {})
     assert wait(today, app_id).state is AppState.SUCCEEDED

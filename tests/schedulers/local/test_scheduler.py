@@ -187,17 +187,21 @@ def test_a_colon_in_the_directory_of_the_job_splits_neither_path(
     assert "30" not in path.split(":")
 
 
+@pytest.mark.parametrize("kind", ["dist-info", "egg-link"])
 @pytest.mark.parametrize("layout", ["", "src/"])
 def test_an_editable_install_of_the_workspace_is_named_if_rules_leave_out_its_modules(
-    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, kind: str
 ) -> None:
     site = tmp_path / "site"
+    direct_url = json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}})
+    installs = {
+        "dist-info": {"my_package-1.0.dist-info/direct_url.json": direct_url},
+        "egg-link": {"my_package.egg-link": f"{project}\n.\n"},
+    }
     workspaces.write(
         site,
         {
-            "my_package-1.0.dist-info/direct_url.json": json.dumps(
-                {"url": project.as_uri(), "dir_info": {"editable": True}}
-            ),
+            **installs[kind],
             "other-1.0.dist-info/direct_url.json": json.dumps(
                 {"url": tmp_path.as_uri() + "/other", "dir_info": {"editable": True}}
             ),
@@ -215,3 +219,16 @@ def test_an_editable_install_of_the_workspace_is_named_if_rules_leave_out_its_mo
     (text,) = [text for text in notices if "editable" in text]
     assert text.startswith(f"the package my_package is installed in editable mode from {project}: ")
     assert f"such as {layout}mine/secret.py" in text
+
+
+def test_editable_installs_of_the_python_on_path_are_found(
+    runner: Runner, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct_url = json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}})
+    metadata = "lib/python3.11/site-packages/mine-1.0.dist-info/direct_url.json"
+    workspaces.write(tmp_path / "venv", {"bin/python3": "", metadata: direct_url})
+    monkeypatch.setenv("PATH", str(tmp_path / "venv/bin"), prepend=os.pathsep)
+    workspaces.write(project, {"mine.py": "", ".dockerignore": "mine.py\n"})
+    with recorded_notices() as notices:
+        runner.dryrun(app("true"), "local", workspace=str(project))
+    assert "the package mine is installed in editable mode" in "".join(notices)

@@ -54,7 +54,7 @@ def _is_confirmed(handle: str, outputs: JobOutputs) -> bool:
     Raises:
         TopcoatError: there is no terminal.
     """
-    from topcoat.cli.output import printable
+    from topcoat.cli.output import write_stderr
     from topcoat.errors import TopcoatError
 
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
@@ -62,6 +62,5 @@ def _is_confirmed(handle: str, outputs: JobOutputs) -> bool:
             f"{handle} was not deleted: that would delete {outputs}",
             hint=f"copy what you need, then: topcoat delete --force {handle}",
         )
-    sys.stderr.write(f"topcoat: delete {printable(str(outputs))}? [y/N] ")
-    sys.stderr.flush()
+    write_stderr(f"topcoat: delete {outputs}? [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

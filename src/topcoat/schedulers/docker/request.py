@@ -107,9 +107,9 @@ def make_job(
             if cfg.get("privileged"):
                 kwargs["privileged"] = True
             if role.port_map:
-                # Without a host port, the engine publishes the port at a free one.
+                # None: published at a free port of this machine. An empty list depends on the engine's version.
                 kwargs["labels"][PORTS] = ",".join([f"{port}={name}" for name, port in role.port_map.items()])
-                kwargs["ports"] = {f"{port}/tcp": [] for port in role.port_map.values()}
+                kwargs["ports"] = {f"{port}/tcp": None for port in role.port_map.values()}
             if role.max_retries > 0:
                 kwargs["restart_policy"] = {"Name": "on-failure", "MaximumRetryCount": role.max_retries}
             command = [replica.entrypoint, *replica.args]

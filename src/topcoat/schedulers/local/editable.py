@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import sys
 from collections.abc import Iterator
@@ -46,21 +45,24 @@ def _missing_module(directory: str, source: str, target: str, snapshot: Snapshot
 
 
 def _editable_installs() -> Iterator[tuple[str, str]]:
-    """Yield name and directory of what is installed in editable mode (PEP 660), for this Python and that on PATH."""
+    """Yield name and directory of what is installed in editable mode, for this Python and that on PATH."""
+    on_path = next((path for path in os.get_exec_path() if os.path.exists(f"{path}/python3")), "")
+    library = f"{os.path.dirname(on_path)}/lib"
     directories = list(sys.path)
-    for path in os.get_exec_path():
-        if os.path.exists(f"{path}/python") or os.path.exists(f"{path}/python3"):
-            directories += glob.glob(f"{glob.escape(os.path.dirname(path))}/lib/python3*/site-packages")
-            break
+    with contextlib.suppress(OSError):
+        directories += [f"{library}/{name}/site-packages" for name in os.listdir(library)]
     for directory in dict.fromkeys(map(os.path.realpath, directories)):
         with contextlib.suppress(OSError):
             for name in os.listdir(directory):
                 if name.endswith(".dist-info") and (source := _editable_source(f"{directory}/{name}/direct_url.json")):
                     yield name.partition("-")[0], source
+                elif name.endswith(".egg-link"):
+                    with open(f"{directory}/{name}") as file:
+                        yield name.removesuffix(".egg-link"), os.path.realpath(file.readline().strip())
 
 
 def _editable_source(direct_url: str) -> str:
-    """Return the directory of an editable install, empty for another one."""
+    """Return the directory of an editable install (PEP 610), empty for another install."""
     try:
         with open(direct_url, "rb") as file:
             text = file.read()

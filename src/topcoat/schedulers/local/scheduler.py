@@ -54,8 +54,11 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         return delivery
 
     def _job_dir_facts(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> dict[str, Any]:
-        directory, linked = str(dryrun_info.cfg.get("job_dir") or ""), dryrun_info.cfg.get("link") == "hard"
-        return {"job_dir": directory, "linked": all_files(directory) if linked else []}
+        app, cfg = dryrun_info.app, dryrun_info.cfg
+        if app is None or not any(role.workspace for role in app.roles):
+            return {}
+        directory = os.path.abspath(os.path.expanduser(str(cfg.get("job_dir"))))
+        return {"job_dir": directory, "linked": all_files(directory) if cfg.get("link") == "hard" else []}
 
     def outputs(self, app_id: str) -> JobOutputs | None:
         """Return the files that the job made or changed in its job directory."""
