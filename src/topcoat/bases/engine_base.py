@@ -72,11 +72,11 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
         DaemonError: the engine refuses.
     """
     wanted = Platform.parse(platform) if platform else None
-    image = _inspect(client, name, None)
+    image = inspect_image(client, name)
     if image is None:
         return None
     # For one platform, the engine returns the id of that platform's image, which it cannot look up.
-    config = _config((wanted and _inspect(client, name, wanted)) or image)
+    config = _config((wanted and inspect_image(client, name, wanted)) or image)
     if wanted is not None and config.platform.known and not wanted.matches(config.platform):
         raise no_such_platform(wanted, [config.platform])
     layers = tuple(Descriptor(DOCKER_LAYER, diff_id, 1) for diff_id in config.diff_ids)
@@ -86,7 +86,7 @@ def engine_base(client: DockerClient, name: str, platform: str) -> Base | None:
 
 def has_image(client: DockerClient, name: str) -> bool:
     """Tell whether the engine has the image *name*."""
-    return _inspect(client, name, None) is not None
+    return inspect_image(client, name) is not None
 
 
 def _config(image: dict[str, Any]) -> ImageConfig:
@@ -103,7 +103,7 @@ def _config(image: dict[str, Any]) -> ImageConfig:
 
 def image_size(client: DockerClient, base: Base) -> int:
     """Return the size of the image in the engine, in bytes; 0 if the engine does not report it."""
-    image = _inspect(client, base.engine_id, None) or {}
+    image = inspect_image(client, base.engine_id) or {}
     return int(image.get("Size") or 0)
 
 
@@ -134,7 +134,11 @@ def exporting(client: DockerClient, base: Base) -> Iterator[Export]:
             yield Export(response.iter_content(_BLOCK), base.config.diff_ids)
 
 
-def _inspect(client: DockerClient, name: str, platform: Platform | None) -> dict[str, Any] | None:
+def inspect_image(client: DockerClient, name: str, platform: Platform | None = None) -> dict[str, Any] | None:
+    """Return the engine's description of the image *name*, for *platform* if the engine can select one.
+
+    None means that it has no such image; ``DaemonError`` that it refuses.
+    """
     from topcoat.engines.engine import TIMEOUT_S, engine_errors
 
     params = _params(platform) if platform is not None and _version(client) >= _MIN_API_INSPECT_PLATFORM else {}

@@ -14,8 +14,9 @@ from typing import BinaryIO
 from topcoat.bases.base import Base
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.images.image_build import PlatformImage
-from topcoat.oci.digest import canonical_json, sha256_digest
-from topcoat.oci.manifest import OCI_INDEX
+from topcoat.oci.descriptor import Descriptor
+from topcoat.oci.digest import sha256_digest
+from topcoat.oci.manifest import OCI_INDEX, Index
 from topcoat.oci.patch import PatchedImage
 from topcoat.pack.layer import Layer
 from topcoat.pack.plan import PlannedLayer
@@ -68,16 +69,12 @@ class SparseArchive:
 
 
 def _index(image: PatchedImage, name: str) -> bytes:
-    entry = {
-        "mediaType": image.media_type,
-        "digest": image.digest,
-        "size": len(image.manifest),
-        "annotations": {
-            "io.containerd.image.name": f"docker.io/library/{name}",
-            "org.opencontainers.image.ref.name": name.rpartition(":")[2],
-        },
+    annotations = {
+        "io.containerd.image.name": f"docker.io/library/{name}",
+        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
     }
-    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+    entry = Descriptor(image.media_type, image.digest, len(image.manifest), {"annotations": annotations})
+    return Index.build(media_type=OCI_INDEX, manifests=[entry])
 
 
 def _docker_manifest(image: PatchedImage, layers: list[Layer], base: Base, name: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from topcoat.bases.base import Base
+from topcoat.bases.engine_base import inspect_image
 from topcoat.bases.engine_bases import foreign_platform
 from topcoat.destinations.archive import SparseArchive
 from topcoat.destinations.base import DeliveryResult
@@ -62,22 +63,12 @@ class EngineDestination:
 
     def image_id(self, name: str) -> str | None:
         """Return the id of the engine's image *name*, None if it has no such image."""
-        image = self._inspect(name)
+        image = inspect_image(self._client, name)
         return str(image["Id"]) if image else None
 
     def begin(self, build: ImageBuild, workspace_key: str, tasks: TaskScope) -> EngineDelivery:
         """Return the delivery; it needs no requests in advance."""
         return EngineDelivery(self, build, workspace_key)
-
-    def _inspect(self, name: str) -> dict[str, Any] | None:
-        from docker.errors import ImageNotFound
-
-        with engine_errors(f"looking up {name}"):
-            try:
-                image: dict[str, Any] = self._client.api.inspect_image(name)  # type: ignore[no-untyped-call]
-            except ImageNotFound:
-                return None
-            return image
 
 
 class EngineDelivery:
@@ -120,7 +111,7 @@ class EngineDelivery:
             for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
                 if line.get("error"):
                     raise DaemonError(f"the container engine cannot load {self._name}: {escaped(line['error'])}")
-        loaded = self._destination._inspect(self._name)
+        loaded = inspect_image(self._client, self._name)
         if loaded is None:
             raise DaemonError(f"the container engine loaded {self._name} and does not have it")
         return loaded
@@ -154,7 +145,7 @@ class EngineDelivery:
         """
         base_ids, pack = self._image.base.config.diff_ids, self._image.pack
         last = last_push_record(*self._record_key)
-        previous = self._destination._inspect(self._destination.image_name(last.tag)) if last else None
+        previous = inspect_image(self._client, self._destination.image_name(last.tag)) if last else None
         previous_ids = tuple(previous["RootFS"]["Layers"]) if previous else ()
         if last is None or previous_ids[: len(base_ids)] != base_ids:
             return code_layers.plan(pack, len(base_ids)), 0

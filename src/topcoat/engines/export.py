@@ -69,7 +69,8 @@ class Export:
                 head = source.read(tarfile.BLOCKSIZE)
                 if compression_of(head) == "zstd":
                     # Its tar is checked by the diff id, which says more than the name.
-                    source, digest = _decompressed(head, source), ""
+                    blocks = chain([head], iter(partial(source.read, _BLOCK), b""))
+                    source, digest = decompressed(cast(BinaryIO, _Blocks(blocks))), ""
                     head = source.read(tarfile.BLOCKSIZE)
                 compressed = compression_of(head) != "none"
                 if not compressed and not _is_tar(head):
@@ -130,12 +131,6 @@ class _Blocks:
             self._left = memoryview(block)
         data, self._left = self._left[:size], self._left[size:]
         return bytes(data)
-
-
-def _decompressed(head: bytes, source: IO[bytes]) -> IO[bytes]:
-    """Return the content of a compressed file, of which *head* was read already."""
-    rest = iter(partial(source.read, _BLOCK), b"")
-    return decompressed(cast(BinaryIO, _Blocks(chain([head], rest))))
 
 
 def _is_tar(head: bytes) -> bool:

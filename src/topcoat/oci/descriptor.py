@@ -33,11 +33,7 @@ class Descriptor(NamedTuple):
 
     @classmethod
     def from_json(cls, value: object, default_type: str = "") -> Descriptor:
-        """Read a descriptor from parsed JSON; one without a media type has the *default_type*.
-
-        Raises:
-            InvalidImage: a key is missing or has an invalid value.
-        """
+        """Read a descriptor from parsed JSON, or raise ``InvalidImage``; the media type may be the *default_type*."""
         if not isinstance(value, dict):
             raise InvalidImage(f"invalid descriptor {value!r:.80}: expected a JSON object")
         rest = dict(value)

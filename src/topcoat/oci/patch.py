@@ -88,7 +88,9 @@ def patch(config: ImageConfig, manifest: Manifest, layers: Sequence[CodeLayer], 
     base_layers, oci = repair_layers(manifest.layers, oci=needs_oci)
     media_type = OCI_MANIFEST if oci else manifest.media_type
     descriptor = Descriptor(OCI_CONFIG if oci else DOCKER_CONFIG, sha256_digest(data), len(data))
-    stacked = [*base_layers, *(_descriptor(layer, oci=oci) for layer in layers)]
+    types = _OCI_LAYERS if oci else _DOCKER_LAYERS
+    added = [Descriptor(types[layer.compression], layer.digest, layer.size) for layer in layers]
+    stacked = [*base_layers, *added]
     annotations = repair_annotations(manifest.annotations) if manifest.is_oci else NOTHING
     built = Manifest.build(media_type=media_type, config=descriptor, layers=stacked, annotations=annotations)
     return PatchedImage(data, built, media_type, descriptor)
@@ -114,8 +116,3 @@ def _config(base: ImageConfig, layers: Sequence[CodeLayer], changes: Changes) ->
     if changes.author is not None:
         document["author"] = changes.author
     return document
-
-
-def _descriptor(layer: CodeLayer, *, oci: bool) -> Descriptor:
-    types = _OCI_LAYERS if oci else _DOCKER_LAYERS
-    return Descriptor(types[layer.compression], layer.digest, layer.size)

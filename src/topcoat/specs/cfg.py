@@ -143,7 +143,7 @@ def cast(text: str, type_: Any) -> CfgVal:
     if kind is list:
         return split_items(text)
     if kind is dict:
-        return dict(_split_pair(item) for item in _split(text, ",;"))
+        return dict(map(_split_pair, _split(text, ",;")))
     return parse_scalar(text, kind)
 
 

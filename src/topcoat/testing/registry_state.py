@@ -19,6 +19,7 @@ from topcoat.oci.manifest import (
     OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
+    Index,
     Manifest,
 )
 from topcoat.oci.platform import Platform
@@ -173,8 +174,7 @@ class RegistryState:
     def add_index(self, repository: str, tag: str, entries: Iterable[Descriptor], *, oci: bool = True) -> Descriptor:
         """Store an index of the manifests described by *entries* and return its descriptor."""
         media_type = OCI_INDEX if oci else DOCKER_INDEX
-        manifests = [entry.to_json() for entry in entries]
-        data = canonical_json({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests})
+        data = Index.build(media_type=media_type, manifests=entries)
         return self.store_manifest(repository, tag, data, media_type)
 
     def store_manifest(self, repository: str, tag: str, data: bytes, media_type: str) -> Descriptor:

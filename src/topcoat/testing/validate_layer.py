@@ -25,7 +25,6 @@ def layer_mismatches(where: str, stored: BinaryIO, layer: Descriptor) -> Generat
     It is read once, in blocks.
     """
     whole = _Hashed(stored, hasher(layer.digest))
-    tar: _Hashed | None = None
     diff_id = None
     if not layer.media_type.endswith("+encrypted"):
         source = io.BufferedReader(whole, _BLOCK)
