@@ -178,7 +178,13 @@ def pull_base(client: DockerClient, base: Base) -> None:
     reference = Reference.parse(base.name)
     pinned = f"{reference.name}@{base.digest}"
     with engine_errors(f"pulling {base.name}"):
-        pull(client, pinned, login_for=base.name, platform=str(base.config.platform))
+        try:
+            pull(client, pinned, login_for=base.name, platform=str(base.config.platform))
+        except DaemonError as error:
+            # The digest is that of an index, and classic stores keep it for the platform that they pulled first. By now
+            # the engine has the layers, which is all that is needed.
+            if "overwrite digest" not in error.message.lower():
+                raise
         if reference.tag and not foreign_platform(client, base):
             client.api.tag(pinned, reference.name, reference.tag)
 
