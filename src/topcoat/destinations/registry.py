@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.preopened_sessions import PreopenedSessions
-from topcoat.destinations.push import Push
 from topcoat.destinations.push_records import PushRecord, last_push_record
 from topcoat.errors import RegistryError
 from topcoat.images.image_build import ImageBuild
@@ -164,6 +163,9 @@ class RegistryDelivery:
     ) -> DeliveryResult:
         if planned is None or not all(_can_be_sent(layers, last) for layers in planned):
             planned = _plan(self._build, code_layers, last)
+        # Most builds find their tag, and send nothing.
+        from topcoat.destinations.push import Push
+
         push = Push(self._build, code_layers, self._target, self._clients, last, self._sessions, self._engine)
         return push.run(planned, self._record_key)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import queue
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
@@ -172,6 +171,8 @@ class _Sink:
 
 def _write_beside(sink: _Sink, blocks: Iterator[bytes]) -> None:
     """Feed *sink* from a second thread: hashing and compressing release the interpreter's lock to the reader."""
+    import queue
+
     waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
     failure: list[BaseException] = []
 
