@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 from topcoat.errors import TopcoatError, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
@@ -80,7 +80,7 @@ class LocalTree:
         full = self.full(path)
         nodes: list[SourceNode] = []
         add, kinds, new = nodes.append, _KINDS, tuple.__new__
-        with _reading_member(full, path), _members(full) as members:
+        with reading(full, path), _members(full) as members:
             for member in members:
                 try:
                     st = member.stat(follow_symlinks=False)
@@ -95,12 +95,12 @@ class LocalTree:
 
     def stat(self, path: str) -> SourceNode:
         full = self.full(path)
-        with _reading_member(full, path):
+        with reading(full, path):
             return _local_node(os.path.basename(full), os.stat(names.to_system(full)))
 
     def read(self, path: str, size: int | None = None) -> bytes:
         full = self.full(path)
-        with _reading_member(full, path):
+        with reading(full, path):
             handle = _open_regular(full, path)
             try:
                 return _read_settled(handle, path) if size is None else _read_first(handle, size)
@@ -109,12 +109,12 @@ class LocalTree:
 
     def open(self, path: str) -> BinaryIO:
         full = self.full(path)
-        with _reading_member(full, path):
+        with reading(full, path):
             return cast(BinaryIO, open(_open_regular(full, path), "rb", buffering=0))
 
     def readlink(self, path: str, node: SourceNode) -> str:
         full = self.full(path)
-        with _reading_member(full, path):
+        with reading(full, path):
             return os.readlink(full) if names.IS_UTF8 else names.decode(os.readlink(names.encode(full)))
 
 
@@ -181,21 +181,18 @@ class FsspecTree:
 
 
 @contextmanager
-def reading(path: str, hint: str | None = None) -> Iterator[None]:
-    """Turn an ``OSError`` about *path* into a `WorkspaceError`; *hint* is for a permission that is missing."""
+def reading(path: str, member: str = "") -> Iterator[None]:
+    """Turn an ``OSError`` about *path* into a `WorkspaceError`; *member* is its path in the tree, to leave it out."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WorkspaceNotFound(f"{path} does not exist") from error
     except PermissionError as error:
-        raise WorkspaceError(f"cannot read {path}: permission denied", hint=hint or "make it readable") from error
+        # Made only now: every file of a workspace passes here.
+        hint = "make it readable" + (f", or leave it out: {ignore_hint(member)}" if member else "")
+        raise WorkspaceError(f"cannot read {path}: permission denied", hint=hint) from error
     except OSError as error:
         raise WorkspaceError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _reading_member(full: str, path: str) -> AbstractContextManager[None]:
-    # The root cannot be left out of itself.
-    return reading(full, f"make it readable, or leave it out: {ignore_hint(path)}" if path else None)
 
 
 @contextmanager
