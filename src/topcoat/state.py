@@ -96,7 +96,7 @@ def spool_dir() -> str:
 
     try:
         return tempfile.gettempdir()
-    except FileNotFoundError:  # there is none that can be written
+    except FileNotFoundError:  # no directory can be written
         return str(spool)
 
 

@@ -48,7 +48,7 @@ _scans: ContextVar[_Scans | None] = ContextVar("scans", default=None)
 
 
 def kept_scan(key: Any) -> Any:
-    """Return the last attempt's scan with this *key*, the changed file scanned again; None if there is none."""
+    """Return the last attempt's scan with this *key*, the changed file scanned again; None without one."""
     scans = _scans.get()
     scan = scans.kept.pop(key, None) if scans else None
     return keep_scan(key, scan) if scan else None

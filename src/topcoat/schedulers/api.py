@@ -278,7 +278,7 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         raise self._unsupported("say when replicas started and ended", "topcoat status shows their states")
 
     def outputs(self, app_id: str) -> JobOutputs | None:
-        """Return which files an application wrote into its job directory, ``None`` if there are none or it has none."""
+        """Return which files an application wrote into its job directory; ``None`` without files or directory."""
         return None
 
     def freeable(self) -> Sequence[Freeable]:

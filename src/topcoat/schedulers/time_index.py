@@ -21,7 +21,7 @@ def index_path(log: str) -> str:
 
 
 def first_byte_after(log: str, moment: float) -> int | None:
-    """Return the first byte of *log* written after *moment* (seconds since 1970), ``None`` if there is none."""
+    """Return the first byte of *log* written after *moment* (seconds since 1970), ``None`` without one."""
     try:
         with open(index_path(log), "rb") as file:
             index = file.read()

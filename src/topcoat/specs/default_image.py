@@ -1,4 +1,4 @@
-"""The image of roles for which nobody chose one."""
+"""The image of roles that are given no image."""
 
 from __future__ import annotations
 

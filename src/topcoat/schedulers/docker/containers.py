@@ -178,7 +178,7 @@ def seconds(stamp: str) -> float:
 
 
 def error_file(container: Container) -> str:
-    """Return the text of a container's error file, empty if there is none."""
+    """Return the text of a container's error file, empty without one."""
     from docker.errors import APIError
 
     with contextlib.suppress(APIError, tarfile.TarError):

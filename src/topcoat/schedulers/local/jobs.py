@@ -110,7 +110,7 @@ def load_all() -> Iterator[LocalJob]:
     """Return all jobs, the newest first."""
     try:
         names = os.listdir(state_dir("jobs"))
-    except OSError:  # nobody has started a job, or cannot have
+    except OSError:  # no job was ever started here
         names = []
     jobs = filter(None, map(load, names))
     return iter(sorted(jobs, key=lambda job: -job.job["created"]))

@@ -27,8 +27,8 @@ def written_files(directory: str, job_file: str, linked: Collection[str]) -> lis
     """
 
     def is_written(path: str, status: os.stat_result) -> bool:
-        # A copy keeps its old modification time, so the time of the last change tells more; but for a hard link that
-        # changes with each link to the file.
+        # A copy keeps its old modification time, so the time of the last change tells more. That of a hard link
+        # changes with each new link, so there the modification time decides.
         return (status.st_mtime_ns if path in linked else status.st_ctime_ns) > started
 
     try:
