@@ -175,3 +175,29 @@ def test_a_scheduler_that_overrides_submit_dryrun_is_asked_there() -> None:
     info = dry_run(_Adding("s"), app(), Submission("fake", "s", {"queue": "q"}))
     assert info.request.metadata == {"added": "q"}
     assert info.scheduler == "fake"
+
+
+class _Numbered(_Adding):
+    """A scheduler that overrides submit_dryrun and chooses its ids."""
+
+    ids = 0
+
+    def new_app_id(self, app: AppDef) -> str:
+        self.ids += 1
+        return f"{app.name}-{self.ids}"
+
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
+        return {**cfg, "queue": f"queue of {app_id}"}
+
+    def _make_request(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> AppDryRunInfo[AppDef]:
+        app.metadata["id"] = app_id
+        return super()._make_request(app, cfg, app_id)
+
+
+def test_an_overridden_submit_dryrun_makes_the_request_under_the_id_of_the_plan() -> None:
+    scheduler = _Numbered("s")
+    info = dry_run(scheduler, app("x"), Submission("fake", "s", {}))
+    assert info.request.metadata == {"added": "queue of x-1", "id": "x-1"}
+    assert (info.app_id, scheduler.ids) == ("x-1", 1)
+    direct = scheduler.submit_dryrun(app("y"), {"queue": "q"})
+    assert direct.app_id == "y-2"

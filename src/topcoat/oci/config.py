@@ -52,9 +52,9 @@ class ImageConfig(NamedTuple):
         return cls(document)
 
     def complete(self, platform: Platform) -> ImageConfig:
-        """Return the config with the *platform* that it should state, where it states none; linux/amd64 if unknown."""
-        known = platform if platform.known else DEFAULT_PLATFORM
-        stated = {key: value for key, value in zip(("os", "architecture", "variant"), known, strict=True) if value}
+        """Return the config with *platform*, or linux/amd64 if that is unknown, in the keys that it lacks."""
+        chosen = platform if platform.known else DEFAULT_PLATFORM
+        stated = {key: value for key, value in zip(("os", "architecture", "variant"), chosen, strict=True) if value}
         if self.document.get("architecture"):
             stated.pop("variant", None)
         missing = {key: value for key, value in stated.items() if not self.document.get(key)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
@@ -40,6 +41,9 @@ __all__ = [
 
 
 T = TypeVar("T", bound=Mapping[str, CfgVal])
+
+# The id that a plan has chosen, while a subclass's ``submit_dryrun`` makes the request for it.
+_planned_app_id: ContextVar[str | None] = ContextVar("planned_app_id", default=None)
 
 
 class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
@@ -106,8 +110,12 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         if type(self).submit_dryrun is Scheduler.submit_dryrun:
             info = self._dryrun_info(app, typed, app_id)
         else:
-            # A subclass may add to the request there, as in TorchX.
-            info = self.submit_dryrun(app, typed)
+            # A subclass may add to the request there, as in TorchX. Its call of the original has no place for the id.
+            token = _planned_app_id.set(app_id)
+            try:
+                info = self.submit_dryrun(app, typed)
+            finally:
+                _planned_app_id.reset(token)
         info.fill_in(app=app, cfg=typed, scheduler=name, app_id=app_id, workspace_plan=workspace_plan)
         return info
 
@@ -116,7 +124,9 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
 
         *cfg* is resolved against ``run_opts`` and converted to the scheduler's own type.
         """
-        return self._dryrun_info(app, self._typed_cfg(self.run_opts().resolve(cfg)), self.new_app_id(app))
+        planned = _planned_app_id.get()
+        app_id = self.new_app_id(app) if planned is None else planned
+        return self._dryrun_info(app, self._typed_cfg(self.run_opts().resolve(cfg)), app_id)
 
     def _dryrun_info(self, app: AppDef, cfg: T, app_id: str) -> AppDryRunInfo[Any]:
         info = self._make_request(app, cfg, app_id)
