@@ -9,6 +9,7 @@
 set -euo pipefail
 
 self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+self_directory=$(dirname "$self")
 root=${XDG_CACHE_HOME:-$HOME/.cache}/topcoat/engines
 
 declare -A version=(
@@ -19,8 +20,12 @@ declare -A version=(
   [docker-cli]=29.8.2
   [crane]=0.22.1
   [registry]=3.1.2
+  [kubernetes]=1.37.2
+  [coredns]=1.15.0
+  [jobset]=0.11.1
+  [kueue]=0.17.0
 )
-order=(registry crane runc containerd moby buildx docker-cli)
+order=(registry crane runc containerd moby buildx docker-cli coredns kubernetes jobset kueue)
 
 # modules MODULE VERSION LDFLAGS PACKAGE...: link the packages with the dependency versions of their own module.
 modules() {
@@ -73,6 +78,39 @@ build_crane() {
 build_registry() {
   local m=github.com/distribution/distribution/v3
   CGO_ENABLED=0 GOBIN=$PWD/bin go install -trimpath -ldflags "-s -w -X $m/version.version=v$1" "$m/cmd/registry@v$1"
+}
+
+build_coredns() {
+  local m=github.com/coredns/coredns
+  modules $m "v$1" '' $m
+}
+
+build_jobset() {
+  local m=sigs.k8s.io/jobset
+  modules $m "v$1" '' $m
+}
+
+build_kueue() {
+  local m=sigs.k8s.io/kueue
+  modules $m "v$1" '' $m/cmd/kueue
+}
+
+# One program for the control plane, the node and kubectl (kubernetes.go). Its module requires the other modules of the
+# same repository as v0.0.0: a main module replaces them with the published versions. -X: else the server says v0.0.0.
+build_kubernetes() {
+  local m=k8s.io/kubernetes stage=k8s.io/component-base/version source
+  go mod init build
+  source=$(go mod download -json "$m@v$1" | sed -n 's/^.*"Dir": "\(.*\)",$/\1/p')
+  {
+    printf 'godebug default=go1.26\nrequire %s v%s\nreplace (\n' $m "$1"
+    sed -nE "s,^[[:space:]]*(k8s.io/[a-z-]+) v0\.0\.0$,\1 => \1 v0.${1#1.},p" "$source/go.mod" | sort -u
+    echo ')'
+  } >>go.mod
+  cp "$self_directory/kubernetes.go" main.go
+  go mod tidy
+  CGO_ENABLED=0 go build -trimpath -o bin/kube -ldflags \
+    "-s -w -X $stage.gitVersion=v$1 -X $stage.gitMajor=1 -X $stage.gitMinor=$(cut -d. -f2 <<<"$1")" .
+  rm main.go
 }
 
 # Without the seccomp tag the current engine refuses to run a container.
