@@ -43,7 +43,7 @@ def test_roles_and_applications_have_torchx_defaults() -> None:
 
 
 def test_a_retry_policy_equals_its_string() -> None:
-    assert [RetryPolicy(name) for name in ("REPLICA", "APPLICATION", "ROLE", "HOT_SPARE")] == list(RetryPolicy)
+    assert [RetryPolicy(name) for name in ("REPLICA", "APPLICATION", "ROLE")] == list(RetryPolicy)
     assert RetryPolicy.ROLE == "ROLE"
 
 
@@ -110,6 +110,6 @@ def test_a_role_of_an_application_is_found_by_its_name() -> None:
 def test_names_of_torchx_0_7_are_accepted() -> None:
     assert Role("a", "b", base_image="c") == Role("a", "b")
     assert dataclasses.replace(Role("a", "b"), name="c") == Role("c", "b")
-    assert RetryPolicy("HOT_SPARE") is RetryPolicy.HOT_SPARE
+    assert RetryPolicy("HOT_SPARE") is RetryPolicy.HOT_SPARE is RetryPolicy.APPLICATION
     values = macros.Values(img_root="/i", app_id="1", replica_id="0", rank0_env="R", base_img_root="/b")
     assert values.apply(Role("a", "b", args=[macros.base_img_root])).args == ["/b"]

@@ -15,7 +15,6 @@ from topcoat.specs import (
     AppDef,
     AppDryRunInfo,
     CfgVal,
-    RetryPolicy,
     Workspace,
     check_macros,
     macros,
@@ -49,8 +48,6 @@ def dry_run(scheduler: Scheduler[Any], app: AppDef, submission: Submission) -> A
         env[PARENT_RUN_ID] = parent
     for role in app.roles:
         role.env.update(env)
-        if role.retry_policy is RetryPolicy.HOT_SPARE:
-            role.retry_policy = RetryPolicy.APPLICATION
     return scheduler.plan(app, submission.cfg, submission.scheduler)
 
 

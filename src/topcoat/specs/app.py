@@ -32,13 +32,17 @@ class RetryPolicy(str, Enum):
     """Select what the scheduler restarts when a replica fails, is preempted or loses its host.
 
     REPLICA: only that replica. APPLICATION: the whole application; every scheduler supports it. ROLE: all
-    replicas of its role. HOT_SPARE, of TorchX 0.7, counts as APPLICATION: no scheduler has hot spares.
+    replicas of its role. HOT_SPARE, of TorchX 0.7, means APPLICATION: no scheduler has hot spares.
     """
 
     REPLICA = "REPLICA"
     APPLICATION = "APPLICATION"
     ROLE = "ROLE"
-    HOT_SPARE = "HOT_SPARE"
+    HOT_SPARE = APPLICATION
+
+    @classmethod
+    def _missing_(cls, value: object) -> RetryPolicy | None:
+        return cls.APPLICATION if value == "HOT_SPARE" else None
 
 
 @dataclass
