@@ -19,7 +19,6 @@ from topcoat.scan.sources import ScanRoot, find_scan_roots
 from topcoat.scan.tree import LocalTree, SourceNode, Tree, digest_file, keeps_changing
 from topcoat.scan.walk import walk
 from topcoat.specs.projects import Projects
-from topcoat.state import cache_dir
 
 Modes = Literal["portable", "exact"]
 Mtimes = Literal["content", "preserve"]
@@ -182,10 +181,9 @@ class _ProjectScan:
         if project.file is not None:
             self._add_file("", project.file, target=project.target)
         elif project.local:
-            index_file = cache_dir("index") / hashlib.sha256(os.fsencode(project.label)).hexdigest()[:32]
-            self._index = StatIndex.load(index_file, project.label)
+            self._index = StatIndex.load(project.label)
             self._walk(options)
-            self._index.save(index_file)
+            self._index.save()
             self._scan_changing_again()
         else:
             self._walk(options)
