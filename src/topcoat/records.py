@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -71,6 +71,11 @@ class Cache(NamedTuple):
         import json
 
         self.write(key, json.dumps(value).encode())
+
+    def drop(self, key: str) -> None:
+        """Remove the record *key*, which was found to be wrong."""
+        with suppress(OSError):
+            self.path(key).unlink()
 
     def path(self, key: str) -> Path:
         """Return the file of the record *key*."""

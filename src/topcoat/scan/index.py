@@ -3,7 +3,7 @@
 A file counts as unchanged if its inode, size, mode, mtime and ctime are the same. That is right only if the file
 system's clock has advanced since the file was read: an edit in the same tick changes none of them. So a file whose
 times were not settled when the scan began (see `clock`), or are in the future, is not put into the index and is read
-again next time.
+again next time. So is a file that a program has open for writing, because a write through mmap may change no time.
 
 The index has one byte string for each directory: an unchanged directory takes one comparison, and is neither read nor
 written file by file.
@@ -94,6 +94,17 @@ class StatIndex:
         seen = {**self._unchanged, **{directory: _pack(records) for directory, records in self._changed.items()}}
         if seen != self._known:
             _CACHE.write(self._root, _format(seen))
+
+
+def drop_if_wrong(root: str, directory: str, node: SourceNode, content: bytes) -> bool:
+    """Drop the index of *root* if it says that the file *node* of *directory* has *content*, which is wrong.
+
+    Then stat data does not show when files of *root* change, and other records may be wrong too.
+    """
+    if StatIndex.load(root).digests(directory, [node]) != [content]:
+        return False
+    _CACHE.drop(root)
+    return True
 
 
 def _head(files: Sequence[SourceNode]) -> bytes:

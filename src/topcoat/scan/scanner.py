@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
@@ -12,7 +13,7 @@ from topcoat.notices import notice
 from topcoat.scan.content import digest_at_once, digest_file, read_file
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
-from topcoat.scan.index import StatIndex
+from topcoat.scan.index import StatIndex, drop_if_wrong
 from topcoat.scan.names import ERRORS, decode, encode, to_system
 from topcoat.scan.retry import keep_scan, kept_scan
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -100,7 +101,7 @@ class Scan:
             f"{decode(entry.path)} changed after it was scanned",
             hint=f"run the command again; if a program keeps writing it, {ignore_hint(path)}",
         )
-        error.file = (tree, path)
+        error.file = None if _drop_wrong_index(tree, path, entry) else (tree, path)
         return error
 
     def scan_again(self, tree: Tree, path: str, options: ScanOptions) -> Scan | None:
@@ -338,6 +339,17 @@ class _ProjectScan:
             notice(f"{path} links to {link}, outside the workspace: kept as a link")
         target = self._prefix + encode(path)
         self.entries.append(Entry(target, "link", 0o777, 0, encode(link), node.mtime))
+
+
+def _drop_wrong_index(tree: Tree, path: str, entry: Entry) -> bool:
+    """Drop the stat index that *entry*, which is no longer right, comes from; tell whether that was the case."""
+    if not isinstance(tree, LocalTree):
+        return False
+    directory, _, name = path.rpartition("/")
+    with suppress(WorkspaceError):
+        node = tree.stat(path)._replace(name=name)
+        return drop_if_wrong(os.fsdecode(to_system(tree.root)), directory, node, entry.content)
+    return False
 
 
 def _mode(node: SourceNode, *, exact: bool) -> int:
