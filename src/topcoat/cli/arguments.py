@@ -62,6 +62,15 @@ def add_workspace(parser: Parser, text: str, *, default: str | None) -> None:
     parser.alias("--workspace", "--buck-target")
 
 
+def add_no_cache(parser: _ActionsContainer) -> None:
+    """Add ``--no-cache``, which `main` obeys."""
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="read every file and look up every image again, as if nothing was cached",
+    )
+
+
 def add_json(parser: _ActionsContainer) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from topcoat.cli.commands import COMMANDS
@@ -108,12 +108,15 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug
-    files = redirected_files()
-    if not files:
-        return command.run(args) or 0
-    from topcoat.scan.exclude import exclude_files
+    with ExitStack() as stack:
+        if files := redirected_files():
+            from topcoat.scan.exclude import exclude_files
 
-    with exclude_files(files):
+            stack.enter_context(exclude_files(files))
+        if getattr(args, "no_cache", False):
+            from topcoat.records import caches_unread
+
+            stack.enter_context(caches_unread())
         return command.run(args) or 0
 
 

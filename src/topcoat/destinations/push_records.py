@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from topcoat.records import Cache
 from topcoat.specs.projects import Projects
-from topcoat.state import cache_dir, write_cache
+
+_CACHE = Cache("deliveries", 2)
 
 
 class PushRecord(NamedTuple):
@@ -36,18 +35,13 @@ def workspace_key(workspace: Projects) -> str:
 
 def last_push_record(*key: str) -> PushRecord | None:
     """Return the record of *key*, None if it does not exist."""
-    try:
-        record = json.loads(_path(key).read_bytes())
-        return PushRecord(record["tag"], tuple(record["layer_keys"]), tuple(record["blobs"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return _CACHE.read_json("\0".join(key), _parse)
 
 
 def write_push_record(record: PushRecord, *key: str) -> None:
     """Store *record* as the last one of *key*."""
-    write_cache(_path(key), json.dumps(record._asdict()).encode())
+    _CACHE.write_json("\0".join(key), record._asdict())
 
 
-def _path(key: tuple[str, ...]) -> Path:
-    name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return cache_dir("deliveries") / name
+def _parse(value: Any) -> PushRecord:
+    return PushRecord(value["tag"], tuple(value["layer_keys"]), tuple(value["blobs"]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from topcoat.cli.arguments import (
     add_cfg,
     add_json,
+    add_no_cache,
     add_scheduler,
     add_workspace,
     open_runner,
@@ -54,6 +55,7 @@ _OWN_FLAGS = (
     "--wait",
     "--log",
     "--detach",
+    "--no-cache",
     "--json",
 )
 
@@ -80,6 +82,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--stdin", action="store_true", help="read component, arguments and options from stdin, as one JSON object"
     )
+    add_no_cache(parser)
     add_json(parser)
     parser.add_argument("--parent-run-id", metavar="ID", help="for experiment trackers")
     add_role_flags(parser)
