@@ -27,7 +27,8 @@
     │   ├── NeedsBuilder
     │   ├── InvalidImage
     │   ├── PathConflict
-    │   └── NoSuchPlatform
+    │   ├── NoSuchPlatform
+    │   └── TagMoved
     ├── RegistryError
     │   ├── RegistryUnavailable
     │   ├── AuthenticationFailed
@@ -231,6 +232,12 @@ class NoSuchPlatform(ImageError):
     """The index has no image for the platform of the job."""
 
     code = "no-such-platform"
+
+
+class TagMoved(ImageError):
+    """The tag of an image refers to another image."""
+
+    code = "tag-moved"
 
 
 class RegistryError(TopcoatError):
