@@ -29,7 +29,8 @@
     │   ├── NeedsBuilder
     │   ├── InvalidImage
     │   ├── PathConflict
-    │   └── NoSuchPlatform
+    │   ├── NoSuchPlatform
+    │   └── TagMoved
     ├── RegistryError
     │   ├── RegistryUnavailable
     │   ├── AuthenticationFailed
@@ -251,6 +252,12 @@ class NoSuchPlatform(ImageError):
     """The index has no image for the platform of the job."""
 
     code = "no-such-platform"
+
+
+class TagMoved(ImageError):
+    """The tag of an image refers to another image."""
+
+    code = "tag-moved"
 
 
 class RegistryError(TopcoatError):
