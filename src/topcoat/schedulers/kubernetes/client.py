@@ -6,7 +6,6 @@ used: they drop the fields that they do not have, which are those of newer clust
 
 from __future__ import annotations
 
-import builtins
 import email.utils
 import json
 import time
@@ -24,6 +23,9 @@ from topcoat.schedulers.kubernetes.kinds import Kind, group_path, kind_of
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
     from urllib3 import BaseHTTPResponse
+
+Objects = list[dict[str, Any]]
+_Failures = list[SchedulerUnavailable]
 
 CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
@@ -103,7 +105,7 @@ class Client:
         namespace = manifest["metadata"].get("namespace") or self.namespace
         query = {"fieldValidation": "Strict", "fieldManager": "topcoat", **({"dryRun": "All"} if dry_run else {})}
         action = f"{'checking' if dry_run else 'creating'} the {kind.name} {namespace}/{name}"
-        failures: builtins.list[SchedulerUnavailable] = []
+        failures: _Failures = []
         try:
             return self._json("POST", kind.path(namespace), action, query, manifest, namespace, failures)
         except RequestRefused as error:
@@ -123,9 +125,7 @@ class Client:
                 return None
             raise
 
-    def list(
-        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = ""
-    ) -> builtins.list[dict[str, Any]]:
+    def list(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> Objects:
         """Return the objects of a kind in a namespace, or in all (``None``).
 
         Args:
@@ -137,7 +137,7 @@ class Client:
         query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
         query = {name: value for name, value in query.items() if value}
         action = f"listing {kind.plural}" + f" in the namespace {namespace}" * (namespace is not None)
-        items: builtins.list[dict[str, Any]] = []
+        items: Objects = []
         while True:
             try:
                 page = self._json("GET", kind.path(namespace), action, query, namespace=namespace)
@@ -215,7 +215,7 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         namespace: str | None = None,
-        failures: builtins.list[SchedulerUnavailable] | None = None,
+        failures: _Failures | None = None,
     ) -> dict[str, Any]:
         """Send a request until the server responds, and return the object in the response.
 
