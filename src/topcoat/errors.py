@@ -39,6 +39,8 @@
     ├── StateError
     ├── OutputError
     └── SchedulerError
+        ├── SchedulerUnavailable
+        ├── RequestRefused
         ├── UnknownApp
         └── AppFailed
 
@@ -320,6 +322,28 @@ class SchedulerError(TopcoatError):
     """A scheduler refused or failed a request."""
 
     code = "scheduler"
+
+
+class SchedulerUnavailable(SchedulerError):
+    """The scheduler's backend cannot be reached, or fails for now."""
+
+    code = "scheduler-unavailable"
+
+
+class RequestRefused(SchedulerError):
+    """The scheduler's backend refuses a request.
+
+    Attributes:
+        status: HTTP status.
+        reason: the backend's own code for it, such as Kubernetes' ``AlreadyExists``.
+    """
+
+    code = "request-refused"
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int = 0, reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
 
 
 class UnknownApp(SchedulerError):
