@@ -8,6 +8,7 @@
     │   ├── InvalidWorkspace
     │   ├── InvalidApp
     │   ├── InvalidMount
+    │   ├── InvalidOverlay
     │   ├── UnknownResource
     │   ├── UnknownScheduler
     │   ├── UnknownComponent
@@ -108,6 +109,12 @@ class InvalidMount(UsageError, ValueError, KeyError):
     """A mount is not ``type=bind|volume|device,src=...,dst=...``."""
 
     code = "invalid-mount"
+
+
+class InvalidOverlay(UsageError, ValueError, TypeError):
+    """An overlay is malformed, or does not fit the request."""
+
+    code = "invalid-overlay"
 
 
 class UnknownResource(UsageError, KeyError):
