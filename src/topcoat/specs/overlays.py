@@ -107,7 +107,7 @@ def _merge_value(base: dict[str, Any], key: str, value: Any, *, is_stored: bool)
 def _may_replace(current: Any, value: Any) -> bool:
     if isinstance(current, list):
         return isinstance(value, tuple)
-    return current is None or not isinstance(current, dict) and not isinstance(value, (dict, list))
+    return current is None or (not isinstance(current, dict) and not isinstance(value, (dict, list)))
 
 
 def _join(base: dict[str, Any], key: str, field: str, items: Any, *, is_stored: bool) -> None:
@@ -156,7 +156,7 @@ def parse_overlay(text: str, source: str) -> dict[str, Any]:
         "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
     )
     try:
-        data = yaml.load(text, Loader)  # noqa: S506  (a subclass of SafeLoader)
+        data = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InvalidOverlay(f"{source} is not valid YAML: {reason}") from error
