@@ -9,6 +9,7 @@
     │   ├── InvalidWorkspace
     │   ├── InvalidApp
     │   ├── InvalidMount
+    │   ├── InvalidOverlay
     │   ├── UnknownResource
     │   ├── UnknownRole
     │   ├── UnknownScheduler
@@ -42,6 +43,8 @@
     ├── StateError
     ├── OutputError
     └── SchedulerError
+        ├── SchedulerUnavailable
+        ├── RequestRefused
         ├── UnknownApp
         └── AppFailed
 
@@ -115,6 +118,12 @@ class InvalidMount(UsageError, KeyError):
     """A mount is not ``type=bind|volume|device,src=...,dst=...``."""
 
     code = "invalid-mount"
+
+
+class InvalidOverlay(UsageError, ValueError, TypeError):
+    """An overlay is malformed, or does not fit the request."""
+
+    code = "invalid-overlay"
 
 
 class UnknownResource(UsageError, KeyError):
@@ -347,6 +356,28 @@ class SchedulerError(TopcoatError):
     """A scheduler refused or failed a request."""
 
     code = "scheduler"
+
+
+class SchedulerUnavailable(SchedulerError):
+    """The scheduler's backend cannot be reached, or fails for now."""
+
+    code = "scheduler-unavailable"
+
+
+class RequestRefused(SchedulerError):
+    """The scheduler's backend refuses a request.
+
+    Attributes:
+        status: HTTP status.
+        reason: the backend's own code for it, such as Kubernetes' ``AlreadyExists``.
+    """
+
+    code = "request-refused"
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int = 0, reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
 
 
 class UnknownApp(SchedulerError):
