@@ -116,7 +116,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Refuse what Slurm cannot run before anything is read or copied."""
         check_app(app, has_container=cfg.container != "none")
-        check_capacity(app, _with_default_partition(cfg), self._partitions(cfg))
+        options = _with_default_partition(cfg)
+        check_capacity(app, options, nodes_of(self._partitions(cfg), options))
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Accept roles without a resource: the defaults of the partition apply."""
