@@ -100,8 +100,7 @@ def test_the_python_code_of_the_quickstart_runs(code: str, directory: Path) -> N
 
 
 def test_the_distributed_job_of_the_quickstart_is_planned(directory: Path) -> None:
-    (directory / "dist_app.py").write_text("import torch\n")
-    line = "torchx run --scheduler local_docker --dryrun --json --workspace '' dist.ddp -j 2x2 --image i --script dist_app.py"
+    line = "torchx run --scheduler local_docker --dryrun --json --workspace '' dist.ddp -j 2x2 --image i --script x.py"
     done = _topcoat(line, directory)
     assert done.returncode == 0, done.stderr
     (role,) = json.loads(done.stdout)["app"]["roles"]
