@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from topcoat.records import Cache
 from topcoat.specs.projects import Projects
-from topcoat.state import cache_dir, write_cache
+
+_CACHE = Cache("deliveries", 3)
 
 # An image that was pushed earlier is confirmed by its labels instead.
 _MAX_DIGESTS = 100
@@ -58,20 +57,15 @@ def workspace_key(workspace: Projects) -> str:
 
 def last_push_record(*key: str) -> PushRecord | None:
     """Return the record of *key*, None if it does not exist."""
-    try:
-        record = json.loads(_path(key).read_bytes())
-        digests = {str(tag): str(digest) for tag, digest in record["digests"].items()}
-        checked = float(record["checked"])
-        return PushRecord(record["tag"], tuple(record["layer_keys"]), tuple(record["blobs"]), digests, checked)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    return _CACHE.read_json("\0".join(key), _parse)
 
 
 def write_push_record(record: PushRecord, *key: str) -> None:
     """Store *record* as the last one of *key*."""
-    write_cache(_path(key), json.dumps({**record._asdict(), "digests": dict(record.digests)}).encode())
+    _CACHE.write_json("\0".join(key), {**record._asdict(), "digests": dict(record.digests)})
 
 
-def _path(key: tuple[str, ...]) -> Path:
-    name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return cache_dir("deliveries") / name
+def _parse(value: Any) -> PushRecord:
+    digests = {str(tag): str(digest) for tag, digest in value["digests"].items()}
+    checked = float(value["checked"])
+    return PushRecord(value["tag"], tuple(value["layer_keys"]), tuple(value["blobs"]), digests, checked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import add_cfg, add_json, add_workspace, parse_cfg
+from topcoat.cli.arguments import add_cfg, add_json, add_no_cache, add_workspace, parse_cfg
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -43,6 +43,7 @@ def add_arguments(parser: Parser) -> None:
         help="ask the registry for every blob of the image, and send those that it has lost",
     )
     add_cfg(parser, "options of the image: chown, modes, workspace_dir... (topcoat runopts local_docker)")
+    add_no_cache(parser)
     add_json(parser)
 
 
