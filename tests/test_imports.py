@@ -18,6 +18,7 @@ SOURCE = Path(topcoat.__file__).parent
 ROWS = (
     ("errors", "version", "torchx_alias"),
     ("state", "records", "tasks", "notices", "suggest", "foreign_text"),
+    ("plugins",),
     ("specs",),
     ("scan",),
     ("oci",),

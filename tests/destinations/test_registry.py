@@ -22,7 +22,8 @@ from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import fresh, plan, push
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.registry import PreparedImage, RegistryDestination
+from topcoat.destinations.registry import RegistryDestination
+from topcoat.destinations.registry_delivery import PreparedImage
 from topcoat.errors import (
     AuthenticationFailed,
     ImageNotFound,

@@ -52,7 +52,6 @@ def parse_cfg(opts: runopts, texts: Sequence[str]) -> dict[str, CfgVal]:
     """
     cfg: dict[str, CfgVal] = {}
     for text in texts:
-        opts.check_known(text)
         cfg.update(opts.cfg_from_str(text))
     return cfg
 

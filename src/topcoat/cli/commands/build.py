@@ -37,6 +37,11 @@ def add_arguments(parser: Parser) -> None:
         parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
     )
     parser.add_argument("--platform", metavar="OS/ARCH", help="platform of the base image, such as linux/arm64, or all")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="ask the registry for every blob of the image, and send those that it has lost",
+    )
     add_cfg(parser, "options of the image: chown, modes, workspace_dir... (topcoat runopts local_docker)")
     add_no_cache(parser)
     add_json(parser)
@@ -55,7 +60,7 @@ def run(args: Namespace) -> int:
     workspace = Projects(parse_projects("." if args.workspace is None else args.workspace))
     if not workspace:
         raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")
-    flags = {"image_repo": args.image_repo, "platform": args.platform}
+    flags = {"image_repo": args.image_repo, "platform": args.platform, "verify": args.verify}
     options = image_options({**_parse_cfg(args.cfg), **{name: value for name, value in flags.items() if value}})
     with Progress(f"laying {workspace} over {args.image or 'its base'}", quiet=options.quiet):
         result = build_image(workspace, args.image or "", options)
