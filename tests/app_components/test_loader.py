@@ -168,3 +168,25 @@ def test_a_file_that_imports_torchx_gets_topcoat(tmp_path: Path, indirect: bool)
         [sys.executable, "-c", code, target], check=False, capture_output=True, text=True, env={**os.environ}
     )
     assert (done.stdout, done.stderr) == ("x 1 ${app_id}\n", "")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_the_line_of_a_syntax_error_is_shown_unless_a_link_leads_out_of_the_directory(
+    tmp_path: Path, link: bool
+) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "secret").write_text("hush = hush hush\n")
+    path = tmp_path / "w/component.py"
+    if link:
+        path.symlink_to("../secret")
+    else:
+        path.write_text((tmp_path / "secret").read_text())
+    with pytest.raises(InvalidComponent, match=r"component.py:1: invalid syntax") as caught:
+        load_file(str(path))
+    assert ("hush" in str(caught.value)) is not link
+
+
+def test_a_component_file_that_leads_to_the_environment_of_a_process_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "component.py").symlink_to("/proc/self/environ")
+    with pytest.raises(UnknownComponent, match=r"component.py leads to /proc or /sys"):
+        load_file(str(tmp_path / "component.py"))
