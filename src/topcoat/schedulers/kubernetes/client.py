@@ -35,6 +35,7 @@ _NOTICE_AFTER_S = 3
 _MAX_PAUSE_S = 2.0
 _MAX_BODY = 128 << 20
 _PAGE = 500
+_FIRST_PIECE = 1024
 _MERGE_PATCH = "application/merge-patch+json"
 # A server that starts refuses logins and rights for a moment, before it has read them.
 _WHILE_STARTING = (401, 403)
@@ -134,6 +135,12 @@ class Client:
             labels: a label selector, such as ``dev.topcoat.app=train-x1``.
             fields: a field selector.
         """
+        return self.list_version(kind, namespace, labels=labels, fields=fields)[0]
+
+    def list_version(
+        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> tuple[Objects, str]:
+        """Return what ``list`` does, and the version of the list, for ``wait_for_change``."""
         query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
         query = {name: value for name, value in query.items() if value}
         action = f"listing {kind.plural}" + f" in the namespace {namespace}" * (namespace is not None)
@@ -149,10 +156,35 @@ class Client:
                 items = []
                 continue
             items += page.get("items") or []
-            following = (page.get("metadata") or {}).get("continue")
-            if not following:
-                return items
-            query["continue"] = following
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    def wait_for_change(self, kind: Kind, namespace: str, version: str, *, labels: str, timeout: int) -> None:
+        """Wait until one of the objects changes after a *version* of their list, at most *timeout* seconds.
+
+        It may return early: list the objects again.
+        """
+        from urllib3.exceptions import HTTPError
+
+        query = {
+            "watch": "1",
+            "labelSelector": labels,
+            "resourceVersion": version,
+            "timeoutSeconds": str(timeout),
+        }
+        try:
+            response = self._send("GET", kind.path(namespace), query, None, timeout + 5)
+            try:
+                if response.status == 200:
+                    next(response.stream(_FIRST_PIECE), None)
+                    return
+            finally:
+                response.close()
+        except (HTTPError, OSError, SchedulerUnavailable):
+            pass
+        time.sleep(min(1, timeout))
 
     def patch(self, kind: Kind, namespace: str, name: str, change: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge *change* into an object (RFC 7386) and return the result, ``None`` if it does not exist."""

@@ -13,7 +13,7 @@ Manifest = Mapping[str, Any]
 Manifests = Sequence[Manifest]
 
 # A Volcano Job has no completion index: each replica is a task that has TorchX's label.
-_TORCHX_REPLICA = "torchx.pytorch.org/replica-id"
+TORCHX_REPLICA = "torchx.pytorch.org/replica-id"
 _NO_OBJECT: Manifest = {}
 _FRACTION = re.compile(r"\.(\d+)")
 
@@ -109,7 +109,7 @@ def role_of(manifest: Manifest) -> str:
 def replica_of(pod: Manifest) -> int:
     """Return the number of a pod's replica within its role."""
     metadata = section(pod, "metadata")
-    for kind, key in (("annotations", COMPLETION_INDEX), ("labels", COMPLETION_INDEX), ("labels", _TORCHX_REPLICA)):
+    for kind, key in (("annotations", COMPLETION_INDEX), ("labels", COMPLETION_INDEX), ("labels", TORCHX_REPLICA)):
         value = text(metadata, kind, key)
         if value.isascii() and value.isdecimal() and len(value) < 10:
             return int(value)

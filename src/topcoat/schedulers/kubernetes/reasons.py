@@ -182,6 +182,7 @@ def _pull_reason(pod: Manifest, events: Manifests) -> Reason | None:
     # The text of ImagePullBackOff has the cause on newer nodes only.
     if pulls and "ErrImagePull: " not in message and waiting.get("reason") == "ImagePullBackOff":
         message = text(pulls[-1], "message")
+    message = message.rpartition("ErrImagePull: ")[2]
     secrets = _events_of(pod, events, "FailedToRetrieveImagePullSecret")
     if secrets:
         message += f" ({text(secrets[0], 'message')})"

@@ -146,10 +146,10 @@ def _replica_state(pod: Manifest | None, index: int, job: Manifest | None, objec
         code = exit_code(pod)
         phase = text(pod, "status", "phase")
         # The container ends a second before the phase of its pod changes.
+        if phase == "Failed" or code:
+            return AppState.FAILED
         if phase == "Succeeded" or code == 0:
             return AppState.SUCCEEDED
-        if phase == "Failed" or code is not None:
-            return AppState.FAILED
         if phase == "Running":
             return AppState.RUNNING
         if not _has_ended(job):
