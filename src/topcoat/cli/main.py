@@ -104,6 +104,9 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug
+    from topcoat.leftovers import remove_leftovers
+
+    remove_leftovers()
     files = redirected_files()
     if not files:
         return command.run(args) or 0

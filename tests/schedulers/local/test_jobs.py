@@ -14,7 +14,7 @@ import pytest
 from tests.schedulers.local.test_supervisor import end, load, replica, run
 from topcoat.errors import SchedulerError, StateError
 from topcoat.schedulers.local import jobs as local_jobs
-from topcoat.schedulers.local.process import host_identity, start_mark
+from topcoat.schedulers.local.process import boot_time, host_identity, start_mark
 from topcoat.specs import AppState
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -42,13 +42,12 @@ def test_an_unknown_id_has_no_job(app_id: str) -> None:
     assert local_jobs.load(app_id) is None
 
 
-def test_other_directories_are_ignored(sleeping: local_jobs.LocalJob) -> None:
+def test_other_directories_are_ignored(sleeping: local_jobs.LocalJob, notices: list[str]) -> None:
     jobs = sleeping.directory.parent
     (jobs / "file").write_text("x")
     (jobs / "empty").mkdir()
-    (jobs / "broken").mkdir()
-    (jobs / "broken" / "job.json").write_text("{")
     assert [job.directory.name for job in local_jobs.load_all()] == ["job"]
+    assert notices == []
 
 
 def test_a_job_is_started_once(sleeping: local_jobs.LocalJob, tmp_path: Path) -> None:
@@ -97,9 +96,12 @@ def test_processes_that_got_the_numbers_of_dead_replicas_live_on(sleeping: local
         os.kill(sleeping.status["pid"], signal.SIGTERM)
 
 
-def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob) -> None:
+def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob, monkeypatch: pytest.MonkeyPatch) -> None:
     host = host_identity().split()[0]
-    change(sleeping.directory / "job.json", host=f"{host} another-boot")
+    change(sleeping.directory / "job.json", host=f"{host} another-boot pid:[1]")
+    for name in ("job.json", "status.json"):
+        os.utime(sleeping.directory / name, (boot_time() - 1, boot_time() - 1))
+    monkeypatch.setattr(local_jobs, "_MAX_SILENCE_S", float("inf"))
     assert load().state is AppState.FAILED
     assert start_mark(sleeping.status["pid"]) is not None, "nothing of this boot is touched"
     os.kill(sleeping.status["pid"], signal.SIGTERM)
@@ -123,13 +125,14 @@ def test_a_job_of_another_machine_runs_while_its_status_is_updated(
 
 
 def test_a_job_whose_start_was_cut_short_has_failed(sleeping: local_jobs.LocalJob) -> None:
-    (sleeping.directory / "status.json").unlink()
+    supervisor = sleeping.status["pid"]
+    change(sleeping.directory / "status.json", state="SUBMITTED", pid=None, start=None, replicas=[])
     assert load().state is AppState.SUBMITTED
     change(sleeping.directory / "job.json", launcher=[2**22 + 1, "0"])
     job = load()
     assert job.state is AppState.FAILED
     assert "never started" in job.status["msg"]
-    os.kill(sleeping.status["pid"], signal.SIGTERM)
+    os.kill(supervisor, signal.SIGTERM)
 
 
 def test_a_job_that_ends_while_its_status_is_read_has_not_failed(

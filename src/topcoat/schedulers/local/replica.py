@@ -50,6 +50,17 @@ class Replica:
         self.terminating, self._kill_at = False, NEVER
 
     @property
+    def pid(self) -> int | None:
+        """The number of its process."""
+        return self._process.pid if self._process else None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that tell its processes from those of other replicas."""
+        names = ("TOPCOAT_APP_ID", "TOPCOAT_ROLE", "TOPCOAT_REPLICA_ID")
+        return {name: self._spec["env"].get(name, "") for name in names}
+
+    @property
     def alive(self) -> bool:
         """Whether it has a process; one that has ended counts until ``close``."""
         return self._process is not None
@@ -129,7 +140,7 @@ class Replica:
             "id": self._spec["id"],
             "state": self.state,
             "exit_code": self.exit_code,
-            "pid": self._process.pid if self._process else None,
+            "pid": self.pid,
             "start": self._start,
             "started_at": self._started_at,
             "ended_at": self._ended_at,
