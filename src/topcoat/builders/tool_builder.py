@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 from topcoat.bases.base import Base, images_of, look_up
 from topcoat.bases.registry_bases import RegistryBases
-from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_streaming
+from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_quick, run_streaming
 from topcoat.destinations.engine import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError
@@ -82,7 +81,7 @@ class ToolBuilder:
         """Return the id of the image that is kept as *name*."""
         format_ = _TOOLS.get(self._tool, _TOOLS["podman"])
         command = [self._program, "inspect", "--type", "image", "--format", format_, name.removeprefix("sha256:")]
-        done = subprocess.run(command, capture_output=True, check=False)
+        done = run_quick(command)
         image_id = done.stdout.decode("ascii", "replace").strip().removeprefix("sha256:")
         return f"sha256:{image_id}" if image_id and not done.returncode else None
 

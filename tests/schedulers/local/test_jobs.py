@@ -96,7 +96,9 @@ def test_processes_that_got_the_numbers_of_dead_replicas_live_on(sleeping: local
         os.kill(sleeping.status["pid"], signal.SIGTERM)
 
 
-def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_from_before_a_reboot_has_failed(
+    sleeping: local_jobs.LocalJob, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
     host = host_identity().split()[0]
     change(sleeping.directory / "job.json", host=f"{host} another-boot pid:[1]")
     for name in ("job.json", "status.json"):
@@ -105,6 +107,7 @@ def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob, mo
     assert load().state is AppState.FAILED
     assert start_mark(sleeping.status["pid"]) is not None, "nothing of this boot is touched"
     os.kill(sleeping.status["pid"], signal.SIGTERM)
+    eventually(lambda: start_mark(sleeping.status["pid"]) is None)
 
 
 def test_a_job_of_another_machine_runs_while_its_status_is_updated(

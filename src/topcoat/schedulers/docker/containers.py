@@ -134,7 +134,7 @@ def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> 
         # reading is resumed after the last entry, and once more when the container has ended.
         has_ended = not follow or is_terminal(container_state(container.attrs))
         resumed_at, repeated = last, count
-        with engine_errors(f"reading the log of {container.name}"):
+        with engine_errors(f"reading the log of {container.name}", shows_output=True):
             for entry in _entries(container, {**_after(last, options), "follow": not has_ended}):
                 stamp, text = _split(entry)
                 if stamp < resumed_at:
