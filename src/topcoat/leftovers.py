@@ -18,6 +18,7 @@ from topcoat.state import make_private, state_dir
 
 _CLAIMS = "claims"
 _MAX_CLAIM = 1 << 16
+_DIGEST_SIZE = 32
 # Of this process: the open claim file of each path.
 _held: dict[str, tuple[int, Path]] = {}
 
@@ -39,7 +40,7 @@ def claim(path: str | Path, *, unless: str | Path = "") -> None:
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
-                os.write(handle, b"\0".join([os.fsencode(os.path.abspath(path)), os.fsencode(unless)]))
+                os.write(handle, _content(os.fsencode(os.path.abspath(path)), os.fsencode(unless)))
                 # Another command may have removed the empty file before it was locked.
                 if os.fstat(handle).st_nlink:
                     _held[str(path)] = handle, file
@@ -62,12 +63,18 @@ def release(path: str | Path) -> None:
 
 @contextmanager
 def claimed(path: str | Path) -> Iterator[None]:
-    """Claim *path* while a ``with`` block runs; the block removes it or gives it its final name."""
+    """Claim *path* while a ``with`` block runs, which removes it or gives it another name.
+
+    If *path* still exists when the block fails, the claim stays for the next command.
+    """
     claim(path)
     try:
         yield
-    finally:
-        release(path)
+    except BaseException:
+        if not os.path.lexists(path):
+            release(path)
+        raise
+    release(path)
 
 
 @contextmanager
@@ -109,6 +116,13 @@ def remove_leftovers() -> None:
                     os.close(handle)
 
 
+def _content(path: bytes, unless: bytes) -> bytes:
+    from hashlib import sha256
+
+    record = path + b"\0" + unless
+    return sha256(record).digest() + record
+
+
 def _remove(content: bytes) -> None:
     """Remove the directory that the *content* of a claim names; raise OSError if a part of it remains."""
     import shutil
@@ -116,9 +130,10 @@ def _remove(content: bytes) -> None:
     from topcoat.foreign_text import escaped
     from topcoat.notices import notice
 
-    path, _, unless = content.partition(b"\0")
-    if not path or not os.path.lexists(path) or (unless and os.path.lexists(unless)):
+    path, _, unless = content[_DIGEST_SIZE:].partition(b"\0")
+    # Half a path would name another directory.
+    if content != _content(path, unless) or not os.path.lexists(path) or (unless and os.path.lexists(unless)):
         return
     if os.lstat(path).st_uid == os.getuid():
         shutil.rmtree(path)
-        notice(f"removed {escaped(os.fsdecode(path))}: the command that filled it was killed")
+        notice(f"removed {escaped(os.fsdecode(path))}: the command that made it did not finish")

@@ -30,7 +30,9 @@ def read_regular(path: str | os.PathLike[str], max_size: int) -> bytes:
         OSError: as for `open_regular`, or the file has more than *max_size* bytes.
     """
     with open_regular(path) as file:
-        data = file.read(max_size + 1)
-    if len(data) > max_size:
+        # The size that the system reports may be too small: it is 0 below /proc.
+        is_larger = os.fstat(file.fileno()).st_size > max_size
+        data = b"" if is_larger else file.read(max_size + 1)
+    if is_larger or len(data) > max_size:
         raise OSError(errno.EFBIG, f"larger than {max_size} bytes", str(path))
     return data

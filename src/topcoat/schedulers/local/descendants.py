@@ -23,9 +23,10 @@ _MAX_KILL_S = 5.0
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, instead of the init process (prctl(2))."""
     if sys.platform == "linux":
-        import ctypes
+        # Python may have been built without ctypes.
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes
 
-        with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

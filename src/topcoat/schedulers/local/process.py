@@ -30,7 +30,8 @@ def run(
 ) -> Finished:
     """Run *command* to its end with *text* as its input, for at most *timeout* seconds; any exit code is returned.
 
-    Raise ``MissingDependency`` if the program does not exist, ``SchedulerError`` if it takes longer.
+    Raise ``MissingDependency`` if the program does not exist, ``SchedulerError`` if it cannot be started or takes
+    longer.
     """
     try:
         done = subprocess.run(
@@ -47,6 +48,8 @@ def run(
         raise MissingDependency(
             f"no program {command[0]!r} on this machine", hint=f"install {command[0]}, or fix PATH"
         ) from error
+    except OSError as error:
+        raise SchedulerError(f"cannot start {command[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise SchedulerError(f"{command[0]} did not end within {timeout:g} s") from error
     return Finished(done.returncode, done.stdout, done.stderr)
@@ -74,7 +77,8 @@ def boot_time() -> float:
 def start_mark(pid: int) -> str | None:
     """Return when the process *pid* started, in the system's own unit; ``None`` if it has ended or is a zombie.
 
-    Process ids are reused; with its start mark, an id names one process for good.
+    Process ids are reused; with its start mark, an id names one process for good. Raise OSError if the system cannot
+    say: this process has too many open files.
     """
     directory = proc_directory(pid)
     if directory is not None:
@@ -83,7 +87,7 @@ def start_mark(pid: int) -> str | None:
                 # The name in parentheses may contain anything, so split after the last one (proc_pid_stat(5)).
                 fields = file.read().rpartition(b")")[2].split()
             return None if fields[0] in (b"Z", b"X") else fields[19].decode()
-        except (OSError, IndexError):
+        except (FileNotFoundError, ProcessLookupError, IndexError):
             return None
     state, _, started = run(["ps", "-o", "stat=,lstart=", "-p", str(pid)]).stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else started.strip()

@@ -89,7 +89,9 @@ class Replica:
             self.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
             self.problem = _why_not_started(spec["args"][0], spec["cwd"], error)
             return
-        self._process, self._start, self.state = process, start_mark(process.pid), "RUNNING"
+        self._process, self._start, self.state = process, None, "RUNNING"
+        with contextlib.suppress(OSError):
+            self._start = start_mark(process.pid)
         for name in ("stdout", "stderr"):
             pipe = getattr(process, name)
             self.streams.append(OutputPump(pipe.fileno(), self.logs[name], self.logs["combined"]))

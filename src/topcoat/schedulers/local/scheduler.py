@@ -94,7 +94,7 @@ class _JobDirectory(DirectoryDestination):
         except BaseException:
             with suppress(OSError):
                 home.rmdir()
-            release(home)
+                release(home)
             raise
 
 

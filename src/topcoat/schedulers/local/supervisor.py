@@ -47,14 +47,15 @@ def main(job_file: str) -> None:
         os._exit(0)
     os.setsid()
     try:
-        # Opened first: once the replicas run, the disk may be full.
+        # Opened first: once the replicas run, the disk may be full, or too many files open.
         log = os.open(os.path.join(os.path.dirname(job_file), "supervisor.log"), os.O_WRONLY | os.O_CREAT, 0o600)
+        devnull = os.open(os.devnull, os.O_RDONLY)
         job = Job(job_file)
         job.start()
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")
     os.write(1, STARTED.encode())
-    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 2), (log, 1)):
+    for source, target in ((devnull, 0), (log, 2), (log, 1)):
         os.dup2(source, target)
     job.run()
 
@@ -71,6 +72,7 @@ class Job:
         self._selector = selectors.DefaultSelector()
         self._restarts: dict[str, int] = {}
         self._outcome, self._msg, self._saved = "", "", 0.0
+        self._start_mark = start_mark(os.getpid())
 
     def start(self) -> None:
         """Start the replicas until one of them cannot be started."""
@@ -203,7 +205,7 @@ class Job:
             "msg": "; ".join(filter(None, [self._msg, *sorted(log_errors)])),
             "num_restarts": sum(self._restarts.values()),
             "pid": os.getpid(),
-            "start": start_mark(os.getpid()),
+            "start": self._start_mark,
             "replicas": [replica.facts() for replica in self._replicas],
         }
 
