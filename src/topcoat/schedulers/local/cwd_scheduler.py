@@ -23,8 +23,8 @@ from topcoat.schedulers.env import RANK0_ENV
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.app_json import role_from_dict, role_to_dict
+from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.process import run
-from topcoat.schedulers.local.records import JOB
 from topcoat.schedulers.local.replica import GRACE_S
 from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, make_request
 from topcoat.schedulers.logs import MAX_ERROR_FILE, error_text, follow

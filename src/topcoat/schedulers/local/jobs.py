@@ -23,8 +23,9 @@ from topcoat.errors import SchedulerError, StateError
 from topcoat.foreign_text import escaped
 from topcoat.leftovers import release
 from topcoat.notices import notice, notice_if_slow
-from topcoat.schedulers.local import records
+from topcoat.schedulers.local import job_records
 from topcoat.schedulers.local.descendants import kill_all_of
+from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.process import (
     boot_time,
     host_identity,
@@ -34,7 +35,6 @@ from topcoat.schedulers.local.process import (
     signal_process,
     start_mark,
 )
-from topcoat.schedulers.local.records import JOB
 from topcoat.schedulers.local.replica import GRACE_S
 from topcoat.schedulers.local.status_file import STATUS, save_status
 from topcoat.schedulers.local.supervisor import HEARTBEAT_S, STARTED, command
@@ -135,7 +135,7 @@ def _withdraw(home: Path) -> None:
     aside = home.with_name(f".{home.name}.withdrawn")
     with contextlib.suppress(OSError):
         os.rename(home, aside)
-        if records.read_status(aside / STATUS)["pid"] is None:
+        if job_records.read_status(aside / STATUS)["pid"] is None:
             shutil.rmtree(aside, ignore_errors=True)
             return
         os.rename(aside, home)
@@ -154,7 +154,7 @@ def load(app_id: str) -> LocalJob | None:
         return None
     home = directory(app_id)
     try:
-        job = records.read_job(home)
+        job = job_records.read_job(home)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _NO_JOB:
             return None
@@ -207,7 +207,7 @@ def remove(job: LocalJob) -> None:
 def _unreadable(home: Path, name: str, error: OSError | ValueError) -> StateError:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return StateError(f"cannot read the jobs: {error.strerror}", hint="raise the limit: ulimit -n 4096")
-    reason, hint = records.why_unreadable(error, home)
+    reason, hint = job_records.why_unreadable(error, home)
     return StateError(f"cannot read the job {escaped(home.name)}: {name}: {escaped(reason)}", hint=hint)
 
 
@@ -234,7 +234,7 @@ def _status(home: Path, job: dict[str, Any]) -> dict[str, Any]:
 def _read_status(home: Path) -> dict[str, Any]:
     for attempt in range(_READ_ATTEMPTS):
         try:
-            return records.read_status(home / STATUS)
+            return job_records.read_status(home / STATUS)
         except ValueError:
             if attempt == _READ_ATTEMPTS - 1:
                 raise

@@ -19,8 +19,8 @@ from topcoat.scan.sources import current_directory
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.schedulers.local.editable import warn_of_editable_installs
+from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.outputs import all_files, written_files
-from topcoat.schedulers.local.records import JOB
 from topcoat.schedulers.local.request import PopenRequest
 from topcoat.schedulers.responses import JobOutputs
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, Workspace, runopts

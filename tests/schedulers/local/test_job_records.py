@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topcoat.schedulers.local.records import read_job, read_status
+from topcoat.schedulers.local.job_records import read_job, read_status
 
 STATUS: dict[str, Any] = {
     "state": "RUNNING",
