@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
-from topcoat.errors import TopcoatError, UsageError
+from topcoat.errors import StateError, TopcoatError, UsageError
+from topcoat.foreign_text import escaped
+from topcoat.regular_files import open_regular
 from topcoat.scan.sources import current_directory
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream, StructuredOpts
 from topcoat.schedulers.env import RANK0_ENV
@@ -22,10 +24,11 @@ from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.app_json import role_from_dict, role_to_dict
 from topcoat.schedulers.local.image_providers import CWDImageProvider, ImageProvider
+from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.process import run
 from topcoat.schedulers.local.replica import GRACE_S
 from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart, make_request
-from topcoat.schedulers.logs import follow
+from topcoat.schedulers.logs import MAX_ERROR_FILE, error_text, follow
 from topcoat.specs import (
     NONE,
     AppDef,
@@ -163,13 +166,14 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         job = self._load(app_id)
         if job is None:
             return None
-        roles = [_apply_macros(role_from_dict(role), job) for role in job.job["roles"]]
+        roles = [_apply_macros(role, job) for role in _roles(job)]
         statuses: dict[str, RoleStatus] = {}
-        host = job.job["host"].split()[0]
+        host, logs = job.job["host"].split()[0], job.logs
         errors = []
         for replica in job.status["replicas"]:
             role, state = replica["role"], AppState[replica["state"]]
-            error = _error(job.logs[role, replica["id"]]["error_file"]) if state is AppState.FAILED else None
+            files = logs.get((role, replica["id"])) if state is AppState.FAILED else None
+            error = _error(files["error_file"]) if files else None
             if error:
                 errors.append(error)
             statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
@@ -181,8 +185,8 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             num_restarts=job.status["num_restarts"],
             msg=job.status["msg"],
             structured_error_msg=min(errors)[1] if errors else NONE,
-            ui_url=f"file://{job.job['log_dir']}",
-            metadata=job.job["metadata"],
+            ui_url=f"file://{job.job.get('log_dir') or job.directory}",
+            metadata=job.job.get("metadata") or {},
             roles_statuses=list(statuses.values()),
             roles=roles,
         )
@@ -204,7 +208,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this scheduler's jobs, the newest first."""
         return [
-            ListAppResponse(job.directory.name, job.state, name=job.job["name"])
+            ListAppResponse(job.directory.name, job.state, name=job.job.get("name") or "")
             for job in local_jobs.load_all()
             if job.job["scheduler"] == self.backend
         ]
@@ -248,6 +252,16 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         return follow(files[stream.value], regex=regex, since=since, until=until, done=done)
 
 
+def _roles(job: local_jobs.LocalJob) -> list[Role]:
+    try:
+        return [role_from_dict(role) for role in job.job.get("roles") or []]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"cannot read the job {escaped(job.directory.name)}: {JOB}: invalid role: {escaped(str(error))}",
+            hint=f"if it is not needed: rm -r {job.directory}",
+        ) from error
+
+
 def _apply_macros(role: Role, job: local_jobs.LocalJob) -> Role:
     """Return *role* with the macros replaced that have the same value in all of its replicas."""
     cwd = next((replica["cwd"] for replica in job.job["replicas"] if replica["role"] == role.name), "")
@@ -255,9 +269,9 @@ def _apply_macros(role: Role, job: local_jobs.LocalJob) -> Role:
 
 
 def _error(path: str) -> tuple[float, str] | None:
-    """Return when an error file was written and its text, ``None`` if it is missing or empty."""
-    with contextlib.suppress(OSError), open(path, errors="replace") as file:
-        text = file.read().strip()
+    """Return when an error file was written and its text, ``None`` if it is missing, empty, a link or no file."""
+    with contextlib.suppress(OSError), open_regular(path, follow_links=False) as file:
+        text = error_text(file.read(MAX_ERROR_FILE + 1))
         return (os.fstat(file.fileno()).st_mtime, text) if text else None
     return None
 
