@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from topcoat.errors import MissingDependency, SchedulerError, TopcoatError
+from topcoat.errors import MissingDependency, SchedulerError, TopcoatError, UsageError
 from topcoat.foreign_text import escaped
 
 _CONNECT_TIMEOUT_S = 10
@@ -40,6 +40,7 @@ def aws_client(service: str, *, region: str = "", max_attempts: int = _MAX_ATTEM
 
     Raises:
         MissingDependency: boto3 is not installed.
+        UsageError: boto3 refuses its configuration.
         botocore.exceptions.BotoCoreError: no region is set, or the profile does not exist (see `aws_errors`).
     """
     try:
@@ -54,7 +55,13 @@ def aws_client(service: str, *, region: str = "", max_attempts: int = _MAX_ATTEM
         read_timeout=_READ_TIMEOUT_S,
         retries={"mode": "standard", "total_max_attempts": max_attempts},
     )
-    client: Any = boto3.session.Session().client(service, region_name=region or None, config=config)  # type: ignore[call-overload]
+    try:
+        client: Any = boto3.session.Session().client(service, region_name=region or None, config=config)  # type: ignore[call-overload]
+    except ValueError as error:
+        raise UsageError(
+            f"boto3 refuses its configuration: {escaped(str(error))}",
+            hint="check the variables AWS_* and the files in ~/.aws",
+        ) from error
     return client
 
 

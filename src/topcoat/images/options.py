@@ -40,6 +40,7 @@ class ImageOptions(NamedTuple):
         base_scan_limit: how many MB of the base's layers may be read to look up the code's directory; 0 reads nothing.
         build_args: for ``Dockerfile.torchx``.
         rebuild: build again what a builder has built before.
+        create_repository: create the repository in Amazon ECR if it is missing.
         quiet: print no build output.
     """
 
@@ -55,6 +56,7 @@ class ImageOptions(NamedTuple):
     base_scan_limit: int = 256
     build_args: Mapping[str, str] = MappingProxyType({})
     rebuild: bool = False
+    create_repository: bool = False
     quiet: bool = False
 
 
@@ -111,6 +113,9 @@ def image_opts() -> runopts:
     opts.add(
         "build_args", type_=dict[str, str], default=None, help="build arguments for Dockerfile.torchx, as k:v,k2:v2"
     )
+    opts.add(
+        "create_repository", type_=bool, default=False, help="create the repository in Amazon ECR if it is missing"
+    )
     opts.add("rebuild", type_=bool, default=False, help="have a builder build again what it has built before")
     return opts
 
@@ -135,6 +140,7 @@ def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
         base_scan_limit=_megabytes(cfg.get("base_scan_limit")),
         build_args=_build_args(cfg.get("build_args") or {}),
         rebuild=_flag(cfg, "rebuild", default=False),
+        create_repository=_flag(cfg, "create_repository", default=False),
         quiet=_flag(cfg, "quiet", default=False),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, Done, topcoat, workspace  # noqa: F401
+from tests.cli.conftest import Cli, Done
 from tests.components.aws import Aws
 from tests.components.images import Image
 from tests.components.registries import Registry
@@ -44,12 +44,12 @@ class Submit:
 
 
 @pytest.fixture
-def submit(topcoat: Cli, workspace: Path, queue: str, base: str, registry: Registry) -> Submit:  # noqa: F811
+def submit(topcoat: Cli, workspace: Path, queue: str, base: str, registry: Registry) -> Submit:
     """Submit to the queue, from the workspace."""
     return Submit(topcoat, queue, base, registry)
 
 
-def test_the_edit_runs_from_the_registry_and_its_log_is_read(submit: Submit, workspace: Path) -> None:  # noqa: F811
+def test_the_edit_runs_from_the_registry_and_its_log_is_read(submit: Submit, workspace: Path) -> None:
     for text in ("before", "after"):
         (workspace / "train.py").write_text(f"{text}\n")
         script = "cat train.py; echo $A $TOPCOAT_REPLICA_ID $TORCHX_RANK0_HOST"
