@@ -14,12 +14,16 @@ from tests.components.aws import Aws, moto
 from tests.components.daemons import Containerd, Docker
 from tests.components.host import Tool
 from tests.components.images import Image
+from tests.components.kubernetes import Kubernetes
+from tests.components.kubernetes import kubernetes as kubernetes_cluster
 from tests.components.peers import TorchX
 from tests.components.podman import Podman, containers_environment
 from tests.components.podman import podman as podman_service
 from tests.components.recorder import Recorder
 from tests.components.registries import Registry, plain_registry, secure_registry
 from tests.components.rootfs import busybox_layers, python_layers
+from tests.components.slurm import Slurm
+from tests.components.slurm import slurm as slurm_cluster
 from tests.scan.oracle.client import Oracle, build
 
 _T = TypeVar("_T")
@@ -106,6 +110,27 @@ def containerd(scratch: Path, logs: Path) -> Iterator[Containerd]:
     programs, runc = host.engine("containerd"), host.engine("runc")
     starting = daemons.containerd(programs, runc, scratch / "containerd", logs)
     with _started("containerd", starting) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubernetes(
+    scratch: Path, logs: Path, busybox_image: Image, registry: Registry, tls_registry: Registry
+) -> Iterator[Kubernetes]:
+    """A Kubernetes of today with one node, which pulls from ``registry`` and ``tls_registry``."""
+    host.need_root("Kubernetes")
+    starting = kubernetes_cluster(
+        containerd=host.engine("containerd"),
+        runc=host.engine("runc"),
+        kube=host.engine("kubernetes"),
+        coredns=host.engine("coredns"),
+        pause=busybox_image,
+        directory=scratch / "k8s",
+        logs=logs,
+    )
+    with _started("Kubernetes", starting) as running:
+        for source in (registry, tls_registry):
+            running.use_registry(source)
         yield running
 
 
@@ -257,3 +282,11 @@ def ignore_oracle() -> Iterator[Oracle]:
     oracle = Oracle(build())
     yield oracle
     oracle.close()
+
+
+@pytest.fixture(scope="session")
+def slurm(scratch: Path, logs: Path) -> Iterator[Slurm]:
+    """Debian's Slurm (22.05): four nodes with accounting."""
+    host.need_root("slurm")
+    with _started("slurm", slurm_cluster(scratch / "slurm", logs)) as running:
+        yield running

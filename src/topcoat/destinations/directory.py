@@ -17,14 +17,17 @@ from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
-from topcoat.pack.layer_cache import read_entries, write_entries
+from topcoat.pack.layer_cache import format_entries, parse_entries
+from topcoat.records import Cache
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.state import cache_dir, make_private, state_dir
+from topcoat.state import make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
+
+_LAST_JOB_DIRS = Cache("jobdirs", 2)
 
 # A file system that does not keep permission bits shows another mode.
 _MARKER_MODE = 0o444
@@ -138,15 +141,16 @@ class _LastJobDir(NamedTuple):
 
     @classmethod
     def read(cls, workspace_key: str) -> _LastJobDir | None:
-        try:
-            head, _, body = _record_file(workspace_key).read_bytes().partition(b"\n")
-            return cls(os.fsdecode(head), {entry.path: entry for entry in read_entries(body)})
-        except (OSError, ValueError):
-            return None
+        return _LAST_JOB_DIRS.read(workspace_key, cls._parse)
+
+    @classmethod
+    def _parse(cls, body: bytes) -> _LastJobDir:
+        directory, _, entries = body.partition(b"\0")
+        return cls(os.fsdecode(directory), {entry.path: entry for entry in parse_entries(entries)})
 
     @staticmethod
     def write(workspace_key: str, directory: str, entries: tuple[Entry, ...]) -> None:
-        write_entries(_record_file(workspace_key), os.fsencode(directory) + b"\n", entries)
+        _LAST_JOB_DIRS.write(workspace_key, os.fsencode(directory) + b"\0" + format_entries(entries))
 
     def find(self, entry: Entry) -> str | None:
         """Return the path of the file if it is still what *entry* says, else None."""
@@ -187,10 +191,6 @@ def _find_changed(root: str, snapshot: Snapshot) -> list[bytes]:
         if entry.path != MARKER.encode()
         and not _is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
     ]
-
-
-def _record_file(workspace_key: str) -> Path:
-    return cache_dir("jobdirs") / hashlib.sha256(os.fsencode(workspace_key)).hexdigest()[:32]
 
 
 def _fill(root: str, scan: Scan, last: _LastJobDir | None) -> None:
