@@ -246,21 +246,21 @@ TARGET = Reference.parse(f"{HOST}/app")
 
 def test_a_repository_that_somebody_else_has_created_meanwhile_is_used(aws: ScriptedAws) -> None:
     aws.says("createrepository", Failure("RepositoryAlreadyExistsException"))
-    ecr.create_repository(TARGET, MISSING, is_allowed=True)
+    ecr.create_repository(TARGET, MISSING)
     assert len(aws.asked("createrepository")) == 1
 
 
 def test_a_repository_is_created_when_an_engine_reports_it_missing_in_words(aws: ScriptedAws) -> None:
     aws.says("createrepository", {"repository": {}})
     error = DaemonError("pushing: name unknown: The repository with name 'app' does not exist in the registry")
-    ecr.create_repository(TARGET, error, is_allowed=True)
+    ecr.create_repository(TARGET, error)
     assert len(aws.asked("createrepository")) == 1
 
 
 def test_the_error_of_a_repository_that_may_not_be_created_names_the_permission(aws: ScriptedAws) -> None:
     aws.says("createrepository", Failure("AccessDeniedException", "not authorized to perform: ecr:CreateRepository"))
     with pytest.raises(RegistryError, match=f"creating the repository {HOST}/app: access denied: not authorized to"):
-        ecr.create_repository(TARGET, MISSING, is_allowed=True)
+        ecr.create_repository(TARGET, MISSING)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +275,6 @@ def test_no_other_registry_and_no_other_error_gets_a_repository_created(
     target: Reference, error: TopcoatError, aws: ScriptedAws
 ) -> None:
     with pytest.raises(type(error)) as caught:
-        ecr.create_repository(target, error, is_allowed=True)
+        ecr.create_repository(target, error)
     assert caught.value is error
     assert aws.requests == []

@@ -76,11 +76,11 @@ def pushing(options: ImageOptions, push: Callable[[], T]) -> T:
     try:
         return push()
     except TopcoatError as error:
-        if options.repository is None or "ecr" not in options.repository.registry:
+        if options.repository is None or not options.create_repository:
             raise
         from topcoat.registry.ecr import create_repository
 
-        create_repository(options.repository, error, is_allowed=options.create_repository)
+        create_repository(options.repository, error)
     return push()
 
 

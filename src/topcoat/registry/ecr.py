@@ -90,20 +90,17 @@ def _has_expired(credential: Credential) -> bool:
         return False
 
 
-def create_repository(target: Reference, error: TopcoatError, *, is_allowed: bool) -> None:
+def create_repository(target: Reference, error: TopcoatError) -> None:
     """Create the repository of *target*, if *error* says that ECR does not have it.
 
     Raises:
-        TopcoatError: *error*, if it says something else, or if creating is not allowed: then with a hint.
+        TopcoatError: *error*, if it says something else.
         RegistryError: the repository cannot be created.
     """
     match = _HOST.fullmatch(target.registry)
     code = error.registry_code if isinstance(error, RegistryError) else ""
     # Engines and tools that push report it in words.
     if match is None or not (code == _MISSING or "name unknown" in str(error).lower()):
-        raise error
-    if not is_allowed:
-        error.hint = f"-cfg create_repository=true, or aws ecr create-repository --repository-name {target.repository}"
         raise error
     with aws_errors(f"creating the repository {target.name}", RegistryError):
         try:

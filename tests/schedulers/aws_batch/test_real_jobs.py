@@ -34,12 +34,12 @@ class Submit:
         self.topcoat = topcoat
         self.queue = queue
         self.repository = f"{registry.host}/{registry.unique('app')}"
-        self._base = base
+        self.base = base
 
     def __call__(self, *words: str, base: str = "") -> Done:
         """Run ``topcoat run`` in the workspace."""
         cfg = f"queue={self.queue},image_repo={self.repository}"
-        fixed = ("-s", "aws_batch", "-cfg", cfg, "--image", base or self._base, "--memMB", "64")
+        fixed = ("-s", "aws_batch", "-cfg", cfg, "--image", base or self.base, "--memMB", "64")
         return self.topcoat("run", *fixed, *words)
 
 
@@ -102,3 +102,31 @@ def test_other_processes_list_describe_and_cancel_a_job(submit: Submit) -> None:
     assert submit.topcoat("log", "-f", handle).code == 0
     assert submit.topcoat("status", "--json", handle).json["state"] == "CANCELLED"
     assert submit.topcoat("delete", handle).code == 0
+
+
+def test_the_nodes_of_a_job_find_each_other(submit: Submit, tmp_path: Path) -> None:
+    # moto sets the address of the main node, and no node number: every node is the first of its role.
+    component = tmp_path / "pair.py"
+    component.write_text(
+        f"""
+from topcoat.specs import AppDef, Resource, Role
+
+def pair() -> AppDef:
+    def role(name: str, script: str) -> Role:
+        return Role(name, {submit.base!r}, entrypoint="sh", args=["-c", script], resource=Resource(1, 0, 64))
+
+    tell = "echo $TOPCOAT_ROLE/$TOPCOAT_REPLICA_ID ${{TORCHX_RANK0_HOST%%.*}} ${{replica_id}}; cat train.py"
+    greet = "until echo hello | nc $TORCHX_RANK0_HOST 9000; do sleep 0.1; done"
+    return AppDef("pair", [role("main", f"{{tell}}; nc -l -p 9000"), role("worker", f"{{tell}}; {{greet}}")])
+"""
+    )
+    (Path.cwd() / "train.py").write_text("edited\n")
+    cfg = f"queue={submit.queue},image_repo={submit.repository}"
+    done = submit.topcoat("run", "-s", "aws_batch", "-cfg", cfg, "--wait", f"{component}:pair")
+    assert done.code == 0, done.err
+    handle = done.out.strip()
+    # One log of moto has the lines of all nodes, and only the first role had a workspace.
+    lines = submit.topcoat("log", f"{handle}/main/0").out.splitlines()
+    assert "main/0 localhost 0" in lines
+    assert "edited" in lines
+    assert "hello" in lines
