@@ -28,7 +28,13 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 _THROTTLED = frozenset(
     {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded"}
 )
-_NOT_LOGGED_IN = ("SSOTokenLoadError", "UnauthorizedSSOTokenError", "TokenRetrievalError", "SSOError")
+# Exceptions of botocore for a login of IAM Identity Center or of the console that is missing or has expired.
+_NOT_LOGGED_IN = frozenset(
+    {
+        *("SSOTokenLoadError", "UnauthorizedSSOTokenError", "TokenRetrievalError", "SSOError"),
+        *("LoginError", "LoginRefreshRequired", "LoginTokenLoadError", "LoginAuthorizationCodeError"),
+    }
+)
 
 
 def aws_client(service: str, *, region: str = "", max_attempts: int = _MAX_ATTEMPTS) -> Any:
@@ -119,7 +125,7 @@ def _explain(error: Exception) -> tuple[str, str | None]:
     if isinstance(error, exceptions.NoCredentialsError):
         return "no AWS credentials found", _LOG_IN
     if code in _EXPIRED or name in _NOT_LOGGED_IN:
-        return "the AWS login has expired", "log in again: aws sso login, or renew the session token"
+        return "the AWS login is missing or has expired", "aws sso login, aws login, or renew the session token"
     if code in _REJECTED:
         return "AWS does not accept the credentials", "aws sts get-caller-identity shows whose they are"
     if code in _DENIED:
@@ -127,7 +133,7 @@ def _explain(error: Exception) -> tuple[str, str | None]:
     if code in _THROTTLED:
         return "AWS received too many requests, and refused this one at every try", "try again in a minute"
     if isinstance(error, exceptions.ClientError):
-        return escaped(error_text(error)) or code, None
+        return escaped(error_text(error) or code or str(error)), None
     if isinstance(error, exceptions.ParamValidationError):
         return escaped(str(error).partition("\n")[2] or str(error)), None
     if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError)):

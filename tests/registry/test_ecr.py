@@ -124,7 +124,7 @@ def test_without_aws_credentials_a_private_registry_is_an_error_and_the_public_o
 
 def test_an_expired_session_is_one_clear_error(aws: ScriptedAws) -> None:
     aws.says("getauthorizationtoken", Failure("ExpiredTokenException", "The security token included is expired"))
-    with pytest.raises(CredentialError, match="the AWS login has expired"):
+    with pytest.raises(CredentialError, match="the AWS login is missing or has expired"):
         Keyring().get(HOST)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from topcoat.runner import Runner
 from topcoat.schedulers.api import Stream
 from topcoat.schedulers.aws_batch import client, logs
 from topcoat.schedulers.aws_batch.scheduler import create_scheduler
-from topcoat.specs import AppDef, AppState, Resource, RetryPolicy, Role
+from topcoat.specs import AppDef, AppState, Resource, RetryPolicy, Role, Workspace
+from topcoat.testing.registry import FakeRegistry
 
 QUEUE = {
     "jobQueueName": "gpus",
@@ -34,7 +36,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedAws]:
     """An API with one queue, where every submission succeeds."""
     monkeypatch.setattr(client, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(client, "_LISTED_AFTER_S", 0.01)
-    monkeypatch.setattr(logs, "_POLL_S", 0.01)
+    monkeypatch.setattr(logs, "_MIN_POLL_S", 0.01)
     with scripted_aws(monkeypatch) as script:
         script.says("describejobqueues", {"jobQueues": [QUEUE]})
         script.says("describecomputeenvironments", {"computeEnvironments": []})
@@ -107,7 +109,7 @@ ODD = Failure("ClientException", "Job role \x1b[31mbad")
     [
         ("describejobqueues", NO_QUEUE, "unknown job queue 'gpus' in us-east-1", "no job queue there"),
         ("describejobqueues", DISABLED, "the job queue 'gpus' is disabled", "--state ENABLED"),
-        ("describejobqueues", EXPIRED, "the AWS login has expired", "aws sso login"),
+        ("describejobqueues", EXPIRED, "the AWS login is missing or has expired", "aws sso login"),
         ("describejobqueues", REJECTED, "AWS does not accept the credentials", "get-caller-identity"),
         ("submitjob", DENIED, "access denied: not authorized to perform: batch:SubmitJob", "AWS_PROFILE"),
         ("submitjob", ODD, r"submitting the job train-\w+: Job role \\x1b\[31mbad", None),
@@ -392,6 +394,31 @@ def test_a_role_that_asks_to_restart_alone_gets_a_notice(aws: ScriptedAws) -> No
     with recorded_notices() as notices:
         submit(role(replicas=2, max_retries=1, retry_policy=RetryPolicy.REPLICA))
     assert notices == ["AWS Batch restarts all nodes of a job, not one replica: trainer"]
+
+
+def test_queues_of_sagemaker_are_not_listed(aws: ScriptedAws) -> None:
+    aws.says("describejobqueues", {"jobQueues": [{**QUEUE, "jobQueueType": "SAGEMAKER_TRAINING"}]})
+    assert create_scheduler("s").list() == []
+    assert aws.asked("listjobs") == []
+
+
+def test_a_missing_image_repo_is_an_error_before_aws_is_asked(aws: ScriptedAws, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRunConfigException, match="missing image_repo"):
+        submit(role(workspace=Workspace({str(tmp_path): ""})))
+    assert aws.requests == []
+
+
+def test_submit_without_a_runner_builds_pushes_and_submits(aws: ScriptedAws, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print()")
+    with FakeRegistry() as registry:
+        registry.add_image("base", "1")
+        app = AppDef("train", [role(workspace=Workspace({str(tmp_path): ""}))])
+        app.roles[0].image = f"{registry.host}/base:1"
+        create_scheduler("s").submit(app, {"queue": "gpus", "image_repo": f"{registry.host}/app"})  # type: ignore[arg-type]
+        image = aws.asked("registerjobdefinition")[0]["containerProperties"]["image"]
+        repository, _, tag = image.rpartition(":")
+        assert repository == f"{registry.host}/app"
+        assert tag in registry.repositories["app"].tags
 
 
 def test_the_platform_follows_from_the_instance_type() -> None:

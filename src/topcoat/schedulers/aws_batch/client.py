@@ -111,10 +111,11 @@ class Batch:
             return list(self.client.describe_compute_environments(computeEnvironments=names)["computeEnvironments"])
 
     def queue_names(self) -> list[str]:
-        """Return the names of all job queues."""
+        """Return the names of all job queues that list jobs: those of SageMaker list something else."""
         with aws_errors("listing the job queues"):
             pages = self.client.get_paginator("describe_job_queues").paginate()
-            return [queue["jobQueueName"] for page in pages for queue in page["jobQueues"]]
+            queues = [queue for page in pages for queue in page["jobQueues"]]
+            return [queue["jobQueueName"] for queue in queues if queue.get("jobQueueType") != "SAGEMAKER_TRAINING"]
 
     def register(self, definition: Json) -> str:
         """Return the ARN of the active job definition of this name, which is registered if there is none."""

@@ -14,7 +14,7 @@ from topcoat.specs import is_terminal
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
-_POLL_S = 1.0
+_MIN_POLL_S, _MAX_POLL_S = 1.0, 5.0
 # The log service may get the last lines a moment after the job has ended.
 _QUIET_POLLS_AT_END = 3
 
@@ -43,7 +43,7 @@ def read_log(
         # AWS leaves out the end itself.
         times["endTime"] = to_millis_since_epoch(until) + 1
     streams: dict[str, _Stream] = {}
-    quiet = 0
+    quiet, pause = 0, _MIN_POLL_S
     while True:
         # Ask first, then read: what was written before the end must not be missed.
         detail = node()
@@ -57,7 +57,9 @@ def read_log(
         quiet = 0 if count or not has_ended else quiet + 1
         if not follow or (has_ended and quiet >= _QUIET_POLLS_AT_END):
             return
-        time.sleep(_POLL_S)
+        # A quiet log is read less often: AWS limits the requests of an account, and a job may have many nodes.
+        pause = _MIN_POLL_S if count or has_ended else min(pause * 1.5, _MAX_POLL_S)
+        time.sleep(pause)
 
 
 def _is_past(moment: datetime | None) -> bool:

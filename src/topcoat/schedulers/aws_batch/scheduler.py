@@ -76,6 +76,9 @@ class AWSBatchScheduler(DockerWorkspaceMixin, Scheduler[AWSBatchOpts]):
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: AWSBatchOpts) -> None:
         """Check the options, then ask AWS for the queue, and check that it can run the application."""
         check_options(cfg)
+        if any(role.workspace for role in app.roles):
+            # A missing repository is an error before any host is contacted.
+            self._options(cfg)
         for role in app.roles:
             check_image(role.image)
             if role.retry_policy is not RetryPolicy.APPLICATION and len(app.roles) + role.num_replicas > 2:
