@@ -15,6 +15,7 @@ from topcoat.scan.import_paths import import_paths
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, Modes, Scan, ScanOptions, scan
+from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
 from topcoat.specs.delivery import Delivered
@@ -168,6 +169,11 @@ class DirDelivery(NamedTuple):
         """Fill the directory, unless it has this snapshot already."""
         self.destination.deliver(self.scan, self.workspace_key)
         return self.expected
+
+    @property
+    def shipped(self) -> tuple[str, Snapshot] | None:
+        """The workspace and its snapshot."""
+        return self.workspace_key, self.scan.snapshot
 
     def describe(self) -> str:
         """Return the plan as one line of text."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from topcoat.cli.commands.log import parse_identifier, parse_time
+from topcoat.cli.commands.log import parse_time
+from topcoat.cli.job_names import find_job_path as parse_identifier
 from topcoat.errors import InvalidHandle, UsageError
 
 
