@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from topcoat.cli.job_names import JOB_HELP, JOB_METAVAR
+JOB_METAVAR = "JOB"
+JOB_HELP = "a handle, or a part of one or of a job's name that only one job has (default: the newest of this workspace)"
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ActionsContainer

@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 from topcoat.errors import InvalidHandle, UnknownApp, UsageError
 
-JOB_METAVAR = "JOB"
-JOB_HELP = "a handle, or a part of one or of a job's name that only one job has (default: the newest of this workspace)"
-
 _HANDLE = re.compile(r"([^\s/:]+://[^\s/]*/[^\s/]+)((?:/[^\s/]+){0,2})/?")
 _MAX_SHOWN = 5
 LOCAL_SCHEDULERS = ("local", "local_cwd")

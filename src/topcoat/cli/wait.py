@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from topcoat.cli.disk import warn_if_large
 from topcoat.cli.follow import LogQuery, print_logs, replicas_of, unknown_app, wait_until_started
-from topcoat.cli.output import result, say
+from topcoat.cli.output import result, say, write_stderr
 from topcoat.errors import AppFailed, OutputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def wait_for(
             result(handle)
         if logs:
             wait_until_started(runner, handle)
-            print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr, always_prefix)
+            query = LogQuery(follow=True)
+            if not print_logs(runner, handle, replicas_of(runner, handle), query, sys.stderr, always_prefix):
+                write_stderr("\n")
         status = runner.wait(handle, wait_interval=_MAX_POLL_INTERVAL_S)
     except (KeyboardInterrupt, BrokenPipeError, OutputError):
         if cancel:

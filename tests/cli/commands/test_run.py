@@ -43,8 +43,8 @@ def test_a_command_runs_with_the_code_of_the_current_directory(cli: Cli, workspa
     done = cli("run", "--", PY, "train.py")
     assert done.code == 0
     assert done.out.startswith("local://topcoat/train-")
-    plan, *logs = done.err.splitlines()
-    assert logs == ["trained"]
+    assert done.logs == ["trained"]
+    plan = next(line for line in done.err.splitlines() if "entries" in line)
     job_dir = plan.removeprefix("topcoat: ").partition(": ")[0]
     assert {path.name for path in Path(job_dir).iterdir()} - {".topcoat.json"} == {".torchxignore", "pkg", "train.py"}
 
@@ -57,7 +57,7 @@ def test_an_edit_reaches_the_next_run(cli: Cli, workspace: Path) -> None:
 
 def test_lines_of_several_replicas_have_a_prefix(cli: Cli, workspace: Path) -> None:
     done = cli("run", "--name", "w", "--num-replicas", "2", "--", "sh", "-c", "echo $TOPCOAT_REPLICA_ID")
-    assert sorted(done.err.splitlines()[1:]) == ["w/0 0", "w/1 1"]
+    assert sorted(done.logs) == ["w/0 0", "w/1 1"]
 
 
 def test_json_is_one_object_with_the_outcome(cli: Cli, workspace: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_component_runs_by_name(cli: Cli, workspace: Path) -> None:
 
 def test_a_component_runs_from_a_file(cli: Cli, jobs: str) -> None:
     assert cli("run", f"{jobs}:job", "--", "train.py").logs[-1] == "print('trained')"
-    assert sorted(cli("run", f"{jobs}:two").err.splitlines()[1:]) == ["first/0  first", "second/0 second"]
+    assert sorted(cli("run", f"{jobs}:two").logs) == ["first/0  first", "second/0 second"]
 
 
 def test_help_after_the_name_of_a_component_is_the_components_help(cli: Cli, jobs: str) -> None:
@@ -138,14 +138,14 @@ def test_a_roles_own_workspace_overrides_the_current_directory(cli: Cli, jobs: s
     words = (f"{jobs}:job", "--lib", str(tmp_path / "lib"), "train.py")
     assert cli("run", *words).logs[-1] == "of the library"
     assert cli("run", "--workspace", ".", *words).logs[-1] == "print('trained')"
-    assert cli("run", "--workspace", "", *words).err.splitlines() == ["print('trained')"]
+    assert cli("run", "--workspace", "", *words).logs == ["print('trained')"]
 
 
 def test_no_workspace_runs_in_place(cli: Cli, workspace: Path) -> None:
     done = cli("run", "--workspace", "", "--", "cat", "notes.txt")
-    assert (done.code, done.err) == (0, "left out\n")
+    assert (done.code, done.logs) == (0, ["left out"])
     done = cli("run", "-s", "local_cwd", "--", "cat", "notes.txt")
-    assert (done.code, done.err) == (0, "left out\n")
+    assert (done.code, done.logs) == (0, ["left out"])
     done = cli("run", "--", "cat", "notes.txt")
     assert done.code == 1
 
@@ -313,7 +313,7 @@ def test_arguments_are_read_from_stdin(cli: Cli, workspace: Path, monkeypatch: p
     info = run({**fields, "component_args": {"msg": "hi"}}, "--dryrun", "--json").json
     assert (info["scheduler"], info["cfg"]["prepend_cwd"]) == ("local_cwd", True)
     assert info["app"]["roles"][0]["args"] == ["hi"]
-    assert run({**fields, "component_args_str": ["--msg", "hello"], "tee_logs": True}).err.endswith("echo/0 hello\n")
+    assert run({**fields, "component_args_str": ["--msg", "hello"], "tee_logs": True}).logs == ["echo/0 hello"]
     for bad, message in (
         ("{", "invalid JSON on stdin"),
         ([], "must be a JSON object, not a list"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from topcoat.cli.job_names import JOB_METAVAR
+from topcoat.cli.arguments import JOB_METAVAR
 from topcoat.cli.output import say
 from topcoat.errors import UsageError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import open_runner
-from topcoat.cli.job_names import JOB_HELP, find_job_path
+from topcoat.cli.arguments import JOB_HELP, open_runner
+from topcoat.cli.job_names import find_job_path
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
