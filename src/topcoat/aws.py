@@ -13,8 +13,8 @@ from topcoat.errors import MissingDependency, SchedulerError, TopcoatError, Usag
 from topcoat.foreign_text import escaped
 
 _CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
-_MAX_ATTEMPTS = 8
+_READ_TIMEOUT_S = 20
+_MAX_ATTEMPTS = 6
 
 _LOG_IN = "aws sso login, aws configure, or export AWS_PROFILE=NAME"
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})

@@ -393,6 +393,8 @@ def test_the_log_of_a_node_is_its_own(aws: ScriptedAws) -> None:
 def test_a_role_that_asks_to_restart_alone_gets_a_notice(aws: ScriptedAws) -> None:
     with recorded_notices() as notices:
         submit(role(replicas=2, max_retries=1, retry_policy=RetryPolicy.REPLICA))
+        submit(role(replicas=2, retry_policy=RetryPolicy.REPLICA), role("b", max_retries=1))
+        submit(role(max_retries=1, retry_policy=RetryPolicy.ROLE))
     assert notices == ["AWS Batch restarts all nodes of a job, not one replica: trainer"]
 
 
