@@ -16,6 +16,7 @@ from tests.components.host import Tool
 from tests.components.images import Image
 from tests.components.kubernetes import Kubernetes
 from tests.components.kubernetes import kubernetes as kubernetes_cluster
+from tests.components.kubernetes_addons import JOB_SET, KUEUE, add_on
 from tests.components.peers import TorchX
 from tests.components.podman import Podman, containers_environment
 from tests.components.podman import podman as podman_service
@@ -132,6 +133,20 @@ def kubernetes(
         for source in (registry, tls_registry):
             running.use_registry(source)
         yield running
+
+
+@pytest.fixture(scope="session")
+def job_sets(kubernetes: Kubernetes) -> Iterator[Kubernetes]:
+    """The cluster with JobSet."""
+    with _started("JobSet", add_on(kubernetes, JOB_SET)):
+        yield kubernetes
+
+
+@pytest.fixture(scope="session")
+def kueue(job_sets: Kubernetes) -> Iterator[Kubernetes]:
+    """The cluster with JobSet and Kueue, which looks for JobSet when it starts."""
+    with _started("Kueue", add_on(job_sets, KUEUE)):
+        yield job_sets
 
 
 @pytest.fixture(scope="session")

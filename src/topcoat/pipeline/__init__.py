@@ -17,7 +17,7 @@ from topcoat.images.options import ImageOptions
 from topcoat.images.patch_plan import locate_in_images, plan_patch
 from topcoat.notices import notices_once
 from topcoat.pipeline.connections import Connections, Place
-from topcoat.scan.content import read_file
+from topcoat.scan.content import read_file, refuse_link_out
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
@@ -189,6 +189,7 @@ def _find_dockerfile(roots: Sequence[ScanRoot]) -> bytes | None:
 
 
 def _read(tree: Tree, name: str) -> bytes:
+    refuse_link_out(tree, name)
     try:
         return read_file(tree, name)
     except WorkspaceError as error:
