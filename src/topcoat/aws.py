@@ -95,6 +95,11 @@ def is_throttled(error: Exception) -> bool:
     return error_code(error) in _THROTTLED
 
 
+def is_denied(error: Exception) -> bool:
+    """Tell whether the caller lacks the permission for the request."""
+    return error_code(error) in _DENIED
+
+
 def is_missing(error: Exception) -> bool:
     """Tell whether the service does not have what the request names."""
     return "NotFound" in error_code(error)
@@ -128,9 +133,9 @@ def _explain(error: Exception) -> tuple[str, str | None]:
         return "the AWS login is missing or has expired", "aws sso login, aws login, or renew the session token"
     if code in _REJECTED:
         return "AWS does not accept the credentials", "aws sts get-caller-identity shows whose they are"
-    if code in _DENIED:
+    if is_denied(error):
         return f"access denied: {escaped(error_text(error))}", "ask for this permission, or use another AWS_PROFILE"
-    if code in _THROTTLED:
+    if is_throttled(error):
         return "AWS received too many requests, and refused this one at every try", "try again in a minute"
     if isinstance(error, exceptions.ClientError):
         return escaped(error_text(error) or code or str(error)), None
