@@ -374,6 +374,14 @@ def test_times_and_patterns_limit_a_log(aws: ScriptedAws) -> None:
     assert (asked["startTime"], asked["endTime"]) == (1767225601000, 1767225602001)
 
 
+@pytest.mark.parametrize("operation", ["listjobs", "describejobs", "getlogevents"])
+def test_a_login_page_in_place_of_aws_is_one_clear_error(operation: str, aws: ScriptedAws) -> None:
+    knows(aws, detail(status="SUCCEEDED", attempts=[{"container": {"logStreamName": "s1"}}]))
+    aws.says(operation, b"<html></html>")
+    with pytest.raises(SchedulerError, match="does not come from AWS"):
+        log(aws)
+
+
 def test_a_log_of_a_replica_that_the_job_does_not_have_is_an_error(aws: ScriptedAws) -> None:
     knows(aws, detail())
     with pytest.raises(UsageError, match="has no replica trainer/1") as caught:
