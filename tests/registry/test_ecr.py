@@ -245,6 +245,8 @@ def test_a_missing_repository_is_an_error_unless_it_may_be_created(
     assert build(tmp_path, create_repository=True) == reference
     assert {request.method for request in ecr_registry.requests} == {"HEAD"}
     assert len(aws.asked("createrepository")) == 1
+    # Neither is one that is asked for again: the registry refuses it, and the image is the same.
+    assert build(tmp_path, create_repository=True, rebuild=True) == reference
 
 
 MISSING = RegistryError("x", registry_code="NAME_UNKNOWN")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -446,6 +448,15 @@ def test_the_platform_follows_from_the_instance_type() -> None:
     for name, expected in (("m7g.large", "linux/arm64"), ("m5.large", "linux/amd64"), (None, "")):
         capabilities = {"node.kubernetes.io/instance-type": name} if name else {}
         assert scheduler.role_platform(role(resource=Resource(1, 0, 1, capabilities)), {}) == expected
+
+
+def test_the_scheduler_and_its_options_do_not_import_boto3() -> None:
+    code = (
+        "import sys; from topcoat.schedulers.aws_batch.scheduler import create_scheduler as f; f('s').run_opts();"
+        "print([name for name in ('boto3', 'botocore') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_clients_of_the_caller_are_used_and_not_closed() -> None:
