@@ -224,6 +224,19 @@ def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: O
     assert refused
 
 
+def test_patterns_with_many_wildcards_agree_with_the_builders_matcher_on_deep_paths(ignore_oracle: Oracle) -> None:
+    generator = Generator(SEED)
+    choose, pairs = generator.random.choice, 0
+    while pairs < CASES // 10:
+        paths = [b"/".join(choice.encode() for choice in generator.random.choices("abc", k=60)) for _ in range(10)]
+        lines = []
+        for _ in range(4):
+            parts = [choose([b"**", b"**", b"*", b"a", b"b", b"[^c]", b"a**", b"?{0,3}"]) for _ in range(15)]
+            lines.append(choose(SIMPLE_SIGNS) + b"/".join(parts))
+        _check(ignore_oracle, b"\n".join(lines), [path + b"/" for path in paths])
+        pairs += 10
+
+
 @pytest.mark.parametrize("case", TABLE, ids=[case.title for case in TABLE])
 def test_the_table_of_cases_agrees_with_the_builders_matcher(ignore_oracle: Oracle, case: Case) -> None:
     paths = [*case.out, *case.kept]
