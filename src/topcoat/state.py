@@ -157,12 +157,17 @@ def make_private(path: Path) -> None:
 
 
 def _make_private(path: Path) -> None:
-    # Path.mkdir(parents=True) would create the directories above with the default mode.
+    make_directories(path, 0o700)
+
+
+def make_directories(path: Path, mode: int) -> None:
+    """Create the directory *path*, and those above it, with *mode* or what the umask leaves of it; raise OSError."""
+    # Path.mkdir(parents=True) would create those above with the default mode: everybody's, if the umask is 0.
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
     except FileNotFoundError:
-        _make_private(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_directories(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)
 
 
 def _unusable(path: Path, error: OSError) -> StateError:

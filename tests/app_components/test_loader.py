@@ -12,6 +12,7 @@ from topcoat.components.finder import get_component
 from topcoat.components.loader import load_file
 from topcoat.errors import InvalidComponent, MissingDependency, TopcoatError, UnknownComponent
 from topcoat.specs import materialize_appdef
+from topcoat.specs.signature import component_help
 
 COMPONENT = "from topcoat.specs import AppDef\ndef train(name: str = 'a') -> AppDef:\n    return AppDef(name)\n"
 
@@ -101,6 +102,36 @@ def test_a_missing_file_or_module_is_an_error(tmp_path: Path) -> None:
         get_component(f"{tmp_path}/:train")
     with pytest.raises(UnknownComponent, match="no module named 'no_such_package'"):
         get_component("no_such_package:train")
+
+
+CLASSES = """
+from topcoat.specs import AppDef, Role
+
+class Trainer:
+    '''Train a model.
+
+    Args:
+        epochs: how often
+    '''
+    def __init__(self, epochs: int, hosts: dict[str, list[str]], untyped="u") -> None:
+        self.args = [str(epochs), str(hosts), untyped]
+
+    def build(self) -> AppDef:
+        return AppDef("t", [Role("r", "i", entrypoint="e", args=self.args)])
+
+class NotOne:
+    pass
+"""
+
+
+def test_a_class_with_a_method_build_is_a_component(tmp_path: Path) -> None:
+    (tmp_path / "comp.py").write_text(CLASSES)
+    function = get_component(f"{tmp_path}/comp.py:Trainer").fn
+    words = ["--epochs", "3", "--hosts", "a=x,y,b=z", "--untyped", "v"]
+    assert materialize_appdef(function, words).roles[0].args == ["3", "{'a': ['x', 'y'], 'b': ['z']}", "v"]
+    assert "how often" in component_help(function, "Trainer")
+    with pytest.raises(InvalidComponent, match="NotOne is a class without a method build"):
+        get_component(f"{tmp_path}/comp.py:NotOne")
 
 
 TORCHX_COMPONENT = """
