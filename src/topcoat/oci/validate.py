@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from topcoat.foreign_text import parse_json
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import digest_like, is_digest, normal_digest
 from topcoat.oci.manifest import (
@@ -71,8 +71,8 @@ def find_mismatches(data: bytes, config: bytes, *, media_type: str = "") -> list
 def check_json(prefix: str, data: bytes) -> Generator[Mismatch, None, dict[str, Any] | None]:
     """Check that *data* is a JSON object, and that it is not a manifest and an index at the same time; return it."""
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         yield Mismatch(f"{prefix}manifest", "JSON", "an object", shown(data[:60]), fatal=True)
