@@ -471,3 +471,16 @@ def test_extracting_the_layers_in_order_gives_the_workspace(tmp_path: Path) -> N
         if step == 4:
             os.unlink(workspace / "d2/2")
     assert seen_hot >= 4
+
+
+def test_a_path_that_no_node_can_unpack_is_an_error() -> None:
+    path = b"/".join([b"d" * 255] * 15) + b"/" + b"f" * 249
+    assert len(path) == 15 * 256 + 249
+    options = PackOptions(b"app", ())
+    cache = LayerCache()
+    short = Snapshot([Entry(path, "file", 0o644, 0, b"", 0)])
+    directories = {path[:at] for at, char in enumerate(path) if char == ord("/")}
+    entries = [Entry(directory, "dir", 0o755, 0, b"", 0) for directory in directories]
+    assert plan_layers(Snapshot([*short.entries, *entries]), options, cache)
+    with pytest.raises(WorkspaceError, match=r"\.\.\. cannot be in an image: the path there has more than 4096 bytes"):
+        plan_layers(Snapshot([*short.entries, *entries]), options._replace(target=b"x" * 10), cache)

@@ -588,3 +588,18 @@ def test_the_entry_of_a_file_has_its_stat_values_and_sha256(tmp_path: Path) -> N
     build_tree(tmp_path, {"a.py": File("content", mode=0o755, mtime=LONG_AGO)})
     (entry,) = look(tmp_path).snapshot.entries
     assert entry == Entry(b"a.py", "file", 0o755, 7, hashlib.sha256(b"content").digest(), LONG_AGO)
+
+
+def test_directories_deeper_than_the_longest_path_are_a_clear_error(tmp_path: Path) -> None:
+    before = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(tmp_path)
+        for _ in range(45):
+            os.mkdir("d" * 100)
+            os.chdir("d" * 100)
+    finally:
+        os.fchdir(before)
+        os.close(before)
+    with pytest.raises(WorkspaceError, match=r"^cannot read .{200}: the path is too long$") as caught:
+        look(tmp_path)
+    assert f"add the line {'d' * 100} to .torchxignore" in str(caught.value.hint)
