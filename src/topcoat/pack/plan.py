@@ -123,7 +123,7 @@ def _check(snapshot: Snapshot, room: int, target: bytes) -> None:
     max_path = _MAX_PATH - len(target) - 2
     if too_long := [entry.path for entry in snapshot.entries if len(entry.path) > max_path]:
         raise WorkspaceError(
-            f"{escaped(decode(too_long[0]), 200)} cannot be in an image: the path there has more than {_MAX_PATH} bytes",
+            f"{escaped(decode(too_long[0]), 200)} cannot be in an image: its path has over {_MAX_PATH} bytes there",
             hint="move it up, or leave it out with a line in .torchxignore",
         )
     for path in [entry.path for entry in snapshot.entries if b".wh." in entry.path]:
