@@ -19,6 +19,7 @@ from topcoat.errors import InvalidIgnorePattern
 from topcoat.scan.ignore import IgnoreRules
 
 CASES = int(ENVIRON.get("TOPCOAT_ORACLE_CASES") or 10_000)
+CORPUS = Path(__file__).parents[1] / "fuzz/corpus/ignore_file"
 SEED = int(ENVIRON.get("TOPCOAT_ORACLE_SEED") or 0)
 
 _NAMES = r"""
@@ -235,6 +236,12 @@ def test_patterns_with_many_wildcards_agree_with_the_builders_matcher_on_deep_pa
             lines.append(choose(SIMPLE_SIGNS) + b"/".join(parts))
         _check(ignore_oracle, b"\n".join(lines), [path + b"/" for path in paths])
         pairs += 10
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
+def test_the_inputs_of_the_fuzzer_agree_with_the_builders_matcher(ignore_oracle: Oracle, path: Path) -> None:
+    tree = [b"src/", b"src/a.py", b"a/", b"a/b/", b"a/b/c", b"x", b"b.pyc", b"keep.pyc", "é".encode(), b"\xff", b"7"]
+    _check(ignore_oracle, path.read_bytes().replace(b"\0", b""), tree)
 
 
 @pytest.mark.parametrize("case", TABLE, ids=[case.title for case in TABLE])
