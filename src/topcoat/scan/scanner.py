@@ -327,7 +327,7 @@ class _ProjectScan:
             return
         else:
             content = digested
-        if content.size == node.size and content.is_closed:
+        if content.size == node.size and content.can_be_cached:
             self._index.put(directory, node, content.digest)
         mode = _mode(node, exact=self._exact)
         target = target or self._prefix + encode(path)

@@ -212,7 +212,7 @@ def reading(path: str, member: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             # The path is of no use in a message.
-            hint = f"move it up, or leave it out: {ignore_hint(member.partition('/')[0])}" if member else None
+            hint = f"move it up, or leave it out: {ignore_hint(member.partition('/')[0])}"
             raise WorkspaceError(f"cannot read {escaped(path, 200)}: the path is too long", hint=hint) from error
         raise WorkspaceError(f"cannot read {path}: {error.strerror or error}") from error
 
