@@ -15,7 +15,7 @@ from topcoat.scan.pattern import Term, _expression, compile_pattern, matcher
 from topcoat.scan.re2 import parse
 
 _NAMES = st.sampled_from([*"abcx17 -_.é\n/", "ab", "a/b", "\udcff", "\ufffd", "Q"])
-_PATHS = st.lists(_NAMES, max_size=12).map("".join)
+_PATHS = st.lists(_NAMES, min_size=1, max_size=12).map("".join)
 _PATTERNS = st.lists(st.sampled_from(ATOMS), min_size=1, max_size=8).map("".join)
 
 

@@ -96,7 +96,7 @@ def check_type(
         yield Mismatch(f"{where}.schemaVersion", "version", "2", shown(version))
     media_type = stated if stated is not None else declared
     names = " or ".join(sorted(allowed))
-    if stated is not None and stated not in allowed:
+    if stated is not None and not (isinstance(stated, str) and stated in allowed):
         yield Mismatch(f"{where}.mediaType", "media type", names, shown(stated))
     elif declared and stated is not None and declared != stated:
         yield Mismatch(f"{where}.mediaType", "media type", f"{declared}, which it came as", shown(stated))
