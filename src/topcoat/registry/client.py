@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import binascii
 import sys
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
-from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
+from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError, RegistryUnavailable
 from topcoat.http.pool import Response
 from topcoat.http.rate import document_seconds
 from topcoat.http.request import Body, Source
@@ -77,6 +78,19 @@ class RegistryClient:
     def expect_push(self, repository: str) -> None:
         """Announce a push to *repository*, so that the first token already allows it."""
         self._client.expect_push(repository)
+
+    def check_login(self) -> None:
+        """Check where a registry that may be reached in plain HTTP sends its login.
+
+        For programs that get the login and do not check this themselves. A registry that cannot be reached from here
+        is not checked: they may reach it.
+
+        Raises:
+            RegistryError: to a token service on another host.
+        """
+        if self._transport.may_be_plain:
+            with suppress(RegistryUnavailable):
+                self._client.check_login()
 
     def head_manifest(self, repository: str, identifier: str) -> Descriptor | None:
         """Return what *identifier* (a tag or a digest) refers to, None if it does not exist.
