@@ -39,7 +39,7 @@ _LOGIN = {
     "ghcr.io": "docker login ghcr.io, with a token that has the scope write:packages",
 }
 _CREATE = {
-    ".amazonaws.com": "aws ecr create-repository --repository-name {repository}",
+    ".amazonaws.com": "-cfg create_repository=true, or aws ecr create-repository --repository-name {repository}",
     ".pkg.dev": "gcloud artifacts repositories create, with repository format docker",
 }
 
