@@ -165,8 +165,8 @@ class RegistryDelivery:
 
         push = Push(self._build, code_layers, self._target, self._clients, blobs_of(last), self._sessions, self._engine)
         record = push.send(planned)
-        is_warm = last is not None and last is self._last
-        may_race = not is_warm or time.monotonic() - self._begun > _MAX_UNCHECKED_S
+        is_edit = last is not None and last is self._last and bool(last.layer_keys)
+        may_race = not is_edit or time.monotonic() - self._begun > _MAX_UNCHECKED_S
         if may_race and not self._overwrites and (digest := self._pushed_meanwhile()):
             return self._adopt(digest)
         digest = push.put_manifests()
