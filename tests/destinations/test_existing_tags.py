@@ -139,6 +139,26 @@ class TestMovedTags:
         with pytest.raises(TagMoved, match=IDENTITY_LABEL):
             push(workspace, base, _app(fake))
 
+    @pytest.mark.parametrize("same_machine", [True, False])
+    def test_an_image_of_somebody_else_that_has_lost_its_config_is_not_overwritten(
+        self,
+        fake: FakeRegistry,
+        base: str,
+        workspace: Workspace,
+        same_machine: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        first = push(workspace, base, _app(fake))
+        other = _move(fake, first)
+        fake.repositories["app"].blobs.discard(fake.manifest("base", "1")["config"]["digest"])  # type: ignore[index]
+        if not same_machine:
+            _other_machine(monkeypatch, tmp_path)
+        with pytest.raises(TagMoved, match=f"{other}, an image that has lost its config.*{first.digest}"):
+            push(workspace, base, _app(fake))
+        assert _digest(fake, "app", _tag(first)) == other
+        _check(fake, workspace, push(workspace, base, _app(fake), rebuild=True))
+
     def test_rebuild_overwrites_a_tag_that_was_moved(self, fake: FakeRegistry, base: str, workspace: Workspace) -> None:
         first = push(workspace, base, _app(fake))
         _move(fake, first)
@@ -211,7 +231,7 @@ class TestAdoption:
         workspaces.edit(workspace, "f1")
         _check(fake, workspace, push(workspace, base, _app(fake)))
 
-    def test_the_edit_after_an_adoption_asks_for_no_blob_again(
+    def test_the_edit_after_an_adoption_asks_for_no_old_blob_again(
         self,
         fake: FakeRegistry,
         base: str,
@@ -225,7 +245,9 @@ class TestAdoption:
         workspaces.edit(workspace, "f0")
         fake.requests.clear()
         _check(fake, workspace, push(workspace, base, _app(fake)))
-        assert not [request for request in fake.requests if request.method == "HEAD" and "/blobs/" in request.path]
+        asked = [request for request in fake.requests if request.method == "HEAD" and "/blobs/" in request.path]
+        # The new layer alone.
+        assert [request.status for request in asked] == [404]
 
     def test_an_earlier_image_of_this_machine_is_known_by_its_digest(
         self, fake: FakeRegistry, base: str, workspace: Workspace

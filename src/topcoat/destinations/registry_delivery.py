@@ -10,7 +10,7 @@ from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.preopened_sessions import PreopenedSessions
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
-from topcoat.errors import RegistryError
+from topcoat.errors import RegistryError, TagMoved
 from topcoat.images.image_build import ImageBuild
 from topcoat.notices import notice
 from topcoat.oci.reference import Reference
@@ -73,6 +73,8 @@ class RegistryDelivery:
         session_count = 1 + len(build.images) if changed else 0
         self._sessions = PreopenedSessions(self._client, target.repository, session_count, tasks)
         self._overwrites = build.rebuild
+        # Digest of an image that has lost the config which would tell whether it is this one.
+        self._unconfirmed = ""
 
     def __enter__(self) -> RegistryDelivery:
         return self
@@ -97,6 +99,7 @@ class RegistryDelivery:
         if existing is not None:
             notice(f"{self._target} has lost {len(existing.missing)} of its blobs: they are sent again")
             self._overwrites = True
+            self._unconfirmed = "" if existing.is_confirmed else existing.digest
         last = self._record_of(existing) if existing else self._known_record()
         code_layers = self._prepared.code_layers if self._prepared else CodeLayers(self._build.scan)
         try:
@@ -169,6 +172,12 @@ class RegistryDelivery:
         may_race = not is_edit or time.monotonic() - self._begun > _MAX_UNCHECKED_S
         if may_race and not self._overwrites and (digest := self._pushed_meanwhile()):
             return self._adopt(digest)
+        if self._unconfirmed not in ("", push.digest):
+            raise TagMoved(
+                f"{self._target} refers to {self._unconfirmed}, an image that has lost its config; the workspace gives "
+                f"{push.digest}",
+                hint="-cfg rebuild=true overwrites it",
+            )
         digest = push.put_manifests()
         digests = self._last.digests if self._last else {}
         record = record._replace(digests=digests, checked=last.checked if last else time.time())
