@@ -421,6 +421,31 @@ class TestTwoMachines:
         monkeypatch.setattr(RegistryClient, "put_manifest", overtaken)
         assert push(workspace, base, _app(fake)).digest == hot.digest
 
+    def test_a_first_push_waits_for_an_edit_that_is_on_its_way(
+        self, fake: FakeRegistry, base: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        push(workspace, base, _app(fake))
+        workspaces.edit(workspace, "f0")
+        hot = push(workspace, base, _app(fake))
+        media_type, data = fake.repositories["app"].manifests[hot.digest]
+        del fake.repositories["app"].tags[_tag(hot)]
+        waits: list[float] = []
+
+        def edit_arrives(seconds: float) -> None:
+            waits.append(seconds)
+            fake.store_manifest("app", _tag(hot), data, media_type)
+
+        _other_machine(monkeypatch, tmp_path)
+        monkeypatch.setattr("topcoat.destinations.registry_delivery.time.sleep", edit_arrives)
+        assert push(workspace, base, _app(fake)).digest == hot.digest
+        assert len(waits) == 1
+
+    def test_the_first_push_to_a_repository_does_not_wait(
+        self, fake: FakeRegistry, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("topcoat.destinations.registry_delivery.time.sleep", lambda seconds: pytest.fail("waited"))
+        push(workspace, base, _app(fake))
+
     def test_many_at_once_agree(self, fake: FakeRegistry, base: str, workspace: Workspace) -> None:
         results: list[DeliveryResult] = []
         threads = [threading.Thread(target=lambda: results.append(push(workspace, base, _app(fake)))) for _ in range(4)]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LOST_BLOB = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_INVALID")
 # An edit is pushed in less time, and within a budget of requests: nobody else pushes the tag meanwhile.
 _MAX_UNCHECKED_S = 2.0
+# From its look at the tag, an edit takes less than this to push.
+_SETTLE_S = 0.2
 
 
 class PreparedImage(NamedTuple):
@@ -170,6 +172,7 @@ class RegistryDelivery:
         record = push.send(planned)
         is_edit = last is not None and last is self._last and bool(last.layer_keys)
         may_race = not is_edit or time.monotonic() - self._begun > _MAX_UNCHECKED_S
+        is_shared = may_race and self._client.has_tags(self._target.repository)
         if may_race and not self._overwrites and (digest := self._pushed_meanwhile()):
             return self._adopt(digest)
         if self._unconfirmed not in ("", push.digest):
@@ -185,6 +188,9 @@ class RegistryDelivery:
         if self._build.verify or self._overwrites:
             self._check_pushed()
         if may_race:
+            if is_shared:
+                # Somebody's edit may be on its way, which does not look at the tag again.
+                time.sleep(_SETTLE_S)
             digest = self._pushed_meanwhile(digest) or digest
         return DeliveryResult(str(self._target), digest, push.sent_bytes, push.packed_layers)
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError, RegistryUnavailable
+from topcoat.foreign_text import parse_json
 from topcoat.http.pool import Response
 from topcoat.http.rate import document_seconds
 from topcoat.http.request import Body, Source
@@ -29,6 +30,7 @@ from topcoat.registry.transport import Transport
 from topcoat.registry.upload_session import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
 
 _MAX_MANIFEST_BYTES = 32 * 2**20
+_MAX_TAGS_BYTES = 2**20
 _ACCEPT = {"Accept": ACCEPT}
 # What registries and proxies send that do not support HEAD there.
 _NO_HEAD = frozenset({400, 405, 406, 410, 501})
@@ -182,6 +184,16 @@ class RegistryClient:
             return response
 
         return BlobReader(fetch, descriptor, seconds=seconds)
+
+    def has_tags(self, repository: str) -> bool:
+        """Tell whether anything is tagged in *repository*; False if the registry does not list tags."""
+        path = f"/v2/{quote(repository)}/tags/list?n=1"
+        response, data = self._client.fetch(path, repository, {}, limit=_MAX_TAGS_BYTES)
+        response.close()
+        try:
+            return response.status == 200 and bool(parse_json(data).get("tags"))
+        except (ValueError, AttributeError):
+            return False
 
     def has_blob(self, repository: str, blob: Descriptor) -> bool:
         """Tell whether *repository* has *blob*; a 403 means no (see ``head_manifest``).
