@@ -70,9 +70,9 @@ class Jobs:
         """Follow the log of a replica to its end."""
         return list(self.runner.log_lines(handle, role, replica, should_tail=True, **query))
 
-    def log_has(self, handle: str, text: str) -> bool:
-        """Tell whether the log of the first replica has *text*."""
-        return any(text in line for line in self.runner.log_lines(handle, "trainer", 0))
+    def log_has(self, handle: str, text: str, role: str = "trainer") -> bool:
+        """Tell whether the log of a role's first replica has *text*."""
+        return any(text in line for line in self.runner.log_lines(handle, role, 0))
 
     def get(self, *args: str) -> Any:
         """Return what ``kubectl get ARGS -o json`` prints for the namespace."""
