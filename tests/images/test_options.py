@@ -36,6 +36,8 @@ def test_every_option_is_parsed() -> None:
         "base_scan_limit": 7,
         "build_args": {"A": "b"},
         "rebuild": True,
+        "verify": True,
+        "create_repository": True,
         "quiet": True,
     }
     repository = Reference.parse("registry.example.com/team/app")
@@ -52,6 +54,8 @@ def test_every_option_is_parsed() -> None:
         base_scan_limit=7,
         build_args={"A": "b"},
         rebuild=True,
+        verify=True,
+        create_repository=True,
         quiet=True,
     )
     assert image_options(cfg) == expected

@@ -10,6 +10,7 @@ from tests.schedulers.fake import FakeScheduler
 from topcoat import schedulers
 from topcoat.errors import SchedulerError, UnknownScheduler
 from topcoat.schedulers import (
+    BUILT_IN,
     GROUPS,
     get_default_scheduler_name,
     get_scheduler_factories,
@@ -35,7 +36,7 @@ def test_local_is_the_default() -> None:
 
 def test_the_built_in_schedulers_are_found_and_made() -> None:
     factories = get_scheduler_factories()
-    assert list(factories) == ["local", "local_cwd", "local_docker"]
+    assert list(factories) == [*BUILT_IN]
     for name, factory in factories.items():
         made = factory("session", unknown_argument=1)
         assert (made.backend, made.session_name) == (name, "session")
@@ -53,11 +54,14 @@ def test_listing_the_schedulers_imports_none_of_them() -> None:
     assert done.stdout.strip() == "['topcoat.schedulers.factories']"
 
 
+THEIRS, OURS = GROUPS
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_packages_add_schedulers_and_hide_none(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "added", (group, "fancy", "added_mod:create"))
     factories = get_scheduler_factories()
-    assert list(factories) == ["local", "local_cwd", "local_docker", "fancy"]
+    assert list(factories) == [*BUILT_IN, "fancy"]
     assert isinstance(factories["fancy"]("s"), FakeScheduler)
     assert list(get_scheduler_factories(skip_defaults=True)) == ["fancy"]
     assert get_default_scheduler_name() == "local"
@@ -66,21 +70,21 @@ def test_packages_add_schedulers_and_hide_none(group: str, tmp_path: Path, monke
 def test_a_package_replaces_the_built_in_scheduler_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, monkeypatch, "better", (GROUPS[1], "local_docker", "better_mod:create"))
+    install(tmp_path, monkeypatch, "better", (THEIRS, "local_docker", "better_mod:create"))
     factories = get_scheduler_factories()
     assert isinstance(factories["local_docker"]("s"), FakeScheduler)
-    assert len(factories) == 3
+    assert len(factories) == len(BUILT_IN)
 
 
 def test_topcoats_group_overrides_torchxs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "1", monkeypatch, "theirs", (GROUPS[1], "fancy", "missing_module:create"))
-    install(tmp_path / "2", monkeypatch, "ours", (GROUPS[0], "fancy", "ours_mod:create"))
+    install(tmp_path / "1", monkeypatch, "theirs", (THEIRS, "fancy", "missing_module:create"))
+    install(tmp_path / "2", monkeypatch, "ours", (OURS, "fancy", "ours_mod:create"))
     assert isinstance(get_scheduler_factories()["fancy"]("s"), FakeScheduler)
 
 
 def test_topcoats_own_entries_in_torchxs_group_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, monkeypatch, "self", (GROUPS[1], "slurm", "topcoat.plugins.torchx:create_slurm"))
-    assert "slurm" not in get_scheduler_factories()
+    install(tmp_path, monkeypatch, "self", (THEIRS, "unknown", "topcoat.plugins.torchx:create_slurm"))
+    assert "unknown" not in get_scheduler_factories()
 
 
 @pytest.mark.parametrize("value", ["nowhere:create", "broken_mod:create", "broken_mod:missing"])
@@ -88,7 +92,7 @@ def test_a_broken_package_is_an_error_only_when_it_is_used(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "create = 1 / 0\n" if value == "broken_mod:create" else "x = 1\n"
-    install(tmp_path, monkeypatch, "broken", (GROUPS[0], "bad", value), code=code)
+    install(tmp_path, monkeypatch, "broken", (OURS, "bad", value), code=code)
     monkeypatch.delitem(sys.modules, "broken_mod", raising=False)
     factories = get_scheduler_factories()
     factories["local_cwd"]("s")
@@ -99,9 +103,7 @@ def test_a_broken_package_is_an_error_only_when_it_is_used(
 
 
 def test_an_object_that_is_not_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(
-        tmp_path, monkeypatch, "alien", (GROUPS[0], "odd", "alien_mod:create"), code="create = lambda name: object()\n"
-    )
+    install(tmp_path, monkeypatch, "alien", (OURS, "odd", "alien_mod:create"), code="create = lambda name: object()\n")
     with pytest.raises(SchedulerError, match=r"'odd' of alien is a builtins\.object"):
         get_scheduler_factories()["odd"]("s")
 
@@ -113,4 +115,4 @@ def test_an_unknown_scheduler_is_an_error_with_suggestions() -> None:
     assert "local_docker" in str(near.hint)
     far = unknown_scheduler("xyz", factories)
     assert isinstance(far, UnknownScheduler)
-    assert far.hint == "available schedulers: local, local_cwd, local_docker"
+    assert far.hint == f"available schedulers: {', '.join(BUILT_IN)}"

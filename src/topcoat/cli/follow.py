@@ -61,19 +61,28 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
     Raises:
         UnknownApp: the scheduler does not know the application.
     """
+    from topcoat.notices import notice_if_slow
     from topcoat.specs import is_started
 
     pause = 0.02
-    while (status := runner.status(handle)) is not None and not is_started(status.state):
-        time.sleep(pause)
-        pause = min(pause * 1.5, 2.0)
+    with notice_if_slow(f"waiting for {handle} to start"):
+        while (status := runner.status(handle)) is not None and not is_started(status.state):
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
     if status is None:
         raise unknown_app(handle)
     return status
 
 
-def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query: LogQuery, out: TextIO) -> None:
-    """Print the logs of *replicas* to *out*; for several, each line begins with ``role/replica``.
+def print_logs(
+    runner: Runner,
+    handle: str,
+    replicas: Sequence[ReplicaId],
+    query: LogQuery,
+    out: TextIO,
+    always_prefix: bool = False,
+) -> None:
+    """Print the logs of *replicas* to *out*; for several, or with *always_prefix*, lines begin with ``role/replica``.
 
     With ``query.follow``, print all replicas concurrently until the application has ended; else one after the other.
     """
@@ -85,7 +94,7 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query
     from topcoat.schedulers.logs import undecodable_bytes_kept
 
     with undecodable_bytes_kept():
-        if len(replicas) == 1:
+        if len(replicas) == 1 and not always_prefix:
             for piece in lines(replicas[0]):
                 emit(piece, out)
         else:

@@ -19,8 +19,13 @@ NETWORK_ERRORS = (OSError, NotHTTP)
 RETRIED_STATUSES = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 """Statuses that mean "later" (499 and 522 come from proxies in front of a registry)."""
 
+IN_ITS_PLACE = "check the registry's address: a proxy, a login page or a web server may respond in its place"
+"""The hint for a response that no registry would send."""
+
 _SHOWN_QUERY = frozenset({"digest", "mount", "from", "service", "scope"})
 _MAX_ERROR_BYTES = 64 * 1024
+# The status matters more than the text.
+_ERROR_TIMEOUT_S = 10.0
 _MAX_SHOWN = 300
 _MAX_SHOWN_URL = 1000
 _CODE = r"[A-Za-z0-9_.-]{1,100}"
@@ -34,7 +39,7 @@ _LOGIN = {
     "ghcr.io": "docker login ghcr.io, with a token that has the scope write:packages",
 }
 _CREATE = {
-    ".amazonaws.com": "aws ecr create-repository --repository-name {repository}",
+    ".amazonaws.com": "-cfg create_repository=true, or aws ecr create-repository --repository-name {repository}",
     ".pkg.dev": "gcloud artifacts repositories create, with repository format docker",
 }
 
@@ -234,7 +239,7 @@ def refusal(
 def error_body(response: Response, secrets: Iterable[str] = ()) -> tuple[str, str]:
     """Return the first error code and the messages of a response, in one line; reads and closes the response."""
     try:
-        data = response.read_all(_MAX_ERROR_BYTES)
+        data = response.read_all(_MAX_ERROR_BYTES, _ERROR_TIMEOUT_S)
     except NETWORK_ERRORS:
         data = b""
     code, text = "", ""

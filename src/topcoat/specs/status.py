@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from topcoat.errors import AppFailed
+from topcoat.foreign_text import parse_json
 from topcoat.specs.sentinels import NONE
 
 AppStatusError = AppFailed
@@ -93,6 +94,21 @@ class AppStatus:
     ui_url: str | None = None
     roles: list[RoleStatus] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Return YAML, as TorchX does; an error file of JSON is part of it."""
+        import json
+
+        import yaml
+
+        fields = asdict(self)
+        error = fields.pop("structured_error_msg")
+        try:
+            fields["structured_error_msg"] = json.loads(error)
+        except ValueError:
+            fields["structured_error_msg"] = error
+        fields["state"] = repr(self.state)
+        return str(yaml.dump({"AppStatus": fields}))
+
     def is_terminal(self) -> bool:
         """Tell whether the application has ended."""
         return is_terminal(self.state)
@@ -166,12 +182,10 @@ def _parse_error(text: str) -> tuple[str, object, str | None] | None:
 
     Jobs write these files, so they may hold anything: other content is returned as the message.
     """
-    import json
-
     if text == NONE or not text:
         return None
     try:
-        outer = json.loads(text)
+        outer = parse_json(text)
     except ValueError:
         return text, None, None
     inner = outer.get("message") if isinstance(outer, dict) else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
-from topcoat.errors import InvalidRunConfigException
+from topcoat.errors import MissingRunOption
 from topcoat.images.options import image_options, image_opts
 from topcoat.images.tag import VERSION_LABEL
 from topcoat.notices import notice, notices_once
 from topcoat.oci.reference import Reference
-from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, plan_image
+from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, plan_image, pushing
 from topcoat.pipeline.plans import BuiltImage, ImagePlan
 from topcoat.scan.retry import retry_if_changed
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
@@ -29,6 +29,7 @@ class ImageDelivery(NamedTuple):
     """The delivery of a workspace as an image."""
 
     plan: ImagePlan
+    options: ImageOptions = ImageOptions()
 
     @property
     def expected(self) -> Delivered:
@@ -37,7 +38,7 @@ class ImageDelivery(NamedTuple):
 
     def carry_out(self) -> Delivered:
         """Deliver the image; return it by its tag and digest, or by its id in the engine."""
-        return _delivered(self.plan, self.plan.carry_out().reference)
+        return _delivered(self.plan, pushing(self.options, self.plan.carry_out).reference)
 
     def describe(self) -> str:
         """Return the plan as one line of text."""
@@ -109,7 +110,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             ``{id: (repository, tag)}``, for `push_images`. Images with names stay as they are.
 
         Raises:
-            InvalidRunConfigException: there is such an image, and no ``image_repo`` to push it to.
+            MissingRunOption: there is such an image, and no ``image_repo`` to push it to.
         """
         images: dict[str, tuple[str, str]] = {}
         for role in app.roles:
@@ -156,7 +157,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             key = (role.image, role.workspace, role_options.platform)
             if key not in deliveries:
                 plan = plan_image(role.workspace, role.image, role_options, connections=self._connections)
-                deliveries[key] = ImageDelivery(plan)
+                deliveries[key] = ImageDelivery(plan, role_options)
             return deliveries[key]
 
         plans = plan_roles(roles, plan_role)
@@ -203,8 +204,8 @@ def _delivered(plan: ImagePlan, image: str) -> Delivered:
     return Delivered(image, pythonpath=tuple(code) if pythonpath else (), image_pythonpath=pythonpath)
 
 
-def _missing_repository(reason: str) -> InvalidRunConfigException:
-    return InvalidRunConfigException(
+def _missing_repository(reason: str) -> MissingRunOption:
+    return MissingRunOption(
         f"missing image_repo: {reason}, and there is no repository to push it to",
         "image_repo",
         hint="-cfg image_repo=REGISTRY/REPOSITORY",

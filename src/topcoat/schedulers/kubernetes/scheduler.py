@@ -20,6 +20,7 @@ from topcoat.schedulers.kubernetes.options import (
     read_overlay,
 )
 from topcoat.schedulers.kubernetes.pod import role_to_pod
+from topcoat.schedulers.kubernetes.replicas import ReplicaAbilities
 from topcoat.schedulers.kubernetes.request import KubernetesJob, make_job, set_app_def, set_images
 from topcoat.schedulers.kubernetes.template import Submission, read_files, selected_nodes
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, runopts
@@ -40,7 +41,7 @@ _ARCHITECTURE = ("kubernetes.io/arch", "beta.kubernetes.io/arch")
 _OS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 
 
-class KubernetesScheduler(DockerWorkspaceMixin, Scheduler[Opts]):
+class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Scheduler[Opts]):
     """Run every role as an Indexed Job, or all of them as a JobSet or a Job of Volcano.
 
     Replicas find each other by their host names in a headless Service. The id of an application is ``namespace:name``.

@@ -1,0 +1,102 @@
+"""Requests that would wait for ever: more nodes, CPUs, memory, GPUs or time than the partition has. No side effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from topcoat.errors import InvalidApp, InvalidRunConfigException
+from topcoat.schedulers.slurm.options import time_limit_s
+from topcoat.schedulers.slurm.parse import PartitionNodes
+from topcoat.specs import AppDef, CfgVal
+from topcoat.suggest import did_you_mean
+
+MIN_MEMORY_MB = 1000
+"""Memory of a node below which it is not configured: ParallelCluster's default is 1 MB."""
+
+
+def nodes_of(partitions: Sequence[PartitionNodes], cfg: Mapping[str, CfgVal]) -> list[PartitionNodes]:
+    """Return the nodes of the partitions that a job may run in.
+
+    Raises:
+        InvalidRunConfigException: there is no such partition.
+    """
+    chosen = str(cfg.get("partition") or "")
+    if not chosen:
+        return [row for row in partitions if row.is_default]
+    names = {row.partition for row in partitions}
+    for name in chosen.split(","):
+        if name.strip() not in names:
+            hint = did_you_mean(name, names, otherwise=f"choose {', '.join(sorted(names))}")
+            raise InvalidRunConfigException(f"unknown partition {name!r}", "partition", hint=hint)
+    return [row for row in partitions if row.partition in {name.strip() for name in chosen.split(",")}]
+
+
+def memory_is_configured(nodes: Sequence[PartitionNodes]) -> bool:
+    """Return whether the nodes say how much memory they have; if not, a request for memory could not be met."""
+    return not nodes or any(row.memory_mb > MIN_MEMORY_MB for row in nodes)
+
+
+def check_capacity(app: AppDef, cfg: Mapping[str, CfgVal], nodes: Sequence[PartitionNodes]) -> None:
+    """Raise if *nodes*, those of the partition, could never run *app*: Slurm would let it wait for ever.
+
+    Raises:
+        InvalidApp: a role, or all of them, need more than there is.
+        InvalidRunConfigException: the time limit is above that of the partition.
+    """
+    failures: list[InvalidApp | InvalidRunConfigException] = []
+    partitions = dict.fromkeys(row.partition for row in nodes)
+    for name in partitions:
+        try:
+            _check_partition(app, cfg, name, [row for row in nodes if row.partition == name])
+        except (InvalidApp, InvalidRunConfigException) as failure:
+            failures.append(failure)
+    if failures and len(failures) == len(partitions):
+        raise failures[0]
+
+
+def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: Sequence[PartitionNodes]) -> None:
+    where = f"the partition {name}"
+    time = cfg.get("time")
+    longest = max(row.time_limit_s for row in nodes)
+    if time is not None and time_limit_s(str(time)) > longest:
+        raise InvalidRunConfigException(
+            f"invalid time {time!r}: {where} allows {_duration(longest)}", "time", hint="choose a shorter time limit"
+        )
+    use_memory = memory_is_configured(nodes)
+    for role in app.roles:
+        wanted = role.resource
+        largest = {
+            "CPUs": (wanted.cpu, max(row.cpus for row in nodes)),
+            "GPUs": (wanted.gpu, max(row.gpus for row in nodes)),
+            "MiB of memory": (wanted.memMB if use_memory else 0, max(row.memory_mb for row in nodes)),
+        }
+        for what, (requested, available) in largest.items():
+            if requested > available:
+                raise InvalidApp(
+                    f"each replica of role {role.name!r} requests {requested} {what}, and a node of {where} has "
+                    f"{available}",
+                    hint="request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
+                )
+        fitting = sum(
+            row.nodes
+            for row in nodes
+            if row.cpus >= wanted.cpu and row.gpus >= wanted.gpu and (row.memory_mb >= wanted.memMB or not use_memory)
+        )
+        if role.num_replicas > fitting:
+            raise InvalidApp(
+                f"role {role.name!r} has {role.num_replicas} replicas, each on a node of its own, and {where} has "
+                f"{fitting} such nodes",
+                hint="choose fewer replicas, or another partition: -cfg partition=NAME (sinfo -s)",
+            )
+    replicas, count = sum(role.num_replicas for role in app.roles), sum(row.nodes for row in nodes)
+    if replicas > count:
+        raise InvalidApp(
+            f"the application has {replicas} replicas, each on a node of its own, and {where} has {count} nodes",
+            hint="choose fewer replicas, or another partition: -cfg partition=NAME (sinfo -s)",
+        )
+
+
+def _duration(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86400)
+    text = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{text}" if days else text

@@ -1,0 +1,170 @@
+"""Run Slurm's commands at a site, each with a time limit, and read what jobs wrote into their facts directories."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from topcoat.errors import SchedulerError
+from topcoat.foreign_text import escaped, parse_json
+from topcoat.schedulers.slurm import parse
+from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
+from topcoat.schedulers.slurm.site import CommandResult, Site
+from topcoat.schedulers.slurm.status import JobFacts
+
+QUERY_TIMEOUT_S = 30.0
+SUBMIT_TIMEOUT_S = 90.0
+MAX_AGE_S = 1.0
+"""How long a state of a job is believed while its logs are followed, by all of its replicas together."""
+
+_ENV = ("env", "-u", "SQUEUE_FORMAT", "-u", "SQUEUE_FORMAT2", "-u", "SQUEUE_STATES", "-u", "SACCT_FORMAT", parse.EPOCH)
+# What squeue prints for an id that it does not know, in several releases.
+_UNKNOWN_ID = ("Invalid job id",)
+_SECTIONS = """cd "$1" 2>/dev/null || exit 0
+cat job.json 2>/dev/null; printf '\\036'
+cat exit/run 2>/dev/null; printf '\\036'
+head -c 2000 exit/failure 2>/dev/null; printf '\\036'
+for file in exit/*-*[0-9]; do [ ! -f "$file" ] || cat "$file"; done; printf '\\036'
+for file in exit/*.error; do
+  [ ! -f "$file" ] || { printf '%s\\037' "${file#exit/}"; head -c 65536 "$file"; printf '\\035'; }
+done
+"""
+
+
+class SlurmClient:
+    """Ask Slurm, at one site. May be used by several threads."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._lock = threading.Lock()
+        self._queues: dict[str, tuple[float, list[QueueRow]]] = {}
+
+    def submit(self, command: Sequence[str]) -> str:
+        """Run sbatch and return the id of the job.
+
+        Raises:
+            SchedulerError: with what sbatch says.
+        """
+        done = self.site.run(command, timeout_s=SUBMIT_TIMEOUT_S)
+        if done.exit_code == 0:
+            try:
+                return parse.submitted_id(done.stdout)
+            except ValueError:
+                raise SchedulerError(f"sbatch printed no job id: {escaped(done.stdout)!r}") from None
+        raise refused(done)
+
+    def queue(self, job_id: str, *, max_age_s: float = 0.0) -> list[QueueRow]:
+        """Return what the controller knows of a job; empty if it does not know the id.
+
+        Raises:
+            SchedulerError: the controller cannot be reached.
+        """
+        with self._lock:
+            asked, rows = self._queues.get(job_id, (float("-inf"), []))
+            if time.monotonic() - asked >= max_age_s:
+                done = self._query("squeue", "-h", "-t", "all", "-j", job_id, "-o", parse.SQUEUE_FORMAT)
+                if done.exit_code and not any(text in done.stderr for text in _UNKNOWN_ID):
+                    raise _failed("squeue", done)
+                rows = [row for row in parse.queue_rows(done.stdout) if row.job_id == job_id]
+                self._queues[job_id] = (time.monotonic(), rows)
+            return rows
+
+    def queue_of_user(self) -> list[QueueRow]:
+        """Return all jobs of this user that the controller has in memory."""
+        done = self._query("squeue", "-h", "-t", "all", "--me", "-o", parse.SQUEUE_FORMAT)
+        if done.exit_code:
+            raise _failed("squeue", done)
+        return parse.queue_rows(done.stdout)
+
+    def accounting(self, job_id: str) -> list[Run]:
+        """Return the runs of a job from the accounting; empty for an unknown id, or without accounting."""
+        done = self._sacct("-D", "-j", job_id)
+        runs = [] if done.exit_code else parse.accounting_runs(done.stdout)
+        return [run for run in runs if run.job_id == job_id]
+
+    def accounting_of_user(self, days: int) -> list[Run]:
+        """Return the last runs of this user's jobs of some days; empty without accounting."""
+        done = self._sacct("-X", "-S", f"now-{days}days")
+        return [] if done.exit_code else parse.accounting_runs(done.stdout)
+
+    def cancel(self, job_id: str) -> None:
+        """End a job; Slurm ignores one that has ended."""
+        done = self._query("scancel", job_id)
+        if done.exit_code:
+            raise _failed("scancel", done)
+
+    def partitions(self) -> list[PartitionNodes]:
+        """Return the partitions with their nodes.
+
+        Raises:
+            SchedulerError: the controller cannot be reached.
+        """
+        done = self._query("sinfo", "-h", "-a", "-e", "-o", parse.SINFO_FORMAT)
+        if done.exit_code:
+            raise _failed("sinfo", done)
+        return parse.partitions(done.stdout)
+
+    def facts(self, directory: str) -> JobFacts:
+        """Return what the facts directory of a job says; nothing if it does not exist."""
+        done = self.site.run(["/bin/sh", "-c", _SECTIONS, "sh", directory], timeout_s=QUERY_TIMEOUT_S)
+        job, run, failure, records, errors = [*done.stdout.split(parse.ROW), "", "", "", "", ""][:5]
+        try:
+            app = parse_json(job) if job else {}
+        except ValueError:
+            app = {}
+        words = run.split()
+        files = [part.split(parse.FIELD, 1) for part in errors.split("\x1d") if parse.FIELD in part]
+        return JobFacts(
+            app=app if isinstance(app, dict) else {},
+            restarts=int(words[1]) if len(words) == 3 and words[1].isdecimal() else None,
+            records=parse.records(records),
+            failure=escaped(failure.strip()),
+            errors={name.removesuffix(".error"): text.strip() for name, text in files if text.strip()},
+        )
+
+    def _query(self, *command: str) -> CommandResult:
+        return self.site.run([*_ENV, *command], timeout_s=QUERY_TIMEOUT_S)
+
+    def _sacct(self, *selection: str) -> CommandResult:
+        return self._query("sacct", "-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS, *selection)
+
+
+_HINTS = {
+    "Invalid partition name": "sinfo -s lists the partitions: -cfg partition=NAME",
+    "Invalid account": "sacctmgr show associations user=$USER lists your accounts: -cfg account=NAME",
+    "Invalid qos": "sacctmgr show qos lists them: -cfg qos=NAME",
+    "Requested node configuration is not available": "no node has so many CPUs, GPUs or so much memory: "
+    "sinfo -N -o '%N %c %m %G'",
+    "Invalid generic resource": "sinfo -o '%P %G' lists the generic resources",
+    "Invalid feature": "sinfo -o '%P %f' lists the features: -cfg constraint=FEATURE",
+    "Invalid node name": "sinfo -N lists the nodes",
+    "Requested reservation is invalid": "scontrol show reservation lists the reservations",
+    "Invalid license": "scontrol show licenses lists the licenses",
+    "policy": "sacctmgr show qos, and sacctmgr show associations user=$USER, show the limits",
+    "Invalid --time": "-cfg time=HOURS:MINUTES:SECONDS",
+    "unrecognized option": "sbatch --help lists the options",
+    "Unable to contact slurm controller": "the controller is down: scontrol ping",
+    "Socket timed out": "the controller does not respond: scontrol ping",
+    "Could not establish a configuration source": "set SLURM_CONF to the path of slurm.conf, or use a login node: "
+    "-cfg slurm_host=user@login",
+    "Unable to open file": "the nodes and the login node must share the file system of job_root",
+}
+
+
+def refused(done: CommandResult) -> SchedulerError:
+    """Return the error for a job that sbatch did not accept, with a hint where the cause is known."""
+    lines = [line.partition("error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
+    text = ": ".join(dict.fromkeys(escaped(line.strip()) for line in lines[-3:]))
+    hint = next((hint for cause, hint in _HINTS.items() if cause.lower() in done.stderr.lower()), None)
+    return SchedulerError(
+        f"Slurm refused the job: {text or f'sbatch ended with exit code {done.exit_code}'}", hint=hint
+    )
+
+
+def _failed(program: str, done: CommandResult) -> SchedulerError:
+    text = escaped(done.stderr.strip().rpartition("error: ")[2] or f"exit code {done.exit_code}")
+    hint = next((hint for cause, hint in _HINTS.items() if cause.lower() in done.stderr.lower()), None)
+    if program == "scancel" and "permission denied" in done.stderr.lower():
+        hint = "only its owner can cancel a job"
+    return SchedulerError(f"Slurm's {program} failed: {text}", hint=hint)

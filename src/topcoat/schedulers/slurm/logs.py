@@ -1,0 +1,81 @@
+"""Read the logs of a replica: its own files, and for the first one what Slurm itself printed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from topcoat.schedulers.logs import decode
+from topcoat.schedulers.slurm.site import Site
+
+_MIN_POLL_S = 0.1
+_MAX_POLL_S = 2.0
+_MAX_READ = 1 << 20
+
+
+def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable[[], bool] | None) -> Iterator[str]:
+    """Return the lines of several files together, in the order in which they are read, newlines kept.
+
+    Args:
+        site: where the files are.
+        paths: the files; a missing one counts as empty.
+        whole: return whole lines only.
+        has_ended: continue until it returns true: nothing more will be written. ``None``: until the end of the files.
+    """
+    if len(paths) == 1:
+        yield from decode(_chunks(site, paths[0], has_ended), whole=whole)
+        return
+    files = [_Lines(site, path) for path in paths]
+    pause = _MIN_POLL_S
+    while True:
+        # Asked first, then read: what was written before the end must not be missed.
+        is_last = has_ended is None or has_ended()
+        has_grown = False
+        for file in files:
+            for line in file.read(is_last=is_last):
+                has_grown = True
+                yield line
+        if is_last:
+            return
+        pause = _MIN_POLL_S if has_grown else min(pause * 1.5, _MAX_POLL_S)
+        if not has_grown:
+            time.sleep(pause)
+
+
+class _Lines:
+    """The whole lines of a file that grows: those of several files must not mix."""
+
+    def __init__(self, site: Site, path: str) -> None:
+        self._site, self._path, self._offset, self._rest = site, path, 0, b""
+
+    def read(self, *, is_last: bool) -> Iterable[str]:
+        while data := _read(self._site, self._path, self._offset):
+            self._offset += len(data)
+            complete, newline, self._rest = (self._rest + data).rpartition(b"\n")
+            yield from decode([complete + newline], whole=True)
+        if is_last and self._rest:
+            yield from decode([self._rest], whole=True)
+
+
+def _chunks(site: Site, path: str, has_ended: Callable[[], bool] | None) -> Iterator[bytes]:
+    offset, pause = 0, _MIN_POLL_S
+    while True:
+        is_last = has_ended is None or has_ended()
+        before = offset
+        while data := _read(site, path, offset):
+            offset += len(data)
+            yield data
+        if is_last:
+            return
+        pause = _MIN_POLL_S if offset > before else min(pause * 1.5, _MAX_POLL_S)
+        if offset == before:
+            # An unfinished line is shown.
+            yield b""
+            time.sleep(pause)
+
+
+def _read(site: Site, path: str, offset: int) -> bytes:
+    try:
+        return site.read_file(path, offset, _MAX_READ)
+    except FileNotFoundError:
+        return b""

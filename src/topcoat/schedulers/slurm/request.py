@@ -1,0 +1,284 @@
+"""Build the request for a job of Slurm: the command line of sbatch and the files that it needs. No side effects."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from topcoat.errors import InvalidApp, InvalidRunConfigException
+from topcoat.schedulers.env import RANK0_ENV, job_env
+from topcoat.schedulers.local.app_json import role_to_dict
+from topcoat.schedulers.slurm.files import FACTS, JobFiles
+from topcoat.schedulers.slurm.options import free_options
+from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, replica_script
+from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
+from topcoat.version import __version__
+
+MAX_SCRIPT = 4 << 20
+"""Bytes of a script that sbatch accepts."""
+MAX_GROUPS = 128
+"""Components of a heterogeneous job."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# The set by rank 0's host: only the job knows them, so its script sets them.
+_SET_BY_SCRIPT = ("TORCHX_RANK0_HOST", "TOPCOAT_RANK0_HOST")
+_PER_JOB = ("mail-user", "mail-type")
+
+
+@dataclass
+class SlurmReplicaRequest:
+    """Hold what one replica runs (TorchX's name); text may contain `JOB_ID`."""
+
+    name: str
+    entrypoint: str
+    args: list[str]
+    env: dict[str, str]
+    directory: str
+
+
+@dataclass
+class SlurmRoleRequest:
+    """Hold the group of nodes of one role: a component of a heterogeneous job, or the whole job."""
+
+    name: str
+    num_replicas: int
+    sbatch_opts: dict[str, str | None]
+    srun_opts: dict[str, str | None]
+    restarts: int = 0
+    replica_restarts: int = 0
+    wrapper: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SlurmBatchRequest:
+    """Hold a job (TorchX's name).
+
+    Attributes:
+        cmd: sbatch with the options of the whole job.
+        roles: the groups, in order.
+        replicas: by name, ``role-number``.
+        job_dir: the directory of the code that the user chose; ``None`` for the job's own.
+        max_retries: how often a failure restarts the job.
+        files: where the job's files are.
+        snapshots: the directories that must exist when the job starts.
+        facts: the content of ``job.json``.
+    """
+
+    cmd: list[str]
+    roles: list[SlurmRoleRequest]
+    replicas: dict[str, SlurmReplicaRequest]
+    job_dir: str | None
+    max_retries: int
+    files: JobFiles
+    snapshots: list[str]
+    facts: dict[str, Any]
+
+    def materialize(self) -> str:
+        """Return the batch script."""
+        return batch_script(self.files.directory, self.snapshots, self._steps())
+
+    def replica_script(self) -> str:
+        """Return the script of the replicas."""
+        commands = [
+            ReplicaCommand(name, [replica.entrypoint, *replica.args], replica.env, replica.directory)
+            for name, replica in self.replicas.items()
+        ]
+        return replica_script(self.files.directory, self._steps(), commands)
+
+    def command(self) -> list[str]:
+        """Return the whole command line of sbatch."""
+        words = [*self.cmd]
+        for number, role in enumerate(self.roles):
+            words += [":"] if number else []
+            words += options(role.sbatch_opts)
+        return [*words, self.files.script]
+
+    def _steps(self) -> list[RoleStep]:
+        steps, first = [], 0
+        for role in self.roles:
+            srun = options(role.srun_opts)
+            steps.append(RoleStep(role.name, first, role.restarts, role.replica_restarts, srun, role.wrapper))
+            first += role.num_replicas
+        return steps
+
+    def __str__(self) -> str:
+        def shown(text: str) -> str:
+            return text.replace(JOB_ID, macros.app_id)
+
+        return shown(
+            f"{shlex.join(self.command())}\n\n# {self.files.script}\n{self.materialize()}\n"
+            f"# {self.files.directory}/replica.sh\n{self.replica_script()}"
+        )
+
+
+def options(values: Mapping[str, str | None]) -> list[str]:
+    """Return the words of a command line for options by name; a flag has the value ``None``."""
+    return [f"--{name}" if value is None else f"--{name}={value}" for name, value in values.items()]
+
+
+def check_app(app: AppDef, *, has_container: bool = False) -> None:
+    """Raise ``InvalidApp`` if Slurm cannot run *app*."""
+    if len(app.roles) > MAX_GROUPS:
+        raise InvalidApp(f"the application has {len(app.roles)} roles, and Slurm allows {MAX_GROUPS}")
+    for role in app.roles:
+        if role.name in ("", ".", "..", FACTS) or "/" in role.name or _CONTROL.search(role.name):
+            raise InvalidApp(f"invalid role name {role.name!r}: not a file name", hint="rename the role")
+        texts = [role.entrypoint, *role.args, *role.env, *role.env.values()]
+        if any("\0" in text for text in texts) or any("=" in name or not name for name in role.env):
+            raise InvalidApp(f"role {role.name!r} has a NUL character, or an invalid name of a variable")
+        if role.retry_policy is RetryPolicy.ROLE and role.max_retries and len(app.roles) > 1:
+            raise InvalidApp(
+                f"role {role.name!r} has the retry policy ROLE, and Slurm restarts whole jobs or single replicas",
+                hint="choose the retry policy APPLICATION or REPLICA",
+            )
+        if role.mounts and not has_container:
+            raise InvalidApp(
+                f"role {role.name!r} has mounts, and its command runs on the node itself",
+                hint="-cfg container=pyxis, apptainer or oci runs it in a container; else leave the mounts out",
+            )
+
+
+def make_request(
+    app: AppDef,
+    cfg: Mapping[str, CfgVal],
+    *,
+    backend: str,
+    session_name: str,
+    files: JobFiles,
+    directories: Mapping[str, str],
+    snapshots: Sequence[str],
+    wrappers: Mapping[str, list[str]] | None = None,
+    srun: Mapping[str, dict[str, str | None]] | None = None,
+    use_memory: bool = True,
+) -> SlurmBatchRequest:
+    """Return the request for *app*.
+
+    Args:
+        app: the application; its roles are final.
+        cfg: the resolved run options, checked.
+        backend: name of the scheduler.
+        session_name: second part of the handle.
+        files: where the job's files go.
+        directories: the working directory of each role.
+        snapshots: the directories that must exist on the nodes.
+        wrappers: the words before the script of a role's replicas: a container runtime.
+        srun: options of srun for a role: a container plugin.
+        use_memory: request the memory of the roles.
+    """
+    groups, replicas = [], {}
+    for role in app.roles:
+        per_replica = role.retry_policy is RetryPolicy.REPLICA
+        group = SlurmRoleRequest(
+            name=role.name,
+            num_replicas=role.num_replicas,
+            sbatch_opts=_sbatch_options(app, role, cfg, files, use_memory=use_memory),
+            srun_opts={**_step_size(role), **(srun or {}).get(role.name, {})},
+            restarts=0 if per_replica else role.max_retries,
+            replica_restarts=role.max_retries if per_replica else 0,
+            wrapper=(wrappers or {}).get(role.name, []),
+        )
+        groups.append(group)
+        for number in range(role.num_replicas):
+            values = macros.Values(directories[role.name], JOB_ID, str(number), RANK0_ENV)
+            replica, name = values.apply(role), f"{role.name}-{number}"
+            own = job_env(
+                backend=backend,
+                session_name=session_name,
+                app_id=JOB_ID,
+                role=role,
+                replica_id=number,
+                rank0_host="",
+            )
+            for variable in _SET_BY_SCRIPT:
+                del own[variable]
+            env = {
+                **own,
+                "TORCHX_MAX_RETRIES": str(role.max_retries),
+                "TORCHELASTIC_ERROR_FILE": f"{files.records}/{name}.error",
+                "PYTHONUNBUFFERED": "1",
+                **replica.env,
+            }
+            replicas[name] = SlurmReplicaRequest(name, replica.entrypoint, replica.args, env, directories[role.name])
+    job_dir = str(cfg.get("job_dir") or "")
+    return SlurmBatchRequest(
+        cmd=[
+            "sbatch",
+            "--parsable",
+            # Slurm replaces %j and its kind also in the names of directories.
+            f"--output={files.batch_log.replace('%', '%%')}",
+            "--open-mode=append",
+            *options({key: str(cfg[key]) for key in _PER_JOB if cfg.get(key)}),
+        ],
+        roles=groups,
+        replicas=replicas,
+        job_dir=job_dir or None,
+        max_retries=min(role.max_retries for role in app.roles),
+        files=files,
+        snapshots=list(dict.fromkeys(snapshots)),
+        facts=_facts(app, session_name, snapshots),
+    )
+
+
+def check_size(request: SlurmBatchRequest) -> None:
+    """Raise ``InvalidApp`` if sbatch would refuse the script for its size."""
+    size = len(request.materialize().encode(errors="surrogateescape"))
+    if size > MAX_SCRIPT:
+        raise InvalidApp(f"the batch script has {size} bytes, and Slurm accepts {MAX_SCRIPT}")
+
+
+def _sbatch_options(
+    app: AppDef, role: Role, cfg: Mapping[str, CfgVal], files: JobFiles, *, use_memory: bool
+) -> dict[str, str | None]:
+    name = app.name if len(app.roles) == 1 else f"{app.name}-{role.name}"
+    values: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
+    keys = ("account", "partition", "time", "comment", "constraint", "qos", "reservation", "nodelist", "exclude")
+    values.update({key: str(cfg[key]) for key in keys if cfg.get(key) is not None})
+    values.update({"requeue": None, "chdir": files.directory, **_step_size(role)})
+    resource = role.resource
+    if use_memory and resource.memMB > 0:
+        values["mem"] = f"{int(resource.memMB)}M"
+    gres = [str(cfg["gres"])] if cfg.get("gres") else []
+    if resource.gpu > 0:
+        values["gpus-per-node"] = str(int(resource.gpu))
+        if any(item.split(":")[0] == "gpu" for part in gres for item in part.split(",")):
+            raise InvalidRunConfigException(
+                f"role {role.name!r} requests {resource.gpu} GPUs, and the run option gres requests GPUs too",
+                "gres",
+                hint="give one of the two",
+            )
+    if gres:
+        values["gres"] = gres[0]
+    if cfg.get("exclusive"):
+        values["exclusive"] = None
+    values.update(free_options(cfg))
+    return values
+
+
+def _step_size(role: Role) -> dict[str, str | None]:
+    """Return the options for a node for each replica, which sbatch and srun both need (srun inherits no CPUs)."""
+    count = str(role.num_replicas)
+    size: dict[str, str | None] = {"nodes": count, "ntasks": count, "ntasks-per-node": "1"}
+    if role.resource.cpu > 0:
+        size["cpus-per-task"] = str(int(-(-role.resource.cpu // 1)))
+    return size
+
+
+def _facts(app: AppDef, session_name: str, snapshots: Sequence[str]) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "topcoat": __version__,
+        "name": app.name,
+        "session": session_name,
+        "metadata": dict(app.metadata),
+        "snapshots": list(dict.fromkeys(snapshots)),
+        "roles": [role_to_dict(role) for role in app.roles],
+    }
+
+
+def facts_json(request: SlurmBatchRequest) -> bytes:
+    """Return the content of ``job.json``."""
+    return json.dumps(request.facts, indent=1, default=str).encode(errors="surrogateescape")

@@ -1,0 +1,167 @@
+"""Where Slurm's commands run and where its nodes' shared files are: this machine, or a login node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from topcoat.errors import SchedulerError
+
+MAX_OUTPUT = 64 << 20
+"""Bytes of a command's output that are kept."""
+
+
+class CommandResult(NamedTuple):
+    """Hold what a command did; text that is not UTF-8 is kept as ``surrogateescape`` does."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Site(Protocol):
+    """Run commands and use files where Slurm is. Paths are absolute POSIX paths there.
+
+    File methods raise the ``OSError`` that the same call raises on this machine (``FileNotFoundError``, ``ENOSPC``).
+    All methods may be called from several threads. Only a lost or refused connection raises ``SchedulerError``.
+
+    Attributes:
+        host: the login node as the user gave it (``slurm_host``); empty for this machine.
+    """
+
+    host: str
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
+        """Run a command and wait for its end.
+
+        Raises:
+            SchedulerError: the program does not exist, or *timeout_s* is over: then it is ended.
+        """
+
+    def interactive(self, command: Sequence[str], *, tty: bool) -> int:
+        """Run a command with this process's standard input, output and error, and return its exit code."""
+
+    def home(self) -> str:
+        """Return the user's home directory."""
+
+    def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
+        """Return at most *limit* bytes of a file from *offset* on; none behind its end."""
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a file beside its place and rename it there; the directory exists."""
+
+    def make_dir(self, path: str, mode: int = 0o755) -> None:
+        """Create a directory and its parents, unless it exists."""
+
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with everything in it, or a file; do nothing if it does not exist."""
+
+    def close(self) -> None:
+        """Close the connection. May be called more than once."""
+
+
+class LocalSite:
+    """This machine has Slurm's commands and the shared file system."""
+
+    host = ""
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
+        """Run a command and wait for its end."""
+        try:
+            # In a session of its own: ^C is for topcoat, which ends the command itself.
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, timeout=timeout_s, check=False, start_new_session=True
+            )
+        except FileNotFoundError:
+            raise no_program(command[0]) from None
+        except subprocess.TimeoutExpired:
+            raise no_response(command[0], timeout_s) from None
+        except OSError as error:
+            raise SchedulerError(f"cannot run {command[0]}: {error.strerror or error}") from error
+        stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
+        return CommandResult(done.returncode, stdout, stderr)
+
+    def interactive(self, command: Sequence[str], *, tty: bool) -> int:
+        """Run a command with this process's standard input, output and error."""
+        try:
+            return subprocess.run(command, check=False).returncode
+        except FileNotFoundError:
+            raise no_program(command[0]) from None
+
+    def home(self) -> str:
+        """Return the user's home directory."""
+        return os.path.expanduser("~")
+
+    def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
+        """Return a part of a file."""
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(limit)
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a file beside its place and rename it there."""
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".topcoat-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, mode)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def make_dir(self, path: str, mode: int = 0o755) -> None:
+        """Create a directory and its parents."""
+        os.makedirs(path, mode, exist_ok=True)
+
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+        return sorted(os.listdir(path))
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory or a file."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+def no_program(program: str, host: str = "") -> SchedulerError:
+    """Return the error for a *program* of Slurm that does not exist on *host*."""
+    where = host or "this machine"
+    hint = (
+        "check that the commands of Slurm are in the PATH of a non-interactive shell there"
+        if host
+        else "run topcoat on a login node, or reach one over ssh: -cfg slurm_host=user@login"
+    )
+    return SchedulerError(f"{where} has no program {program!r}", hint=hint)
+
+
+def no_response(program: str, timeout_s: float) -> SchedulerError:
+    """Return the error for a command that did not end in time."""
+    return SchedulerError(
+        f"Slurm's {program} did not respond within {timeout_s:.0f} s",
+        hint="check the controller with: scontrol ping",
+    )
+
+
+def open_site(host: str) -> Site:
+    """Return the site of *host* (``user@login``), this machine if it is empty; nothing is contacted yet."""
+    if not host:
+        return LocalSite()
+    from topcoat.schedulers.slurm.ssh import SshSite
+
+    return SshSite(host)
