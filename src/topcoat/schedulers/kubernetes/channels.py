@@ -68,6 +68,8 @@ class Channels:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._socket.close(timeout=1)
+        # close() does nothing once the server has closed.
+        self._socket.shutdown()  # type: ignore[no-untyped-call]
 
     def send(self, data: bytes) -> None:
         """Write to the input of the process."""

@@ -26,7 +26,7 @@ from topcoat.schedulers.kubernetes.status import summarize
 from topcoat.schedulers.logs import decode, filter_regex
 from topcoat.specs import is_terminal
 
-_CHECK_S = 10
+_CHECK_S = 5
 _ENDING_PAUSE_S = 0.3
 
 

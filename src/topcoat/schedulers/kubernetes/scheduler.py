@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
 from topcoat.notices import notice
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
 from topcoat.schedulers.image_entrypoint import add_image_entrypoint
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
 from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
@@ -244,47 +243,6 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
 
         delete(self._client(None, app_id), *split_app_id(app_id))
         self._submitted_to.pop(app_id, None)
-
-    def log_iter(
-        self,
-        app_id: str,
-        role_name: str,
-        k: int = 0,
-        regex: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        should_tail: bool = False,
-        streams: Stream | None = None,
-    ) -> Iterable[str]:
-        """Return the log lines of one replica, of both outputs together: the cluster keeps them as one log."""
-        from topcoat.schedulers.kubernetes.logs import replica_log
-
-        if streams is not None and Stream(streams) is not Stream.COMBINED:
-            raise self._unsupported(f"separate {Stream(streams).value} from the other output", "leave the stream out")
-        client, (namespace, name) = self._client(None, app_id), split_app_id(app_id)
-        self._check_replica(client, app_id, role_name, k)
-        return replica_log(
-            client, namespace, name, role_name, k, regex=regex, since=since, until=until, should_tail=should_tail
-        )
-
-    def _check_replica(self, client: Client, app_id: str, role: str, replica: int) -> None:
-        """Raise ``UsageError`` if the application has no such replica."""
-        from topcoat.schedulers.kubernetes.observe import fetch
-        from topcoat.schedulers.kubernetes.status import replicas_of
-
-        objects = fetch(client, *split_app_id(app_id))
-        existing = [] if objects is None else [(found.role, found.number) for found in replicas_of(objects)]
-        if (role, replica) not in existing:
-            raise self._no_replica(app_id, role, replica, existing)
-
-    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
-        """Return what the newest pod of each replica tells."""
-        from topcoat.schedulers.kubernetes.observe import fetch
-        from topcoat.schedulers.kubernetes.read_back import read_app
-        from topcoat.schedulers.kubernetes.status import replica_times
-
-        objects = fetch(self._client(None, app_id), *split_app_id(app_id))
-        return [] if objects is None else replica_times(objects, [role.name for role in read_app(objects.owners).roles])
 
 
 def _text(cfg: Mapping[str, CfgVal], key: str) -> str | None:
