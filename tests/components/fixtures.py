@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from tests.components import daemons, host, peers
+from tests.components.aws import Aws, moto
 from tests.components.daemons import Containerd, Docker
 from tests.components.host import Tool
 from tests.components.images import Image
@@ -180,6 +181,13 @@ def any_docker(request: pytest.FixtureRequest) -> Docker:
     """Each of the Docker daemons in turn."""
     docker: Docker = request.getfixturevalue(request.param)
     return docker
+
+
+@pytest.fixture(scope="session")
+def aws(docker20: Docker, logs: Path) -> Iterator[Aws]:
+    """moto's AWS API; its Batch runs containers of ``docker20``."""
+    with _started("moto", moto(docker20, logs)) as running:
+        yield running
 
 
 @contextlib.contextmanager

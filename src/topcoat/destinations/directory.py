@@ -9,21 +9,21 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
+from topcoat.leftovers import private_directory
 from topcoat.pack.layer_cache import format_entries, parse_entries
 from topcoat.records import Cache
+from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.state import make_private, state_dir
+from topcoat.state import make_directories, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
 
@@ -32,6 +32,7 @@ _LAST_JOB_DIRS = Cache("jobdirs", 2)
 # A file system that does not keep permission bits shows another mode.
 _MARKER_MODE = 0o444
 _MAX_SHOWN = 3
+_MAX_MARKER = 1 << 16
 _BLOCK = 1 << 20
 
 
@@ -52,7 +53,7 @@ class DirectoryDestination:
             JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            existing = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
+            existing = json.loads(read_regular(Path(self.path, MARKER), _MAX_MARKER))["snapshot"]
         except OSError:  # missing, or below a directory that this user cannot enter
             existing = None
         except (ValueError, KeyError, TypeError):
@@ -94,25 +95,21 @@ class DirectoryDestination:
         final = os.path.realpath(self.path)
         parent, name = os.path.split(final)
         try:
-            os.makedirs(parent, exist_ok=True)
-            new_dir = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            # Written first: a scan of a workspace around it must recognize the job directory at any time.
-            marker = Path(new_dir, MARKER)
-            marker.write_text(json.dumps({"snapshot": scan.snapshot.digest}))
-            marker.chmod(_MARKER_MODE)
-            _fill(new_dir, scan, _LastJobDir.read(workspace_key) if self._link == "hard" else None)
-            os.chmod(new_dir, 0o755)
-            if not self._rename(new_dir, final, scan.snapshot):
-                return False
+            make_directories(Path(parent), 0o755)
+            with private_directory(parent, f".{name}.") as new_dir:
+                # Written first: a scan of a workspace around it must recognize the job directory at any time.
+                marker = os.open(new_dir / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MARKER_MODE)
+                with os.fdopen(marker, "w") as file:
+                    file.write(json.dumps({"snapshot": scan.snapshot.digest}))
+                    os.fchmod(marker, _MARKER_MODE)
+                _fill(str(new_dir), scan, _LastJobDir.read(workspace_key) if self._link == "hard" else None)
+                os.chmod(new_dir, 0o755)
+                if not self._rename(str(new_dir), final, scan.snapshot):
+                    return False
         except TopcoatError:
             raise
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            shutil.rmtree(new_dir, ignore_errors=True)
         _LastJobDir.write(workspace_key, final, scan.snapshot.entries)
         return True
 

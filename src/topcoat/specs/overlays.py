@@ -161,8 +161,10 @@ def parse_overlay(text: str, source: str) -> dict[str, Any]:
     try:
         data = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidOverlay(f"{source} is not valid YAML: {reason}") from error
+        # The error's text quotes the file, which the configuration file of a workspace may name.
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise InvalidOverlay(f"{source} is not valid YAML: {type(error).__name__}{where}") from error
     if not isinstance(data, dict):
         raise InvalidOverlay(f"{source} has a {type(data).__name__}, not an object such as {{spec: {{...}}}}")
     return data

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, cast
 
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.destinations.push_records import workspace_key
+from topcoat.leftovers import claimed
 from topcoat.notices import notices_once
 from topcoat.scan.import_paths import import_paths
 from topcoat.scan.job_dirs import without_job_dirs
@@ -134,11 +135,12 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
         import tempfile
 
         parent = tempfile.mkdtemp(prefix="topcoat-")
-        try:
-            return _carry_out(lambda: plan_directory(workspace, f"{parent}/workspace", DirOptions.parse(cfg))).image
-        except BaseException:
-            os.rmdir(parent)
-            raise
+        with claimed(parent):
+            try:
+                return _carry_out(lambda: plan_directory(workspace, f"{parent}/workspace", DirOptions.parse(cfg))).image
+            except BaseException:
+                os.rmdir(parent)
+                raise
 
 
 class DirDelivery(NamedTuple):

@@ -167,10 +167,10 @@ def test_cancel_stops_the_pods_and_keeps_the_record(
     assert [entry.state for entry in runner.list("kubernetes", {"namespace": namespace})] == [AppState.CANCELLED]
 
 
-def test_a_failing_replica_is_started_again_alone(runner: Runner, namespace: str, image: str) -> None:
+def test_a_failing_replica_is_started_again_alone(runner: Runner, namespace: str, image: str, tmp_path: Path) -> None:
     script = 'echo start; [ "$$TOPCOAT_REPLICA_ID" = 0 ] || [ -e /shared/x ] || { touch /shared/x; exit 3; }'
     role = shell(image, script, num_replicas=2, max_retries=1, retry_policy=RetryPolicy.REPLICA)
-    role.metadata = shared_directory(f"/tmp/{namespace}")
+    role.metadata = shared_directory(str(tmp_path / "shared"))
     handle = submit(runner, AppDef("app", [role]), namespace)
     status = ended(runner, handle)
     assert (status.state, status.num_restarts) == (AppState.SUCCEEDED, 1)
@@ -179,11 +179,11 @@ def test_a_failing_replica_is_started_again_alone(runner: Runner, namespace: str
 
 
 def test_an_eviction_does_not_use_up_a_retry(
-    kubernetes: Kubernetes, runner: Runner, namespace: str, image: str
+    kubernetes: Kubernetes, runner: Runner, namespace: str, image: str, tmp_path: Path
 ) -> None:
     script = "[ -e /shared/x ] && exit 0; touch /shared/x; trap 'exit 1' TERM; sleep 600 & wait"
     role = shell(image, script)
-    role.metadata = shared_directory(f"/tmp/{namespace}")
+    role.metadata = shared_directory(str(tmp_path / "shared"))
     handle = submit(runner, AppDef("app", [role]), namespace)
     wait(lambda: (status := runner.status(handle)) and status.state is AppState.RUNNING)
     pod = kubernetes.get("-n", namespace, "pods")["items"][0]["metadata"]["name"]
