@@ -39,7 +39,8 @@ def run(args: Namespace) -> int:
     if args.json:
         json_result({"scheduler": scheduler, "jobs": [_facts(job) for job in jobs]})
         return 0
-    rows = [("HANDLE", "STATE", "NAME"), *((job.app_handle, str(job.state), job.name) for job in jobs)]
+    rows: list[tuple[str, ...]] = [("HANDLE", "STATE", "NAME")]
+    rows += [*((job.app_handle, str(job.state), job.name) for job in jobs)]
     if any(job.created for job in jobs):
         ages = ["AGE", *(_age(job.created) for job in jobs)]
         rows = [(*row[:2], age, row[2]) for row, age in zip(rows, ages, strict=True)]
