@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
 from topcoat.notices import notice
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
-from topcoat.schedulers.image_entrypoint import add_image_entrypoint
+from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
 from topcoat.schedulers.kubernetes.clusters import Named, forget, recall, remember
 from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
@@ -165,6 +165,9 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         if plan is None or app is None:
             return
         planned = plan.expected()
+        keep = keeps_entrypoint(dryrun_info.cfg, REPLACE_OR_KEEP)
+        for result in delivered.values():
+            check_entrypoint(result.image, result.entrypoint, keep=keep)
         set_images(
             dryrun_info.request,
             {role: (planned[role].image, result.image) for role, result in delivered.items() if result.image},
