@@ -35,7 +35,7 @@ MAX_NAME = 63
 _SUFFIX = 8
 # The role's part, a number and JobSet's suffixes have to fit behind it.
 _MAX_APP_NAME = 30
-_APP_ID = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_APP_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def new_name(app_name: str) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
 from topcoat.notices import notice
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
-from topcoat.schedulers.image_entrypoint import add_image_entrypoint
+from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
+from topcoat.schedulers.kubernetes.clusters import Named, forget, recall, remember
 from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
 from topcoat.schedulers.kubernetes.options import (
     REPLACE_OR_KEEP,
@@ -63,8 +64,8 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         """
         super().__init__("kubernetes", session_name, docker_client=docker_client)
         self._api_client = client
-        self._default = (kubeconfig, context)
-        self._clients: dict[tuple[str | None, str | None], Client] = {}
+        self._default = Named(kubeconfig, context)
+        self._clients: dict[Named, Client] = {}
         self._submitted_to: dict[str, Client] = {}
 
     def close(self) -> None:
@@ -79,8 +80,8 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         """Return the client of the cluster that *cfg* names, or that an application was submitted to."""
         if app_id in self._submitted_to:
             return self._submitted_to[app_id]
-        options = cfg or {}
-        key = (_text(options, "kubeconfig") or self._default[0], _text(options, "context") or self._default[1])
+        named = recall(app_id) if app_id else _named(cfg or {})
+        key = Named(named.kubeconfig or self._default.kubeconfig, named.context or self._default.context)
         if key not in self._clients:
             from topcoat.schedulers.kubernetes.client import Client, connect
 
@@ -164,6 +165,9 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         if plan is None or app is None:
             return
         planned = plan.expected()
+        keep = keeps_entrypoint(dryrun_info.cfg, REPLACE_OR_KEEP)
+        for result in delivered.values():
+            check_entrypoint(result.image, result.entrypoint, keep=keep)
         set_images(
             dryrun_info.request,
             {role: (planned[role].image, result.image) for role, result in delivered.items() if result.image},
@@ -188,6 +192,7 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         metadata = request.resource["metadata"]
         submitted = app_id(metadata["namespace"], dryrun_info.app_id or metadata["name"])
         self._submitted_to[submitted] = client
+        remember(submitted, _named(cfg))
         return submitted
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
@@ -243,11 +248,12 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
 
         delete(self._client(None, app_id), *split_app_id(app_id))
         self._submitted_to.pop(app_id, None)
+        forget(app_id)
 
 
-def _text(cfg: Mapping[str, CfgVal], key: str) -> str | None:
-    value = cfg.get(key)
-    return str(value) if value else None
+def _named(cfg: Mapping[str, CfgVal]) -> Named:
+    values = [cfg.get(name) for name in Named._fields]
+    return Named(*(str(value) if value else None for value in values))
 
 
 def create_scheduler(
