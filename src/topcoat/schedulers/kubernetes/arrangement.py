@@ -117,6 +117,8 @@ def _restarting(app: AppDef, together: Sequence[Role], serves: Serves | None) ->
     """Choose what restarts several replicas together."""
     if serves is None or serves(JOB_SET):
         note = "gang=none: a JobSet restarts the replicas together, and replicas start one by one"
+        if serves is None:
+            note += "; no cluster can be asked whether it has JobSet"
         if len(app.roles) > 1 and any(role.retry_policy is RetryPolicy.ROLE for role in together):
             note += "; a JobSet restarts all roles, also for the policy ROLE"
         return Arrangement(JOB_SET, "none", note)
