@@ -20,10 +20,6 @@ JOB_OBJECT = {
     "kind": "Job",
     "metadata": {"name": "j", "namespace": "n", "labels": {"a": "1"}},
 }
-    "apiVersion": "batch/v1",
-    "kind": "Job",
-    "metadata": {"name": "j", "namespace": "n", "labels": {"a": "1"}},
-}
 Handler = Callable[[Any], None]
 
 
@@ -114,7 +110,7 @@ def test_a_server_that_never_responded_is_not_waited_for() -> None:
 
 
 def test_waiting_for_a_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topcoat.schedulers.kubernetes.client._RETRY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("topcoat.schedulers.kubernetes.transport._RETRY_TIMEOUT_S", 0.2)
     with client(answer({}), drop, drop, drop) as kube:
         kube.version()
         with pytest.raises(SchedulerUnavailable):
@@ -123,14 +119,14 @@ def test_waiting_for_a_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"", b'{"a": ' + b"[" * 1000])
 def test_a_response_that_is_no_object_is_one_error(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topcoat.schedulers.kubernetes.client._RETRY_TIMEOUT_S", 0)
+    monkeypatch.setattr("topcoat.schedulers.kubernetes.transport._RETRY_TIMEOUT_S", 0)
     with client(respond(ok(body, "Connection: close"))) as kube, pytest.raises(SchedulerUnavailable, match="sent"):
         kube.get(POD, "n", "p")
 
 
 def test_a_response_has_a_maximum_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topcoat.schedulers.kubernetes.client._MAX_BODY", 100)
-    monkeypatch.setattr("topcoat.schedulers.kubernetes.client._RETRY_TIMEOUT_S", 0)
+    monkeypatch.setattr("topcoat.schedulers.kubernetes.transport._MAX_BODY", 100)
+    monkeypatch.setattr("topcoat.schedulers.kubernetes.transport._RETRY_TIMEOUT_S", 0)
     with client(answer({"a": "x" * 200})) as kube, pytest.raises(SchedulerUnavailable, match="more than"):
         kube.get(POD, "n", "p")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from tests.schedulers.kubernetes.conftest import Jobs, wait
@@ -72,3 +76,22 @@ def test_a_replica_that_has_ended_runs_no_command(on_cluster: Jobs, scheduler: S
     on_cluster.wait(handle)
     with pytest.raises(SchedulerError, match="trainer/0 does not run: Succeeded"):
         scheduler.execute(handle.rpartition("/")[2], "trainer", 0, ["true"])
+
+
+def test_a_terminal_is_attached_to_the_process_of_a_replica(on_cluster: Jobs) -> None:
+    role = on_cluster.role("")
+    role.entrypoint, role.args = "sh", ["-c", "printf 'name? '; read name; echo hello $$name; tty; stty size"]
+    overlay = {"spec": {"__join__:containers:name": [{"name": "main", "stdin": True, "tty": True}]}}
+    handle = on_cluster.submit(role, pod_overlay=json.dumps(overlay))
+    on_cluster.wait(handle, AppState.RUNNING)
+    program = (
+        "from topcoat.runner import Runner\n"
+        f"Runner('topcoat')._scheduler('kubernetes').attach({handle.rpartition('/')[2]!r}, 'trainer', 0)\n"
+    )
+    terminal = pexpect.spawn(sys.executable, ["-c", program], dimensions=(30, 100), timeout=60, encoding="utf-8")
+    # What was printed before comes from the log, not from here.
+    time.sleep(1)
+    terminal.sendline("topcoat")
+    terminal.expect("hello topcoat\r\n/dev/pts/0\r\n30 100\r\n")
+    terminal.expect(pexpect.EOF)
+    assert on_cluster.wait(handle).state is AppState.SUCCEEDED

@@ -11,7 +11,8 @@ from tests.schedulers.kubernetes.objects import BEGUN, NOW, condition, ended, ev
 from topcoat.schedulers.kubernetes.labels import ANNOTATION_CANCELLED, ANNOTATION_ROLE_NAME
 from topcoat.schedulers.kubernetes.observe import AppObjects
 from topcoat.schedulers.kubernetes.reasons import needs_events
-from topcoat.schedulers.kubernetes.status import AppSummary, replica_times, replicas_of, summarize
+from topcoat.schedulers.kubernetes.replica_states import replica_times, replicas_of
+from topcoat.schedulers.kubernetes.status import AppSummary, summarize
 from topcoat.specs import NONE, AppState
 
 PENDING, RUNNING, SUCCEEDED = AppState.PENDING, AppState.RUNNING, AppState.SUCCEEDED

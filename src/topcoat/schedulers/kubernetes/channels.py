@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 from topcoat.errors import SchedulerError, SchedulerUnavailable
 from topcoat.foreign_text import escaped, parse_json
 from topcoat.schedulers.kubernetes.api_errors import refusal
-from topcoat.schedulers.kubernetes.client import CONNECT_TIMEOUT_S, Client
+from topcoat.schedulers.kubernetes.client import Client
 from topcoat.schedulers.kubernetes.fields import items, text
+from topcoat.schedulers.kubernetes.transport import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from websocket import WebSocket

@@ -9,6 +9,7 @@ from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, Schedu
 from topcoat.notices import notice
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
 from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
+from topcoat.schedulers.kubernetes.abilities import ReplicaAbilities
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
 from topcoat.schedulers.kubernetes.clusters import OPTIONS, Named, forget, recall, remember
 from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
@@ -20,7 +21,6 @@ from topcoat.schedulers.kubernetes.options import (
     read_overlay,
 )
 from topcoat.schedulers.kubernetes.pod import role_to_pod
-from topcoat.schedulers.kubernetes.replicas import ReplicaAbilities
 from topcoat.schedulers.kubernetes.request import KubernetesJob, make_job, set_app_def, set_images
 from topcoat.schedulers.kubernetes.template import Submission, read_files, selected_nodes
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, runopts

@@ -78,7 +78,7 @@ class ReplicaAbilities(Scheduler[T]):
     def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
         """Return when each replica started and ended, and its exit code."""
         from topcoat.schedulers.kubernetes.read_back import read_app
-        from topcoat.schedulers.kubernetes.status import replica_times
+        from topcoat.schedulers.kubernetes.replica_states import replica_times
 
         objects = self._objects(app_id)
         return replica_times(objects, [role.name for role in read_app(objects.owners).roles])
@@ -92,7 +92,7 @@ class ReplicaAbilities(Scheduler[T]):
         return objects
 
     def _check_replica(self, objects: AppObjects, app_id: str, role: str, replica: int) -> None:
-        from topcoat.schedulers.kubernetes.status import replicas_of
+        from topcoat.schedulers.kubernetes.replica_states import replicas_of
 
         existing = [(item.role, item.number) for item in replicas_of(objects)]
         if (role, replica) not in existing:
@@ -100,7 +100,7 @@ class ReplicaAbilities(Scheduler[T]):
 
     def _running(self, app_id: str, role: str, replica: int) -> RunningReplica:
         from topcoat.schedulers.kubernetes.execute import RunningReplica
-        from topcoat.schedulers.kubernetes.status import replicas_of
+        from topcoat.schedulers.kubernetes.replica_states import replicas_of
 
         objects = self._objects(app_id)
         self._check_replica(objects, app_id, role, replica)
