@@ -39,7 +39,7 @@ class FakeClient:
 
     def create(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         metadata = manifest["metadata"]
-        key = (kind_of(manifest), metadata["namespace"], metadata["name"])
+        key = (kind_of(manifest), metadata.get("namespace") or self.namespace, metadata["name"])
         call = self._call("check" if dry_run else "create", *key)
         if key in self.objects:
             raise RequestRefused("already exists", status=409, reason="AlreadyExists")

@@ -13,8 +13,9 @@ from tests.schedulers.kubernetes.fake_cluster import FakeClient, verbs
 from tests.support.fake_bases import add_base
 from topcoat.errors import InvalidApp, InvalidHandle, InvalidRunConfigException, SchedulerUnavailable
 from topcoat.runner import Runner
-from topcoat.schedulers.kubernetes.kinds import JOB, JOB_SET, POD_GROUP, Kind
+from topcoat.schedulers.kubernetes.kinds import JOB, JOB_SET, POD_GROUP, VOLCANO_JOB, Kind
 from topcoat.schedulers.kubernetes.scheduler import KubernetesScheduler
+from topcoat.schedulers.kubernetes_scheduler import KubernetesJob, app_to_resource
 from topcoat.specs import AppDef, CfgVal, Resource, Role, Workspace
 from topcoat.testing.registry import FakeRegistry
 
@@ -183,6 +184,16 @@ def test_the_platform_is_what_the_roles_node_selector_says(
     assert KubernetesScheduler("s").role_platform(role, cfg) == platform
     own = Role("a", "image", metadata={"kubernetes": {"spec": {"nodeSelector": {"kubernetes.io/arch": "s390x"}}}})
     assert KubernetesScheduler("s").role_platform(own, cfg) == "linux/s390x" or platform.startswith("windows")
+
+
+def test_a_request_of_torchxs_kind_is_submitted_as_it_is(runner: Runner, cluster: FakeClient) -> None:
+    cluster.served.add(VOLCANO_JOB)
+    info = runner.dryrun(app(), "kubernetes", {"gang": "volcano", "queue": "q"})
+    resource = app_to_resource(app(), "q", None)
+    del resource["metadata"]["namespace"]
+    info.request = KubernetesJob(images_to_push={}, resource=resource)
+    handle = runner.schedule(info)
+    assert handle == f"kubernetes://session/team:{resource['metadata']['name']}"
 
 
 def test_an_unknown_application_is_none_and_an_invalid_id_is_refused(runner: Runner, cluster: FakeClient) -> None:

@@ -276,3 +276,13 @@ def test_malformed_objects_raise_nothing(jobs: Any, pods: Any, events: Any, grou
     needs_events(objects.jobs, objects.pods)
     summarize(objects)
     replica_times(objects)
+
+
+def test_an_image_without_sh_is_told_how_to_run_several_replicas() -> None:
+    message = 'exec: "sh": executable file not found in $PATH'
+    failed = pod(state=ended(128, "StartError", message))
+    (container,) = failed["spec"]["containers"]
+    container["command"] = ["sh", "-c", "wait", "topcoat", "python"]
+    assert summary(pods=[failed]).msg.endswith("for an image without sh: -cfg wait_for_rank0=false")
+    container["command"] = ["sh", "-c", "own"]
+    assert summary(pods=[failed]).msg.endswith(message)

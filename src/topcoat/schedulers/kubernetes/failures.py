@@ -20,6 +20,7 @@ from topcoat.schedulers.kubernetes.fields import (
     section,
     text,
 )
+from topcoat.schedulers.kubernetes.labels import WAITING_SHELL
 from topcoat.schedulers.kubernetes.reason import Rank, Reason, events_of, first_seen, named, shown
 
 PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
@@ -72,7 +73,8 @@ def _cause(pod: Manifest, status: Manifest, ended: Manifest, code: int) -> str:
             return f"was killed by {signal.Signals(code - 128).name} (exit code {code})"
         return f"ended with exit code {code}"
     # StartError, ContainerCannotRun: the program does not exist, or a mount failed.
-    return f"could not run: {named(ended)}"
+    waits = field(pod, "spec", "containers", 0, "command", 3) == WAITING_SHELL and 'exec: "sh"' in named(ended)
+    return f"could not run: {named(ended)}" + "; for an image without sh: -cfg wait_for_rank0=false" * waits
 
 
 def pull_trouble(pod: Manifest) -> Manifest | None:

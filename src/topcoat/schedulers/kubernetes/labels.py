@@ -31,6 +31,8 @@ CONTAINER = "main"
 """Name of the container that runs the role's command; Volcano's pods have TorchX's name instead."""
 ERROR_FILE = "/dev/termination-log"
 """Where torchrun writes its error: the cluster shows it as the message of the terminated container."""
+WAITING_SHELL = "topcoat"
+"""Name of the shell, its argument 3, that waits in a pod for the first replica before it runs the command."""
 MAX_NAME = 63
 _SUFFIX = 8
 # The role's part, a number and JobSet's suffixes have to fit behind it.

@@ -12,7 +12,7 @@ from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entr
 from topcoat.schedulers.kubernetes.abilities import ReplicaAbilities
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
 from topcoat.schedulers.kubernetes.clusters import OPTIONS, Named, forget, recall, remember
-from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
+from topcoat.schedulers.kubernetes.labels import CONTAINER, LABEL_APP, app_id, new_name, split_app_id
 from topcoat.schedulers.kubernetes.options import (
     REPLACE_OR_KEEP,
     KubernetesOpts,
@@ -190,7 +190,8 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
             self._check(request, cfg)
         submit(client, request)
         metadata = request.resource["metadata"]
-        submitted = app_id(metadata["namespace"], dryrun_info.app_id or metadata["name"])
+        name = (metadata.get("labels") or {}).get(LABEL_APP) or metadata["name"]
+        submitted = app_id(metadata.get("namespace") or client.namespace, name)
         self._submitted_to[submitted] = client
         remember(submitted, _named(cfg))
         return submitted

@@ -82,15 +82,16 @@ def _undo(client: Client, created: Sequence[dict[str, Any]]) -> None:
     left = list(created)
     while left:
         metadata = left[0]["metadata"]
+        namespace = metadata.get("namespace") or client.namespace
         try:
-            client.delete(kind_of(left[0]), metadata["namespace"], metadata["name"])
+            client.delete(kind_of(left[0]), namespace, metadata["name"])
             del left[0]
             continue
         except SchedulerError as failure:
             if not isinstance(failure, SchedulerUnavailable) or time.monotonic() + pause > deadline:
                 notice(
                     f"objects of the job may be left: {failure}; to remove them: kubectl delete jobs,services "
-                    f"-n {metadata['namespace']} -l {LABEL_APP}={metadata['labels'][LABEL_APP]}"
+                    f"-n {namespace} -l {LABEL_APP}={(metadata.get('labels') or {}).get(LABEL_APP)}"
                 )
                 return
         time.sleep(pause)
