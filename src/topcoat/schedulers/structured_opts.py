@@ -48,8 +48,7 @@ class StructuredOpts(Mapping[str, CfgVal]):
             default = None if field.default is dataclasses.MISSING else field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            text = " ".join(docs.get(field.name, field.name).split())
-            opts.add(_key(field), type_, text, default, _is_required(field))
+            opts.add(_key(field), type_, docs.get(field.name, field.name), default, _is_required(field))
         return opts
 
     @classmethod

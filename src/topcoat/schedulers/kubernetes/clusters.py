@@ -18,6 +18,9 @@ from topcoat.schedulers.kubernetes.labels import split_app_id
 from topcoat.state import make_private, state_dir, write_atomic
 
 
+OPTIONS = ("kubeconfig", "context")
+
+
 class Named(NamedTuple):
     """The run options that name a cluster; ``None`` is kubectl's choice."""
 
@@ -43,7 +46,7 @@ def recall(app_id: str) -> Named:
     with suppress(OSError, ValueError):
         data = parse_json(path.read_bytes())
         if isinstance(data, dict):
-            values = [data.get(name) for name in Named._fields]
+            values = [data.get(name) for name in OPTIONS]
             return Named(*(value if isinstance(value, str) else None for value in values))
     return Named()
 

@@ -11,7 +11,7 @@ from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Schedul
 from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
 from topcoat.schedulers.kubernetes.abilities import ReplicaAbilities
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
-from topcoat.schedulers.kubernetes.clusters import Named, forget, recall, remember
+from topcoat.schedulers.kubernetes.clusters import OPTIONS, Named, forget, recall, remember
 from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
 from topcoat.schedulers.kubernetes.options import (
     REPLACE_OR_KEEP,
@@ -252,7 +252,7 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
 
 
 def _named(cfg: Mapping[str, CfgVal]) -> Named:
-    values = [cfg.get(name) for name in Named._fields]
+    values = [cfg.get(name) for name in OPTIONS]
     return Named(*(str(value) if value else None for value in values))
 
 
