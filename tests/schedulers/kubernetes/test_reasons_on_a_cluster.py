@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from tests.components.images import Image
 from tests.components.registries import Registry
 from tests.schedulers.kubernetes.conftest import Jobs, wait
+from tests.support.notices import recorded_notices
 from topcoat.specs import AppState, AppStatus, CfgVal, Resource, Role, VolumeMount
 
 
@@ -154,6 +156,18 @@ def test_waiting_ends_when_an_image_cannot_be_pulled(on_cluster: Jobs) -> None:
     assert "absent:1: not found" in status.msg
     # The log of a pod that never starts ends too.
     assert on_cluster.log(handle) == []
+
+
+def test_a_follower_says_why_the_replica_does_not_run(on_cluster: Jobs) -> None:
+    handle = on_cluster.submit(on_cluster.role("true"), node_selector={"pool": "absent"})
+    lines = on_cluster.runner.log_lines(handle, "trainer", 0, should_tail=True)
+    with recorded_notices() as notices:
+        thread = threading.Thread(target=lambda: list(lines))
+        thread.start()
+        (text,) = wait(lambda: notices)
+        on_cluster.runner.delete(handle)
+        thread.join(60)
+    assert text.startswith("trainer/0: cannot be scheduled: 0/1 nodes are available")
 
 
 def test_a_gang_one_slot_short_binds_no_pod_and_all_once_there_is_room(on_cluster: Jobs) -> None:

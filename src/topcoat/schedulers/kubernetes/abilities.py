@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from topcoat.errors import SchedulerError, UnknownApp, UsageError
 from topcoat.schedulers.api import ReplicaTimes, Scheduler, Stream
@@ -23,6 +23,8 @@ T = TypeVar("T", bound=Mapping[str, CfgVal])
 
 class ReplicaAbilities(Scheduler[T]):
     """The optional abilities of a scheduler, through the API server."""
+
+    follows_pending: ClassVar[bool] = True
 
     def _client(self, cfg: Mapping[str, CfgVal] | None = None, app_id: str = "") -> Client:
         """Return the client of the cluster that has an application."""
