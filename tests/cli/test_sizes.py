@@ -27,8 +27,8 @@ def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
 
 def test_an_age_has_one_unit() -> None:
     now = datetime.now(timezone.utc)
-    ages = [age(now - timedelta(seconds=seconds)) for seconds in (3, 200, 8000, 90_000 * 3)]
-    assert ages == ["3s", "3m", "2h", "3d"]
+    ages = [age(now - timedelta(seconds=seconds)) for seconds in (-5, 3, 119, 200, 8000, 90_000 * 3)]
+    assert ages == ["0s", "3s", "119s", "3m", "2h", "3d"]
     assert age(None) == ""
 
 

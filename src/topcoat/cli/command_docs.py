@@ -119,7 +119,11 @@ def _usage(name: str, actions: Sequence[argparse.Action]) -> str:
     for action in actions:
         if not action.option_strings:
             metavar = _metavar(action)
-            words.append({"?": f"[{metavar}]", "+": f"{metavar} [{metavar} ...]"}.get(str(action.nargs), metavar))
+            words.append(
+                {"?": f"[{metavar}]", "+": f"{metavar} [{metavar} ...]", "*": f"[{metavar} ...]"}.get(
+                    str(action.nargs), metavar
+                )
+            )
     return " ".join(words)
 
 

@@ -63,12 +63,19 @@ def find_job_path(text: str | None) -> JobPath:
 
 def known_handles() -> list[str]:
     """Return the handles of the jobs that this machine knows, the newest first."""
-    from topcoat.cli.jobs import local_handles
     from topcoat.runner import journal
 
-    local = local_handles()
     others = [job.handle for job in journal.submitted() if job.scheduler not in LOCAL_SCHEDULERS]
-    return [*local, *others]
+    return [*_local_handles(), *others]
+
+
+def _local_handles() -> list[str]:
+    """Return the handles of the jobs in the state directory, the newest first."""
+    from topcoat.runner.api import SESSION
+    from topcoat.schedulers.local import jobs as local_jobs
+    from topcoat.specs import make_app_handle
+
+    return [make_app_handle(job.job["scheduler"], SESSION, job.directory.name) for job in local_jobs.load_all()]
 
 
 def _newest() -> str:

@@ -89,12 +89,3 @@ def duration(time: ReplicaTimes) -> float | None:
     if time.started is None:
         return None
     return ((time.ended or datetime.now(timezone.utc)) - time.started).total_seconds()
-
-
-def local_handles() -> list[str]:
-    """Return the handles of the jobs in the state directory, the newest first."""
-    from topcoat.runner.api import SESSION
-    from topcoat.schedulers.local import jobs as local_jobs
-    from topcoat.specs import make_app_handle
-
-    return [make_app_handle(job.job["scheduler"], SESSION, job.directory.name) for job in local_jobs.load_all()]

@@ -29,11 +29,14 @@ def human_duration(seconds: float) -> str:
 
 
 def age(since: datetime | None) -> str:
-    """Return how long ago *since* was, in its largest unit: ``5m``; empty for ``None``."""
+    """Return how long ago *since* was in its largest unit, as kubectl does: ``5m``; empty for ``None``."""
     if since is None:
         return ""
-    seconds = (datetime.now(timezone.utc) - since).total_seconds()
-    return f"{max(0, int(seconds))}s" if seconds < 60 else human_duration(seconds).partition(" ")[0]
+    seconds = max(0, int((datetime.now(timezone.utc) - since).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def disk_usage(directory: str) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 QUIET_MS = 300
 """Milliseconds without a change before the job is started again."""
 _MAX_WAIT_MS = 10_000
+_FIRST_LOOK_MS = 500
 
 
 def watch(runner: Runner, submit: Callable[[], str], workspace: str) -> int:
@@ -87,14 +88,21 @@ def _wait_for_change(workspace: str, before: Snapshot) -> Snapshot:
 
     from topcoat.cli.what_goes import changed_paths
 
-    for _ in file_events(
+    has_looked = False
+    for changes in file_events(
         workspace,
-        debounce=10_000,
+        debounce=_MAX_WAIT_MS,
         step=QUIET_MS,
         raise_interrupt=True,
         watch_filter=None,
+        yield_on_timeout=True,
+        rust_timeout=_FIRST_LOOK_MS,
         ignore_permission_denied=True,
     ):
+        # A file may have been saved before its directory was watched.
+        if has_looked and not changes:
+            continue
+        has_looked = True
         try:
             now = _snapshot(workspace)
         except TopcoatError as error:

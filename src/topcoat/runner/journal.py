@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from topcoat.errors import StateError
 from topcoat.specs import AppDef
 from topcoat.state import make_private, state_dir, write_atomic
 
@@ -48,14 +49,14 @@ def record(handle: str, app: AppDef) -> None:
     """Add a job; do nothing if the state directory cannot be written."""
     workspaces = [source for role in app.roles if role.workspace for source, _ in role.workspace.resolved()]
     local = [os.path.abspath(source) for source in workspaces if "://" not in source]
-    with suppress(OSError):
+    with suppress(OSError, StateError):
         entry = Submitted(handle, app.name, time.time(), tuple(dict.fromkeys([*local, os.getcwd()])))
         _append(entry._asdict())
 
 
 def forget(handle: str) -> None:
     """Note that a job was deleted."""
-    with suppress(OSError):
+    with suppress(OSError, StateError):
         _append({"deleted": handle})
 
 

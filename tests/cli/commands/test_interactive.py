@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,9 @@ def spawn(*words: str) -> Any:
 
 
 @pytest.fixture
-def program(workspace: Path) -> Iterator[str]:
+def program(workspace: Path) -> str:
     (workspace / "ask.py").write_text(PROGRAM)
-    yield "ask.py"
+    return "ask.py"
 
 
 def debug(terminal: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import shutil
 import struct
 import sys
 import termios
@@ -31,6 +32,7 @@ class Terminal:
                 hint="topcoat run without -i; topcoat exec opens a shell in one of its replicas",
             )
         self._ours, self._theirs = pty.openpty()
+        self._resize(*shutil.get_terminal_size())  # the job may ask for it before ``connect`` is called
         params[0].terminal = os.ttyname(self._theirs)
         self._logs = params[0].stdout, params[0].combined
 
