@@ -116,7 +116,8 @@ def _base(variable: str, fallback: str) -> Path:
     # Spelled out for Linux, because importing platformdirs takes longer than a whole warm scan.
     if _LINUX:
         directory = os.environ.get(variable, "")
-        return (Path(directory) if os.path.isabs(directory) else _home() / fallback) / "topcoat"
+        # Normal, because the paths of jobs are compared with it.
+        return (Path(os.path.normpath(directory)) if os.path.isabs(directory) else _home() / fallback) / "topcoat"
     import platformdirs
 
     find = platformdirs.user_cache_dir if variable == "XDG_CACHE_HOME" else platformdirs.user_state_dir
