@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.notices import recorded_notices
 from topcoat.builders.builder import (
     Builder,
     Recipe,
     build,
     context_tar,
+    run_quick,
     run_streaming,
 )
 from topcoat.errors import DaemonError, NeedsBuilder, TopcoatError
@@ -93,3 +95,26 @@ def test_a_build_ends_if_its_output_cannot_be_printed() -> None:
     with pytest.raises(TopcoatError, match="the output cannot be printed"):
         run_streaming([sys.executable, "-c", program], broken, env={})
     assert time.monotonic() - started < 300
+
+
+def test_the_wait_for_a_silent_program_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.builders.builder.SLOW_S", 0.1)
+    monkeypatch.setattr("topcoat.builders.builder._POLL_S", 0.05)
+    lines: list[str] = []
+    with recorded_notices() as notices:
+        assert run_streaming(["sh", "-c", "sleep 0.6; echo done; sleep 0.4"], lines.append, env={}) == 0
+    assert notices == ["waiting for sh"]
+    assert lines == ["done"]
+
+
+def test_a_program_that_is_silent_for_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.builders.builder._MAX_SILENCE_S", 0.3)
+    monkeypatch.setattr("topcoat.builders.builder._POLL_S", 0.05)
+    with pytest.raises(DaemonError, match="sleep printed nothing for"):
+        run_streaming(["sleep", "600"], print, env={})
+
+
+def test_a_query_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.builders.builder._QUICK_TIMEOUT_S", 0.2)
+    with pytest.raises(DaemonError, match=r"sleep 600 did not end within 0\.2 s"):
+        run_quick(["sleep", "600"])
