@@ -73,6 +73,14 @@ class Keyring:
         Raises:
             CredentialError: a helper hangs or fails; or no source has a credential, and one is malformed.
         """
+        stored = self._stored(registry, repository)
+        if "ecr" not in registry:
+            return stored
+        from topcoat.registry.ecr import login
+
+        return login(registry, stored)
+
+    def _stored(self, registry: str, repository: str) -> Credential | None:
         broken: CredentialError | None = None
         for source in login_sources():
             try:

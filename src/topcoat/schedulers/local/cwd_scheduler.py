@@ -9,25 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
-from topcoat.errors import StateError, TopcoatError
+from topcoat.errors import StateError, TopcoatError, UsageError
 from topcoat.foreign_text import escaped
 from topcoat.notices import notice_if_slow
 from topcoat.regular_files import open_regular
 from topcoat.scan.sources import current_directory
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream, StructuredOpts
 from topcoat.schedulers.env import RANK0_ENV
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.app_json import role_from_dict, role_to_dict
+from topcoat.schedulers.local.image_providers import CWDImageProvider, ImageProvider
 from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.process import run
 from topcoat.schedulers.local.replica import GRACE_S
-from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, make_request
+from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart, make_request
 from topcoat.schedulers.logs import MAX_ERROR_FILE, error_text, follow
 from topcoat.specs import (
     NONE,
@@ -43,7 +44,21 @@ from topcoat.specs import (
     runopts,
 )
 
-__all__ = ["LocalScheduler", "PopenRequest", "ReplicaParam", "create_scheduler"]
+__all__ = ["LocalScheduler", "Opts", "PopenRequest", "ReplicaParam", "create_scheduler"]
+
+
+@dataclass
+class Opts(StructuredOpts):
+    """The run options of ``local_cwd``."""
+
+    log_dir: str | None = None
+    """directory to keep logs in (default: with the job, in the state directory)"""
+
+    prepend_cwd: bool = False
+    """search the working directory for programs before PATH, not after it"""
+
+    auto_set_cuda_visible_devices: bool = False
+    """distribute this machine's GPUs over the replicas (CUDA_VISIBLE_DEVICES), as their resources say"""
 
 
 class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
@@ -54,25 +69,32 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
 
     poll_interval: ClassVar[float] = 0.5
 
-    def __init__(self, session_name: str, backend: str = "local_cwd") -> None:
+    def __init__(
+        self,
+        session_name: str,
+        image_provider_class: Callable[[Mapping[str, CfgVal]], ImageProvider] = CWDImageProvider,
+        cache_size: int = 100,
+        extra_paths: Sequence[str] | None = None,
+        *,
+        backend: str = "local_cwd",
+    ) -> None:
+        """Take TorchX's arguments.
+
+        Args:
+            session_name: the session in the handles.
+            image_provider_class: says where a role runs and what it runs; called with the run options.
+            cache_size: of no effect: the jobs are kept in the state directory, not in memory.
+            extra_paths: directories of programs, before the PATH of a role.
+            backend: the scheduler's name.
+        """
         super().__init__(backend, session_name)
+        if cache_size < 1:
+            raise UsageError(f"invalid cache_size {cache_size}: it is at least 1")
+        self._image_provider_class = image_provider_class
+        self._extra_paths = tuple(extra_paths or ())
 
     def _run_opts(self) -> runopts:
-        opts = runopts()
-        opts.add("log_dir", type_=str, help="directory to keep logs in (default: with the job, in the state directory)")
-        opts.add(
-            "prepend_cwd",
-            type_=bool,
-            default=False,
-            help="search the working directory for programs before PATH, not after it",
-        )
-        opts.add(
-            "auto_set_cuda_visible_devices",
-            type_=bool,
-            default=False,
-            help="distribute this machine's GPUs over the replicas (CUDA_VISIBLE_DEVICES), as their resources say",
-        )
-        return opts
+        return Opts.as_runopts()
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: resources are advisory for local jobs."""
@@ -81,15 +103,21 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         """Return a new id, made from the application's name."""
         return app_id_for(app.name)
 
-    def _root(self, role: Role) -> str:
-        """Return the directory that *role* runs in."""
-        return current_directory()
+    def _start(self, role: Role, provider: ImageProvider) -> RoleStart:
+        root = provider.fetch_role(role)
+        cwd = provider.get_cwd(role.image) or current_directory()
+
+        def replica_param(replica: Role, stdout: str, stderr: str, combined: str) -> ReplicaParam:
+            return replace(provider.get_replica_param(root, replica, stdout, stderr, combined), cwd=cwd)
+
+        return RoleStart(root, cwd, replica_param)
 
     def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[PopenRequest]:
         return self._make_request(app, cfg, self.new_app_id(app))
 
     def _make_request(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> AppDryRunInfo[PopenRequest]:
         log_dir = cfg.get("log_dir")
+        provider = self._image_provider_class(cfg)
         request = make_request(
             app,
             cfg,
@@ -99,7 +127,8 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             log_dir=os.path.abspath(os.path.join(os.path.expanduser(str(log_dir)), self.session_name, app_id))
             if log_dir
             else str(local_jobs.directory(app_id) / "logs"),
-            root=self._root,
+            start=lambda role: self._start(role, provider),
+            extra_paths=self._extra_paths,
             gpus=cuda_device_count() if cfg.get("auto_set_cuda_visible_devices") else 0,
         )
         return AppDryRunInfo(request, str)
@@ -267,5 +296,7 @@ def _shell_code(exit_code: int | None) -> int | None:
 
 
 def create_scheduler(session_name: str, **kwargs: object) -> LocalScheduler:
-    """Return the scheduler ``local_cwd``."""
-    return LocalScheduler(session_name)
+    """Return the scheduler ``local_cwd``; *kwargs* may have the arguments of ``LocalScheduler``."""
+    names = ("image_provider_class", "cache_size", "extra_paths")
+    own: dict[str, Any] = {name: kwargs[name] for name in names if name in kwargs}
+    return LocalScheduler(session_name, **own)

@@ -19,9 +19,10 @@ from topcoat.scan.sources import current_directory
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.schedulers.local.editable import warn_of_editable_installs
+from topcoat.schedulers.local.image_providers import ImageProvider
 from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.outputs import all_files, written_files
-from topcoat.schedulers.local.request import PopenRequest
+from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart
 from topcoat.schedulers.responses import JobOutputs
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, Workspace, runopts
 from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin
@@ -73,10 +74,14 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         files = written_files(directory, str(job.directory / JOB), frozenset(job.job["linked"]))
         return JobOutputs(directory, files, Path(directory).is_relative_to(job.directory)) if files else None
 
-    def _root(self, role: Role) -> str:
-        if role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image)):
-            return role.image
-        return current_directory()
+    def _start(self, role: Role, provider: ImageProvider) -> RoleStart:
+        is_directory = role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image))
+        cwd = role.image if is_directory else current_directory()
+
+        def replica_param(replica: Role, stdout: str, stderr: str, combined: str) -> ReplicaParam:
+            return ReplicaParam([replica.entrypoint, *replica.args], replica.env, stdout, stderr, combined, cwd)
+
+        return RoleStart(cwd, cwd, replica_param)
 
 
 class _JobDirectory(DirectoryDestination):
