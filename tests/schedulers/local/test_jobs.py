@@ -359,3 +359,13 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StateError, match=r"cannot remove .*/code/x: Permission denied") as caught:
         local_jobs.remove(job)
     assert caught.value.hint == f"rm -r {job.directory}"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\udcff\udcfe", "a b", "$(touch x)"])
+def test_an_unusual_name_of_a_bad_job_is_one_printable_line(name: str, notices: list[str]) -> None:
+    home = local_jobs.directory(name)
+    home.mkdir(parents=True)
+    (home / "job.json").write_text("{")
+    assert list(local_jobs.load_all()) == []
+    assert len(notices) == 1
+    assert notices[0].isprintable()
