@@ -60,6 +60,7 @@ def test_a_job_is_not_started_on_a_full_disk_and_leaves_nothing(tmp_path: Path, 
     assert "code 1\n" in output
     assert "topcoat: error: cannot " in output
     assert ": No space left on device\n  hint: " in output
+    assert "make it writable" not in output
     assert "NAME\nend\n" in output
 
 
