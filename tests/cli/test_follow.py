@@ -22,6 +22,9 @@ class _Runner:
         self.lines, self.states = lines, iter(states)
         self.asked: list[tuple[object, ...]] = []
 
+    def follows_pending(self, handle: str) -> bool:
+        return handle.startswith("early:")
+
     def log_lines(self, handle: str, role: str, k: int, *query: object, **more: object) -> Iterator[str]:
         self.asked.append((handle, role, k, *query, more))
         yield from self.lines[ReplicaId(role, k)]
@@ -130,3 +133,8 @@ def test_the_wait_for_the_start_of_a_job_is_said(monkeypatch: pytest.MonkeyPatch
     with recorded_notices() as texts:
         wait_until_started(runner, "x:///app")
     assert texts == ["waiting for x:///app to start"]
+
+
+def test_a_log_that_can_be_followed_before_the_start_is_not_waited_for() -> None:
+    runner = _Runner({}, [AppState.PENDING])
+    assert wait_until_started(cast(Runner, runner), "early:///app").state is AppState.PENDING
