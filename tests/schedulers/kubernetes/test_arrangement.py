@@ -76,6 +76,13 @@ def test_replicas_that_are_retried_alone_are_no_gang() -> None:
     assert chosen(app(role(replicas=2, retries=1, policy=REPLICA)), POD_GROUP, VOLCANO_JOB) == (PLAIN, "none")
 
 
+def test_a_gang_of_replicas_that_are_retried_alone_comes_with_a_warning() -> None:
+    arrangement = arrange(app(role(replicas=2, retries=1, policy=REPLICA)), Opts(gang="podgroup"), lambda _: True)
+    assert arrangement[:2] == (JOB, "podgroup")
+    assert "waits for ever" in arrangement.note
+    assert not arrange(GANG, Opts(gang="podgroup"), lambda _: True).note
+
+
 @pytest.mark.parametrize("policy", list(RetryPolicy))
 @pytest.mark.parametrize("gang", ["auto", "podgroup", "none", "volcano", "kueue"])
 def test_no_policy_is_refused_without_retries(policy: RetryPolicy, gang: str) -> None:

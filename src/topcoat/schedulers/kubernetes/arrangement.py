@@ -74,7 +74,9 @@ def arrange(app: AppDef, cfg: Opts, serves: Serves | None) -> Arrangement:
         _check_served(POD_GROUP, "gang=podgroup", serves)
         if together and not _is_torchrun(app):
             raise _cannot_restart(together[0], "a JobSet cannot be in a PodGroup")
-        return Arrangement(JOB, gang, torchrun_restarts=bool(together))
+        if any(role.max_retries > 0 for role in app.roles):
+            note = "gang=podgroup: a replica that is retried after others have ended waits for ever, for its gang"
+        return Arrangement(JOB, gang, note, torchrun_restarts=bool(together))
     if together:
         return _restarting(app, together, serves)
     return Arrangement(JOB, "none")
