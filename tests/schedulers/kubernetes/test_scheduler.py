@@ -121,6 +121,30 @@ def test_the_image_is_submitted_by_tag_and_digest_and_described(
     assert described.roles[0].image == container["image"]
 
 
+@pytest.mark.parametrize("validate_spec", [True, False])
+def test_nothing_is_pushed_for_a_cluster_that_does_not_respond_or_refuses(
+    runner: Runner,
+    cluster: FakeClient,
+    fake_registry: FakeRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    validate_spec: bool,
+) -> None:
+    def fail(*args: object) -> None:
+        raise SchedulerUnavailable("away")
+
+    (tmp_path / "train.py").write_text("print('trained')\n")
+    application = app(workspace=Workspace({str(tmp_path): ""}))
+    application.roles[0].image = add_base(fake_registry)
+    cfg: dict[str, CfgVal] = {"image_repo": f"{fake_registry.host}/app", "validate_spec": validate_spec}
+    info = runner.dryrun(application, "kubernetes", {**cfg, "validate_spec": validate_spec or None})
+    cluster.before = fail
+    monkeypatch.setattr(cluster, "serves", fail)
+    with pytest.raises(SchedulerUnavailable):
+        runner.schedule(info)
+    assert list(fake_registry.repositories) == ["base"]
+
+
 def test_a_replaced_entrypoint_is_named(
     runner: Runner, cluster: FakeClient, fake_registry: FakeRegistry, tmp_path: Path, notices: list[str]
 ) -> None:
