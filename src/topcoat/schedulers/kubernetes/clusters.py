@@ -17,7 +17,6 @@ from topcoat.foreign_text import parse_json
 from topcoat.schedulers.kubernetes.labels import split_app_id
 from topcoat.state import make_private, state_dir, write_atomic
 
-
 OPTIONS = ("kubeconfig", "context")
 
 
