@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from topcoat.destinations.copy import clone_file, copy_file
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
+from topcoat.foreign_text import parse_json
 from topcoat.leftovers import private_directory
 from topcoat.pack.layer_cache import format_entries, parse_entries
 from topcoat.records import Cache
@@ -53,7 +54,7 @@ class DirectoryDestination:
             JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            existing = json.loads(read_regular(Path(self.path, MARKER), _MAX_MARKER))["snapshot"]
+            existing = parse_json(read_regular(Path(self.path, MARKER), _MAX_MARKER))["snapshot"]
         except OSError:  # missing, or below a directory that this user cannot enter
             existing = None
         except (ValueError, KeyError, TypeError):

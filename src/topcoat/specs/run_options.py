@@ -147,10 +147,10 @@ class runopts:  # noqa: N801  (TorchX's name)
 
         Raise ``InvalidRunConfigException`` for other JSON and for unknown options (*ignore_unknown* drops them).
         """
-        import json
+        from topcoat.foreign_text import parse_json
 
         try:
-            loaded = json.loads(json_repr)
+            loaded = parse_json(json_repr)
         except ValueError as error:
             raise InvalidRunConfigException(f"invalid JSON in run options: {error}") from error
         if not isinstance(loaded, dict):

@@ -206,5 +206,5 @@ def _error_file(pod: Manifest | None) -> str:
     message = text(main_container(pod or {}), "state", "terminated", "message")
     try:
         return message if message.startswith("{") and isinstance(json.loads(message), dict) else ""
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
