@@ -104,6 +104,13 @@ def test_restarts_of_several_replicas_are_a_job_sets_or_volcanos(policy: RetryPo
         assert choice in raised.value.hint
 
 
+def test_no_gang_is_made_for_restarts_if_the_user_wants_none() -> None:
+    with pytest.raises(InvalidApp):
+        chosen(app(role(replicas=2, retries=2)), VOLCANO_JOB, gang="none")
+    trainer = Role("a", "image", entrypoint="torchrun", args=["x.py"], num_replicas=2, max_retries=1)
+    assert chosen(app(trainer), POD_GROUP, VOLCANO_JOB, gang="none") == (PLAIN, "none")
+
+
 def test_a_role_of_one_replica_is_restarted_alone() -> None:
     application = app(role(retries=2, policy=ROLE), role("reader", 3))
     assert chosen(application) == (PLAIN, "none")
