@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -104,6 +105,17 @@ class SlurmClient:
         if done.exit_code:
             raise _failed("sinfo", done)
         return parse.partitions(done.stdout)
+
+    def has_oci_conf(self) -> bool:
+        """Return whether the cluster has an ``oci.conf``, beside its ``slurm.conf``."""
+        done = self._query("scontrol", "show", "config")
+        match = re.search(r"^SLURM_CONF\s*=\s*(/.*)/[^/]*$", done.stdout, re.MULTILINE)
+        if match is None:
+            return False
+        try:
+            return bool(self.site.read_file(f"{match[1].strip()}/oci.conf", 0, 1))
+        except OSError:
+            return False
 
     def facts(self, directory: str) -> JobFacts:
         """Return what the facts directory of a job says; nothing if it does not exist."""

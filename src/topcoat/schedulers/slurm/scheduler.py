@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import posixpath
 import re
@@ -12,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import SchedulerError, UsageError
+from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
     ListAppResponse,
@@ -24,7 +25,9 @@ from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
 from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
+from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
+from topcoat.schedulers.slurm.images import RoleImages, check_runtime, write_bundle
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
@@ -47,8 +50,10 @@ from topcoat.schedulers.slurm.status import (
     run_state,
 )
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, is_terminal, runopts
+from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+from topcoat.workspace.plan import apply_to_role
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -132,6 +137,46 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 self._known_partitions[host], self._unreachable[host] = [], error
         return self._known_partitions[host]
 
+    def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
+        return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
+
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
+        """Plan the snapshots, or the images; in a container a snapshot is mounted, and the image stays as it is."""
+        container, (kind, _) = str(cfg.get("container") or "none"), self.workspace_builder(cfg)
+        if not any(role.workspace for role in roles):
+            return super().plan_workspaces(roles, cfg)
+        if kind == "docker" and container in ("none", "oci"):
+            raise InvalidRunConfigException(
+                f"invalid workspace_type 'docker' with container={container}: the nodes run no image of a registry",
+                self.WORKSPACE_TYPE_OPT,
+                hint="-cfg container=pyxis or container=apptainer, or workspace_type=dir",
+            )
+        if kind == "docker" or container == "none":
+            return super().plan_workspaces(roles, cfg)
+        workdirs = {role.name: self._images(cfg).workdir(role) for role in roles if role.workspace}
+        plan = super().plan_workspaces(copy.deepcopy(roles), cfg)
+        if plan is None:
+            return None
+        mounted = MountedPlan(plan, workdirs)
+        for role in roles:
+            if role.workspace:
+                apply_to_role(role, mounted.expected()[role.name])
+        return mounted
+
+    def update_request(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest], delivered: Mapping[str, Delivered]) -> None:
+        """Put the images with their digests into the request."""
+        request, app = dryrun_info.request, dryrun_info.app
+        for role in app.roles if app else ():
+            if role.name not in delivered or dryrun_info.cfg.get("container", "none") == "none":
+                continue
+            container = self._images(dryrun_info.cfg).place(role, request.files).container
+            for group in request.roles:
+                if group.name == role.name:
+                    group.srun_opts.update(container.srun)
+                    group.wrapper[:] = container.wrapper
+            for number in range(role.num_replicas):
+                request.replicas[f"{role.name}-{number}"].env["TORCHX_IMAGE"] = role.image
+
     def _submit_dryrun(self, app: AppDef, cfg: SlurmOpts) -> AppDryRunInfo[SlurmBatchRequest]:
         return self._make_request(app, cfg, self.new_app_id(app))
 
@@ -141,17 +186,16 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
         nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
-        directories = {role.name: _directory(role, site) for role in app.roles}
         request = make_request(
             app,
             cfg,
             backend=self.backend,
             session_name=self.session_name,
             files=files,
-            directories=directories,
-            snapshots=list(directories.values()),
+            places={role.name: self._images(cfg).place(role, files) for role in app.roles},
             use_memory=memory_is_configured(nodes),
         )
+        request.bundles = [self._images(cfg).bundle(role, files) for role in app.roles if cfg.container == "oci"]
         request.facts["host"] = cfg.slurm_host or ""
         check_size(request)
         return AppDryRunInfo(request, str)
@@ -169,6 +213,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         try:
             if host in self._unreachable:
                 raise self._unreachable[host]
+            check_runtime(client, str(dryrun_info.cfg.get("container") or "none"))
             _write_files(client.site, request)
             job_id = client.submit(request.command())
             is_submitted = True
@@ -350,13 +395,6 @@ def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
     return {**cfg, "partition": default} if default else cfg
 
 
-def _directory(role: Role, site: Site) -> str:
-    """Return the working directory of a role: its snapshot, a directory that is its image, or the current one."""
-    if role.workspace or posixpath.isabs(role.image):
-        return role.image
-    return site.home() if site.host else os.getcwd()
-
-
 def _write_files(site: Site, request: SlurmBatchRequest) -> None:
     files = request.files
     try:
@@ -368,6 +406,8 @@ def _write_files(site: Site, request: SlurmBatchRequest) -> None:
             (files.script, request.materialize()),
         ):
             site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
+        for bundle in request.bundles:
+            write_bundle(site, bundle)
         site.write_file(files.job_json, facts_json(request), 0o600)
     except OSError as error:
         raise SchedulerError(

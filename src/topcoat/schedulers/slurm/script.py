@@ -33,18 +33,24 @@ class RoleStep(NamedTuple):
 
     Attributes:
         role: its name.
-        first: number of its first task in the step.
+        first: number of its first task in the step; ``=NUMBER`` for the one replica *NUMBER*.
         restarts: how often a failure restarts the whole job.
         replica_restarts: how often a failure restarts the replica alone.
         srun: options of srun for this role.
+        group: number of its component in a heterogeneous job; ``None`` in a job of one role.
         wrapper: the words before the replica's script: a container runtime, or nothing.
+        files: the facts directory as the task sees it.
+        inner_files: the facts directory as the replica sees it.
     """
 
     role: str
-    first: int
+    first: str
     restarts: int
     replica_restarts: int
     srun: Sequence[str]
+    group: int | None
+    files: str
+    inner_files: str
     wrapper: Sequence[str] = ()
 
 
@@ -106,38 +112,42 @@ exit "$code"
 
 def _srun(steps: Sequence[RoleStep]) -> str:
     groups = []
-    for number, step in enumerate(steps):
-        group = [f"--het-group={number}"] if len(steps) > 1 else []
-        words = [*group, *step.srun, "/bin/sh", "replica.sh", step.role, str(step.first)]
+    for step in steps:
+        group = [] if step.group is None else [f"--het-group={step.group}"]
+        words = [*group, *step.srun, "/bin/sh", f"{step.files}/replica.sh", step.role, step.first]
         words += [str(step.restarts), str(step.replica_restarts)]
         groups.append(" ".join(map(quote, words)))
     return "srun --export=ALL --kill-on-bad-exit=1 --wait=0 " + " : \\\n  ".join(groups)
 
 
-def replica_script(files: str, steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]) -> str:
+def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]) -> str:
     """Return the script that each task of the step runs: it finds out which replica it is.
 
     Args:
-        files: the facts directory.
-        steps: one for each role.
+        steps: one for each role, or for each replica.
         commands: one for each replica.
     """
+    wrapped = {step.role: step for step in steps if step.wrapper}
     wrappers = "".join(
-        f"  {quote(step.role)}) set -- {' '.join(map(quote, step.wrapper))} ;;\n" for step in steps if step.wrapper
+        f"  {quote(role)}) inner={quote(step.inner_files)}; set -- {' '.join(map(quote, step.wrapper))} ;;\n"
+        for role, step in wrapped.items()
     )
     wrapper = f"case $role in\n{wrappers}esac\n" if wrappers else ""
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
 # replica.sh ROLE FIRST RESTARTS REPLICA_RESTARTS: run the replica of this task.
-# replica.sh NAME: be the replica NAME, in its container if it has one.
-files={quote(files)}
-if [ $# = 1 ]; then
-  case $1 in
+# replica.sh NAME [COMMAND...]: be the replica NAME, or run a command in its place.
+files=${{0%/*}}
+if [ $# != 4 ]; then
+  name=$1
+  shift
+  case $name in
 {cases}  esac
-  exit
+  exit {MISSING_EXIT_CODE}
 fi
-role=$1 number=$((SLURM_PROCID - $2)) restarts=$3 attempts=$(($4 + 1))
-name=$role-$number node=${{SLURMD_NODENAME:-$(hostname)}}
+case $2 in =*) number=${{2#=}} ;; *) number=$((SLURM_PROCID - $2)) ;; esac
+role=$1 restarts=$3 attempts=$(($4 + 1))
+name=$role-$number node=${{SLURMD_NODENAME:-$(uname -n)}} inner=$files
 cd "$files" || exit {MISSING_EXIT_CODE}
 exec >> "logs/$name.out" 2>> "logs/$name.err"
 started=$(date +%s)
@@ -150,7 +160,7 @@ set --
 trap : TERM INT HUP USR1 USR2
 while [ $attempts -gt 0 ]; do
   attempts=$((attempts - 1))
-  "$@" /bin/sh "$files/replica.sh" "$name"; code=$?
+  "$@" /bin/sh "$inner/replica.sh" "$name"; code=$?
   [ $code -ne 0 ] || break
   [ $attempts -eq 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
 done
@@ -163,8 +173,10 @@ exit $code
 
 
 def _case(command: ReplicaCommand) -> str:
-    missing = quote(f"topcoat: the snapshot {command.directory} does not exist: nothing was run")
-    lines = [f"cd {quote(command.directory)} || {{ printf '%s\\n' {missing} >&2; exit {MISSING_EXIT_CODE}; }}"]
+    # The image knows its own directory: topcoat has written it there.
+    directory = quote(command.directory) if command.directory else '"${WORKSPACE_DIR:-.}"'
+    missing = quote(f"topcoat: the directory {command.directory} does not exist: nothing was run")
+    lines = [f"cd {directory} || {{ printf '%s\\n' {missing} >&2; exit {MISSING_EXIT_CODE}; }}"]
     odd_names = []
     for name, value in command.env.items():
         if not _SHELL_NAME.fullmatch(name):
@@ -176,5 +188,6 @@ def _case(command: ReplicaCommand) -> str:
         else:
             lines.append(f"export {name}={quote(value)}")
     env = ["env", *odd_names] if odd_names else []
-    lines.append(" ".join(["exec", *env, *map(quote, command.words), ";;"]))
+    lines.append(" ".join(["[ $# -gt 0 ] || set --", *map(quote, command.words)]))
+    lines.append(" ".join(["exec", *env, '"$@" ;;']))
     return f"  {quote(command.name)})\n" + "".join(f"    {line}\n" for line in lines)
