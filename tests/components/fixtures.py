@@ -19,6 +19,8 @@ from tests.components.podman import podman as podman_service
 from tests.components.recorder import Recorder
 from tests.components.registries import Registry, plain_registry, secure_registry
 from tests.components.rootfs import busybox_layers, python_layers
+from tests.components.slurm import Slurm
+from tests.components.slurm import slurm as slurm_cluster
 from tests.scan.oracle.client import Oracle, build
 
 _T = TypeVar("_T")
@@ -249,3 +251,11 @@ def ignore_oracle() -> Iterator[Oracle]:
     oracle = Oracle(build())
     yield oracle
     oracle.close()
+
+
+@pytest.fixture(scope="session")
+def slurm(scratch: Path, logs: Path) -> Iterator[Slurm]:
+    """Debian's Slurm (22.05): four nodes with accounting."""
+    host.need_root("slurm")
+    with _started("slurm", slurm_cluster(scratch / "slurm", logs)) as running:
+        yield running

@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, str] = {
     "local": "topcoat.schedulers.local.scheduler:create_scheduler",
     "local_cwd": "topcoat.schedulers.local.cwd_scheduler:create_scheduler",
     "local_docker": "topcoat.schedulers.docker.scheduler:create_scheduler",
+    "slurm": "topcoat.schedulers.slurm.scheduler:create_scheduler",
 }
 """The built-in schedulers and their factories; the first one is the default."""
 

@@ -43,9 +43,19 @@ def check_capacity(app: AppDef, cfg: Mapping[str, CfgVal], nodes: Sequence[Parti
         InvalidApp: a role, or all of them, need more than there is.
         InvalidRunConfigException: the time limit is above that of the partition.
     """
-    if not nodes:
-        return
-    where = f"the partition {'/'.join(dict.fromkeys(row.partition for row in nodes))}"
+    failures: list[InvalidApp | InvalidRunConfigException] = []
+    partitions = dict.fromkeys(row.partition for row in nodes)
+    for name in partitions:
+        try:
+            _check_partition(app, cfg, name, [row for row in nodes if row.partition == name])
+        except (InvalidApp, InvalidRunConfigException) as failure:
+            failures.append(failure)
+    if failures and len(failures) == len(partitions):
+        raise failures[0]
+
+
+def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: Sequence[PartitionNodes]) -> None:
+    where = f"the partition {name}"
     time = cfg.get("time")
     longest = max(row.time_limit_s for row in nodes)
     if time is not None and time_limit_s(str(time)) > longest:
@@ -65,10 +75,10 @@ def check_capacity(app: AppDef, cfg: Mapping[str, CfgVal], nodes: Sequence[Parti
                 raise InvalidApp(
                     f"each replica of role {role.name!r} requests {requested} {what}, and a node of {where} has "
                     f"{available}",
-                    hint=f"request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
+                    hint="request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
                 )
         fitting = sum(
-            row.count
+            row.nodes
             for row in nodes
             if row.cpus >= wanted.cpu and row.gpus >= wanted.gpu and (row.memory_mb >= wanted.memMB or not use_memory)
         )
@@ -78,7 +88,7 @@ def check_capacity(app: AppDef, cfg: Mapping[str, CfgVal], nodes: Sequence[Parti
                 f"{fitting} such nodes",
                 hint="choose fewer replicas, or another partition: -cfg partition=NAME (sinfo -s)",
             )
-    replicas, count = sum(role.num_replicas for role in app.roles), sum(row.count for row in nodes)
+    replicas, count = sum(role.num_replicas for role in app.roles), sum(row.nodes for row in nodes)
     if replicas > count:
         raise InvalidApp(
             f"the application has {replicas} replicas, each on a node of its own, and {where} has {count} nodes",

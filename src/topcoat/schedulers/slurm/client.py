@@ -26,7 +26,9 @@ cat job.json 2>/dev/null; printf '\\036'
 cat exit/run 2>/dev/null; printf '\\036'
 head -c 2000 exit/failure 2>/dev/null; printf '\\036'
 for file in exit/*-*[0-9]; do [ ! -f "$file" ] || cat "$file"; done; printf '\\036'
-for file in exit/*.error; do [ ! -f "$file" ] || { printf '%s\\037' "${file#exit/}"; head -c 65536 "$file"; printf '\\035'; }; done
+for file in exit/*.error; do
+  [ ! -f "$file" ] || { printf '%s\\037' "${file#exit/}"; head -c 65536 "$file"; printf '\\035'; }
+done
 """
 
 
@@ -132,7 +134,7 @@ _HINTS = {
     "Invalid partition name": "sinfo -s lists the partitions: -cfg partition=NAME",
     "Invalid account": "sacctmgr show associations user=$USER lists your accounts: -cfg account=NAME",
     "Invalid qos": "sacctmgr show qos lists them: -cfg qos=NAME",
-    "Requested node configuration is not available": "no node of the partition has so many CPUs, GPUs or so much memory: "
+    "Requested node configuration is not available": "no node has so many CPUs, GPUs or so much memory: "
     "sinfo -N -o '%N %c %m %G'",
     "Invalid generic resource": "sinfo -o '%P %G' lists the generic resources",
     "Invalid feature": "sinfo -o '%P %f' lists the features: -cfg constraint=FEATURE",
@@ -155,7 +157,9 @@ def refused(done: CommandResult) -> SchedulerError:
     lines = [line.partition("error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
     text = ": ".join(dict.fromkeys(escaped(line.strip()) for line in lines[-3:]))
     hint = next((hint for cause, hint in _HINTS.items() if cause.lower() in done.stderr.lower()), None)
-    return SchedulerError(f"Slurm refused the job: {text or f'sbatch ended with exit code {done.exit_code}'}", hint=hint)
+    return SchedulerError(
+        f"Slurm refused the job: {text or f'sbatch ended with exit code {done.exit_code}'}", hint=hint
+    )
 
 
 def _failed(program: str, done: CommandResult) -> SchedulerError:

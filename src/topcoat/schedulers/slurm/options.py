@@ -148,7 +148,7 @@ def free_options(opts: Mapping[str, CfgVal]) -> dict[str, str | None]:
     """
     options: dict[str, str | None] = {}
     items = opts.get("sbatch") or []
-    for item in [items] if isinstance(items, str) else items:
+    for item in items if isinstance(items, (list, dict)) else [items]:
         try:
             words = shlex.split(str(item))
         except ValueError as error:

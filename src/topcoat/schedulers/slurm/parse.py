@@ -74,7 +74,7 @@ class PartitionNodes(NamedTuple):
     is_default: bool
     is_up: bool
     time_limit_s: float
-    count: int
+    nodes: int
     cpus: int
     memory_mb: int
     gpus: int
@@ -119,7 +119,7 @@ def accounting_runs(text: str) -> list[Run]:
             continue
         derived = _exit(fields[3])
         times = (_time(fields[4]), _time(fields[5]), _time(fields[6]))
-        run = Run(*key, fields[1], code, signal_number, *derived, *times, *fields[7:])
+        run = Run(*key, fields[1], code, signal_number, *derived, *times, fields[7], fields[8], fields[9], fields[10])
         runs.setdefault(key, []).append(run)
     return sorted((run for group in runs.values() for run in group), key=lambda run: run.submitted or 0)
 
@@ -127,8 +127,8 @@ def accounting_runs(text: str) -> list[Run]:
 def partitions(text: str) -> list[PartitionNodes]:
     """Return the rows of sinfo in `SINFO_FORMAT`."""
     rows = []
-    for name, availability, limit, count, cpus, memory, gres in _table(text, ROW, 7):
-        name = name.strip()
+    for column, availability, limit, count, cpus, memory, gres in _table(text, ROW, 7):
+        name = column.strip()
         try:
             limit_s = time_limit_s(limit.strip())
         except ValueError:

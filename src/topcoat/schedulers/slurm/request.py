@@ -13,7 +13,7 @@ from topcoat.errors import InvalidApp, InvalidRunConfigException
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.local.app_json import role_to_dict
 from topcoat.schedulers.slurm.files import FACTS, JobFiles
-from topcoat.schedulers.slurm.options import check_value, free_options
+from topcoat.schedulers.slurm.options import free_options
 from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, replica_script
 from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
 from topcoat.version import __version__
@@ -175,7 +175,7 @@ def make_request(
         group = SlurmRoleRequest(
             name=role.name,
             num_replicas=role.num_replicas,
-            sbatch_opts=_sbatch_options(app, role, cfg, use_memory=use_memory),
+            sbatch_opts=_sbatch_options(app, role, cfg, files, use_memory=use_memory),
             srun_opts={**_step_size(role), **(srun or {}).get(role.name, {})},
             restarts=0 if per_replica else role.max_retries,
             replica_restarts=role.max_retries if per_replica else 0,
@@ -208,8 +208,6 @@ def make_request(
         cmd=[
             "sbatch",
             "--parsable",
-            "--requeue",
-            f"--chdir={files.directory}",
             # Slurm replaces %j and its kind also in the names of directories.
             f"--output={files.batch_log.replace('%', '%%')}",
             "--open-mode=append",
@@ -232,12 +230,14 @@ def check_size(request: SlurmBatchRequest) -> None:
         raise InvalidApp(f"the batch script has {size} bytes, and Slurm accepts {MAX_SCRIPT}")
 
 
-def _sbatch_options(app: AppDef, role: Role, cfg: Mapping[str, CfgVal], *, use_memory: bool) -> dict[str, str | None]:
+def _sbatch_options(
+    app: AppDef, role: Role, cfg: Mapping[str, CfgVal], files: JobFiles, *, use_memory: bool
+) -> dict[str, str | None]:
     name = app.name if len(app.roles) == 1 else f"{app.name}-{role.name}"
     values: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
     keys = ("account", "partition", "time", "comment", "constraint", "qos", "reservation", "nodelist", "exclude")
     values.update({key: str(cfg[key]) for key in keys if cfg.get(key) is not None})
-    values.update({**_step_size(role)})
+    values.update({"requeue": None, "chdir": files.directory, **_step_size(role)})
     resource = role.resource
     if use_memory and resource.memMB > 0:
         values["mem"] = f"{int(resource.memMB)}M"
@@ -255,8 +255,6 @@ def _sbatch_options(app: AppDef, role: Role, cfg: Mapping[str, CfgVal], *, use_m
     if cfg.get("exclusive"):
         values["exclusive"] = None
     values.update(free_options(cfg))
-    for key, value in values.items():
-        check_value(key, value)
     return values
 
 
@@ -284,5 +282,3 @@ def _facts(app: AppDef, session_name: str, snapshots: Sequence[str]) -> dict[str
 def facts_json(request: SlurmBatchRequest) -> bytes:
     """Return the content of ``job.json``."""
     return json.dumps(request.facts, indent=1, default=str).encode(errors="surrogateescape")
-
-

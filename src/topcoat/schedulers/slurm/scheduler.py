@@ -12,12 +12,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import InvalidApp, SchedulerError, TopcoatError, UsageError
-from topcoat.notices import notice
+from topcoat.errors import SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
-    Freeable,
-    JobOutputs,
     ListAppResponse,
     ReplicaTimes,
     Scheduler,
@@ -26,21 +23,19 @@ from topcoat.schedulers.api import (
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
-from topcoat.schedulers.slurm.client import MAX_AGE_S, QUERY_TIMEOUT_S, SlurmClient
+from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
 from topcoat.schedulers.slurm.request import (
     SlurmBatchRequest,
-    SlurmReplicaRequest,
-    SlurmRoleRequest,
     check_app,
     check_size,
     facts_json,
     make_request,
 )
-from topcoat.schedulers.slurm.site import LocalSite, Site, open_site
+from topcoat.schedulers.slurm.site import Site, open_site
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace, absolute, shared_root
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
 from topcoat.schedulers.slurm.status import (
@@ -51,16 +46,15 @@ from topcoat.schedulers.slurm.status import (
     last_runs,
     run_state,
 )
-from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
-from topcoat.specs.delivery import Delivered
+from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, is_terminal, runopts
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
-from topcoat.workspace.hooks import RunsFrom
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
+_CODE = "code"
 _LIST_DAYS = 14
 _DELETE_TIMEOUT_S = 60.0
 _ACCOUNTING_LAG_S = 5.0
@@ -81,6 +75,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
+        self._known_partitions: dict[str, list[PartitionNodes]] = {}
+        self._unreachable: dict[str, SchedulerError] = {}
 
     def close(self) -> None:
         """Close the connections to login nodes and container engines."""
@@ -102,3 +98,294 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def _find(self, app_id: str) -> tuple[SlurmClient, str] | None:
         match = _APP_ID.fullmatch(app_id)
         return (self._client(match[2] or ""), match[1]) if match else None
+
+    def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
+        """Check the options, and choose the directory of the snapshot: without ``job_dir`` the job has its own."""
+        check_options(cfg)
+        site = self._client(str(cfg.get("slurm_host") or "")).site
+        if cfg.get("job_dir"):
+            job_dir = os.path.expanduser(str(cfg["job_dir"])) if not site.host else str(cfg["job_dir"])
+            path = os.path.abspath(job_dir) if not site.host else absolute(site, job_dir)
+            return {**cfg, "job_dir": path}
+        return {**cfg, "job_dir": f"{shared_root(site, cfg)}/{app_id}/{_CODE}"}
+
+    def new_app_id(self, app: AppDef) -> str:
+        """Return a new name for the job directory; Slurm chooses the id of the application at the submission."""
+        return app_id_for(app.name)
+
+    def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
+        """Refuse what Slurm cannot run before anything is read or copied."""
+        check_app(app, has_container=cfg.container != "none")
+        options = _with_default_partition(cfg)
+        check_capacity(app, options, nodes_of(self._partitions(cfg), options))
+
+    def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
+        """Accept roles without a resource: the defaults of the partition apply."""
+
+    def _partitions(self, cfg: SlurmOpts) -> list[PartitionNodes]:
+        """Return the partitions, none if Slurm cannot be asked: a dry run works without a cluster."""
+        host = cfg.slurm_host or ""
+        if host not in self._known_partitions:
+            try:
+                self._known_partitions[host] = self._client(host).partitions()
+            except SchedulerError as error:
+                self._known_partitions[host], self._unreachable[host] = [], error
+        return self._known_partitions[host]
+
+    def _submit_dryrun(self, app: AppDef, cfg: SlurmOpts) -> AppDryRunInfo[SlurmBatchRequest]:
+        return self._make_request(app, cfg, self.new_app_id(app))
+
+    def _make_request(self, app: AppDef, cfg: SlurmOpts, app_id: str) -> AppDryRunInfo[SlurmBatchRequest]:
+        site = self._client(cfg.slurm_host or "").site
+        job_dir = str(cfg.job_dir or "")
+        is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
+        files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
+        nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
+        directories = {role.name: _directory(role, site) for role in app.roles}
+        request = make_request(
+            app,
+            cfg,
+            backend=self.backend,
+            session_name=self.session_name,
+            files=files,
+            directories=directories,
+            snapshots=list(directories.values()),
+            use_memory=memory_is_configured(nodes),
+        )
+        request.facts["host"] = cfg.slurm_host or ""
+        check_size(request)
+        return AppDryRunInfo(request, str)
+
+    def schedule(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest]) -> str:
+        """Write the job's files and submit it; if Slurm refuses it, remove them.
+
+        Raises:
+            SchedulerError: Slurm cannot be reached or refuses the job, or the shared directory cannot be written.
+        """
+        request: SlurmBatchRequest = dryrun_info.request
+        host = str(dryrun_info.cfg.get("slurm_host") or "")
+        client = self._client(host)
+        files, is_submitted = request.files, False
+        try:
+            if host in self._unreachable:
+                raise self._unreachable[host]
+            _write_files(client.site, request)
+            job_id = client.submit(request.command())
+            is_submitted = True
+        finally:
+            if not is_submitted:
+                with contextlib.suppress(OSError, SchedulerError):
+                    client.site.remove_tree(own_directory(files))
+        return f"{job_id}@{host}" if host else job_id
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        """Return what Slurm and the job's directory say of an application.
+
+        Raises:
+            SchedulerError: Slurm cannot be reached.
+        """
+        found = self._find(app_id)
+        return None if found is None else self._describe(app_id, *found)
+
+    def _describe(self, app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
+        deadline = time.monotonic() + _ACCOUNTING_LAG_S
+        while True:
+            rows, failure = _try_queue(client, job_id)
+            states = [appstate_from_slurm_state(row.state) for row in rows]
+            if rows and not is_terminal(combined_state(states)):
+                return describe_queued(app_id, rows, _facts(client, rows[0].directory))
+            runs = client.accounting(job_id)
+            last = last_runs(runs)
+            has_ended = bool(last) and is_terminal(combined_state(run_state(run) for run in last))
+            if has_ended or (last and failure):
+                facts = _facts(client, last[0].directory)
+                return describe_ended(app_id, runs, facts, rows[0].reason if rows else "")
+            if rows:
+                # Without accounting, or before the end has reached it.
+                state = next(
+                    row.state for row in rows if appstate_from_slurm_state(row.state) is combined_state(states)
+                )
+                return describe_forgotten(app_id, state, _facts(client, rows[0].directory), rows[0].reason)
+            if failure:
+                raise failure
+            if not last:
+                return None
+            if time.monotonic() > deadline:
+                # Slurm's controller has lost the job.
+                return describe_forgotten(app_id, "", _facts(client, last[0].directory))
+            # The accounting says PENDING or RUNNING for a moment after the end.
+            time.sleep(0.3)
+
+    def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
+        """Return this user's jobs that topcoat submitted: those that Slurm has in memory, and those of two weeks."""
+        host = str((cfg or {}).get("slurm_host") or "")
+        client = self._client(host)
+        jobs: dict[str, Sequence[QueueRow | Run]] = {}
+        runs = client.accounting_of_user(_LIST_DAYS)
+        try:
+            rows = client.queue_of_user()
+        except SchedulerError:
+            if not runs:
+                raise
+            rows = []
+        for run in runs:
+            jobs[run.job_id] = [*jobs.get(run.job_id, ()), run]
+        for row in rows:
+            # The controller is ahead of the accounting.
+            jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
+        apps = []
+        for job_id, parts in jobs.items():
+            first = min(parts, key=lambda part: part.component)
+            if is_facts_directory(first.directory):
+                state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
+                apps.append((first.submitted or 0.0, ListAppResponse(_app_id(job_id, host), state, name=first.name)))
+        return [app for _, app in sorted(apps, key=lambda pair: pair[0], reverse=True)]
+
+    def _cancel_existing(self, app_id: str) -> None:
+        # A component's own id would end only the step of the others.
+        if found := self._find(app_id):
+            client, job_id = found
+            client.cancel(job_id)
+
+    def _delete_existing(self, app_id: str) -> None:
+        """Cancel the job, wait for its end, and remove its directory; a directory of ``job_dir`` stays."""
+        found = self._find(app_id)
+        if found is None:
+            return
+        client, job_id = found
+        rows, _ = _try_queue(client, job_id)
+        directory = rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
+        if any(not is_terminal(appstate_from_slurm_state(row.state)) for row in rows):
+            client.cancel(job_id)
+            self._wait_for_end(client, job_id)
+        if is_facts_directory(directory):
+            client.site.remove_tree(own_directory(JobFiles(directory)))
+
+    def _wait_for_end(self, client: SlurmClient, job_id: str) -> None:
+        deadline = time.monotonic() + _DELETE_TIMEOUT_S
+        while any(not is_terminal(appstate_from_slurm_state(row.state)) for row in client.queue(job_id)):
+            if time.monotonic() > deadline:
+                raise SchedulerError(f"the job {job_id} does not end", hint=f"see: scontrol show job {job_id}")
+            time.sleep(0.2)
+
+    def log_iter(
+        self,
+        app_id: str,
+        role_name: str,
+        k: int = 0,
+        regex: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        should_tail: bool = False,
+        streams: Stream | None = None,
+    ) -> Iterable[str]:
+        """Return the log lines of one replica, by default of both outputs together.
+
+        The first replica's standard error has also what Slurm and the batch script say.
+        """
+        if since or until:
+            raise UsageError(
+                "the scheduler 'slurm' does not know when a line was written", hint="leave --since and --until out"
+            )
+        client, job_id, files, roles = self._job(app_id)
+        replicas = [(role.name, number) for role in roles for number in range(role.num_replicas)]
+        if (role_name, k) not in replicas:
+            raise self._no_replica(app_id, role_name, k, replicas)
+        stream = Stream.COMBINED if streams is None else Stream(streams)
+        paths = [files.log(role_name, k, "out")] if stream is not Stream.STDERR else []
+        if stream is not Stream.STDOUT:
+            paths.append(files.log(role_name, k, "err"))
+            paths += [files.batch_log] if (role_name, k) == replicas[0] else []
+        has_ended = partial(self._has_ended, client, job_id) if should_tail else None
+        lines = follow(client.site, paths, whole=regex is not None, has_ended=has_ended)
+        return lines if regex is None else filter_regex(regex, lines)
+
+    def _has_ended(self, client: SlurmClient, job_id: str) -> bool:
+        rows = client.queue(job_id, max_age_s=MAX_AGE_S)
+        return all(is_terminal(appstate_from_slurm_state(row.state)) for row in rows)
+
+    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
+        """Return when each replica started and ended, and its exit code, as its own record says."""
+        client, _, files, roles = self._job(app_id)
+        records = client.facts(files.directory).records
+
+        def moment(seconds: float | None) -> datetime | None:
+            return None if seconds is None else datetime.fromtimestamp(seconds).astimezone()
+
+        times = []
+        for role in roles:
+            for number in range(role.num_replicas):
+                record = records.get(f"{role.name}-{number}")
+                started, ended, code = (record.started, record.ended, record.exit_code) if record else (None,) * 3
+                times.append(ReplicaTimes(role.name, number, moment(started), moment(ended), code))
+        return times
+
+    def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:
+        """Return where a job of topcoat is, its files and its roles.
+
+        Raises:
+            UsageError: topcoat did not submit it, or its directory is gone.
+        """
+        found = self._find(app_id)
+        if found is not None:
+            client, job_id = found
+            rows, _ = _try_queue(client, job_id)
+            directory = rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
+            if is_facts_directory(directory):
+                roles = client.facts(directory).roles()
+                if roles:
+                    return client, job_id, JobFiles(directory), roles
+                raise UsageError(f"the directory of the job {app_id} is gone: {directory}")
+        raise UsageError(f"the job {app_id} was not submitted by topcoat", hint="topcoat list -s slurm")
+
+
+def _app_id(job_id: str, host: str) -> str:
+    return f"{job_id}@{host}" if host else job_id
+
+
+def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
+    """Return *cfg* with the partition that sbatch takes from the environment."""
+    default = "" if cfg.slurm_host or cfg.partition else os.environ.get("SBATCH_PARTITION", "")
+    return {**cfg, "partition": default} if default else cfg
+
+
+def _directory(role: Role, site: Site) -> str:
+    """Return the working directory of a role: its snapshot, a directory that is its image, or the current one."""
+    if role.workspace or posixpath.isabs(role.image):
+        return role.image
+    return site.home() if site.host else os.getcwd()
+
+
+def _write_files(site: Site, request: SlurmBatchRequest) -> None:
+    files = request.files
+    try:
+        # The scripts have the variables of the job.
+        site.make_dir(files.directory, 0o700)
+        site.make_dir(files.logs, 0o700)
+        for path, data in (
+            (f"{files.directory}/replica.sh", request.replica_script()),
+            (files.script, request.materialize()),
+        ):
+            site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
+        site.write_file(files.job_json, facts_json(request), 0o600)
+    except OSError as error:
+        raise SchedulerError(
+            f"cannot write the files of the job to {files.directory}: {error.strerror or error}",
+            hint="choose a directory that the nodes share and that has room: -cfg job_root=DIR",
+        ) from error
+
+
+def _try_queue(client: SlurmClient, job_id: str) -> tuple[list[QueueRow], SchedulerError | None]:
+    try:
+        return client.queue(job_id), None
+    except SchedulerError as error:
+        return [], error
+
+
+def _facts(client: SlurmClient, directory: str) -> JobFacts:
+    return client.facts(directory) if is_facts_directory(directory) else JobFacts()
+
+
+def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> SlurmScheduler:
+    """Return the scheduler ``slurm``."""
+    return SlurmScheduler(session_name, docker_client)

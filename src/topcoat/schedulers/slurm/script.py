@@ -125,7 +125,7 @@ def replica_script(files: str, steps: Sequence[RoleStep], commands: Sequence[Rep
     wrappers = "".join(
         f"  {quote(step.role)}) set -- {' '.join(map(quote, step.wrapper))} ;;\n" for step in steps if step.wrapper
     )
-    wrapper = f'case $role in\n{wrappers}esac\n' if wrappers else ""
+    wrapper = f"case $role in\n{wrappers}esac\n" if wrappers else ""
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
 # replica.sh ROLE FIRST RESTARTS REPLICA_RESTARTS: run the replica of this task.
@@ -155,7 +155,9 @@ while [ $attempts -gt 0 ]; do
   [ $attempts -eq 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
 done
 record "$(date +%s)" $code
-[ $code -eq 0 ] || {{ mkdir exit/first 2>/dev/null && printf '%s %s\\n%s\\n' $code "$restarts" "$name" > exit/first/replica; }}
+if [ $code -ne 0 ] && mkdir exit/first 2>/dev/null; then
+  printf '%s %s\\n%s\\n' $code "$restarts" "$name" > exit/first/replica
+fi
 exit $code
 """
 

@@ -116,7 +116,9 @@ def reason_in_words(reason: str) -> str:
     words = _REASONS.get(name)
     if words is None and (match := _LIMIT.fullmatch(name)) and match[2]:
         owner = "the QOS" if match[1] == "QOS" else "the account"
-        what = " ".join(word if word.isupper() or word[:-1].isupper() else word.lower() for word in _WORD.findall(match[2]))
+        what = " ".join(
+            word if word.isupper() or word[:-1].isupper() else word.lower() for word in _WORD.findall(match[2])
+        )
         words = f"a limit of {owner} is reached: {what}"
     if words is None:
         return reason

@@ -71,7 +71,9 @@ def describe_queued(app_id: str, rows: Sequence[QueueRow], facts: JobFacts) -> D
     reasons = [reason_in_words(row.reason) for row in rows] if waits else []
     message = next((reason for reason in reasons if reason), "")
     records = {} if waits else facts.records
-    return _response(app_id, state, facts, records, msg=message, restarts=restarts, name=rows[0].name, nodes=rows[0].nodes)
+    return _response(
+        app_id, state, facts, records, msg=message, restarts=restarts, name=rows[0].name, nodes=rows[0].nodes
+    )
 
 
 def describe_ended(app_id: str, runs: Sequence[Run], facts: JobFacts, reason: str = "") -> DescribeAppResponse:
