@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, islice, pairwise, starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,4 +152,4 @@ def _parse(data: bytes) -> tuple[str, Iterator[Entry]]:
     kinds = [_KINDS[letter] for letter in body[at : at + count]]
     parts = [body[start:end] for start, end in pairwise(accumulate(lengths, initial=at + count))]
     fields = zip(parts[:count], kinds, modes, sizes, parts[count:], mtimes, [None] * count, strict=True)
-    return directory, map(Entry._make, fields)
+    return directory, starmap(Entry, fields)
