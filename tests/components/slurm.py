@@ -119,7 +119,10 @@ class Slurm:
         """Let a node die: its slurmd and the steps on it, with what they run."""
         log = str(self._logs / f"slurmd-{name}.log")
         steps = [process for process in _processes() if _comm(process) == "slurmstepd" and log in _open_files(process)]
-        victims = [*steps, *(child for child in _processes() if _parent(child) in {int(step.name) for step in steps})]
+        parents = {process: _parent(process) for process in _processes()}
+        victims = list(steps)
+        for process in victims:
+            victims += [child for child, parent in parents.items() if parent == int(process.name)]
         for process in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process.name), signal.SIGKILL)

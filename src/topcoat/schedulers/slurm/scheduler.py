@@ -196,10 +196,11 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 return describe_queued(app_id, rows, _facts(client, rows[0].directory))
             runs = client.accounting(job_id)
             last = last_runs(runs)
-            has_ended = bool(last) and is_terminal(combined_state(run_state(run) for run in last))
+            # The accounting learns of the working directory later than of the end.
+            directory = rows[0].directory if rows else last[0].directory if last else ""
+            has_ended = bool(last and directory) and is_terminal(combined_state(run_state(run) for run in last))
             if has_ended or (last and failure):
-                facts = _facts(client, last[0].directory)
-                return describe_ended(app_id, runs, facts, rows[0].reason if rows else "")
+                return describe_ended(app_id, runs, _facts(client, directory), rows[0].reason if rows else "")
             if rows:
                 # Without accounting, or before the end has reached it.
                 state = next(
@@ -212,7 +213,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 return None
             if time.monotonic() > deadline:
                 # Slurm's controller has lost the job.
-                return describe_forgotten(app_id, "", _facts(client, last[0].directory))
+                return describe_ended(app_id, runs, _facts(client, directory))
             # The accounting says PENDING or RUNNING for a moment after the end.
             time.sleep(0.3)
 

@@ -1,0 +1,373 @@
+"""Jobs on a real cluster of four nodes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.components.slurm import Slurm
+from tests.schedulers.slurm.conftest import job_id, log_of, role, shell, state_of
+from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError
+from topcoat.runner import Runner, get_runner
+from topcoat.schedulers.api import Stream
+from topcoat.specs import AppDef, AppState, Resource, RetryPolicy, Workspace
+
+
+def two_roles(workspace: Path, gate: Path) -> AppDef:
+    code = Workspace({str(workspace): ""})
+    words = ("python3", "show.py", str(gate))
+    return AppDef(
+        "pair",
+        [
+            role("train er", *words, num_replicas=2, workspace=code),
+            role("ev'al", *words, num_replicas=2, workspace=code),
+        ],
+    )
+
+
+def test_a_job_of_two_roles_on_four_nodes_runs_the_code_of_the_submission(
+    runner: Runner, cluster: Slurm, workspace: Path, topcoat: Cli, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    (workspace / "code_under_test.py").write_text("TEXT = 'edited'\n")
+    handle = runner.run(two_roles(workspace, gate), "slurm")
+    (workspace / "code_under_test.py").write_text("TEXT = 'too late'\n")
+    cluster.wait_until(lambda: state_of(runner, handle) is AppState.RUNNING, "the job", poke=True)
+    cluster.wait_until(lambda: log_of(runner, handle, "ev'al", 1) != "", "its log")
+    gate.touch()
+    status = runner.wait(handle)
+    assert status is not None
+    assert (status.state, status.msg) == (AppState.SUCCEEDED, "")
+    places = set()
+    for name in ("train er", "ev'al"):
+        for number in (0, 1):
+            first, last = log_of(runner, handle, name, number, streams=Stream.STDOUT).splitlines()
+            assert first.startswith(f"edited {name} {number} n")
+            assert last == "done edited TEXT = 'edited'"
+            places.add(first.split()[-1])
+    assert places == {"n1", "n2", "n3", "n4"}
+    # From another shell, and after the controller has forgotten the job.
+    cluster.wait_until(
+        lambda: cluster.call("squeue", "-h", "-t", "all", "-j", job_id(handle)).stdout == "", "forgetting"
+    )
+    shown = topcoat("status", "--json", handle).json
+    assert shown["state"] == "SUCCEEDED"
+    assert [replica["state_name"] for part in shown["roles"] for replica in part["replicas"]] == ["SUCCEEDED"] * 4
+    assert topcoat("log", f"{handle}/ev'al/1").out.count("done edited") == 1
+    assert handle in topcoat("list", "-s", "slurm").out
+    described = topcoat("describe", "--json", handle).json
+    assert [(part["name"], part["num_replicas"]) for part in described["roles"]] == [("train er", 2), ("ev'al", 2)]
+    assert described["roles"][0]["args"] == ["show.py", str(gate)]
+
+
+def test_logs_are_followed_from_before_the_start_and_every_line_comes_once(
+    runner: Runner, cluster: Slurm, workspace: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    blocker = cluster.run(
+        "sbatch", "--parsable", "--exclusive", "--nodes=4", "--output=/dev/null", "--wrap", "sleep 60"
+    )
+    cluster.wait_until(lambda: cluster.run("squeue", "-h", "-j", blocker, "-o", "%T") == "RUNNING", "the blocker")
+    handle = runner.run(shell(f"echo one; while [ ! -e {gate} ]; do sleep 0.1; done; echo two"), "slurm")
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(runner.log_lines(handle, "job", should_tail=True)))
+    reader.start()
+    time.sleep(1)
+    assert state_of(runner, handle) is AppState.PENDING
+    status = runner.status(handle)
+    assert status is not None
+    assert status.msg in ("it waits for free nodes (Resources)", "other jobs have a higher priority (Priority)")
+    cluster.run("scancel", blocker)
+    cluster.wait_until(lambda: "one\n" in lines, "the first line")
+    assert reader.is_alive()
+    gate.touch()
+    reader.join(30)
+    assert lines == ["one\n", "two\n"]
+
+
+def test_a_failed_node_requeues_a_job_of_two_roles_which_still_runs_its_snapshot(
+    runner: Runner, cluster: Slurm, workspace: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    code = Workspace({str(workspace): ""})
+    words = ("python3", "show.py", str(gate))
+    app = AppDef("pair", [role("a", *words, workspace=code), role("b", *words, workspace=code)])
+    handle = runner.run(app, "slurm")
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(runner.log_lines(handle, "b", should_tail=True)))
+    reader.start()
+    cluster.wait_until(lambda: "first b 0" in log_of(runner, handle, "b"), "the first run", poke=True)
+    (workspace / "code_under_test.py").write_text("TEXT = 'too late'\n")
+    status = runner.status(handle)
+    assert status is not None
+    node = status.roles[1].replicas[0].hostname
+    cluster.fail_node(node)
+    try:
+        second_run = lambda: log_of(runner, handle, "b").count("first b 0") == 2  # noqa: E731
+        cluster.wait_until(second_run, "the second run", 90, poke=True)
+        gate.touch()
+        status = runner.wait(handle)
+    finally:
+        cluster.start(node)
+    assert status is not None
+    assert (status.state, status.num_restarts) == (AppState.SUCCEEDED, 1)
+    reader.join(30)
+    text = "".join(lines)
+    assert text.count("first b 0") == 2
+    assert text.count("done first TEXT = 'first'") == 1
+
+
+def test_a_failed_job_is_requeued_as_often_as_its_retries_say(runner: Runner, cluster: Slurm) -> None:
+    handle = runner.run(shell("echo run ${SLURM_RESTART_COUNT:-0}; exit 3", max_retries=1), "slurm")
+    status = runner.wait(handle)
+    assert status is not None
+    assert (status.state, status.num_restarts) == (AppState.FAILED, 1)
+    assert status.msg.startswith("job/0 ended with exit code 3 on n")
+    log = log_of(runner, handle)
+    assert [line for line in log.splitlines() if line.startswith("run")] == ["run 0", "run 1"]
+    assert log.count("topcoat: job-0 ended with exit code 3: restart 1 of 1") == 1
+
+
+def test_the_policy_replica_restarts_the_replica_alone(runner: Runner, cluster: Slurm, tmp_path: Path) -> None:
+    script = f"echo run >> {tmp_path}/runs; [ $(wc -l < {tmp_path}/runs) = 3 ]"
+    handle = runner.run(shell(script, max_retries=2, retry_policy=RetryPolicy.REPLICA), "slurm")
+    status = runner.wait(handle)
+    assert status is not None
+    assert (status.state, status.num_restarts) == (AppState.SUCCEEDED, 0)
+
+
+def test_cancel_ends_a_job_with_retries_for_good(runner: Runner, cluster: Slurm, topcoat: Cli, tmp_path: Path) -> None:
+    app = AppDef("pair", [role(name, "sleep", "100", max_retries=3) for name in ("a", "b")])
+    handle = runner.run(app, "slurm")
+    cluster.wait_until(lambda: state_of(runner, handle) is AppState.RUNNING, "the job", poke=True)
+    assert topcoat("cancel", handle).code == 0
+    status = runner.wait(handle)
+    assert status is not None
+    assert (status.state, status.msg) == (AppState.CANCELLED, "cancelled by user 0")
+    time.sleep(3)
+    assert state_of(runner, handle) is AppState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 3", "job/0 ended with exit code 3 on n"),
+        ("exit 200", "job/0 ended with exit code 200 on n"),
+        ("kill -s SEGV $$$$", "job/0 ended with exit code 139 (SIGSEGV) on n"),
+        ("exec no-such-program", "job/0 ended with exit code 127 on n"),
+    ],
+)
+def test_the_status_says_how_a_replica_ended(runner: Runner, cluster: Slurm, script: str, words: str) -> None:
+    status = runner.wait(runner.run(shell(script), "slurm"))
+    assert status is not None
+    assert status.state is AppState.FAILED
+    assert status.msg.startswith(words)
+
+
+def test_the_first_replica_that_fails_ends_the_others_and_is_the_one_that_is_named(
+    runner: Runner, cluster: Slurm
+) -> None:
+    app = AppDef("pair", [role("a", "sleep", "100"), role("b", "sh", "-c", "exit 4")])
+    handle = runner.run(app, "slurm")
+    cluster.wait_until(lambda: state_of(runner, handle) is AppState.FAILED, "the failure", poke=True)
+    status = runner.status(handle)
+    assert status is not None
+    assert status.msg.startswith("b/0 ended with exit code 4 on n")
+    # Slurm's own exit code is that of the replica too, not srun's 143.
+    cluster.wait_until(
+        lambda: cluster.run("sacct", "-nPX", "-j", job_id(handle), "-o", "exitcode").startswith("4:0"), "accounting"
+    )
+
+
+def test_a_missing_snapshot_is_an_error_and_not_a_job_in_tmp(
+    runner: Runner, cluster: Slurm, workspace: Path, home: Path
+) -> None:
+    code = Workspace({str(workspace): ""})
+    app = AppDef("job", [role("job", "python3", "show.py", workspace=code)])
+    handle = runner.run(app, "slurm", {"sbatch": ["--hold"]})
+    (snapshot,) = (home / ".topcoat/jobs").glob("*/code")
+    snapshot.rename(snapshot.with_name("moved"))
+    cluster.run("scontrol", "release", job_id(handle))
+    status = runner.wait(handle)
+    assert status is not None
+    assert status.state is AppState.FAILED
+    assert status.msg.startswith(f"topcoat: the snapshot {snapshot} does not exist on n")
+    assert f"the snapshot {snapshot} does not exist" in log_of(runner, handle)
+
+
+def test_a_held_job_says_who_holds_it(runner: Runner, cluster: Slurm) -> None:
+    handle = runner.run(shell("true"), "slurm", {"sbatch": ["--hold"]})
+    status = runner.status(handle)
+    assert status is not None
+    assert status.msg == "its user holds it: scontrol release (JobHeldUser)"
+
+
+@pytest.mark.skipif("TOPCOAT_SLOW_TESTS" not in os.environ, reason="Slurm's shortest time limit is a minute")
+def test_a_time_limit_that_is_reached_is_named(runner: Runner, cluster: Slurm) -> None:
+    handle = runner.run(shell("sleep 300"), "slurm", {"time": "0:01", "partition": "short"})
+    status = runner.wait(handle)
+    assert status is not None
+    assert (status.state, status.msg) == (AppState.FAILED, "it reached its time limit")
+    assert "DUE TO TIME LIMIT" in log_of(runner, handle)
+
+
+def test_an_environment_keeps_every_character(runner: Runner, cluster: Slurm) -> None:
+    hostile = "a,b=c \"d\" 'e' $HOME `id` ; \\ \n é %j"
+    env = {"HOSTILE": hostile, "odd.name": "1", "ID": "${app_id}"}
+    script = "import os, sys; print(*map(os.environ.get, ('HOSTILE', 'ID', 'odd.name')), sys.argv[1])"
+    app = AppDef("a 'b' \"c\" $d;", [role("ro le;'", "python3", "-c", script, "${replica_id} $HOME '", env=env)])
+    handle = runner.run(app, "slurm")
+    assert runner.wait(handle).state is AppState.SUCCEEDED  # type: ignore[union-attr]
+    assert log_of(runner, handle, "ro le;'") == f"{hostile} {job_id(handle)} 1 0 $HOME '\n"
+    assert runner.list("slurm")[0].name == app.name
+
+
+def test_the_options_reach_slurm(runner: Runner, cluster: Slurm) -> None:
+    cfg = {
+        "partition": "low",
+        "account": "other",
+        "qos": "gpu1",
+        "time": "1-00:00:00",
+        "comment": "q\"u'o $HOME `id` , |",
+        "constraint": "local",
+        "exclude": "n1",
+        "gres": "gpu:1",
+        "exclusive": True,
+        "sbatch": ["--nice=10 --begin=now+1hour"],
+    }
+    handle = runner.run(shell("true"), "slurm", cfg)
+    shown = cluster.run("scontrol", "show", "job", job_id(handle))
+    for text in (
+        "Partition=low",
+        "Account=other",
+        "QOS=gpu1",
+        "TimeLimit=1-00:00:00",
+        f"Comment={cfg['comment']}",
+        "Features=local",
+        "ExcNodeList=n1",
+        "gres:gpu:1",
+        "OverSubscribe=NO",
+        "Nice=10",
+        "Requeue=1",
+        "Reason=BeginTime",
+    ):
+        assert text in shown
+
+
+def test_gpus_are_requested_for_each_node(runner: Runner, cluster: Slurm) -> None:
+    app = shell("echo $SLURM_GPUS_ON_NODE", resource=Resource(cpu=1, gpu=2, memMB=100), num_replicas=2)
+    handle = runner.run(app, "slurm")
+    assert runner.wait(handle).state is AppState.SUCCEEDED  # type: ignore[union-attr]
+    assert log_of(runner, handle, "job", 1) == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("app", "cfg", "error", "words"),
+    [
+        (shell("true"), {"partition": "nope"}, InvalidRunConfigException, "unknown partition 'nope'"),
+        (shell("true"), {"partition": "short", "time": "5:00"}, InvalidRunConfigException, "allows 0:01:00"),
+        (shell("true"), {"time": "soon"}, InvalidRunConfigException, "invalid time 'soon'"),
+        (shell("true"), {"account": "nope"}, SchedulerError, "Invalid account"),
+        (shell("true"), {"qos": "nope"}, SchedulerError, "Invalid qos"),
+        (shell("true"), {"qos": "strict", "gres": "gpu:2"}, SchedulerError, "violates accounting/QOS policy"),
+        (shell("true"), {"constraint": "nope"}, SchedulerError, "Invalid feature"),
+        (shell("true"), {"nodelist": "nope"}, SchedulerError, "Invalid node name"),
+        (shell("true"), {"reservation": "nope"}, SchedulerError, "reservation"),
+        (shell("true"), {"sbatch": ["--no-such-option"]}, SchedulerError, "unrecognized option"),
+        (shell("true", resource=Resource(cpu=99, gpu=0, memMB=1)), {}, InvalidApp, "requests 99 CPUs"),
+        (shell("true", resource=Resource(cpu=1, gpu=9, memMB=1)), {}, InvalidApp, "requests 9 GPUs"),
+        (shell("true", resource=Resource(cpu=1, gpu=0, memMB=9999)), {}, InvalidApp, "requests 9999 MiB of memory"),
+        (shell("true", num_replicas=5), {}, InvalidApp, "has 5 replicas"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, str) else "",
+)
+def test_what_slurm_cannot_run_is_told_at_the_submission_and_leaves_nothing(
+    runner: Runner, workspace: Path, home: Path, app: AppDef, cfg: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        runner.run(app, "slurm", cfg, workspace=str(workspace))  # type: ignore[arg-type]
+    assert not list((home / ".topcoat/jobs").glob("*"))
+    assert [job for job in runner.list("slurm") if job.state in (AppState.PENDING, AppState.RUNNING)] == []
+
+
+def test_a_retry_with_the_same_job_dir_works_and_another_snapshot_is_refused(
+    runner: Runner, cluster: Slurm, workspace: Path, tmp_path: Path
+) -> None:
+    job_dir = tmp_path / "parent" / "job %j dir"
+    app = AppDef("job", [role("job", "python3", "show.py", workspace=Workspace({str(workspace): ""}))])
+    cfg = {"job_dir": str(job_dir)}
+    for _ in range(2):
+        handle = runner.run(app, "slurm", cfg)
+        assert runner.wait(handle).state is AppState.SUCCEEDED  # type: ignore[union-attr]
+        assert "done first" in log_of(runner, handle)
+    (workspace / "code_under_test.py").write_text("TEXT = 'second'\n")
+    with pytest.raises(JobDirConflict):
+        runner.run(app, "slurm", cfg)
+    runner.delete(handle)
+    assert (job_dir / "show.py").exists()
+
+
+def test_delete_removes_the_job_and_its_directory(runner: Runner, cluster: Slurm, workspace: Path, home: Path) -> None:
+    app = AppDef("job", [role("job", "sleep", "100", workspace=Workspace({str(workspace): ""}))])
+    handle = runner.run(app, "slurm")
+    cluster.wait_until(lambda: state_of(runner, handle) is AppState.RUNNING, "the job")
+    runner.delete(handle)
+    assert state_of(runner, handle) is AppState.CANCELLED
+    assert not list((home / ".topcoat/jobs").glob("*"))
+
+
+def test_forty_jobs_are_submitted_one_after_the_other(runner: Runner, cluster: Slurm, workspace: Path) -> None:
+    app = AppDef("sweep", [role("job", "true", workspace=Workspace({str(workspace): ""}))])
+    handles = [runner.run(app, "slurm") for _ in range(40)]
+    assert len(set(handles)) == 40
+    assert set(handles) <= {job.app_handle for job in runner.list("slurm")}
+
+
+def test_an_id_that_slurm_does_not_know_is_an_unknown_job(cluster: Slurm, topcoat: Cli) -> None:
+    for handle in ("slurm://topcoat/99999", "slurm://topcoat/not-a-number"):
+        for command in ("status", "log", "cancel", "describe"):
+            done = topcoat(command, handle)
+            assert done.code == 1
+            assert done.error[0] == f"unknown job {handle}"
+
+
+def test_a_job_that_topcoat_did_not_submit_has_a_status_and_is_not_listed(
+    runner: Runner, cluster: Slurm, topcoat: Cli
+) -> None:
+    job = cluster.run("sbatch", "--parsable", "--output=/dev/null", "--wrap", "exit 5")
+    handle = f"slurm://topcoat/{job}"
+    status = runner.wait(handle)
+    assert status is not None
+    assert (status.state, status.msg) == (AppState.FAILED, "it ended with exit code 5")
+    assert handle not in topcoat("list", "-s", "slurm").out
+    assert topcoat("log", handle).error[0] == f"the job {job} was not submitted by topcoat"
+
+
+def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
+    cluster: Slurm, topcoat: Cli, workspace: Path, home: Path
+) -> None:
+    with get_runner() as runner:
+        handle = runner.run(shell("true"), "slurm")
+        runner.wait(handle)
+        kept = set((home / ".topcoat/jobs").glob("*"))
+    cluster.stop("controller")
+    try:
+        done = topcoat("run", "-s", "slurm", "--", "true")
+        assert done.code == 1
+        assert "Unable to contact slurm controller" in done.err
+        assert "scontrol ping" in done.err
+        assert set((home / ".topcoat/jobs").glob("*")) == kept
+        # The accounting still knows jobs that have ended.
+        assert topcoat("status", "--json", handle).json["state"] == "SUCCEEDED"
+    finally:
+        cluster.start("controller")
+        for node in ("n1", "n2", "n3", "n4"):
+            cluster.wait_until(
+                lambda node=node: cluster.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T") == "idle",  # type: ignore[misc]
+                node,
+            )
