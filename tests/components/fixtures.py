@@ -21,6 +21,7 @@ from tests.components.registries import Registry, plain_registry, secure_registr
 from tests.components.rootfs import busybox_layers, python_layers
 from tests.components.slurm import Slurm
 from tests.components.slurm import slurm as slurm_cluster
+from tests.components.ssh import LoginNode, login_node
 from tests.scan.oracle.client import Oracle, build
 
 _T = TypeVar("_T")
@@ -196,6 +197,13 @@ def podman(containers_env: dict[str, str], scratch: Path, logs: Path) -> Iterato
     host.need_root("podman")
     starting = podman_service(scratch / "p", logs, containers_env, _debian_docker_cli())
     with _started("podman", starting) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def login(scratch: Path, logs: Path) -> Iterator[LoginNode]:
+    """A real sshd; ``login.use(monkeypatch)`` makes ssh reach it under the name ``login``."""
+    with _started("sshd", login_node(scratch / "sshd", logs)) as running:
         yield running
 
 
