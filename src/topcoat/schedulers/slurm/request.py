@@ -142,6 +142,7 @@ class SlurmBatchRequest:
                     files=role.files,
                     inner_files=role.inner_files,
                     wrapper=role.wrapper,
+                    is_alone=role.replica is not None,
                 )
             )
             first += role.num_replicas

@@ -41,6 +41,7 @@ class RoleStep(NamedTuple):
         wrapper: the words before the replica's script: a container runtime, or nothing.
         files: the facts directory as the task sees it.
         inner_files: the facts directory as the replica sees it.
+        is_alone: whether it is a step of its own: Slurm 22.05 mixes up the containers of one step.
     """
 
     role: str
@@ -52,6 +53,7 @@ class RoleStep(NamedTuple):
     files: str
     inner_files: str
     wrapper: Sequence[str] = ()
+    is_alone: bool = False
 
 
 def quote(text: str) -> str:
@@ -89,12 +91,19 @@ address=$(scontrol -o show node "$node" | sed -n 's/.*[[:space:]]NodeAddr=\\([^[
 export TORCHX_RANK0_HOST=${{address:-$node}} TOPCOAT_RANK0_HOST=${{address:-$node}}
 export TOPCOAT_RANK0_PORT=$(({FIRST_PORT} + SLURM_JOB_ID % {PORTS}))
 
-{_srun(steps)} &
-step=$!
-for signal in TERM USR1 USR2; do trap "kill -$signal $step" "$signal"; done
-wait "$step"; code=$?
-while kill -0 "$step" 2>/dev/null; do wait "$step"; code=$?; done
-[ "$code" -ne 0 ] || exit 0
+{_sruns(steps)}
+forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
+for signal in TERM USR1 USR2; do trap "forward $signal" "$signal"; done
+code=0 running=$(jobs -p | wc -l)
+while [ "$running" -gt 0 ]; do
+  wait -n; result=$?
+  left=$(jobs -pr | wc -l)
+  # A signal ends the wait, and no step.
+  [ "$left" -lt "$running" ] || continue
+  running=$left
+  [ "$result" -eq 0 ] || {{ code=$result; forward TERM; }}
+done
+[ "$code" -ne 0 ] || [ -e exit/first/replica ] || exit 0
 
 # The first replica that failed decides: srun returns the exit code of those that were ended because of it.
 name=srun restarts={min(step.restarts for step in steps)}
@@ -110,14 +119,24 @@ exit "$code"
 """
 
 
+def _sruns(steps: Sequence[RoleStep]) -> str:
+    """Return the commands that start the replicas: one step for all groups, and one for each that is alone."""
+    together = [step for step in steps if not step.is_alone]
+    sruns = [together] if together else []
+    return "\n".join(_srun(group) for group in [*sruns, *([step] for step in steps if step.is_alone)])
+
+
 def _srun(steps: Sequence[RoleStep]) -> str:
     groups = []
     for step in steps:
         group = [] if step.group is None else [f"--het-group={step.group}"]
-        words = [*group, *step.srun, "/bin/sh", f"{step.files}/replica.sh", step.role, step.first]
+        words = [*group, *step.srun, "/bin/sh", f"{step.files}/replica.sh", "task", step.role, step.first]
         words += [str(step.restarts), str(step.replica_restarts)]
-        groups.append(" ".join(map(quote, words)))
-    return "srun --export=ALL --kill-on-bad-exit=1 --wait=0 " + " : \\\n  ".join(groups)
+        # Slurm 22.05 gives a container the variables of the batch script, its node among them.
+        component = "" if step.group is None else f"_HET_GROUP_{step.group}"
+        node = [f'"$SLURM_JOB_NODELIST{component}"'] if step.is_alone else []
+        groups.append(" ".join([*map(quote, words), *node]))
+    return "srun --export=ALL --kill-on-bad-exit=1 --wait=0 " + " : \\\n  ".join(groups) + " &"
 
 
 def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]) -> str:
@@ -135,19 +154,19 @@ def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]
     wrapper = f"case $role in\n{wrappers}esac\n" if wrappers else ""
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
-# replica.sh ROLE FIRST RESTARTS REPLICA_RESTARTS: run the replica of this task.
-# replica.sh NAME [COMMAND...]: be the replica NAME, or run a command in its place.
+# replica.sh task ROLE FIRST RESTARTS REPLICA_RESTARTS [NODE]: run the replica of this task.
+# replica.sh be NAME [COMMAND...]: be the replica NAME, or run a command in its place.
 files=${{0%/*}}
-if [ $# != 4 ]; then
-  name=$1
-  shift
+if [ "$1" = be ]; then
+  name=$2
+  shift 2
   case $name in
 {cases}  esac
   exit {MISSING_EXIT_CODE}
 fi
-case $2 in =*) number=${{2#=}} ;; *) number=$((SLURM_PROCID - $2)) ;; esac
-role=$1 restarts=$3 attempts=$(($4 + 1))
-name=$role-$number node=${{SLURMD_NODENAME:-$(uname -n)}} inner=$files
+case $3 in =*) number=${{3#=}} ;; *) number=$((SLURM_PROCID - $3)) ;; esac
+role=$2 restarts=$4 attempts=$(($5 + 1))
+name=$role-$number node=${{6:-${{SLURMD_NODENAME:-$(uname -n)}}}} inner=$files
 cd "$files" || exit {MISSING_EXIT_CODE}
 exec >> "logs/$name.out" 2>> "logs/$name.err"
 started=$(date +%s)
@@ -160,7 +179,7 @@ set --
 trap : TERM INT HUP USR1 USR2
 while [ $attempts -gt 0 ]; do
   attempts=$((attempts - 1))
-  "$@" /bin/sh "$inner/replica.sh" "$name"; code=$?
+  "$@" /bin/sh "$inner/replica.sh" be "$name"; code=$?
   [ $code -ne 0 ] || break
   [ $attempts -eq 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
 done
