@@ -82,7 +82,7 @@ def binds(role: Role, files: str) -> list[tuple[str, str, bool]]:
     Raises:
         InvalidApp: the role has a volume or a device.
     """
-    mounts = [(files, INNER_FILES, False)]
+    mounts = []
     for mount in role.mounts:
         if not isinstance(mount, BindMount):
             raise InvalidApp(
@@ -90,7 +90,7 @@ def binds(role: Role, files: str) -> list[tuple[str, str, bool]]:
                 hint="type=bind,src=DIR,dst=DIR, with a directory that the nodes share",
             )
         mounts.append((mount.src_path, mount.dst_path, mount.read_only))
-    return mounts
+    return [*mounts, (files, INNER_FILES, False)]
 
 
 def pyxis(role: Role, files: str, workdir: str) -> Containers:

@@ -37,11 +37,13 @@ class RoleImages:
         """Return where *role*, whose image and mounts are final, runs."""
         if self._container == "none":
             directory = self._directory(role)
-            return RolePlace(directory, [directory], files.directory, directory)
+            snapshot = directory if role.workspace else ""
+            return RolePlace(directory, [directory], files.directory, directory, snapshot=snapshot)
         is_image = role.workspace is not None and self._cfg.get("workspace_type") == "docker"
         workdir = "" if is_image else role.env.get("WORKSPACE_DIR", "") if role.workspace else self.workdir(role)
         sources = [mount.src_path for mount in role.mounts if isinstance(mount, BindMount)]
-        return RolePlace(workdir, sources, INNER_FILES, "", self._containers(role, files, workdir))
+        snapshot = sources[-1] if role.workspace and not is_image else ""
+        return RolePlace(workdir, sources, INNER_FILES, "", self._containers(role, files, workdir), snapshot)
 
     def workdir(self, role: Role) -> str:
         """Return the directory for the code in the container of *role*: that of the base, or ``workspace_dir``."""

@@ -36,17 +36,19 @@ class RolePlace(NamedTuple):
 
     Attributes:
         directory: their working directory.
-        snapshots: directories of the node that must exist.
+        required: directories of the node that must exist.
         inner_files: the facts directory as a replica sees it.
         img_root: the value of the macro.
         container: how they are put into containers.
+        snapshot: the directory of the node that their workspace was copied to; empty without one.
     """
 
     directory: str
-    snapshots: Sequence[str]
+    required: Sequence[str]
     inner_files: str
     img_root: str
     container: Containers = Containers()
+    snapshot: str = ""
 
 
 @dataclass
@@ -93,7 +95,7 @@ class SlurmBatchRequest:
         job_dir: the directory of the code that the user chose; ``None`` for the job's own.
         max_retries: how often a failure restarts the job.
         files: where the job's files are.
-        snapshots: the directories that must exist when the job starts.
+        required: the directories that must exist when the job starts.
         facts: the content of ``job.json``.
         bundles: the bundles of the roles, for Slurm's own containers.
     """
@@ -104,13 +106,13 @@ class SlurmBatchRequest:
     job_dir: str | None
     max_retries: int
     files: JobFiles
-    snapshots: list[str]
+    required: list[str]
     facts: dict[str, Any]
     bundles: list[JobBundle] = field(default_factory=list)
 
     def materialize(self) -> str:
         """Return the batch script."""
-        return batch_script(self.files.directory, self.snapshots, self._steps())
+        return batch_script(self.files.directory, self.required, self._steps())
 
     def replica_script(self) -> str:
         """Return the script of the replicas."""
@@ -250,7 +252,8 @@ def make_request(
             replicas[name] = SlurmReplicaRequest(name, replica.entrypoint, replica.args, env, place.directory)
     if len(groups) > MAX_GROUPS:
         raise InvalidApp(f"the job has {len(groups)} groups of nodes, and Slurm allows {MAX_GROUPS}")
-    snapshots = [snapshot for place in places.values() for snapshot in place.snapshots]
+    required = [directory for place in places.values() for directory in place.required]
+    snapshots = [place.snapshot for place in places.values() if place.snapshot]
     job_dir = str(cfg.get("job_dir") or "")
     return SlurmBatchRequest(
         cmd=[
@@ -266,7 +269,7 @@ def make_request(
         job_dir=job_dir or None,
         max_retries=min(role.max_retries for role in app.roles),
         files=files,
-        snapshots=list(dict.fromkeys(snapshots)),
+        required=list(dict.fromkeys(required)),
         facts=_facts(app, session_name, snapshots, groups),
     )
 

@@ -9,13 +9,14 @@ import posixpath
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
+    JobOutputs,
     ListAppResponse,
     ReplicaTimes,
     Scheduler,
@@ -31,6 +32,7 @@ from topcoat.schedulers.slurm.images import RoleImages, check_runtime, write_bun
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
+from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
     SlurmBatchRequest,
     check_app,
@@ -49,7 +51,7 @@ from topcoat.schedulers.slurm.status import (
     last_runs,
     run_state,
 )
-from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, is_terminal, runopts
+from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
 from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 _LIST_DAYS = 14
 _DELETE_TIMEOUT_S = 60.0
 _ACCOUNTING_LAG_S = 5.0
@@ -196,7 +199,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             use_memory=memory_is_configured(nodes),
         )
         request.bundles = [self._images(cfg).bundle(role, files) for role in app.roles if cfg.container == "oci"]
-        request.facts["host"] = cfg.slurm_host or ""
+        request.facts["link"] = cfg.get("link", "copy")
         check_size(request)
         return AppDryRunInfo(request, str)
 
@@ -284,8 +287,9 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             first = min(parts, key=lambda part: part.component)
             if is_facts_directory(first.directory):
                 state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
-                apps.append((first.submitted or 0.0, ListAppResponse(_app_id(job_id, host), state, name=first.name)))
-        return [app for _, app in sorted(apps, key=lambda pair: pair[0], reverse=True)]
+                created = None if first.submitted is None else datetime.fromtimestamp(first.submitted).astimezone()
+                apps.append(ListAppResponse(_app_id(job_id, host), state, name=first.name, created=created))
+        return sorted(apps, key=lambda app: app.created or _EPOCH, reverse=True)
 
     def _cancel_existing(self, app_id: str) -> None:
         # A component's own id would end only the step of the others.
@@ -365,6 +369,48 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 started, ended, code = (record.started, record.ended, record.exit_code) if record else (None,) * 3
                 times.append(ReplicaTimes(role.name, number, moment(started), moment(ended), code))
         return times
+
+    def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run a command beside the process of a running replica."""
+        found = self._replica(app_id, role, replica)
+        if not found.is_running:
+            raise SchedulerError(f"{role}/{replica} of the job {app_id} does not run", hint="topcoat status shows why")
+        return found.execute(command, tty=tty)
+
+    def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory of a replica to this machine; of one that has ended, from the shared directories."""
+        self._replica(app_id, role, replica).copy_from(path, destination)
+
+    def copy_to(self, app_id: str, role: str, replica: int, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a local file or directory into a replica."""
+        self._replica(app_id, role, replica).copy_to(source, path)
+
+    def _replica(self, app_id: str, role: str, number: int) -> Replica:
+        client, job_id, files, roles = self._job(app_id)
+        replicas = [(each.name, k) for each in roles for k in range(each.num_replicas)]
+        if (role, number) not in replicas:
+            raise self._no_replica(app_id, role, number, replicas)
+        facts = client.facts(files.directory)
+        states = [appstate_from_slurm_state(row.state) for row in client.queue(job_id)]
+        record = facts.records.get(f"{role}-{number}")
+        is_running = combined_state(states) is AppState.RUNNING and record is not None and record.exit_code is None
+        return Replica(client, job_id, files, facts, role, number, is_running)
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        """Return the files that the job made or changed in its snapshots."""
+        try:
+            client, _, files, _ = self._job(app_id)
+        except UsageError:
+            return None
+        facts = client.facts(files.directory)
+        snapshots = [str(path) for path in facts.app.get("snapshots", [])]
+        written = client.written_files(snapshots, files.job_json, by_time=facts.app.get("link") == "hard")
+        if not written:
+            return None
+        parent = posixpath.commonpath(snapshots)
+        own = own_directory(files)
+        are_deleted = parent == own or parent.startswith(f"{own}/")
+        return JobOutputs(parent, [posixpath.relpath(path, parent) for path in written], are_deleted)
 
     def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:
         """Return where a job of topcoat is, its files and its roles.

@@ -66,7 +66,7 @@ def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleSte
 
     Args:
         files: the facts directory.
-        directories: the snapshots, which must exist on the node.
+        directories: the snapshots and other directories that must exist on the node.
         steps: one for each role, in the order of the groups.
     """
     checks = "".join(
@@ -90,6 +90,9 @@ printf '%s %s %s\\n' "$SLURM_JOB_ID" "${{SLURM_RESTART_COUNT:-0}}" "$(date +%s)"
 address=$(scontrol -o show node "$node" | sed -n 's/.*[[:space:]]NodeAddr=\\([^[:space:]]*\\).*/\\1/p')
 export TORCHX_RANK0_HOST=${{address:-$node}} TOPCOAT_RANK0_HOST=${{address:-$node}}
 export TOPCOAT_RANK0_PORT=$(({FIRST_PORT} + SLURM_JOB_ID % {PORTS}))
+# For commands that are run in a replica from outside.
+printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HOST "$TOPCOAT_RANK0_HOST" \\
+  TOPCOAT_RANK0_PORT "$TOPCOAT_RANK0_PORT" > exit/environment
 
 {_sruns(steps)}
 forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
@@ -160,6 +163,7 @@ files=${{0%/*}}
 if [ "$1" = be ]; then
   name=$2
   shift 2
+  [ ! -e "$files/exit/environment" ] || . "$files/exit/environment"
   case $name in
 {cases}  esac
   exit {MISSING_EXIT_CODE}
