@@ -446,3 +446,66 @@ def test_list_says_when_a_job_was_submitted(runner: Runner, cluster: Slurm) -> N
     job = next(job for job in runner.list("slurm") if job.app_handle == handle)
     assert job.created is not None
     assert abs(job.created.timestamp() - time.time()) < 60
+
+
+def test_torchrun_reduces_between_two_nodes_and_two_jobs_share_them(
+    runner: Runner, cluster: Slurm, workspace: Path, torchrun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "reduce.py").write_text(
+        "import torch, torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "number = torch.ones(1) * (dist.get_rank() + 1)\n"
+        "dist.all_reduce(number)\n"
+        "print('the sum is', int(number.item()), flush=True)\n"
+    )
+    monkeypatch.setenv("PATH", str(torchrun), prepend=":")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    args = ["-j", "2x2", "--cpu", "1", "--memMB", "400", "--script", "reduce.py"]
+    cfg = {"nodelist": "n1,n2"}
+    handles = [runner.run_component("dist.ddp", args, "slurm", cfg, str(workspace)) for _ in range(2)]
+    for handle in handles:
+        status = runner.wait(handle)
+        text = "".join(log_of(runner, handle, "reduce", number) for number in (0, 1))
+        assert status is not None
+        assert (status.state, text.count("the sum is 10")) == (AppState.SUCCEEDED, 4), text
+
+
+def test_a_container_of_slurm_runs_the_snapshot_over_a_base_that_stays_as_it_is(
+    runner: Runner, cluster: Slurm, workspace: Path, bundle: Path
+) -> None:
+    before = sorted(bundle.rglob("*"))
+    script = "pwd; cat code_under_test.py; echo $WORKSPACE_DIR $BASE $TOPCOAT_REPLICA_ID; touch written; exit $TOPCOAT_REPLICA_ID"
+    cfg = {"container": "oci"}
+    app = AppDef("pair", [role("job", "sh", "-c", script, image=str(bundle), num_replicas=2)])
+    handle = runner.run(app, "slurm", cfg, str(workspace))
+    (workspace / "code_under_test.py").write_text("TEXT = 'too late'\n")
+    cluster.wait_until(lambda: state_of(runner, handle) is AppState.FAILED, "the job", poke=True)
+    for number in (0, 1):
+        assert log_of(runner, handle, "job", number, streams=Stream.STDOUT).splitlines() == [
+            "/workspace",
+            "TEXT = 'first'",
+            f"/workspace 1 {number}",
+        ]
+    status = runner.status(handle)
+    assert status is not None
+    assert status.msg.startswith("job/1 ended with exit code 1 on n")
+    assert sorted(bundle.rglob("*")) == before
+    outputs = runner.outputs(handle)
+    assert outputs is not None
+    assert list(outputs.files) == ["written"]
+
+
+def test_a_container_is_refused_if_the_cluster_would_ignore_it(
+    runner: Runner, cluster: Slurm, bundle: Path, home: Path
+) -> None:
+    conf = cluster.directory / "oci.conf"
+    moved = conf.rename(conf.with_name("oci.conf.moved"))
+    try:
+        app = AppDef("job", [role("job", "true", image=str(bundle))])
+        with pytest.raises(SchedulerError, match=r"this cluster has no oci\.conf"):
+            runner.run(app, "slurm", {"container": "oci"})
+        with pytest.raises(SchedulerError, match="this cluster has no pyxis"):
+            runner.run(app, "slurm", {"container": "pyxis"})
+    finally:
+        moved.rename(conf)
+    assert not list((home / ".topcoat/jobs").glob("*"))
