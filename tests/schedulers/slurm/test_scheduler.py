@@ -359,7 +359,7 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
     try:
         done = topcoat("run", "-s", "slurm", "--", "true")
         assert done.code == 1
-        assert "Unable to contact slurm controller" in done.err
+        assert "Slurm's controller is down" in done.err
         assert "scontrol ping" in done.err
         assert set((home / ".topcoat/jobs").glob("*")) == kept
         # The accounting still knows jobs that have ended.
