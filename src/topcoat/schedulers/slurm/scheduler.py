@@ -71,7 +71,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("slurm", session_name)
         self._builders: dict[str, WorkspaceMixin[Any]] = {
-            "dir": SnapshotWorkspace(),
+            "dir": SnapshotWorkspace(lambda host: self._client(host).site),
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
