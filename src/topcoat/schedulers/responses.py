@@ -36,12 +36,16 @@ class DescribeAppResponse:
 
 @dataclass
 class ListAppResponse:
-    """Hold one line of a list of applications; the runner fills in the handle (TorchX's names)."""
+    """Hold one line of a list of applications; the runner fills in the handle (TorchX's names).
+
+    *created*, with a time zone, is when it was submitted; ``None`` if the backend does not tell.
+    """
 
     app_id: str
     state: AppState
     app_handle: str = "<NOT_SET>"
     name: str = ""
+    created: datetime | None = None
 
     def __hash__(self) -> int:
         return hash((self.app_id, self.app_handle, self.state))

@@ -371,3 +371,78 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
                 lambda node=node: cluster.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T") == "idle",  # type: ignore[misc]
                 node,
             )
+
+
+def test_a_command_runs_beside_a_replica_in_its_directory_and_environment(
+    runner: Runner, cluster: Slurm, workspace: Path, topcoat: Cli, tmp_path: Path
+) -> None:
+    from topcoat.schedulers.slurm.scheduler import create_scheduler
+
+    gate = tmp_path / "gate"
+    handle = runner.run(two_roles(workspace, gate), "slurm")
+    cluster.wait_until(
+        lambda: "edited" in log_of(runner, handle, "ev'al", 1) or "first" in log_of(runner, handle, "ev'al", 1),
+        "it",
+        poke=True,
+    )
+    output = tmp_path / "output"
+    code = "import os, sys; print(os.getcwd(), os.environ['TOPCOAT_ROLE'], os.environ['TOPCOAT_REPLICA_ID'], os.environ['SLURMD_NODENAME'], os.environ['TORCHX_RANK0_HOST'], file=open(sys.argv[1], 'w')); sys.exit(7)"
+    scheduler = create_scheduler("topcoat")
+    assert scheduler.execute(job_id(handle), "ev'al", 1, ["python3", "-c", code, str(output)]) == 7
+    directory, *rest = output.read_text().split()
+    assert (Path(directory) / "show.py").exists()
+    assert rest == ["ev'al", "1", "n4", "127.0.0.1"]
+    gate.touch()
+    runner.wait(handle)
+    with pytest.raises(SchedulerError, match=r"ev'al/1 of the job \d+ does not run"):
+        scheduler.execute(job_id(handle), "ev'al", 1, ["true"])
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+def test_files_are_copied_out_of_a_replica_and_into_it(
+    runner: Runner, cluster: Slurm, workspace: Path, tmp_path: Path, *, ends_first: bool
+) -> None:
+    from topcoat.schedulers.slurm.scheduler import create_scheduler
+
+    script = f"mkdir out; echo result > out/file; ln -s file out/link; {'' if ends_first else 'sleep 60'}"
+    app = AppDef("job", [role("job", "sh", "-c", script, workspace=Workspace({str(workspace): ""}))])
+    handle = runner.run(app, "slurm")
+    wanted = AppState.SUCCEEDED if ends_first else AppState.RUNNING
+    cluster.wait_until(lambda: state_of(runner, handle) is wanted, "the job")
+    scheduler = create_scheduler("topcoat")
+    (tmp_path / "new").write_text("input")
+    scheduler.copy_to(job_id(handle), "job", 0, tmp_path / "new", "out/renamed")
+    scheduler.copy_from(job_id(handle), "job", 0, "out", tmp_path / "copied")
+    assert (tmp_path / "copied" / "file").read_text() == "result\n"
+    assert (tmp_path / "copied" / "renamed").read_text() == "input"
+    assert os.readlink(tmp_path / "copied" / "link") == "file"
+    scheduler.copy_from(job_id(handle), "job", 0, "out/file", tmp_path / "single")
+    assert (tmp_path / "single").read_text() == "result\n"
+    with pytest.raises(SchedulerError, match="cannot copy missing of job/0: tar: missing"):
+        scheduler.copy_from(job_id(handle), "job", 0, "missing", tmp_path / "x")
+    assert not list(tmp_path.glob(".topcoat-*"))
+
+
+def test_files_that_a_job_wrote_are_named_and_delete_asks_first(
+    runner: Runner, cluster: Slurm, workspace: Path, topcoat: Cli, home: Path
+) -> None:
+    app = AppDef(
+        "job", [role("job", "sh", "-c", "echo x > result; echo >> show.py", workspace=Workspace({str(workspace): ""}))]
+    )
+    handle = runner.run(app, "slurm")
+    runner.wait(handle)
+    outputs = runner.outputs(handle)
+    assert outputs is not None
+    assert (list(outputs.files), outputs.are_deleted) == (["result", "show.py"], True)
+    done = topcoat("delete", handle)
+    assert done.code == 1
+    assert "2 files of the job" in done.error[0]
+    assert topcoat("delete", "--force", handle).code == 0
+    assert not list((home / ".topcoat/jobs").glob("*"))
+
+
+def test_list_says_when_a_job_was_submitted(runner: Runner, cluster: Slurm) -> None:
+    handle = runner.run(shell("true"), "slurm")
+    job = next(job for job in runner.list("slurm") if job.app_handle == handle)
+    assert job.created is not None
+    assert abs(job.created.timestamp() - time.time()) < 60

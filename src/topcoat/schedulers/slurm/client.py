@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Sequence
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped, parse_json
+from topcoat.scan.job_dirs import MARKER
 from topcoat.schedulers.slurm import parse
+from topcoat.schedulers.slurm.files import FACTS
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
 from topcoat.schedulers.slurm.site import CommandResult, Site
 from topcoat.schedulers.slurm.status import JobFacts
@@ -18,6 +21,8 @@ SUBMIT_TIMEOUT_S = 90.0
 MAX_AGE_S = 1.0
 """How long a state of a job is believed while its logs are followed, by all of its replicas together."""
 
+MAX_OUTPUTS = 10_000
+_NO_OUTPUTS = (FACTS, MARKER, "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "*.pyc")
 _ENV = ("env", "-u", "SQUEUE_FORMAT", "-u", "SQUEUE_FORMAT2", "-u", "SQUEUE_STATES", "-u", "SACCT_FORMAT", parse.EPOCH)
 # What squeue prints for an id that it does not know, in several releases.
 _UNKNOWN_ID = ("Invalid job id",)
@@ -105,6 +110,17 @@ class SlurmClient:
             raise _failed("sinfo", done)
         return parse.partitions(done.stdout)
 
+    def has_oci_conf(self) -> bool:
+        """Return whether the cluster has an ``oci.conf``, beside its ``slurm.conf``."""
+        done = self._query("scontrol", "show", "config")
+        match = re.search(r"^SLURM_CONF\s*=\s*(/.*)/[^/]*$", done.stdout, re.MULTILINE)
+        if match is None:
+            return False
+        try:
+            return bool(self.site.read_file(f"{match[1].strip()}/oci.conf", 0, 1))
+        except OSError:
+            return False
+
     def facts(self, directory: str) -> JobFacts:
         """Return what the facts directory of a job says; nothing if it does not exist."""
         done = self.site.run(["/bin/sh", "-c", _SECTIONS, "sh", directory], timeout_s=QUERY_TIMEOUT_S)
@@ -122,6 +138,22 @@ class SlurmClient:
             failure=escaped(failure.strip()),
             errors={name.removesuffix(".error"): text.strip() for name, text in files if text.strip()},
         )
+
+    def written_files(self, directories: Sequence[str], job_file: str, *, by_time: bool) -> list[str]:
+        """Return the files that a job wrote into *directories*, sorted.
+
+        Args:
+            directories: the snapshots, complete before *job_file* was written.
+            job_file: written before the job started.
+            by_time: compare modification times: the time of change of a hard link changes with each new link.
+        """
+        if not directories:
+            return []
+        names = [word for name in _NO_OUTPUTS for word in ("-name", name, "-prune", "-o")]
+        test = "-newer" if by_time else "-cnewer"
+        command = ["find", *directories, *names, "!", "-type", "d", test, job_file, "-print0"]
+        done = self.site.run(command, timeout_s=QUERY_TIMEOUT_S)
+        return sorted(path for path in done.stdout.split("\0") if path)[:MAX_OUTPUTS]
 
     def _query(self, *command: str) -> CommandResult:
         return self.site.run([*_ENV, *command], timeout_s=QUERY_TIMEOUT_S)

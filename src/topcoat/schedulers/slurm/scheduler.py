@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import posixpath
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import SchedulerError, UsageError
+from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
+    JobOutputs,
     ListAppResponse,
     ReplicaTimes,
     Scheduler,
@@ -24,10 +26,13 @@ from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
 from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
+from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
+from topcoat.schedulers.slurm.images import RoleImages, check_runtime, write_bundle
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
+from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
     SlurmBatchRequest,
     check_app,
@@ -46,15 +51,18 @@ from topcoat.schedulers.slurm.status import (
     last_runs,
     run_state,
 )
-from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, is_terminal, runopts
+from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
+from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+from topcoat.workspace.plan import apply_to_role
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 _LIST_DAYS = 14
 _DELETE_TIMEOUT_S = 60.0
 _ACCOUNTING_LAG_S = 5.0
@@ -132,6 +140,46 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 self._known_partitions[host], self._unreachable[host] = [], error
         return self._known_partitions[host]
 
+    def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
+        return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
+
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
+        """Plan the snapshots, or the images; in a container a snapshot is mounted, and the image stays as it is."""
+        container, (kind, _) = str(cfg.get("container") or "none"), self.workspace_builder(cfg)
+        if not any(role.workspace for role in roles):
+            return super().plan_workspaces(roles, cfg)
+        if kind == "docker" and container in ("none", "oci"):
+            raise InvalidRunConfigException(
+                f"invalid workspace_type 'docker' with container={container}: the nodes run no image of a registry",
+                self.WORKSPACE_TYPE_OPT,
+                hint="-cfg container=pyxis or container=apptainer, or workspace_type=dir",
+            )
+        if kind == "docker" or container == "none":
+            return super().plan_workspaces(roles, cfg)
+        workdirs = {role.name: self._images(cfg).workdir(role) for role in roles if role.workspace}
+        plan = super().plan_workspaces(copy.deepcopy(roles), cfg)
+        if plan is None:
+            return None
+        mounted = MountedPlan(plan, workdirs)
+        for role in roles:
+            if role.workspace:
+                apply_to_role(role, mounted.expected()[role.name])
+        return mounted
+
+    def update_request(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest], delivered: Mapping[str, Delivered]) -> None:
+        """Put the images with their digests into the request."""
+        request, app = dryrun_info.request, dryrun_info.app
+        for role in app.roles if app else ():
+            if role.name not in delivered or dryrun_info.cfg.get("container", "none") == "none":
+                continue
+            container = self._images(dryrun_info.cfg).place(role, request.files).container
+            for group in request.roles:
+                if group.name == role.name:
+                    group.srun_opts.update(container.srun)
+                    group.wrapper[:] = container.wrapper
+            for number in range(role.num_replicas):
+                request.replicas[f"{role.name}-{number}"].env["TORCHX_IMAGE"] = role.image
+
     def _submit_dryrun(self, app: AppDef, cfg: SlurmOpts) -> AppDryRunInfo[SlurmBatchRequest]:
         return self._make_request(app, cfg, self.new_app_id(app))
 
@@ -141,18 +189,17 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
         nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
-        directories = {role.name: _directory(role, site) for role in app.roles}
         request = make_request(
             app,
             cfg,
             backend=self.backend,
             session_name=self.session_name,
             files=files,
-            directories=directories,
-            snapshots=list(directories.values()),
+            places={role.name: self._images(cfg).place(role, files) for role in app.roles},
             use_memory=memory_is_configured(nodes),
         )
-        request.facts["host"] = cfg.slurm_host or ""
+        request.bundles = [self._images(cfg).bundle(role, files) for role in app.roles if cfg.container == "oci"]
+        request.facts["link"] = cfg.get("link", "copy")
         check_size(request)
         return AppDryRunInfo(request, str)
 
@@ -169,6 +216,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         try:
             if host in self._unreachable:
                 raise self._unreachable[host]
+            check_runtime(client, str(dryrun_info.cfg.get("container") or "none"))
             _write_files(client.site, request)
             job_id = client.submit(request.command())
             is_submitted = True
@@ -239,8 +287,9 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             first = min(parts, key=lambda part: part.component)
             if is_facts_directory(first.directory):
                 state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
-                apps.append((first.submitted or 0.0, ListAppResponse(_app_id(job_id, host), state, name=first.name)))
-        return [app for _, app in sorted(apps, key=lambda pair: pair[0], reverse=True)]
+                created = None if first.submitted is None else datetime.fromtimestamp(first.submitted).astimezone()
+                apps.append(ListAppResponse(_app_id(job_id, host), state, name=first.name, created=created))
+        return sorted(apps, key=lambda app: app.created or _EPOCH, reverse=True)
 
     def _cancel_existing(self, app_id: str) -> None:
         # A component's own id would end only the step of the others.
@@ -321,6 +370,48 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 times.append(ReplicaTimes(role.name, number, moment(started), moment(ended), code))
         return times
 
+    def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run a command beside the process of a running replica."""
+        found = self._replica(app_id, role, replica)
+        if not found.is_running:
+            raise SchedulerError(f"{role}/{replica} of the job {app_id} does not run", hint="topcoat status shows why")
+        return found.execute(command, tty=tty)
+
+    def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory of a replica to this machine; of one that has ended, from the shared directories."""
+        self._replica(app_id, role, replica).copy_from(path, destination)
+
+    def copy_to(self, app_id: str, role: str, replica: int, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a local file or directory into a replica."""
+        self._replica(app_id, role, replica).copy_to(source, path)
+
+    def _replica(self, app_id: str, role: str, number: int) -> Replica:
+        client, job_id, files, roles = self._job(app_id)
+        replicas = [(each.name, k) for each in roles for k in range(each.num_replicas)]
+        if (role, number) not in replicas:
+            raise self._no_replica(app_id, role, number, replicas)
+        facts = client.facts(files.directory)
+        states = [appstate_from_slurm_state(row.state) for row in client.queue(job_id)]
+        record = facts.records.get(f"{role}-{number}")
+        is_running = combined_state(states) is AppState.RUNNING and record is not None and record.exit_code is None
+        return Replica(client, job_id, files, facts, role, number, is_running)
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        """Return the files that the job made or changed in its snapshots."""
+        try:
+            client, _, files, _ = self._job(app_id)
+        except UsageError:
+            return None
+        facts = client.facts(files.directory)
+        snapshots = [str(path) for path in facts.app.get("snapshots", [])]
+        written = client.written_files(snapshots, files.job_json, by_time=facts.app.get("link") == "hard")
+        if not written:
+            return None
+        parent = posixpath.commonpath(snapshots)
+        own = own_directory(files)
+        are_deleted = parent == own or parent.startswith(f"{own}/")
+        return JobOutputs(parent, [posixpath.relpath(path, parent) for path in written], are_deleted)
+
     def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:
         """Return where a job of topcoat is, its files and its roles.
 
@@ -350,13 +441,6 @@ def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
     return {**cfg, "partition": default} if default else cfg
 
 
-def _directory(role: Role, site: Site) -> str:
-    """Return the working directory of a role: its snapshot, a directory that is its image, or the current one."""
-    if role.workspace or posixpath.isabs(role.image):
-        return role.image
-    return site.home() if site.host else os.getcwd()
-
-
 def _write_files(site: Site, request: SlurmBatchRequest) -> None:
     files = request.files
     try:
@@ -368,6 +452,8 @@ def _write_files(site: Site, request: SlurmBatchRequest) -> None:
             (files.script, request.materialize()),
         ):
             site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
+        for bundle in request.bundles:
+            write_bundle(site, bundle)
         site.write_file(files.job_json, facts_json(request), 0o600)
     except OSError as error:
         raise SchedulerError(

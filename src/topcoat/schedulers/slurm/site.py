@@ -83,9 +83,11 @@ class LocalSite:
         except FileNotFoundError:
             raise no_program(command[0]) from None
         except subprocess.TimeoutExpired:
-            raise no_response(command[0], timeout_s) from None
+            raise no_response(program_of(command), timeout_s) from None
         except OSError as error:
             raise SchedulerError(f"cannot run {command[0]}: {error.strerror or error}") from error
+        if command[0] == "env" and done.returncode == 127:
+            raise no_program(program_of(command))
         stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
         return CommandResult(done.returncode, stdout, stderr)
 
@@ -137,6 +139,16 @@ class LocalSite:
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
+
+
+def program_of(command: Sequence[str]) -> str:
+    """Return the program of *command*, behind ``env`` and its arguments."""
+    words = list(command)
+    if words[0] == "env":
+        words.pop(0)
+        while words and (words[0].startswith("-u") or "=" in words[0]):
+            words = words[2:] if words[0] == "-u" else words[1:]
+    return words[0] if words else command[0]
 
 
 def no_program(program: str, host: str = "") -> SchedulerError:

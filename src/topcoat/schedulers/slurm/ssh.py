@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
-from topcoat.schedulers.slurm.site import MAX_OUTPUT, CommandResult, no_program, no_response
+from topcoat.schedulers.slurm.site import MAX_OUTPUT, CommandResult, no_program, no_response, program_of
 
 _CONNECT_TIMEOUT_S = 20
 _FILE_TIMEOUT_S = 120.0
@@ -108,7 +108,7 @@ class SshSite:
         """Run a command on the login node and wait for its end; *stdin* may be an open file."""
         done = self.output(command, stdin=stdin, timeout_s=timeout_s)
         if done.exit_code == 127 and any(text in done.stderr for text in (b"not found", b"No such file")):
-            raise no_program(_program(command), self.host)
+            raise no_program(program_of(command), self.host)
         stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
         return CommandResult(done.exit_code, stdout, stderr)
 
@@ -123,7 +123,7 @@ class SshSite:
                     words, **source, capture_output=True, timeout=timeout_s, check=False, start_new_session=True
                 )
         except subprocess.TimeoutExpired:
-            raise no_response(_program(command), timeout_s) from None
+            raise no_response(program_of(command), timeout_s) from None
         printed, errors = done.stdout, done.stderr
         if done.returncode == 255 and _EXIT_255 not in errors:
             raise self._lost(errors)
@@ -313,13 +313,3 @@ def _end(connection: subprocess.Popen[bytes]) -> None:
 
 def _last_line(output: bytes) -> str:
     return output.decode(errors="replace").strip().rpartition("\n")[2].strip()
-
-
-def _program(command: Sequence[str]) -> str:
-    """Return the program of *command*, behind ``env`` and its arguments."""
-    words = list(command)
-    if words[0] == "env":
-        words.pop(0)
-        while words and (words[0].startswith("-u") or "=" in words[0]):
-            words = words[2:] if words[0] == "-u" else words[1:]
-    return words[0] if words else command[0]
