@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from topcoat.destinations.directory import LinkPolicy, changed_files, conflict
@@ -165,7 +165,7 @@ class RemoteDirectory:
         with spool_file("a snapshot") as archive:
             digest = hashlib.sha256()
             lengths = [
-                _append(archive, digest, part)
+                _append(archive, digest.update, part)
                 for part in (
                     io.BytesIO(paths),
                     pack(EntryGroup(directories, ()), scan, _PACK).blob,
@@ -213,12 +213,12 @@ class RemoteDirectory:
         )
 
 
-def _append(archive: BinaryIO, digest: hashlib._Hash, part: BinaryIO) -> int:
+def _append(archive: BinaryIO, update_digest: Callable[[bytes], None], part: BinaryIO) -> int:
     """Add *part* to *archive* and to its digest; return its length."""
     length = 0
     with part, spooling("a snapshot"):
         while block := part.read(_BLOCK):
-            digest.update(block)
+            update_digest(block)
             archive.write(block)
             length += len(block)
     return length

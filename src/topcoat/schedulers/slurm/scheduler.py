@@ -40,8 +40,9 @@ from topcoat.schedulers.slurm.request import (
     facts_json,
     make_request,
 )
-from topcoat.schedulers.slurm.site import Site, open_site
+from topcoat.schedulers.slurm.site import Site
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace, absolute, shared_root
+from topcoat.schedulers.slurm.ssh import open_site
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
 from topcoat.schedulers.slurm.status import (
     JobFacts,
