@@ -71,7 +71,7 @@ def _used(example: str) -> set[str]:
     return names | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
-LAZY = ("topcoat", "topcoat.specs")
+LAZY = ("topcoat", "topcoat.schedulers", "topcoat.specs")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

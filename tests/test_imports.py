@@ -17,7 +17,8 @@ SOURCE = Path(topcoat.__file__).parent
 # A module imports from its own row and from the rows above it.
 ROWS = (
     ("errors", "version", "torchx_alias"),
-    ("state", "tasks", "notices", "suggest", "foreign_text"),
+    ("state", "records", "tasks", "notices", "suggest", "foreign_text"),
+    ("plugins",),
     ("specs",),
     ("scan",),
     ("oci",),

@@ -96,13 +96,21 @@ def test_installing_imports_nothing_and_can_be_done_twice() -> None:
     assert output.splitlines() == ["0 []", "False"]
 
 
-@pytest.mark.parametrize("name", ["torchx.tracker", "torchx.specs.nope", "torchx.plugins", "torchx.components.a.b"])
+@pytest.mark.parametrize("name", ["torchx.tracker", "torchx.specs.nope", "torchx.util.types", "torchx.components.a.b"])
 def test_a_module_that_topcoat_lacks_is_an_import_error_that_says_so(name: str) -> None:
     output = run(
         INSTALL + f"try:\n    import {name}\nexcept ModuleNotFoundError as error:\n    print(error.name, '|', error)\n"
     )
     assert output.startswith("torchx.")
     assert "does not exist in topcoat" in output
+
+
+def test_the_error_for_a_package_that_topcoat_does_not_serve_says_what_it_is() -> None:
+    output = run(
+        INSTALL + "try:\n    import torchx.tracker.api\nexcept ModuleNotFoundError as error:\n    print(error)\n"
+    )
+    assert "topcoat does not serve experiment trackers" in output
+    assert "pip install torchx" in output
 
 
 @pytest.mark.parametrize("name", ["runopts", "macros", "resource", "named_resources"])

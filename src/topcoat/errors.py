@@ -5,10 +5,13 @@
     TopcoatError
     ├── UsageError                     exit code 2: the call itself is wrong
     │   ├── InvalidRunConfigException
+    │   │   └── MissingRunOption
     │   ├── InvalidWorkspace
     │   ├── InvalidApp
     │   ├── InvalidMount
+    │   ├── InvalidOverlay
     │   ├── UnknownResource
+    │   ├── UnknownRole
     │   ├── UnknownScheduler
     │   ├── UnknownComponent
     │   ├── InvalidComponent
@@ -27,7 +30,8 @@
     │   ├── NeedsBuilder
     │   ├── InvalidImage
     │   ├── PathConflict
-    │   └── NoSuchPlatform
+    │   ├── NoSuchPlatform
+    │   └── TagMoved
     ├── RegistryError
     │   ├── RegistryUnavailable
     │   ├── AuthenticationFailed
@@ -39,6 +43,8 @@
     ├── StateError
     ├── OutputError
     └── SchedulerError
+        ├── SchedulerUnavailable
+        ├── RequestRefused
         ├── UnknownApp
         └── AppFailed
 
@@ -66,17 +72,17 @@ class TopcoatError(Exception):
         return self.message
 
 
-class UsageError(TopcoatError):
-    """The call is wrong: an invalid flag, option or argument."""
+class UsageError(TopcoatError, ValueError):
+    """The call is wrong: an invalid flag, option or argument. TorchX raises ``ValueError`` for most of these."""
 
     code = "usage"
     exit_code = 2
 
 
-class InvalidRunConfigException(UsageError, ValueError, TypeError):
+class InvalidRunConfigException(UsageError, TypeError):
     """A run option is missing, unknown, malformed or of the wrong type (TorchX's name).
 
-    Also a ``ValueError`` and a ``TypeError``, which TorchX raises for some of these.
+    Also a ``TypeError``, which TorchX raises for some of these.
 
     Attributes:
         cfg_key: the invalid option; empty if it is not a single one.
@@ -84,28 +90,40 @@ class InvalidRunConfigException(UsageError, ValueError, TypeError):
 
     code = "invalid-run-option"
 
-    def __init__(self, message: str, cfg_key: str = "", cfg: object = None, *, hint: str | None = None) -> None:
+    def __init__(self, invalid_reason: str, cfg_key: str = "", cfg: object = None, *, hint: str | None = None) -> None:
         """Take TorchX's three arguments; *cfg* is not printed, because it may hold secrets."""
-        super().__init__(message, hint=hint)
+        super().__init__(invalid_reason, hint=hint)
         self.cfg_key = cfg_key
 
 
-class InvalidWorkspace(UsageError, ValueError):
+class MissingRunOption(InvalidRunConfigException, KeyError):
+    """A required run option is missing; for ``image_repo`` TorchX raises a ``KeyError``."""
+
+    code = "missing-run-option"
+
+
+class InvalidWorkspace(UsageError):
     """A workspace declaration is invalid."""
 
     code = "invalid-workspace"
 
 
-class InvalidApp(UsageError, ValueError):
+class InvalidApp(UsageError):
     """An application or role is invalid: no scheduler could run it."""
 
     code = "invalid-app"
 
 
-class InvalidMount(UsageError, ValueError, KeyError):
+class InvalidMount(UsageError, KeyError):
     """A mount is not ``type=bind|volume|device,src=...,dst=...``."""
 
     code = "invalid-mount"
+
+
+class InvalidOverlay(UsageError, ValueError, TypeError):
+    """An overlay is malformed, or does not fit the request."""
+
+    code = "invalid-overlay"
 
 
 class UnknownResource(UsageError, KeyError):
@@ -114,10 +132,19 @@ class UnknownResource(UsageError, KeyError):
     code = "unknown-resource"
 
 
+class UnknownRole(UsageError, KeyError):
+    """The application has no role of this name."""
+
+    code = "unknown-role"
+
+
 class UnknownScheduler(UsageError, KeyError):
-    """No registered scheduler has this name."""
+    """No registered scheduler has this name. TorchX's code gives only the name, as *scheduler_backend*."""
 
     code = "unknown-scheduler"
+
+    def __init__(self, message: str = "", *, scheduler_backend: str = "", hint: str | None = None) -> None:
+        super().__init__(message or f"unknown scheduler {scheduler_backend!r}", hint=hint)
 
 
 class UnknownComponent(UsageError):
@@ -132,13 +159,16 @@ class InvalidComponent(UsageError):
     code = "invalid-component"
 
 
-class InvalidHandle(UsageError, ValueError):
-    """An application handle is not ``scheduler://session/app_id``."""
+class InvalidHandle(UsageError):
+    """An application handle is not ``scheduler://session/app_id``. TorchX's code gives only the *app_handle*."""
 
     code = "invalid-handle"
 
+    def __init__(self, message: str = "", *, app_handle: str = "", hint: str | None = None) -> None:
+        super().__init__(message or f"invalid handle {app_handle!r}: expected scheduler://session/app_id", hint=hint)
 
-class InvalidReference(UsageError, ValueError):
+
+class InvalidReference(UsageError):
     """An image name is not ``[registry/]repository[:tag][@digest]``."""
 
     code = "invalid-reference"
@@ -233,6 +263,12 @@ class NoSuchPlatform(ImageError):
     code = "no-such-platform"
 
 
+class TagMoved(ImageError):
+    """The tag of an image refers to another image."""
+
+    code = "tag-moved"
+
+
 class RegistryError(TopcoatError):
     """A registry refused or failed a request.
 
@@ -322,10 +358,35 @@ class SchedulerError(TopcoatError):
     code = "scheduler"
 
 
+class SchedulerUnavailable(SchedulerError):
+    """The scheduler's backend cannot be reached, or fails for now."""
+
+    code = "scheduler-unavailable"
+
+
+class RequestRefused(SchedulerError):
+    """The scheduler's backend refuses a request.
+
+    Attributes:
+        status: HTTP status.
+        reason: the backend's own code for it, such as Kubernetes' ``AlreadyExists``.
+    """
+
+    code = "request-refused"
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int = 0, reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
 class UnknownApp(SchedulerError):
-    """The scheduler does not have the application."""
+    """The scheduler does not have the application. TorchX's code gives only the *app_handle*."""
 
     code = "unknown-app"
+
+    def __init__(self, message: str = "", *, app_handle: str = "", hint: str | None = None) -> None:
+        super().__init__(message or f"unknown application {app_handle}", hint=hint)
 
 
 class AppFailed(SchedulerError):
@@ -337,6 +398,9 @@ class AppFailed(SchedulerError):
 
     code = "app-failed"
 
-    def __init__(self, message: str, *, hint: str | None = None, status: Any = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, *args: Any, hint: str | None = None, status: Any = None) -> None:
+        """Take the message, or as TorchX's ``AppStatusError`` the status and then the message."""
+        if args and not isinstance(args[0], str):
+            status, *args = args  # type: ignore[assignment]
+        super().__init__(str(args[0]) if args else "the job did not succeed", hint=hint)
         self.status = status

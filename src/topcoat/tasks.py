@@ -37,6 +37,11 @@ class Task(Generic[T]):
         """Wait until the function has returned or raised, at most *timeout* seconds."""
         self._thread.join(timeout)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the function has neither returned nor raised yet."""
+        return self._thread.is_alive()
+
     def result(self) -> T:
         """Wait, then return what the function returned or raise what it raised."""
         self.wait()

@@ -27,7 +27,22 @@ _RENAMED = {
     "torchx.specs.api": "topcoat.specs",
     "torchx.specs.finder": "topcoat.components.finder",
 }
-_PACKAGES = ("specs", "workspace", "schedulers", "runner", "components", "version")
+_PACKAGES = ("specs", "workspace", "schedulers", "runner", "components", "plugins", "cli", "version")
+
+_NOT_SERVED = {
+    "apps": "programs that run inside TorchX's own image",
+    "deprecations": "decorators for TorchX's own code",
+    "distributed": "helpers for torch.distributed",
+    "examples": "TorchX's examples",
+    "notebook": "the notebook magic",
+    "pipelines": "adapters for pipeline services",
+    "runtime": "helpers for code that runs in the job",
+    "settings": "the names of TorchX's environment variables",
+    "testing": "TorchX's test fixtures; see topcoat.testing",
+    "tracker": "experiment trackers (jobs get their settings; the image needs TorchX)",
+    "util": "TorchX's internal helpers",
+}
+"""Packages of TorchX that topcoat does not have, and what they are (docs/spec.md)."""
 
 
 def install_as_torchx() -> None:
@@ -97,8 +112,10 @@ class _Finder:
         name = _own_name(fullname)
         if name is None or _hides_an_export(name):
             # Another finder might load a file of topcoat a second time under this name.
+            about = _NOT_SERVED.get(fullname.split(".")[1])
+            detail = f"; topcoat does not serve {about}: pip install torchx for it" if about else ""
             raise ModuleNotFoundError(
-                f"{fullname} does not exist in topcoat, which is imported as torchx here", name=fullname
+                f"{fullname} does not exist in topcoat, which is imported as torchx here{detail}", name=fullname
             )
         return ModuleSpec(fullname, _AliasLoader(name))
 
@@ -145,5 +162,5 @@ def _torchx_attribute(name: str) -> object:
     if name == "__version__":
         return importlib.import_module("topcoat.version").__version__
     if name == "IMAGE":
-        return importlib.import_module("topcoat.components.image").default_image()
+        return importlib.import_module("topcoat.specs.default_image").default_image()
     raise AttributeError(f"module 'torchx' has no attribute {name!r}: it is topcoat, imported as torchx")

@@ -94,7 +94,10 @@ def test_sh_has_torchx_flags() -> None:
     words = ["--image=i", "--num_replicas=2", "--cpu=3", "--gpu=1", "--memMB=5", "--env", "A=1,B=2"]
     words += ["--max_retries=4", "--mounts", "type=bind,src=/a,dst=/b", "ls"]
     role = only_role(make("utils.sh", *words))
-    assert (role.image, role.num_replicas, role.max_retries, role.env) == ("i", 2, 4, {"A": "1", "B": "2"})
+    assert (role.image, role.num_replicas, role.max_retries, role.env) == (
+        *("i", 2, 4),
+        {"LOGLEVEL": "WARNING", "A": "1", "B": "2"},
+    )
     assert (role.resource, role.mounts) == (Resource(3, 1, 5), [BindMount("/a", "/b")])
     assert only_role(make("utils.sh", "--h=gpu.small", "ls")).resource == resource(h="gpu.small")
 

@@ -13,6 +13,8 @@ from tests.components import daemons, host, peers
 from tests.components.daemons import Containerd, Docker
 from tests.components.host import Tool
 from tests.components.images import Image
+from tests.components.kubernetes import Kubernetes
+from tests.components.kubernetes import kubernetes as kubernetes_cluster
 from tests.components.peers import TorchX
 from tests.components.podman import Podman, containers_environment
 from tests.components.podman import podman as podman_service
@@ -108,6 +110,27 @@ def containerd(scratch: Path, logs: Path) -> Iterator[Containerd]:
     programs, runc = host.engine("containerd"), host.engine("runc")
     starting = daemons.containerd(programs, runc, scratch / "containerd", logs)
     with _started("containerd", starting) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubernetes(
+    scratch: Path, logs: Path, busybox_image: Image, registry: Registry, tls_registry: Registry
+) -> Iterator[Kubernetes]:
+    """A Kubernetes of today with one node, which pulls from ``registry`` and ``tls_registry``."""
+    host.need_root("Kubernetes")
+    starting = kubernetes_cluster(
+        containerd=host.engine("containerd"),
+        runc=host.engine("runc"),
+        kube=host.engine("kubernetes"),
+        coredns=host.engine("coredns"),
+        pause=busybox_image,
+        directory=scratch / "k8s",
+        logs=logs,
+    )
+    with _started("Kubernetes", starting) as running:
+        for source in (registry, tls_registry):
+            running.use_registry(source)
         yield running
 
 

@@ -148,7 +148,7 @@ def make_scratch() -> Path:
     root = scratch_root()
     for old in root.glob(_SCRATCH_PREFIX + "*"):
         if not _alive(old):
-            _end_processes(old)
+            end_processes(old)
             remove_scratch(old)
     return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=root))
 
@@ -158,8 +158,8 @@ def _alive(scratch: Path) -> bool:
     return pid.isdecimal() and os.path.exists(f"/proc/{pid}")
 
 
-def _end_processes(scratch: Path) -> None:
-    """Kill what a killed test run left: the processes that have ``scratch`` in their arguments, and their children."""
+def end_processes(scratch: Path) -> None:
+    """Kill what outlives a component or a killed run: processes with ``scratch`` in an argument, and their children."""
     children: dict[int, list[int]] = {}
     collected = []
     for process in Path("/proc").glob("[0-9]*"):

@@ -22,7 +22,8 @@ from tests.support.images import fetch, names, stacked
 from tests.support.inside import expected
 from tests.support.pushing import fresh, plan, push
 from topcoat.destinations.base import DeliveryResult
-from topcoat.destinations.registry import PreparedImage, RegistryDestination
+from topcoat.destinations.registry import RegistryDestination
+from topcoat.destinations.registry_delivery import PreparedImage
 from topcoat.errors import (
     AuthenticationFailed,
     ImageNotFound,
@@ -33,7 +34,8 @@ from topcoat.errors import (
 )
 from topcoat.images.options import image_options
 from topcoat.oci.reference import Reference
-from topcoat.pack.layer import Packed, pack
+from topcoat.pack.cut import EntryGroup
+from topcoat.pack.layer import Layer, Packed, pack
 from topcoat.pack.layer_cache import LayerCache
 from topcoat.pack.tar import Ownership
 from topcoat.pipeline.plans import PatchPlan
@@ -574,23 +576,26 @@ def test_damaged_notes_cost_time_only(registry: Registry, base: Pushed, home: Pa
     push(workspace, base, repository)
     for damage in (b"", b"{}", b"\xff\x00[]", b'{"tag": 1}'):
         for note in (home / ".cache/topcoat").rglob("*"):
-            if note.is_file() and note.parent.name != "code-layers":
+            if note.is_file():
                 note.write_bytes(damage)
         workspaces.edit(workspace, "a.py", new=damage[:3] or b"x")
         _check(registry, workspace, push(workspace, base, repository))
 
 
 def test_a_layer_that_is_remembered_wrongly_is_packed_again(
-    registry: Registry, base: Pushed, home: Path, tmp_path: Path
+    registry: Registry, base: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a.py": "pass\n", "b.py": "b"})
-    push(workspace, base, fresh(registry))
-    memory = LayerCache()
-    for note in (home / ".cache/topcoat/code-layers").iterdir():
-        cached_file = memory.get(note.name)
-        assert cached_file is not None
-        # As another machine that shares the cache, and whose compressor differs, might have left it.
-        memory.put(note.name, cached_file.group, cached_file.layer._replace(digest="sha256:" + "5" * 64))
+    put = LayerCache.put
+    with monkeypatch.context() as patch:
+        # As another machine that shares the cache, and whose compressor differs, might leave it.
+        wrong = "sha256:" + "5" * 64
+
+        def put_wrong(cache: LayerCache, key: str, group: EntryGroup, layer: Layer) -> None:
+            put(cache, key, group, layer._replace(digest=wrong))
+
+        patch.setattr(LayerCache, "put", put_wrong)
+        push(workspace, base, fresh(registry))
     _check(registry, workspace, push(workspace, base, fresh(registry)))
 
 

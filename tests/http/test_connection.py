@@ -16,6 +16,12 @@ from topcoat.http.errors import NotHTTP, ProxyRefused
 class FakeSocket:
     """A socket that receives *data* in pieces, cut at *cuts*."""
 
+    def gettimeout(self):
+        return None
+
+    def settimeout(self, seconds):
+        pass
+
     def __init__(self, data, cuts=()):
         edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
         self._pieces = [data[a:b] for a, b in pairwise(edges)]

@@ -20,6 +20,12 @@ def clock(monkeypatch):
 class SlowSocket:
     """A socket that takes *seconds* for each piece: of *pieces* when it receives, of *size* bytes when it sends."""
 
+    def gettimeout(self):
+        return None
+
+    def settimeout(self, seconds):
+        pass
+
     def __init__(self, clock, seconds, pieces=(), size=1):
         self._clock, self._seconds, self._pieces, self._size = clock, seconds, list(pieces), size
 

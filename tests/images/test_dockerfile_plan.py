@@ -102,7 +102,7 @@ def test_no_engine_is_needed_and_the_image_is_as_the_dockerfile_says(fake: FakeR
         "Labels": {},
     }
     assert set(settings(fetched)["Labels"]) == {
-        f"dev.topcoat.{key}" for key in ("snapshot", "base", "target", "layers")
+        f"dev.topcoat.{key}" for key in ("snapshot", "base", "target", "layers", "identity")
     }
     (members,) = fetched.code(1)
     assert [(member.name, oct(member.mode), member.uid) for member in members] == [

@@ -36,6 +36,7 @@ def test_every_option_is_parsed() -> None:
         "base_scan_limit": 7,
         "build_args": {"A": "b"},
         "rebuild": True,
+        "verify": True,
         "quiet": True,
     }
     repository = Reference.parse("registry.example.com/team/app")
@@ -52,6 +53,7 @@ def test_every_option_is_parsed() -> None:
         base_scan_limit=7,
         build_args={"A": "b"},
         rebuild=True,
+        verify=True,
         quiet=True,
     )
     assert image_options(cfg) == expected

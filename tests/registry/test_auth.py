@@ -88,7 +88,7 @@ def test_one_token_is_used_for_all_requests_that_it_covers(home):
         docker_login(home, registry.host)
         _push(client)
         _push(client)
-        assert client.has_blob("app", _DESCRIPTOR.digest)
+        assert client.has_blob("app", _DESCRIPTOR)
         (token,) = _tokens(registry)
         assert token.path == "/token?service=fake&scope=repository%3Aapp%3Apull%2Cpush"
 
@@ -140,10 +140,10 @@ def test_the_token_for_a_mount_names_the_target_before_the_source(home):
     with FakeRegistry(auth="bearer") as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.add_blob("base", _BLOB)
-        assert client.mount("app", _DESCRIPTOR.digest, "base") is None
+        assert client.mount("app", _DESCRIPTOR, "base") is None
         (token,) = _tokens(registry)
         assert token.path.endswith("&scope=repository%3Aapp%3Apull%2Cpush&scope=repository%3Abase%3Apull")
-        assert client.has_blob("base", _DESCRIPTOR.digest)
+        assert client.has_blob("base", _DESCRIPTOR)
         assert len(_tokens(registry)) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_token_service_that_grants_only_the_first_scope_allows_a_push(home):
     with FakeRegistry(auth="bearer", quirks={"first-scope-only"}) as registry, RegistryClient(registry.host) as client:
         docker_login(home, registry.host)
         registry.add_blob("base", _BLOB)
-        location = client.mount("app", _DESCRIPTOR.digest, "base")
+        location = client.mount("app", _DESCRIPTOR, "base")
         client.finish_upload("app", location, _BLOB, _DESCRIPTOR)
         assert _DESCRIPTOR.digest in registry.repositories["app"].blobs
 

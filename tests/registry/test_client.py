@@ -162,8 +162,8 @@ class TestGetManifest:
 class TestBlobs:
     def test_an_existing_blob_is_found_and_read(self, fake, client):
         blob = fake.add_blob("base", _BLOB)
-        assert client.has_blob("base", blob.digest)
-        assert not client.has_blob("other", blob.digest)
+        assert client.has_blob("base", blob)
+        assert not client.has_blob("other", blob)
         assert client.get_blob("base", blob) == _BLOB
 
     def test_content_in_the_descriptor_is_not_requested(self, fake, client):
@@ -179,12 +179,12 @@ class TestBlobs:
     @pytest.mark.parametrize(("status", "found"), [(403, False), (404, False)])
     def test_a_blob_with_status_403_counts_as_missing(self, fake, client, status, found):
         fake.fail(status)
-        assert client.has_blob("base", _DESCRIPTOR.digest) is found
+        assert client.has_blob("base", _DESCRIPTOR) is found
 
     def test_a_server_error_is_not_a_missing_blob(self, fake, client):
         fake.fail(500, times=9)
         with pytest.raises(RegistryError, match="500"):
-            client.has_blob("base", _DESCRIPTOR.digest)
+            client.has_blob("base", _DESCRIPTOR)
 
 
 class TestMount:
@@ -193,12 +193,12 @@ class TestMount:
         return fake.add_blob("base", _BLOB)
 
     def test_a_blob_of_another_repository_is_mounted(self, fake, client, source):
-        assert client.mount("app", source.digest, "base") is None
-        assert client.has_blob("app", source.digest)
+        assert client.mount("app", source, "base") is None
+        assert client.has_blob("app", source)
         assert request_log(fake) == [("POST", 201), ("HEAD", 200)]
 
     def test_mounting_an_unknown_blob_opens_a_session(self, fake, client, source):
-        location = client.mount("app", "sha256:" + "0" * 64, "base")
+        location = client.mount("app", Descriptor("", "sha256:" + "0" * 64, 1), "base")
         client.finish_upload("app", location, _BLOB, source)
         assert request_log(fake) == [("POST", 202), ("PUT", 201)]
 
@@ -206,7 +206,7 @@ class TestMount:
     def test_a_registry_that_cannot_mount_opens_a_session(self, quirky, quirk, requests):
         registry, client = quirky(quirk)
         blob = registry.add_blob("base", _BLOB)
-        location = client.mount("app", blob.digest, "base")
+        location = client.mount("app", blob, "base")
         assert [method for method, _ in request_log(registry)] == requests
         client.finish_upload("app", location, _BLOB, blob)
         assert blob.digest in registry.repositories["app"].blobs
@@ -215,7 +215,7 @@ class TestMount:
         registry, client = quirky(auth="bearer")
         docker_login(home, registry.host)
         registry.fail(403, path="scope=repository%3Abase")
-        location = client.mount("app", _DESCRIPTOR.digest, "base")
+        location = client.mount("app", _DESCRIPTOR, "base")
         client.finish_upload("app", location, _BLOB, _DESCRIPTOR)
         assert _DESCRIPTOR.digest in registry.repositories["app"].blobs
 
@@ -312,7 +312,7 @@ class TestPutManifest:
         registry, client = quirky("accepts-broken")
         client.put_manifest("app", "v1", _manifest(registry, layers=[_DESCRIPTOR]), OCI_MANIFEST)
         assert client.head_manifest("app", "v1")
-        assert not client.has_blob("app", _DESCRIPTOR.digest)
+        assert not client.has_blob("app", _DESCRIPTOR)
 
     def test_an_immutable_tag_is_refused(self, quirky):
         registry, client = quirky("immutable-tags")
@@ -330,7 +330,7 @@ class TestPutManifest:
 
     def test_a_registry_that_states_another_digest_is_an_error(self, fake, client):
         fake.fail(201, method="PUT", headers={"Docker-Content-Digest": "sha256:" + "0" * 64})
-        with pytest.raises(RegistryError, match="instead of"):
+        with pytest.raises(RegistryError, match="answered the push of app:v1 with status 201 and does not have it"):
             client.put_manifest("app", "v1", _manifest(fake), OCI_MANIFEST)
 
 
@@ -365,8 +365,8 @@ def test_where_head_is_refused_get_says_what_exists(fake, client, status):
     fake.fail(status, method="HEAD", times=4, headers={"Content-Type": "application/json"})
     assert client.head_manifest("app", "1").digest == digest
     assert client.head_manifest("app", "2") is None
-    assert client.has_blob("app", blob.digest)
-    assert not client.has_blob("app", sha256_digest(b"other"))
+    assert client.has_blob("app", blob)
+    assert not client.has_blob("app", Descriptor("", sha256_digest(b"other"), 5))
 
 
 def test_a_manifest_that_is_gone_does_not_exist(fake, client):

@@ -94,7 +94,7 @@ def test_an_index_is_resolved_to_the_requested_platform(any_registry, real):
 def test_missing_manifests_and_blobs_are_missing(any_registry, real):
     repository = any_registry.unique()
     assert real.head_manifest(repository, "1") is None
-    assert not real.has_blob(repository, sha256_digest(b"nothing"))
+    assert not real.has_blob(repository, Descriptor("", sha256_digest(b"nothing"), 7))
     with pytest.raises(ImageNotFound, match=f"{repository}:1"):
         real.get_manifest(repository, "1")
     with pytest.raises(ImageNotFound, match="has no blob"):
@@ -104,11 +104,11 @@ def test_missing_manifests_and_blobs_are_missing(any_registry, real):
 def test_an_existing_blob_is_mounted(any_registry, real):
     source, target = any_registry.unique(), any_registry.unique()
     blob = _upload(real, source, random_bytes(1000, 3))
-    assert real.mount(target, blob.digest, source) is None
-    assert real.has_blob(target, blob.digest)
-    location = real.mount(target, sha256_digest(b"not there"), source)
+    assert real.mount(target, blob, source) is None
+    assert real.has_blob(target, blob)
+    location = real.mount(target, Descriptor("", sha256_digest(b"not there"), 9), source)
     _upload(real, target, b"not there", location=location)
-    assert real.has_blob(target, sha256_digest(b"not there"))
+    assert real.has_blob(target, Descriptor("", sha256_digest(b"not there"), 9))
 
 
 def test_an_upload_in_chunks_is_complete(any_registry, real, monkeypatch):
@@ -139,7 +139,7 @@ def test_a_cancelled_session_is_replaced(any_registry, real):
     with any_registry.recording() as log:
         blob = _upload(real, repository, random_bytes(1000, 5), location=location)
     assert [(line.method, line.status) for line in log] == [("PUT", 404), ("POST", 202), ("PUT", 201)]
-    assert real.has_blob(repository, blob.digest)
+    assert real.has_blob(repository, blob)
 
 
 def test_a_blob_is_streamed_from_one_registry_to_another(registry, any_registry, real):

@@ -20,7 +20,7 @@ class _Response:
     def header(self, name):
         return self._headers.get(name, "")
 
-    def read_all(self, limit):
+    def read_all(self, limit, seconds=None):
         if isinstance(self._body, Exception):
             raise self._body
         return self._body[:limit]

@@ -89,8 +89,8 @@ _ACTS = {
     "get": lambda client: client.get_manifest("app", "1"),
     "resolve": lambda client: resolve(client, Reference("x", "app", "1"), None),
     "blob": lambda client: client.get_blob("app", _DESCRIPTOR),
-    "has": lambda client: client.has_blob("app", _DIGEST),
-    "mount": lambda client: client.mount("app", _DIGEST, "base"),
+    "has": lambda client: client.has_blob("app", _DESCRIPTOR),
+    "mount": lambda client: client.mount("app", _DESCRIPTOR, "base"),
     "upload": lambda client: upload_blob(client, "app", io.BytesIO(_BLOB), _DESCRIPTOR),
     "manifest": lambda client: client.put_manifest("app", "1", b"{}", "a/b"),
 }

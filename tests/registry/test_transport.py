@@ -432,6 +432,7 @@ def test_a_secure_registry_that_swallows_tls_is_not_reached_in_plain_http(monkey
 
 def test_a_slow_transfer_is_named(fake, transport_to, monkeypatch):
     monkeypatch.setattr("topcoat.http.rate.WINDOW_S", 0)
+    monkeypatch.setattr("topcoat.http.rate.NOTICE_AFTER_S", 0)
     monkeypatch.setattr("topcoat.http.rate.MIN_BYTES_PER_SECOND", 10**15)
     with pytest.raises(RegistryUnavailable, match="the transfer is slower than"):
         transport_to(fake.host).send("PUT", "/v2/", {}, Body(b"x" * 100))

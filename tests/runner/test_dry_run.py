@@ -60,9 +60,11 @@ def test_jobs_get_their_handle_and_their_parent_as_variables(monkeypatch: pytest
     assert info.app.roles[0].env["TORCHX_PARENT_RUN_ID"] == "p2"
 
 
-def test_options_are_resolved_and_unknown_ones_kept() -> None:
-    info = dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {"other": "x"}))
-    assert dict(info.cfg) == {"queue": "main", "size": None, "other": "x"}
+def test_options_are_resolved_and_an_unknown_one_is_an_error() -> None:
+    info = dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {}))
+    assert dict(info.cfg) == {"queue": "main", "size": None}
+    with pytest.raises(InvalidRunConfigException, match="unknown run option 'other'"):
+        dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {"other": "x"}))
     with pytest.raises(InvalidRunConfigException, match="size"):
         dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {"size": "big"}))
 

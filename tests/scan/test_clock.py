@@ -78,8 +78,8 @@ def test_a_file_edited_a_moment_ago_is_read_again_if_the_servers_clock_may_be_be
     node = SourceNode("train.py", "file", 0o644, 3, now - 10_000_000_000, now - 10_000_000_000, 42)
     stat_index = StatIndex({}, str(root / directory), now=now)
     stat_index.put("", node, b"\1" * 32)
-    stat_index.save(root / "index")
-    assert (StatIndex.load(root / "index").digests("", [node]) == [b"\1" * 32]) is remembered
+    stat_index.save()
+    assert (StatIndex.load(str(root / directory)).digests("", [node]) == [b"\1" * 32]) is remembered
 
 
 def test_a_scan_uses_the_settling_time_of_its_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

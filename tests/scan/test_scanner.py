@@ -27,9 +27,10 @@ from topcoat.errors import (
     WorkspaceNotFound,
 )
 from topcoat.scan import scanner
+from topcoat.scan.content import Content
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, scan
 from topcoat.scan.snapshot import Entry
-from topcoat.scan.tree import LocalTree, SourceNode
+from topcoat.scan.tree import LocalTree, SourceNode, Version
 from topcoat.specs.workspace import Workspace
 from topcoat.testing.trees import AnyPath, Directory, File, Link, Tree, build_tree, flatten
 
@@ -50,13 +51,13 @@ def memory() -> Iterator[AbstractFileSystem]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were opened for their content, other than ignore files."""
     collected: list[str] = []
-    digest_file = scanner.digest_file
+    digest_at_once = scanner.digest_at_once
 
-    def noting(tree: Any, path: str, size: int) -> tuple[int, bytes]:
+    def noting(tree: Any, path: str) -> Content | None:
         collected.append(path)
-        return digest_file(tree, path, size)
+        return digest_at_once(tree, path)
 
-    monkeypatch.setattr(scanner, "digest_file", noting)
+    monkeypatch.setattr(scanner, "digest_at_once", noting)
     return collected
 
 
@@ -277,16 +278,21 @@ def test_a_file_that_changes_while_it_is_scanned_is_scanned_again_after_all_othe
 ) -> None:
     build_tree(tmp_path, {".torchxignore": "", "a.py": "1", "b.py": "2", "d": {"c.py": "3"}})
     opened: list[str] = []
-    digest_file = scanner.digest_file
+    digest_at_once, digest_file = scanner.digest_at_once, scanner.digest_file
 
-    def noting(tree: Any, path: str, size: int) -> tuple[int, bytes]:
+    def once(tree: Any, path: str) -> Content | None:
         opened.append(path)
-        if opened.count("a.py") == 1 and path == "a.py":
+        if path == "a.py":
             (tmp_path / "a.py").write_text("changed")
-            raise WorkspaceChanged("a.py keeps changing")
-        return digest_file(tree, path, size)
+            return None
+        return digest_at_once(tree, path)
 
-    monkeypatch.setattr(scanner, "digest_file", noting)
+    def later(tree: Any, path: str, listed: Version | None) -> Content:
+        opened.append(path)
+        return digest_file(tree, path, listed)
+
+    monkeypatch.setattr(scanner, "digest_at_once", once)
+    monkeypatch.setattr(scanner, "digest_file", later)
     scanned = look(tmp_path)
     assert opened == [".torchxignore", "a.py", "b.py", "d/c.py", "a.py"]
     assert as_tree(scanned)[b"a.py"] == File(b"changed", 0o644)
@@ -413,7 +419,7 @@ def test_a_damaged_index_changes_no_result(tmp_path: Path, home: Path, opened: l
     first = look(tmp_path).snapshot
     (index,) = (home / ".cache/topcoat/index").iterdir()
     good = index.read_bytes()
-    for bad in (b"", good[:-1], good.replace(b"index 2", b"index 1"), b"\0" * len(good)):
+    for bad in (b"", good[:-1], good.replace(b"index 3", b"index 2"), b"\0" * len(good)):
         index.write_bytes(bad)
         opened.clear()
         assert look(tmp_path).snapshot == first

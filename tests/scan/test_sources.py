@@ -61,7 +61,7 @@ def test_the_target_of_a_single_file_is_its_name_or_the_declared_target(
         assert (project.target, project.file and project.file.name) == (b"train.py", "train.py")
         (project,) = find_scan_roots(Workspace({source: "lib/main.py"}))
         assert project.target == b"lib/main.py"
-        assert project.tree.read("train.py") == b"x"
+        assert project.tree.read("train.py", 1) == b"x"
 
 
 def test_a_link_to_a_single_file_is_that_file(tmp_path: Path) -> None:

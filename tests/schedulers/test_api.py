@@ -92,7 +92,7 @@ def test_options_are_converted_to_the_type_that_the_scheduler_names() -> None:
     class Derived(Typed):
         pass
 
-    assert Derived("s").submit_dryrun(app(), {"other": 1}).request.name == "q"
+    assert Derived("s").submit_dryrun(app(), {}).request.name == "q"
 
 
 def test_options_of_the_workspace_come_on_top() -> None:

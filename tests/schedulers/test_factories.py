@@ -53,6 +53,9 @@ def test_listing_the_schedulers_imports_none_of_them() -> None:
     assert done.stdout.strip() == "['topcoat.schedulers.factories']"
 
 
+THEIRS, OURS = GROUPS
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_packages_add_schedulers_and_hide_none(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "added", (group, "fancy", "added_mod:create"))
@@ -66,20 +69,20 @@ def test_packages_add_schedulers_and_hide_none(group: str, tmp_path: Path, monke
 def test_a_package_replaces_the_built_in_scheduler_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, monkeypatch, "better", (GROUPS[1], "local_docker", "better_mod:create"))
+    install(tmp_path, monkeypatch, "better", (THEIRS, "local_docker", "better_mod:create"))
     factories = get_scheduler_factories()
     assert isinstance(factories["local_docker"]("s"), FakeScheduler)
     assert len(factories) == 3
 
 
 def test_topcoats_group_overrides_torchxs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "1", monkeypatch, "theirs", (GROUPS[1], "fancy", "missing_module:create"))
-    install(tmp_path / "2", monkeypatch, "ours", (GROUPS[0], "fancy", "ours_mod:create"))
+    install(tmp_path / "1", monkeypatch, "theirs", (THEIRS, "fancy", "missing_module:create"))
+    install(tmp_path / "2", monkeypatch, "ours", (OURS, "fancy", "ours_mod:create"))
     assert isinstance(get_scheduler_factories()["fancy"]("s"), FakeScheduler)
 
 
 def test_topcoats_own_entries_in_torchxs_group_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, monkeypatch, "self", (GROUPS[1], "slurm", "topcoat.plugins.torchx:create_slurm"))
+    install(tmp_path, monkeypatch, "self", (THEIRS, "slurm", "topcoat.plugins.torchx:create_slurm"))
     assert "slurm" not in get_scheduler_factories()
 
 
@@ -88,7 +91,7 @@ def test_a_broken_package_is_an_error_only_when_it_is_used(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "create = 1 / 0\n" if value == "broken_mod:create" else "x = 1\n"
-    install(tmp_path, monkeypatch, "broken", (GROUPS[0], "bad", value), code=code)
+    install(tmp_path, monkeypatch, "broken", (OURS, "bad", value), code=code)
     monkeypatch.delitem(sys.modules, "broken_mod", raising=False)
     factories = get_scheduler_factories()
     factories["local_cwd"]("s")
@@ -99,9 +102,7 @@ def test_a_broken_package_is_an_error_only_when_it_is_used(
 
 
 def test_an_object_that_is_not_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(
-        tmp_path, monkeypatch, "alien", (GROUPS[0], "odd", "alien_mod:create"), code="create = lambda name: object()\n"
-    )
+    install(tmp_path, monkeypatch, "alien", (OURS, "odd", "alien_mod:create"), code="create = lambda name: object()\n")
     with pytest.raises(SchedulerError, match=r"'odd' of alien is a builtins\.object"):
         get_scheduler_factories()["odd"]("s")
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from topcoat.specs import MISSING, NULL_RESOURCE, AppDef, AppDryRunInfo, RetryPolicy, Role, Workspace
+from topcoat.specs import MISSING, NULL_RESOURCE, AppDef, AppDryRunInfo, CfgVal, RetryPolicy, Role, Workspace, macros
 
 
 def test_roles_and_applications_have_torchx_fields_in_torchx_order() -> None:
@@ -87,6 +87,29 @@ def test_a_dry_run_has_the_application_options_and_scheduler_after_they_are_set(
     assert (info.app, dict(info.cfg), info.scheduler) == (AppDef("a"), {"k": 1}, "local")
 
 
-def test_the_options_of_a_dry_run_are_read_only() -> None:
+def test_a_dry_run_accepts_one_or_two_type_parameters_and_its_attributes_can_be_set() -> None:
+    assert AppDryRunInfo[str, dict[str, CfgVal]] != AppDryRunInfo[str]
+    info: AppDryRunInfo[int, dict[str, CfgVal]] = AppDryRunInfo(1, str)
+    options: dict[str, CfgVal] = {"k": 1}
+    info.app, info.cfg = AppDef("a"), options
+    assert info.cfg is options
+    assert (info._app, info._cfg) == (AppDef("a"), options)
+
+
+def test_a_role_of_an_application_is_found_by_its_name() -> None:
+    app = AppDef("a", [Role("x", "i"), Role("y", "i")])
+    assert app["y"] is app.get_role("y") is app.roles[1]
+    assert ("x" in app, "z" in app, app.roles[0] in app) == (True, False, False)
+    with pytest.raises(KeyError, match="the application 'a' has no role 'z'") as caught:
+        app["z"]
+    assert caught.value.hint == "it has x, y"  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
-        AppDryRunInfo(1, str).cfg["k"] = 1  # type: ignore[index]
+        iter(app)  # type: ignore[call-overload]
+
+
+def test_names_of_torchx_0_7_are_accepted() -> None:
+    assert Role("a", "b", base_image="c") == Role("a", "b")
+    assert dataclasses.replace(Role("a", "b"), name="c") == Role("c", "b")
+    assert RetryPolicy("HOT_SPARE") is RetryPolicy.HOT_SPARE is RetryPolicy.APPLICATION
+    values = macros.Values(img_root="/i", app_id="1", replica_id="0", rank0_env="R", base_img_root="/b")
+    assert values.apply(Role("a", "b", args=[macros.base_img_root])).args == ["/b"]

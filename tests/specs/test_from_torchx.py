@@ -102,9 +102,10 @@ def test_an_appdef_of_torchx_is_converted(torchx: Any) -> None:
     assert as_appdef(theirs) == AppDef("app", [ours], {"m": "1"})
 
 
-def test_an_unknown_retry_policy_is_an_error(torchx: Any) -> None:
-    app = torchx.AppDef("app", [torchx.Role("r", "i", retry_policy=torchx.RetryPolicy.HOT_SPARE)])
-    with pytest.raises(InvalidComponent, match="invalid retry policy 'HOT_SPARE': choose REPLICA, APPLICATION, ROLE"):
+def test_an_unknown_retry_policy_is_an_error(torchx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = torchx.AppDef("app", [torchx.Role("r", "i", retry_policy=torchx.RetryPolicy.REPLICA)])
+    monkeypatch.setattr(torchx.RetryPolicy.REPLICA, "_value_", "NEVER")
+    with pytest.raises(InvalidComponent, match="invalid retry policy 'NEVER': choose REPLICA, APPLICATION, ROLE"):
         as_appdef(app)
 
 

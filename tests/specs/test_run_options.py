@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import typing
 
 import pytest
@@ -32,8 +31,8 @@ def test_options_keep_their_order_and_metadata(opts: runopts) -> None:
     assert opts.get("nope") is None
 
 
-def test_resolving_fills_in_defaults_and_keeps_unknown_options(opts: runopts) -> None:
-    assert opts.resolve({"queue": "q", "mine": ["x"]}) == {
+def test_resolving_fills_in_defaults_and_can_keep_unknown_options(opts: runopts) -> None:
+    assert opts.resolve({"queue": "q", "mine": ["x"]}, ignore_unknown=True) == {
         "queue": "q",
         "cluster_id": 3,
         "priority": 0.5,
@@ -99,20 +98,33 @@ def test_text_is_parsed_into_typed_values_without_defaults(opts: runopts) -> Non
     assert opts.cfg_from_str("") == {}
 
 
-def test_an_unknown_option_in_text_is_logged_and_skipped(opts: runopts, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "topcoat.specs"):
-        assert opts.cfg_from_str("nope=1,queue=q") == {"queue": "q"}
-    assert "unknown run option 'nope', ignored" in caplog.text
+def test_no_text_gives_no_options(opts: runopts) -> None:
+    assert opts.cfg_from_str(None) == {}
 
 
-def test_check_known_raises_for_an_unknown_option(opts: runopts) -> None:
-    opts.check_known("queue=q,clusterId=3")
+def test_an_unknown_option_is_an_error_with_the_nearest_name(opts: runopts) -> None:
     with pytest.raises(InvalidRunConfigException, match="unknown run option 'quue'") as caught:
-        opts.check_known("quue=q")
+        opts.cfg_from_str("quue=q")
     assert caught.value.hint == "did you mean queue?"
     with pytest.raises(InvalidRunConfigException) as caught:
-        opts.check_known("zzz=q")
+        opts.resolve({"queue": "q", "zzz": 1})
     assert caught.value.hint == "known options: cluster_id, env, hosts, preemptible, priority, queue"
+    with pytest.raises(InvalidRunConfigException, match="unknown run option 'nope'"):
+        opts.cfg_from_json_repr('{"nope": 1}')
+
+
+def test_a_missing_required_option_is_a_key_error_and_a_value_error_too(opts: runopts) -> None:
+    for kind in (KeyError, ValueError, InvalidRunConfigException):
+        with pytest.raises(kind):
+            opts.resolve({})
+    error = InvalidRunConfigException(invalid_reason="no", cfg_key="k", cfg={"k": "secret"})
+    assert (str(error), error.cfg_key) == ("no", "k")
+
+
+def test_an_empty_list_is_a_default_of_a_dict_option() -> None:
+    opts = runopts()
+    opts.add("env", type_=dict[str, str], default=[], help="h")
+    assert opts.resolve({}) == {"env": {}}
 
 
 def test_the_error_names_an_option_whose_text_has_the_wrong_type(opts: runopts) -> None:
@@ -122,7 +134,7 @@ def test_the_error_names_an_option_whose_text_has_the_wrong_type(opts: runopts) 
 
 def test_a_json_object_is_parsed_into_values(opts: runopts) -> None:
     text = '{"queue": "q", "hosts": ["a", 1], "env": {"A": 1}, "priority": null, "nope": 1, "clusterId": 2}'
-    assert opts.cfg_from_json_repr(text) == {
+    assert opts.cfg_from_json_repr(text, ignore_unknown=True) == {
         "queue": "q",
         "hosts": ["a", "1"],
         "env": {"A": "1"},

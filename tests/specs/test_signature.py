@@ -19,7 +19,6 @@ def train(epochs: int, *files: str, name: str = "t", rate: Annotated[float, "-lr
     return AppDef(name)
 
 
-def _no_annotation(x) -> AppDef: ...  # type: ignore[no-untyped-def,empty-body]
 def _keywords(**x: str) -> AppDef: ...  # type: ignore[empty-body]
 def _bad_type(x: set[str]) -> AppDef: ...  # type: ignore[empty-body]
 def _unknown_type(x: Nowhere) -> AppDef: ...  # type: ignore[empty-body,name-defined] # noqa: F821
@@ -28,7 +27,6 @@ def _unknown_type(x: Nowhere) -> AppDef: ...  # type: ignore[empty-body,name-def
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (_no_annotation, "'x' of the component _no_annotation .* has no type annotation"),
         (_keywords, r"has \*\*x, which the command line cannot set"),
         (_bad_type, r"'x' .*: unsupported type set\[str\]: choose str"),
         (_unknown_type, "invalid type of the parameter 'x' .*: name 'Nowhere' is not defined"),
@@ -52,3 +50,12 @@ def test_help_shows_the_texts_of_the_docstring() -> None:
     ]
     assert "  -lr, --rate float\n" in component_help(train, "my.train")
     assert component_help(train, "my.train").endswith("  files ...\n        what to read\n")
+
+
+def _untyped(x, n=3, f=0.5, b=False, o=None):  # type: ignore[no-untyped-def]
+    return AppDef(f"{x!r} {n!r} {f!r} {b!r} {o!r}")
+
+
+def test_a_parameter_without_a_type_has_the_type_of_its_default_or_is_text() -> None:
+    types = [str(parameter.type) for parameter in component_signature(_untyped).parameters]
+    assert types == ["str", "int", "float", "bool", "str"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from topcoat.errors import AppFailed
 from topcoat.specs import (
@@ -95,5 +96,16 @@ def test_format_lists_replicas_by_number() -> None:
     assert "b[0]" not in _status().format(filter_roles=["a"])
 
 
-def test_repr_shows_the_state() -> None:
-    assert repr(AppStatus(AppState.RUNNING)).startswith("AppStatus(state=RUNNING (3), num_restarts=0")
+def test_text_is_yaml_with_the_error_file_as_torchx_prints_it() -> None:
+    text = str(AppStatus(AppState.FAILED, msg="m", structured_error_msg='{"message": "x"}'))
+    assert yaml.safe_load(text) == {
+        "AppStatus": {
+            "msg": "m",
+            "num_restarts": 0,
+            "roles": [],
+            "state": "FAILED (5)",
+            "structured_error_msg": {"message": "x"},
+            "ui_url": None,
+        }
+    }
+    assert yaml.safe_load(repr(AppStatus(AppState.RUNNING)))["AppStatus"]["structured_error_msg"] == NONE

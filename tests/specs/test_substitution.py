@@ -45,6 +45,7 @@ def test_to_dict_returns_the_values_by_macro_name() -> None:
         "app_id": "app-1",
         "replica_id": "2",
         "rank0_env": "HOST0",
+        "base_img_root": "DEPRECATED",
     }
 
 

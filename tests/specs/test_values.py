@@ -30,6 +30,8 @@ from topcoat.specs.values import accepts, decode, parameter_type
         (Dict[str, int], "K=1", {"K": 1}),  # noqa: UP006
         (dict, "K=a,b,L=c", {"K": "a,b", "L": "c"}),
         (dict[str, str] | None, "", None),
+        (dict[str, list[str]], "K=a,b,L=c;d", {"K": ["a", "b"], "L": ["c", "d"]}),
+        (Dict[str, List[int]], "K=1,2", {"K": [1, 2]}),  # noqa: UP006
         (Annotated[int, "-n", 7], "3", 3),
     ],
 )
@@ -57,7 +59,18 @@ def test_invalid_text_is_a_value_error(annotation: Any, text: str, message: str)
 
 @pytest.mark.parametrize(
     "annotation",
-    [set, object, int | str, int | str | None, list[list[str]], dict[str, list[str]], tuple[str, ...], Any],
+    [
+        set,
+        object,
+        int | str,
+        int | str | None,
+        list[list[str]],
+        dict[str, dict[str, str]],
+        dict[str, list[list[str]]],
+        list[int | None],
+        tuple[str, ...],
+        Any,
+    ],
 )
 def test_unsupported_annotations_are_type_errors(annotation: Any) -> None:
     with pytest.raises(TypeError, match=r"unsupported type .*: choose str, int, float, bool"):

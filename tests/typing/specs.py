@@ -22,6 +22,12 @@ from topcoat.specs import (
 )
 
 opts = runopts()
+efa = specs.CapabilityKey("aws", "efa_enabled", bool)
+efa.set(specs.resource(memMB=4 * specs.GiB), True)
+assert_type(efa.get(specs.resource()), "bool | None")
+context: tuple[str, str] = (specs.TORCHX_CONTEXT_NAME, specs.NA)
+typed_info: AppDryRunInfo[str, dict[str, CfgVal]] = AppDryRunInfo("request", str)
+assert_type(typed_info.cfg, dict[str, CfgVal])
 opts.add("queue", type_=str, help="where to wait", required=True)
 opts.add("hosts", type_=list[str], help="where to run", default=["a"])
 opts.add("env", type_=dict[str, str], help="variables")

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from topcoat.bases.base import Base, BaseIndex, images_of
 from topcoat.errors import InvalidImage
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.manifest import Index, Manifest, parse
-from topcoat.state import cache_dir, write_cache
+from topcoat.records import Cache
+
+_CACHE = Cache("bases", 2)
 
 
 def get_base(name: str, platform: str) -> Base | BaseIndex | None:
     """Return what was stored for *name* and *platform*, None if there is nothing or it cannot be read."""
-    try:
-        record = json.loads(_file(name, platform).read_bytes())
-        bases = tuple([_base(name, record, image) for image in record["images"]])
-        if "index" not in record:
-            return bases[0]
-        index = parse(record["index"].encode())
-        if not isinstance(index, Index) or len(index.manifests) != len(bases):
-            return None
-        return BaseIndex(index._replace(raw=None), bases)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, InvalidImage):
-        return None
+    return _CACHE.read_json(_key(name, platform), lambda record: _parse(name, record))
+
+
+def _parse(name: str, record: Mapping[str, Any]) -> Base | BaseIndex:
+    bases = tuple([_base(name, record, image) for image in record["images"]])
+    if "index" not in record:
+        return bases[0]
+    index = parse(record["index"].encode())
+    if not isinstance(index, Index) or len(index.manifests) != len(bases):
+        raise InvalidImage("the record holds another index")
+    return BaseIndex(index._replace(raw=None), bases)
 
 
 def put_base(base: Base | BaseIndex, platform: str) -> None:
@@ -51,11 +51,11 @@ def put_base(base: Base | BaseIndex, platform: str) -> None:
         index = base.image_index
         data = Index.build(media_type=index.media_type, manifests=index.manifests, annotations=index.annotations)
         record["index"] = data.decode()
-    write_cache(_file(first.name, platform), json.dumps(record).encode())
+    _CACHE.write_json(_key(first.name, platform), record)
 
 
-def _file(name: str, platform: str) -> Path:
-    return cache_dir("bases") / hashlib.sha256(f"{name}\0{platform}".encode()).hexdigest()[:32]
+def _key(name: str, platform: str) -> str:
+    return f"{name}\0{platform}"
 
 
 def _base(name: str, record: Mapping[str, Any], image: Mapping[str, Any]) -> Base:

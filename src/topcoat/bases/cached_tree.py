@@ -6,22 +6,20 @@ limit. So entries never go stale.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from topcoat.records import Cache
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.pattern import decode, encode
-from topcoat.state import cache_dir, write_cache
 
 if TYPE_CHECKING:
     from topcoat.bases.base import Base
     from topcoat.rootfs.nodes import BaseTree, OpenTree
 
-_FORMAT = "topcoat tree 1"
+_CACHE = Cache("trees", 2)
 _KINDS = frozenset({"dir", "file", "link", "other", "unknown"})
 
 
@@ -31,12 +29,11 @@ class CachedTree:
     def __init__(self, base: Base, max_bytes: int | None, open_tree: Callable[[], OpenTree]) -> None:
         """Cache what *open_tree* returns of *base*, of whose layers it reads at most *max_bytes*."""
         source = "registry" if base.registry else "engine"
-        key = json.dumps([_FORMAT, source, max_bytes, base.config.diff_ids]).encode()
-        self._file = cache_dir("trees") / hashlib.sha256(key).hexdigest()[:32]
+        self._key = json.dumps([source, max_bytes, base.config.diff_ids])
         self._open_tree = open_tree
         self._stack = ExitStack()
         self._inner: BaseTree | None = None
-        self._nodes = _read_nodes(self._file)
+        self._nodes = _CACHE.read_json(self._key, _parse_nodes) or {}
         self._is_changed = False
 
     def __enter__(self) -> CachedTree:
@@ -47,7 +44,7 @@ class CachedTree:
         self._stack.close()
         if self._is_changed:
             records = {decode(path): node and _record(node) for path, node in self._nodes.items()}
-            write_cache(self._file, json.dumps(records).encode())
+            _CACHE.write_json(self._key, records)
             self._is_changed = False
 
     def knows(self, path: bytes) -> bool:
@@ -62,12 +59,12 @@ class CachedTree:
 
     def below(self, directory: bytes) -> Mapping[bytes, ImageNode]:
         """Return what was known below *directory* at the first call."""
-        file = self._file.with_name(f"{self._file.name}-{hashlib.sha256(directory).hexdigest()[:16]}")
-        cached = _read_below(file)
+        key = f"{self._key}\0{decode(directory)}"
+        cached = _CACHE.read(key, _parse_below)
         if cached is not None:
             return cached
         nodes = self._tree().below(directory)
-        _write_below(file, nodes)
+        _CACHE.write(key, _format_below(nodes))
         return nodes
 
     def _tree(self) -> BaseTree:
@@ -76,22 +73,11 @@ class CachedTree:
         return self._inner
 
 
-def _read_nodes(file: Path) -> dict[bytes, ImageNode | None]:
-    try:
-        records = json.loads(file.read_bytes())
-        return {encode(path): record and _node(record) for path, record in records.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
+def _parse_nodes(records: dict[str, Any]) -> dict[bytes, ImageNode | None]:
+    return {encode(path): record and _node(record) for path, record in records.items()}
 
 
-def _read_below(file: Path) -> dict[bytes, ImageNode] | None:
-    try:
-        data = file.read_bytes()
-        body = data[32:]
-        if hashlib.sha256(body).digest() != data[:32]:
-            return None
-    except OSError:
-        return None
+def _parse_below(body: bytes) -> dict[bytes, ImageNode]:
     nodes: dict[bytes, ImageNode] = {}
     for group in body.split(b"\0\0") if body else ():
         record, *paths = group.split(b"\0")
@@ -99,13 +85,12 @@ def _read_below(file: Path) -> dict[bytes, ImageNode] | None:
     return nodes
 
 
-def _write_below(file: Path, nodes: Mapping[bytes, ImageNode]) -> None:
+def _format_below(nodes: Mapping[bytes, ImageNode]) -> bytes:
     # Most files of an image have one of a few modes and owners, so each of these is written once.
     groups: dict[ImageNode, list[bytes]] = {}
     for path, node in nodes.items():
         groups.setdefault(node, []).append(path)
-    body = b"\0\0".join([b"\0".join([json.dumps(_record(node)).encode(), *paths]) for node, paths in groups.items()])
-    write_cache(file, hashlib.sha256(body).digest() + body)
+    return b"\0\0".join([b"\0".join([json.dumps(_record(node)).encode(), *paths]) for node, paths in groups.items()])
 
 
 def _record(node: ImageNode) -> list[object]:

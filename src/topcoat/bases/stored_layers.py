@@ -5,32 +5,21 @@ Entries never go stale, because a digest identifies a blob. They do not tell whe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from topcoat.errors import InvalidImage
 from topcoat.oci.descriptor import Descriptor
-from topcoat.state import cache_dir, write_cache
+from topcoat.records import Cache
+
+_CACHE = Cache("gzip-layers", 2)
 
 
 def get_stored_layers(diff_ids: tuple[str, ...]) -> dict[str, Descriptor]:
     """Return the descriptors of *diff_ids* that are in the cache, by diff id."""
-    directory, descriptors = cache_dir("gzip-layers"), {}
-    for diff_id in diff_ids:
-        try:
-            descriptors[diff_id] = Descriptor.from_json(json.loads((directory / _name(diff_id)).read_bytes()))
-        except (OSError, ValueError, InvalidImage):
-            continue
-    return descriptors
+    descriptors = {diff_id: _CACHE.read_json(diff_id, Descriptor.from_json) for diff_id in diff_ids}
+    return {diff_id: descriptor for diff_id, descriptor in descriptors.items() if descriptor}
 
 
 def put_stored_layers(layers: Mapping[str, Descriptor]) -> None:
     """Store the descriptors of *layers*, by diff id."""
-    directory = cache_dir("gzip-layers")
     for diff_id, descriptor in layers.items():
-        write_cache(directory / _name(diff_id), json.dumps(descriptor.to_json()).encode())
-
-
-def _name(diff_id: str) -> str:
-    # A diff id comes from an image's config, which may contain any string.
-    return diff_id.replace(":", "-").replace("/", "-")
+        _CACHE.write_json(diff_id, descriptor.to_json())

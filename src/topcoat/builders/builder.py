@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from topcoat.errors import DaemonError
@@ -37,6 +38,7 @@ class Recipe(NamedTuple):
         base_images: that it starts from or copies from, if they are known.
         reason: why it needs a builder.
         no_cache: build without the builder's cache.
+        labels: of the image.
     """
 
     scan: Scan
@@ -47,6 +49,7 @@ class Recipe(NamedTuple):
     base_images: tuple[str, ...] = ()
     reason: str = ""
     no_cache: bool = False
+    labels: Mapping[str, str] = MappingProxyType({})
 
     def flags(self) -> list[str]:
         """Return the flags that the command lines of all builders share."""
@@ -54,6 +57,8 @@ class Recipe(NamedTuple):
         flags += ["--no-cache"] if self.no_cache else []
         for key, value in self.args.items():
             flags += ["--build-arg", f"{key}={value}"]
+        for key, value in self.labels.items():
+            flags += ["--label", f"{key}={value}"]
         return flags
 
 
@@ -76,6 +81,9 @@ class Builder(Protocol):
 
     def image_id(self, name: str) -> str | None:
         """Return the id, ``sha256:...``, of the image that it keeps as *name*; None without one."""
+
+    def has_labels(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Tell whether the image that it keeps as *name* has *labels*: somebody may have moved the name."""
 
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
         """Build *recipe* and keep the image as *name*; return an error message, empty after success."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from topcoat.bases.base import images_of, look_up
@@ -63,6 +63,12 @@ class ClassicBuilder:
         base = engine_base(self._client, name, "")
         return base.engine_id if base else None
 
+    def has_labels(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Tell whether the image that the engine has as *name* has *labels*."""
+        base = engine_base(self._client, name, "")
+        actual = base.config.settings.get("Labels") if base else None
+        return isinstance(actual, Mapping) and labels.items() <= actual.items()
+
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
         """Build through the engine's API."""
         with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
@@ -73,6 +79,7 @@ class ClassicBuilder:
                     dockerfile=recipe.dockerfile,
                     tag=name,
                     buildargs=dict(recipe.args),
+                    labels=dict(recipe.labels),
                     platform=recipe.platform or None,
                     nocache=recipe.no_cache,
                     rm=True,

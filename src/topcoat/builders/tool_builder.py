@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -33,7 +33,8 @@ from topcoat.state import spool_dir
 # The builder would apply the context's .dockerignore again, without .torchxignore, and ignores an empty file.
 _NOTHING_IGNORED = "/.topcoat-leaves-nothing-out\n"
 _TOOLS = {"podman": "{{.Id}}", "buildah": "{{.FromImageID}}"}
-"""The command lines, the better known first, with their commands for an image's id."""
+"""The command lines, the better known first, with their templates for an image's id."""
+_LABELS = {"podman": "{{.Labels}}", "buildah": "{{.OCIv1.Config.Labels}}"}
 
 
 def tool_builder(clients: Clients) -> ToolBuilder | None:
@@ -80,11 +81,20 @@ class ToolBuilder:
 
     def image_id(self, name: str) -> str | None:
         """Return the id of the image that is kept as *name*."""
-        format_ = _TOOLS.get(self._tool, _TOOLS["podman"])
-        command = [self._program, "inspect", "--type", "image", "--format", format_, name.removeprefix("sha256:")]
+        image_id = self._inspect(name, _TOOLS.get(self._tool, _TOOLS["podman"])).removeprefix("sha256:")
+        return f"sha256:{image_id}" if image_id else None
+
+    def has_labels(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Tell whether the image that is kept as *name* has *labels*."""
+        # Go prints a map as map[a:b c:d]; buildah has no function that prints JSON.
+        words = self._inspect(name, _LABELS.get(self._tool, _LABELS["podman"])).removeprefix("map[").removesuffix("]")
+        return {f"{key}:{value}" for key, value in labels.items()} <= set(words.split())
+
+    def _inspect(self, name: str, template: str) -> str:
+        """Return what the image that is kept as *name* has at a Go *template*; empty without such an image."""
+        command = [self._program, "inspect", "--type", "image", "--format", template, name.removeprefix("sha256:")]
         done = subprocess.run(command, capture_output=True, check=False)
-        image_id = done.stdout.decode("ascii", "replace").strip().removeprefix("sha256:")
-        return f"sha256:{image_id}" if image_id and not done.returncode else None
+        return "" if done.returncode else done.stdout.decode("utf-8", "replace").strip()
 
     def _run(self, words: list[str], on_output: OnOutput, *, stdin: BinaryIO | None = None, **env: str) -> int:
         config = os.environ.get("DOCKER_CONFIG")

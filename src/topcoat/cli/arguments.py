@@ -52,7 +52,6 @@ def parse_cfg(opts: runopts, texts: Sequence[str]) -> dict[str, CfgVal]:
     """
     cfg: dict[str, CfgVal] = {}
     for text in texts:
-        opts.check_known(text)
         cfg.update(opts.cfg_from_str(text))
     return cfg
 
@@ -61,6 +60,15 @@ def add_workspace(parser: Parser, text: str, *, default: str | None) -> None:
     """Add ``--workspace`` with help *text*."""
     parser.add_argument("--workspace", metavar="W", default=default, help=text)
     parser.alias("--workspace", "--buck-target")
+
+
+def add_no_cache(parser: _ActionsContainer) -> None:
+    """Add ``--no-cache``, which `main` obeys."""
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="read every file and look up every image again, as if nothing was cached",
+    )
 
 
 def add_json(parser: _ActionsContainer) -> None:

@@ -72,8 +72,15 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
     return status
 
 
-def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query: LogQuery, out: TextIO) -> None:
-    """Print the logs of *replicas* to *out*; for several, each line begins with ``role/replica``.
+def print_logs(
+    runner: Runner,
+    handle: str,
+    replicas: Sequence[ReplicaId],
+    query: LogQuery,
+    out: TextIO,
+    always_prefix: bool = False,
+) -> None:
+    """Print the logs of *replicas* to *out*; for several, or with *always_prefix*, lines begin with ``role/replica``.
 
     With ``query.follow``, print all replicas concurrently until the application has ended; else one after the other.
     """
@@ -85,7 +92,7 @@ def print_logs(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query
     from topcoat.schedulers.logs import undecodable_bytes_kept
 
     with undecodable_bytes_kept():
-        if len(replicas) == 1:
+        if len(replicas) == 1 and not always_prefix:
             for piece in lines(replicas[0]):
                 emit(piece, out)
         else:

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from topcoat.cli.commands import COMMANDS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GLOBAL_FLAGS = {
     "--debug": "show the traceback of an error (so does TOPCOAT_DEBUG=1)",
+    "--log-level LEVEL": "show log messages of libraries from this level on (DEBUG, INFO, ...)",
     "--version": "print the version",
     "-h, --help": "print this help; topcoat COMMAND --help prints a command's",
 }
@@ -83,7 +84,10 @@ def _signals() -> AbstractContextManager[None]:
 
 def _main(words: list[str], handler: ErrorHandler) -> int:
     while words and words[0].startswith("-"):
-        flag = words.pop(0)
+        flag, equals, value = words.pop(0).partition("=")
+        if flag in ("--log-level", "--log_level"):
+            _show_log(value if equals else words.pop(0) if words else "")
+            continue
         if flag in ("-h", "--help"):
             exact_result(help_text())
             return 0
@@ -104,13 +108,26 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug
-    files = redirected_files()
-    if not files:
-        return command.run(args) or 0
-    from topcoat.scan.exclude import exclude_files
+    with ExitStack() as stack:
+        if files := redirected_files():
+            from topcoat.scan.exclude import exclude_files
 
-    with exclude_files(files):
+            stack.enter_context(exclude_files(files))
+        if getattr(args, "no_cache", False):
+            from topcoat.records import caches_unread
+
+            stack.enter_context(caches_unread())
         return command.run(args) or 0
+
+
+def _show_log(level: str) -> None:
+    import logging
+
+    from topcoat.errors import UsageError
+
+    if not isinstance(logging.getLevelName(level.upper()), int):
+        raise UsageError(f"invalid --log-level {level!r}", hint="choose DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def find_command(name: str) -> tuple[Command, Parser]:

@@ -76,6 +76,7 @@ def load_command(name: str) -> Command:
     from importlib.metadata import entry_points
 
     from topcoat.errors import TopcoatError, UsageError
+    from topcoat.torchx_alias import load_entry_point
 
     entries = [entry for group in GROUPS for entry in entry_points(group=group, name=name)]
     if not entries:
@@ -83,7 +84,7 @@ def load_command(name: str) -> Command:
     entry = entries[0]
     owner = entry.dist.name if entry.dist else entry.value
     try:
-        loaded = entry.load()
+        loaded = load_entry_point(entry)
         command = loaded() if isinstance(loaded, type) else loaded
     except Exception as error:
         raise TopcoatError(

@@ -131,7 +131,7 @@ def program_name(command: Sequence[str]) -> str:
 
 
 def _default_image() -> str:
-    from topcoat.components.image import default_image
+    from topcoat.specs.default_image import default_image
 
     return default_image()
 

@@ -18,7 +18,15 @@ _MAX_POLL_INTERVAL_S = 5.0
 _CANCEL_TIMEOUT_S = 30.0
 
 
-def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool, show_handle: bool = False) -> AppStatus:
+def wait_for(
+    runner: Runner,
+    handle: str,
+    *,
+    logs: bool,
+    cancel: bool,
+    show_handle: bool = False,
+    always_prefix: bool = False,
+) -> AppStatus:
     """Wait until an application has ended and return its status.
 
     Args:
@@ -28,6 +36,7 @@ def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool, show_hand
         logs: print its logs on stderr meanwhile.
         cancel: on ^C, SIGTERM and SIGHUP, or when its logs can no longer be printed (a closed terminal, ``| head``),
             cancel it and wait for its end; else it continues to run.
+        always_prefix: begin the log lines of a single replica with its name too.
 
     Raises:
         KeyboardInterrupt: on ^C.
@@ -39,7 +48,7 @@ def wait_for(runner: Runner, handle: str, *, logs: bool, cancel: bool, show_hand
             result(handle)
         if logs:
             wait_until_started(runner, handle)
-            print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr)
+            print_logs(runner, handle, replicas_of(runner, handle), LogQuery(follow=True), sys.stderr, always_prefix)
         status = runner.wait(handle, wait_interval=_MAX_POLL_INTERVAL_S)
     except (KeyboardInterrupt, BrokenPipeError, OutputError):
         if cancel:

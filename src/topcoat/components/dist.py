@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 from topcoat import specs
-from topcoat.components.image import default_image
 from topcoat.components.structured_arg import (
     JobShape,
     StructuredJArgument,
     StructuredNameArgument,
     program_name,
 )
+from topcoat.specs.default_image import default_image
 
 P = ParamSpec("P")
 

@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from topcoat.components.loader import guarded, load_file, load_module
 from topcoat.components.source import component_file
 from topcoat.errors import InvalidComponent, TopcoatError, UnknownComponent
 from topcoat.notices import notice
+from topcoat.plugins.registry import PluginType, entry_points_in, registry
 from topcoat.specs import AppDef
 from topcoat.suggest import did_you_mean
 from topcoat.torchx_alias import load_entry_point
@@ -102,12 +103,14 @@ def _find(name: str) -> Component | None:
         may_have_it = entry.name.startswith("_") or f"{name}.".startswith(f"{entry.name}.")
         if may_have_it and (component := _load_entry(entry).get(name)) is not None:
             return component
+    if (component := _namespace_components().get(name)) is not None:
+        return component
     group = name.partition(".")[0]
     return _builtins(group).get(name) if group in BUILTIN_MODULES else None
 
 
 def _names() -> list[str]:
-    groups = [*map(_builtins, BUILTIN_MODULES), *map(_load_entry, _entry_points())]
+    groups = [*map(_builtins, BUILTIN_MODULES), _namespace_components(), *map(_load_entry, _entry_points())]
     return sorted({name for group in groups for name in group})
 
 
@@ -117,9 +120,20 @@ def _builtins(group: str) -> Mapping[str, Component]:
 
 @cache
 def _entry_points() -> list[EntryPoint]:
-    from importlib.metadata import entry_points
+    return list(entry_points_in(*ENTRY_POINT_GROUPS).values())
 
-    return [entry for group in ENTRY_POINT_GROUPS for entry in entry_points(group=group)]
+
+@cache
+def _namespace_components() -> Mapping[str, Component]:
+    """Return the components of ``torchx_plugins.components``: ``<module>.<function>``, or the registered name."""
+    components: dict[str, Component] = {}
+    for module in registry().modules(PluginType.COMPONENT):
+        components |= _functions_of(module, module.__name__.removeprefix(PluginType.COMPONENT.namespace).lstrip("."))
+    for error in registry().errors:
+        if error.module.startswith(PluginType.COMPONENT.namespace):
+            notice(f"{error.module}: {error.error}, skipped")
+    registered = registry().in_namespace(PluginType.COMPONENT)
+    return components | {name: _component(name, function) for name, function in registered.items()}
 
 
 @cache
@@ -136,13 +150,18 @@ def _load_entry(entry: EntryPoint) -> Mapping[str, Component]:
     return _components_in(loaded, "" if entry.name.startswith("_") else entry.name)
 
 
-def _components_in(module: ModuleType, prefix: str) -> dict[str, Component]:
+def _functions_of(module: ModuleType, prefix: str) -> dict[str, Component]:
     components = {}
     for name, function in vars(module).items():
         is_own = inspect.isfunction(function) and function.__module__ == module.__name__
         if is_own and not name.startswith("_") and _returns_appdef(function):
             full = f"{prefix}.{name}".lstrip(".")
             components[full] = _component(full, function)
+    return components
+
+
+def _components_in(module: ModuleType, prefix: str) -> dict[str, Component]:
+    components = _functions_of(module, prefix)
     for child in pkgutil.iter_modules(getattr(module, "__path__", ())):
         if child.name == "__main__":
             # A program: importing it may run it.
@@ -164,11 +183,28 @@ def _returns_appdef(function: Callable[..., object]) -> bool:
 
 def _function_of(module: ModuleType, function: str, name: str) -> Component:
     value = getattr(module, function, None)
+    if inspect.isclass(value) and value.__module__ == module.__name__:
+        value = _builder(value, name)
     if callable(value) and not inspect.isclass(value):
         return _component(name, value)
     own = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
     where = getattr(module, "__file__", None) or module.__name__
     raise UnknownComponent(f"{where} has no function {function!r}", hint=_known(function, own))
+
+
+def _builder(cls: type[Any], name: str) -> Callable[..., AppDef]:
+    """Return a component that makes a *cls* from its arguments and calls ``build()``."""
+    if not callable(getattr(cls, "build", None)):
+        raise InvalidComponent(
+            f"{name} is a class without a method build", hint="define build(self) -> AppDef, or name a function"
+        )
+
+    @wraps(cls, updated=())
+    def component(*args: Any, **kwargs: Any) -> AppDef:
+        app: AppDef = cls(*args, **kwargs).build()
+        return app
+
+    return component
 
 
 def _component(name: str, function: Callable[..., Any]) -> Component:

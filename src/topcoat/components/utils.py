@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from typing import Annotated
 
 from topcoat import specs
-from topcoat.components.image import default_image
 from topcoat.components.programs import program
-from topcoat.errors import InvalidComponent
+from topcoat.errors import InvalidComponent, MissingDependency
+from topcoat.specs.default_image import default_image
 
 
 def echo(msg: str = "hello world", image: str = "", num_replicas: int = 1) -> specs.AppDef:
@@ -103,7 +105,7 @@ def sh(
         args=list(args) if entrypoint else ["-c", shlex.join(args)],
         num_replicas=num_replicas,
         resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
-        env=dict(env or {}),
+        env={"LOGLEVEL": os.environ.get("LOGLEVEL", "WARNING"), **(env or {})},
         max_retries=max_retries,
         mounts=specs.parse_mounts(mounts or []),
     )
@@ -151,6 +153,7 @@ def python(
         image=image or default_image(),
         entrypoint="python",
         args=[*programs[0], *args],
+        env={"HYDRA_MAIN_MODULE": m} if m else {},
         num_replicas=num_replicas,
         resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
         mounts=specs.parse_mounts(mounts or []),
@@ -191,3 +194,45 @@ def binary(
         resource=specs.resource(cpu=cpu, gpu=gpu, memMB=memMB, h=h),
     )
     return specs.AppDef(name=name, roles=[role])
+
+
+def hydra(
+    *overrides: str, config_name: Annotated[str, "-cn"], config_dir: Annotated[str, "-cd"] = ".torchx"
+) -> specs.AppDef:
+    """Make the application from a Hydra configuration (hydra-core must be installed).
+
+    Its key app has _target_: torchx.specs.AppDef, or topcoat.specs.AppDef. The resolvers ${torchx.app_id:},
+    ${torchx.replica_id:}, ${torchx.rank0_env:} and ${torchx.img_root:} give the macros.
+
+    Args:
+        overrides: Hydra's overrides (role.num_replicas=2)
+        config_name: name of the configuration
+        config_dir: directory of the configurations
+    """
+    try:
+        from hydra import compose, initialize_config_dir
+        from hydra.errors import HydraException
+        from hydra.utils import instantiate
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+    except ImportError:
+        raise MissingDependency("utils.hydra needs Hydra", hint="pip install hydra-core") from None
+    from topcoat.torchx_alias import install_as_torchx_if_missing
+
+    install_as_torchx_if_missing()
+    for macro in ("app_id", "replica_id", "rank0_env", "img_root"):
+        # The backslash keeps OmegaConf from resolving the macro itself.
+        text = f"\\{getattr(specs.macros, macro)}"
+        OmegaConf.register_new_resolver(f"torchx.{macro}", lambda text=text: text, replace=True)
+    try:
+        with initialize_config_dir(os.path.abspath(config_dir), version_base="1.3"):
+            config = compose(config_name, overrides=list(overrides))
+            if "app" not in config:
+                raise InvalidComponent(
+                    f"the configuration {config_name} in {config_dir} has no key app",
+                    hint="give it app: with _target_: torchx.specs.AppDef",
+                )
+            app: specs.AppDef = instantiate(config.app, _convert_="all")
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InvalidComponent(f"invalid configuration {config_name} in {config_dir}: {error}") from error
+    return app

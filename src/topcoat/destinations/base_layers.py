@@ -73,10 +73,10 @@ class BaseLayers:
         repository = self._target.repository
         location = None
         if base.registry == self._target.registry:
-            location = self._client.mount(repository, layer.digest, base.repository)
+            location = self._client.mount(repository, layer, base.repository)
             if location is None:
                 return
-        if self._client.has_blob(repository, layer.digest):
+        if self._client.has_blob(repository, layer):
             if location:
                 self._client.cancel_upload(repository, location)
             return
@@ -98,7 +98,7 @@ class BaseLayers:
         diff_ids = base.config.diff_ids
         descriptors = get_stored_layers(diff_ids)
         unconfirmed = [diff_id for diff_id, layer in descriptors.items() if layer.digest not in self._remote_digests]
-        checks = [lambda digest=descriptors[diff_id].digest: self._has(digest) for diff_id in unconfirmed]
+        checks = [partial(self._has, descriptors[diff_id]) for diff_id in unconfirmed]
         for diff_id, is_remote in zip(unconfirmed, run_all(checks), strict=True):
             if not is_remote:
                 del descriptors[diff_id]
@@ -130,12 +130,12 @@ class BaseLayers:
                 for layer in export.layers(skip):
                     if self._has_failed():
                         return {}
-                    if not self._has(layer.descriptor.digest):
+                    if not self._has(layer.descriptor):
                         upload_blob(self._client, repository, layer.blob, layer.descriptor)
                         self._on_sent(layer.descriptor.size)
                 descriptors = export.descriptors()
         put_stored_layers(descriptors)
         return descriptors
 
-    def _has(self, digest: str) -> bool:
-        return self._client.has_blob(self._target.repository, digest)
+    def _has(self, layer: Descriptor) -> bool:
+        return self._client.has_blob(self._target.repository, layer)

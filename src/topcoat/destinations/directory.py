@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -63,13 +63,8 @@ class DirectoryDestination:
             changed = _find_changed(self.path, snapshot)
             if not changed:
                 return True
-            shown = ", ".join(map(decode, changed[:_MAX_SHOWN]))
-            more = f" and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
-            what = f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
-        raise JobDirConflict(
-            f"the job directory {self.path} already holds {what}",
-            hint="name another one with -cfg job_dir=..., or remove it",
-        )
+            what = changed_files(changed)
+        raise conflict(self.path, what)
 
     def _is_empty(self) -> bool:
         try:
@@ -158,11 +153,26 @@ class DirectoryDestination:
         )
 
 
-def _find_changed(root: str, snapshot: Snapshot) -> list[bytes]:
-    """Return the paths of *snapshot* that are no longer what they were made as in the job directory *root*."""
+def conflict(place: str, what: str) -> JobDirConflict:
+    """Return the error for a job directory at *place* that already holds *what*."""
+    return JobDirConflict(
+        f"the job directory {place} already holds {what}",
+        hint="name another one with -cfg job_dir=..., or remove it",
+    )
+
+
+def changed_files(entries: Sequence[Entry]) -> str:
+    """Describe the snapshot of a job directory in which *entries* are no longer what was delivered."""
+    shown = ", ".join([decode(entry.path) for entry in entries[:_MAX_SHOWN]])
+    more = f" and {len(entries) - _MAX_SHOWN} more" if len(entries) > _MAX_SHOWN else ""
+    return f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
+
+
+def _find_changed(root: str, snapshot: Snapshot) -> list[Entry]:
+    """Return the entries of *snapshot* that are no longer what they were made as in the job directory *root*."""
     modes = os.stat(f"{root}/{MARKER}").st_mode & 0o7777 == _MARKER_MODE
     return [
-        entry.path
+        entry
         for entry in snapshot
         if entry.path != MARKER.encode()
         and not is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)

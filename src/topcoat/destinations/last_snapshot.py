@@ -10,17 +10,15 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, islice, pairwise, starmap
-from pathlib import Path
 from typing import NamedTuple
 
+from topcoat.records import Cache
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.snapshot import LETTERS, Entry
-from topcoat.state import cache_dir, write_cache
 
-_MAGIC = b"topcoat last snapshot 1\n"
-_DIGEST = 32
+_RECORDS = Cache("jobdirs", 3)
 _LENGTHS = struct.Struct("<QQ")
 _KINDS = {letter[0]: kind for kind, letter in LETTERS.items()}
 _MIN_MTIME, _MAX_MTIME = -(1 << 63), (1 << 63) - 1
@@ -42,12 +40,7 @@ class LastSnapshot(NamedTuple):
     @classmethod
     def read(cls, *key: str) -> LastSnapshot | None:
         """Return the snapshot that was recorded under *key*, None without a valid record."""
-        try:
-            data = _path(key).read_bytes()
-            directory, entries = _parse(data)
-        except (OSError, ValueError, struct.error):
-            return None
-        return cls(directory, {entry.path: entry for entry in entries})
+        return _RECORDS.read("\0".join(key), _parse)
 
     @classmethod
     def find_beside(cls, directory: str) -> LastSnapshot | None:
@@ -74,7 +67,7 @@ class LastSnapshot(NamedTuple):
     @staticmethod
     def write(directory: str, entries: Sequence[Entry], *key: str) -> None:
         """Record that *directory* got *entries*."""
-        write_cache(_path(key), _format(directory, entries))
+        _RECORDS.write("\0".join(key), _format(directory, entries))
 
 
 def is_unchanged(path: str, entry: Entry, *, modes: bool = True, content: bool = False) -> bool:
@@ -110,16 +103,12 @@ def _visible(directory: str) -> list[str]:
         return []
 
 
-def _path(key: tuple[str, ...]) -> Path:
-    return cache_dir("jobdirs") / hashlib.sha256(os.fsencode("\0".join(key))).hexdigest()[:32]
-
-
 def _format(directory: str, entries: Sequence[Entry]) -> bytes:
     count, name = len(entries), os.fsencode(directory)
     paths, kinds, modes, sizes, contents, mtimes, _ = zip(*entries, strict=True) if entries else [()] * 7
     # Some file systems keep dates that do not fit into nanoseconds of 64 bits; such a file counts as changed.
     times = [min(max(mtime, _MIN_MTIME), _MAX_MTIME) for mtime in mtimes]
-    body = b"".join(
+    return b"".join(
         [
             _LENGTHS.pack(count, len(name)),
             name,
@@ -130,13 +119,9 @@ def _format(directory: str, entries: Sequence[Entry]) -> bytes:
             *contents,
         ]
     )
-    return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _parse(data: bytes) -> tuple[str, Iterator[Entry]]:
-    body = data[len(_MAGIC) + _DIGEST :]
-    if not data.startswith(_MAGIC) or data[len(_MAGIC) : len(_MAGIC) + _DIGEST] != hashlib.sha256(body).digest():
-        raise ValueError("not a record of a snapshot")
+def _parse(body: bytes) -> LastSnapshot:
     count, length = _LENGTHS.unpack_from(body)
     at = _LENGTHS.size + length
     directory = os.fsdecode(body[_LENGTHS.size : at])
@@ -152,4 +137,4 @@ def _parse(data: bytes) -> tuple[str, Iterator[Entry]]:
     kinds = [_KINDS[letter] for letter in body[at : at + count]]
     parts = [body[start:end] for start, end in pairwise(accumulate(lengths, initial=at + count))]
     fields = zip(parts[:count], kinds, modes, sizes, parts[count:], mtimes, [None] * count, strict=True)
-    return directory, starmap(Entry, fields)
+    return LastSnapshot(directory, {entry.path: entry for entry in starmap(Entry, fields)})

@@ -8,11 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from topcoat.bases.base import Base
-from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.base_layers import BaseLayers
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.preopened_sessions import PreopenedSessions
-from topcoat.destinations.push_records import PushRecord, write_push_record
+from topcoat.destinations.push_records import PushRecord
 from topcoat.images.image_build import ImageBuild, PlatformImage
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import PatchedImage
@@ -33,8 +32,12 @@ _MAX_UPLOADS = 4
 class Push:
     """Pushes *build* to the repository of *target*.
 
-    *last* is what the repository is known to have from an earlier push. *sessions* are upload sessions that are open
-    already. *engine* is the container engine that has a base which no registry has.
+    *remote_digests* are the blobs that the repository is known to have; it is asked for the others. *sessions* are
+    upload sessions that are open already. *engine* is the container engine that has a base which no registry has.
+
+    Attributes:
+        sent_bytes: bytes of blobs that were sent.
+        packed_layers: how many layers were packed.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Push:
         code_layers: CodeLayers,
         target: Reference,
         clients: Clients,
-        last: PushRecord | None,
+        remote_digests: frozenset[str],
         sessions: PreopenedSessions,
         engine: OpenEngine,
     ) -> None:
@@ -52,7 +55,7 @@ class Push:
         self._target = target
         self._client = clients(target.registry)
         self._sessions = sessions
-        self._remote_digests = frozenset(last.blobs) if last else frozenset()
+        self._remote_digests = remote_digests
         self._tasks = TaskScope(_MAX_UPLOADS)
         self._bases = BaseLayers(
             target, clients, engine, self._remote_digests, self._count_sent, lambda: self._tasks.failed
@@ -62,11 +65,12 @@ class Push:
         # Limits how many packed layers wait for a slow network.
         self._packed_slots = threading.Semaphore(_MAX_UPLOADS)
         self._count_lock = threading.Lock()
-        self._sent_bytes = 0
-        self._packed_layers = 0
+        self._images: list[PatchedImage] = []
+        self.sent_bytes = 0
+        self.packed_layers = 0
 
-    def run(self, planned: Sequence[Sequence[PlannedLayer]], record_key: tuple[str, ...]) -> DeliveryResult:
-        """Push the *planned* layers of each image of the build, and store the record of it under *record_key*."""
+    def send(self, planned: Sequence[Sequence[PlannedLayer]]) -> PushRecord:
+        """Send the *planned* layers of each image of the build, and the configs; return the record of the push."""
         jobs: list[Task[None]] = []
         with self._tasks:
             bases = [image.base for image in self._build.images]
@@ -77,26 +81,36 @@ class Push:
                 for image, layers in zip(self._build.images, planned, strict=True)
             ]
             bases = [exports[base.engine_id].result() if base.engine_id else base for base in bases]
-            images = [
+            self._images = [
                 image._replace(base=base).patch(stack)
                 for image, base, stack in zip(self._build.images, bases, stacks, strict=True)
             ]
             jobs += [
-                self._tasks.start_job(partial(self._upload, image.config, image.descriptor))
-                for image in images
+                self._tasks.start_job(partial(self._send_config, image))
+                for image in self._images
                 if image.descriptor.digest not in self._remote_digests
             ]
         for job in jobs:
             job.result()
-        digest = self._put_manifests(images)
         blobs = [layer.digest for base in bases for layer in base.manifest.layers]
         blobs += [layer.digest for stack in stacks for layer in stack]
-        blobs += [image.descriptor.digest for image in images]
+        blobs += [image.descriptor.digest for image in self._images]
         keys = [layer.key for layers in planned for layer in layers if not layer.hot]
-        record = PushRecord(self._build.tag, tuple(dict.fromkeys(keys)), tuple(dict.fromkeys(blobs)))
-        write_push_record(record, *record_key)
-        name = str(self._target.with_tag(self._build.tag))
-        return DeliveryResult(name, digest, self._sent_bytes, self._packed_layers)
+        return PushRecord(self._build.tag, tuple(dict.fromkeys(keys)), tuple(dict.fromkeys(blobs)))
+
+    def put_manifests(self) -> str:
+        """Store the manifest, or those of several platforms and their index; return the digest of the tag."""
+        repository, tag, index = self._target.repository, self._build.tag, self._build.image_index
+        if index is None:
+            (image,) = self._images
+            return self._client.put_manifest(repository, tag, image.manifest, image.media_type)
+        from topcoat.destinations.index import patched_index
+
+        put = partial(self._client.put_manifest, repository)
+        puts = [partial(put, image.digest, image.manifest, image.media_type) for image in self._images]
+        run_all(puts, max_at_once=_MAX_UPLOADS)
+        patched = patched_index(index, self._images)
+        return self._client.put_manifest(repository, tag, patched.data, patched.media_type)
 
     def _start_export(self, base: Base) -> Task[Base]:
         """Export a base that only the engine has, in the background."""
@@ -109,20 +123,6 @@ class Push:
                 raise
 
         return self._tasks.start(export)
-
-    def _put_manifests(self, images: Sequence[PatchedImage]) -> str:
-        """Store the manifest, or those of several platforms and their index; return the digest of the tag."""
-        repository, tag, index = self._target.repository, self._build.tag, self._build.image_index
-        if index is None:
-            (image,) = images
-            return self._client.put_manifest(repository, tag, image.manifest, image.media_type)
-        from topcoat.destinations.index import patched_index
-
-        put = partial(self._client.put_manifest, repository)
-        puts = [partial(put, image.digest, image.manifest, image.media_type) for image in images]
-        run_all(puts, max_at_once=_MAX_UPLOADS)
-        patched = patched_index(index, images)
-        return self._client.put_manifest(repository, tag, patched.data, patched.media_type)
 
     def _place_layers(
         self, image: PlatformImage, planned_layers: Sequence[PlannedLayer], jobs: list[Task[None]]
@@ -159,26 +159,30 @@ class Push:
         return packed.layer, self._tasks.start_job(lambda: self._send(planned, packed), cleanup=cleanup)
 
     def _send_if_missing(self, image: PlatformImage, planned: PlannedLayer, cached: Layer) -> None:
-        if not self._client.has_blob(self._target.repository, cached.digest):
+        if not self._has(_descriptor(cached)):
             packed = self._pack(image, planned)
             try:
-                self._upload_layer(packed)
+                self._upload(packed.blob, _descriptor(packed.layer))
             finally:
                 self._code_layers.release(planned, packed)
 
     def _pack(self, image: PlatformImage, planned: PlannedLayer) -> Packed:
         packed = self._code_layers.pack(planned, image.pack)
         with self._count_lock:
-            self._packed_layers += 1
+            self.packed_layers += 1
         return packed
 
     def _send(self, planned: PlannedLayer, packed: Packed) -> None:
         """Upload a packed layer unless the registry has it; no other machine has the same hot layer."""
-        if planned.hot or not self._client.has_blob(self._target.repository, packed.layer.digest):
-            self._upload_layer(packed)
+        blob = _descriptor(packed.layer)
+        if planned.hot or not (blob.digest in self._remote_digests or self._has(blob)):
+            self._upload(packed.blob, blob)
 
-    def _upload_layer(self, packed: Packed) -> None:
-        self._upload(packed.blob, Descriptor("", packed.layer.digest, packed.layer.size))
+    def _send_config(self, image: PatchedImage) -> None:
+        self._upload(image.config, image.descriptor)
+
+    def _has(self, blob: Descriptor) -> bool:
+        return self._client.has_blob(self._target.repository, blob)
 
     def _upload(self, body: bytes | BinaryIO, descriptor: Descriptor) -> None:
         location = self._sessions.take()
@@ -187,4 +191,8 @@ class Push:
 
     def _count_sent(self, size: int) -> None:
         with self._count_lock:
-            self._sent_bytes += size
+            self.sent_bytes += size
+
+
+def _descriptor(layer: Layer) -> Descriptor:
+    return Descriptor("", layer.digest, layer.size)

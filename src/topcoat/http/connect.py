@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from topcoat.http.errors import ConnectTimeout
+from topcoat.http.origin import is_loopback
+from topcoat.http.rate import NOTICE_AFTER_S
+from topcoat.notices import notice
+from topcoat.tasks import Task
 
 if TYPE_CHECKING:
     import socket
+
+    Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 
 # The next address is tried beside one that has not responded within this time.
 _NEXT_ADDRESS_S = 0.25
@@ -31,15 +37,14 @@ def connect(
     import selectors
     import socket
 
-    # As bytes, a plain name avoids the import of the codec for international names.
-    name = host.encode() if host.isascii() else host
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    deadline = time.monotonic() + timeout
+    found = _resolve(host, port, timeout)
     for info in found:
         check_address(str(info[4][0]))
     last = _last_address.get((host, port))
     left = sorted(found, key=lambda info: info[4] != last)
     errors: list[OSError] = []
-    deadline = time.monotonic() + timeout
+    notice_at = time.monotonic() + NOTICE_AFTER_S
     sockets: list[socket.socket] = []
     with selectors.DefaultSelector() as selector:
         try:
@@ -61,7 +66,11 @@ def connect(
                 if wait <= 0:
                     errors.append(ConnectTimeout("timed out"))
                     break
-                for ready, _ in selector.select(min(wait, _NEXT_ADDRESS_S) if left else wait):
+                if time.monotonic() >= notice_at:
+                    notice(f"waiting for {host}")
+                    notice_at = deadline
+                until_notice = max(0.0, notice_at - time.monotonic())
+                for ready, _ in selector.select(min(wait, _NEXT_ADDRESS_S if left else until_notice)):
                     sock = cast("socket.socket", ready.fileobj)
                     selector.unregister(sock)
                     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -77,3 +86,25 @@ def connect(
                 sock.close()
     # An unreachable IPv6 network says less than the refusal of the other address.
     raise next((error for error in errors if isinstance(error, (ConnectionRefusedError, TimeoutError))), errors[-1])
+
+
+def _resolve(host: str, port: int, timeout: float) -> Addresses:
+    """Return the addresses of *host*; a name is looked up in a thread, because ^C does not end the resolver."""
+    import socket
+
+    # As bytes, a plain name avoids the import of the codec for international names.
+    name = host.encode() if host.isascii() else host
+
+    def resolve() -> Addresses:
+        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+
+    if is_loopback(host):
+        return resolve()
+    lookup = Task(resolve)
+    lookup.wait(min(timeout, NOTICE_AFTER_S))
+    if lookup.is_running:
+        notice(f"waiting for the name of {host} to be resolved")
+        lookup.wait(max(0.0, timeout - NOTICE_AFTER_S))
+    if lookup.is_running:
+        raise ConnectTimeout(f"the name {host} is not resolved within {timeout:g} s")
+    return lookup.result()

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from topcoat.foreign_text import escaped
 from topcoat.http.connect import connect
-from topcoat.http.errors import InvalidSettings, NotHTTP, ProxyRefused, TLSTimeout
+from topcoat.http.errors import InvalidSettings, NotHTTP, ProxyRefused, TLSTimeout, TooSlow
 from topcoat.http.origin import authority
-from topcoat.http.rate import TransferRate
+from topcoat.http.rate import NOTICE_AFTER_S, TransferRate
 from topcoat.http.response_head import Framing, ResponseHead, parse_fields, parse_status
+from topcoat.notices import notice
 
 if TYPE_CHECKING:
     import socket
     import ssl
+
+T = TypeVar("T")
 
 _BLOCK = 64 * 1024
 _MAX_HEAD = 128 * 1024
@@ -38,15 +42,19 @@ class Connection:
 
     Attributes:
         sock: the socket, plain or TLS.
+        peer: the host that is named if it is slow.
         response_started: whether any byte of the response to the last request has arrived.
+        deadline: a time of ``time.monotonic`` at which receiving ends; None for none besides the socket's timeout.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, peer: str = "") -> None:
         self.sock = sock
+        self.peer = peer
         self.response_started = False
+        self.deadline: float | None = None
         self._buffer = b""
         self._position = 0
-        self._rate = TransferRate()
+        self._rate = TransferRate(self._announce)
         # Until a response begins, the server may take its time.
         self._waiting = False
 
@@ -60,7 +68,7 @@ class Connection:
         sock = connect(host, port, timeout, check_address)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return cls(sock)
+        return cls(sock, host)
 
     def tunnel(self, host: str, port: int, headers: Mapping[str, str]) -> None:
         """Ask the proxy at the other end to connect to *host* (RFC 9110 section 9.3.6).
@@ -85,7 +93,8 @@ class Connection:
             InvalidSettings: no certificate can be valid for *host*.
         """
         try:
-            self.sock = context.wrap_socket(self.sock, server_hostname=host)
+            self.sock = tls = context.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
+            self._wait_for(tls.do_handshake)
         except TimeoutError as error:
             raise TLSTimeout("the TLS handshake timed out") from error
         except OSError:  # that of a certificate is a ValueError too
@@ -117,7 +126,7 @@ class Connection:
             if not _VALUE.match(value):
                 raise ValueError(f"invalid value of the header {name}")
             lines.append(f"{name}: {value}")
-        self.response_started = False
+        self.response_started, self.deadline = False, None
         self.sock.sendall("\r\n".join([*lines, "\r\n"]).encode("latin-1"))
         self._rate.reset()
 
@@ -130,17 +139,19 @@ class Connection:
         view = memoryview(data)
         while view:
             start = time.monotonic()
-            sent = self.sock.send(view)
+            sent = self._wait_for(lambda part=view: self.sock.send(part))  # type: ignore[misc]
             self._rate.add(sent, time.monotonic() - start)
             view = view[sent:]
 
     def receive_head(self) -> ResponseHead:
-        """Read the head of a response; interim responses (1xx) are skipped.
+        """Read the head of a response within the socket's timeout; interim responses (1xx) are skipped.
 
         Raises:
             OSError: the connection broke.
             NotHTTP: the head is invalid, or switches protocols.
         """
+        timeout = self.sock.gettimeout()
+        self.deadline = None if timeout is None else time.monotonic() + timeout
         for _ in range(_MAX_INTERIM_RESPONSES):
             self._waiting = True
             self._rate.reset()
@@ -148,6 +159,7 @@ class Connection:
             head = parse_status(self.read_line(_MAX_HEAD))
             head = head._replace(fields=parse_fields(self.read_lines(_MAX_HEAD)))
             if head.status >= 200:
+                self.deadline = None
                 return head
             if head.status == 101:
                 break
@@ -194,11 +206,40 @@ class Connection:
 
     def _receive(self, size: int) -> bytes:
         start = time.monotonic()
-        block = self.sock.recv(size)
+        block = self._wait_for(lambda: self.sock.recv(size))
         if block and not self._waiting:
             self._rate.add(len(block), time.monotonic() - start)
         self._waiting = False
         return block
+
+    def _wait_for(self, operation: Callable[[], T]) -> T:
+        """Return the result of an *operation* on the socket; say what is waited for if it takes long.
+
+        Raises:
+            TooSlow: the deadline has passed.
+            OSError: the operation failed, or timed out.
+        """
+        timeout = left = self.sock.gettimeout()
+        if self.deadline is not None:
+            left = min(left or sys.maxsize, self.deadline - time.monotonic())
+            if left <= 0:
+                raise TooSlow("slower than the time that it may take")
+        if left is None:
+            return operation()
+        try:
+            if left > NOTICE_AFTER_S:
+                self.sock.settimeout(NOTICE_AFTER_S)
+                with contextlib.suppress(TimeoutError):
+                    return operation()
+                self._announce()
+                left -= NOTICE_AFTER_S
+            self.sock.settimeout(left)
+            return operation()
+        finally:
+            self.sock.settimeout(timeout)
+
+    def _announce(self) -> None:
+        notice(f"waiting for {self.peer}")
 
 
 class ResponseBody:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import select
 import threading
+import time
 from collections.abc import Callable
 
 from topcoat.foreign_text import escaped
@@ -16,6 +17,7 @@ from topcoat.http.connection import Connection, ResponseBody
 from topcoat.http.errors import NotHTTP, ProxyRefused
 from topcoat.http.origin import Origin
 from topcoat.http.proxy import Proxy, proxy_for
+from topcoat.http.rate import document_seconds
 from topcoat.http.request import Request
 from topcoat.http.response_head import ResponseHead
 from topcoat.http.tls import TLSSettings, tls_context
@@ -27,6 +29,8 @@ _COMMIT_BYTES_PER_SECOND = 2**20
 _MAX_IDLE = 8
 _BLOCK = 2**20
 _MAX_DRAINED = 64 * 1024
+# A connection that needs longer to become usable again is closed.
+_DRAIN_TIMEOUT_S = 1.0
 
 
 class Response:
@@ -76,13 +80,24 @@ class Response:
             self._release()
         return data
 
-    def read_all(self, limit: int) -> bytes:
-        """Return the body, or its first *limit* bytes, and close the response; raise as `read`."""
-        parts = []
+    def read_all(self, limit: int, seconds: float | None = None) -> bytes:
+        """Return the body, or its first *limit* bytes, and close the response.
+
+        Raises:
+            OSError: as `read`; TooSlow if it takes more than *seconds* (by default what `document_seconds` gives).
+            NotHTTP: as `read`.
+        """
+        parts, received, start = [], 0, time.monotonic()
         try:
-            while limit > 0 and (part := self.read(min(limit, self._body.remaining or _BLOCK))):
+            while received < limit:
+                if self._connection is not None:
+                    allowed = document_seconds(received) if seconds is None else seconds
+                    self._connection.deadline = start + allowed
+                part = self.read(min(limit - received, self._body.remaining or _BLOCK))
+                if not part:
+                    break
                 parts.append(part)
-                limit -= len(part)
+                received += len(part)
             return b"".join(parts)
         finally:
             self.close()
@@ -91,6 +106,7 @@ class Response:
         """Return the connection to the pool if little of the body is left, else close it."""
         if self._connection is None:
             return
+        self._connection.deadline = time.monotonic() + _DRAIN_TIMEOUT_S
         # The rest of the body is not wanted, so errors in it do not matter.
         with contextlib.suppress(OSError, NotHTTP):
             self._body.drain(_MAX_DRAINED)
@@ -195,6 +211,7 @@ class Pool:
             connection = self._connect_to_proxy(self._proxy)
         else:
             connection = Connection.open(host, port, CONNECT_TIMEOUT_S, self._check_address)
+        connection.peer = self._origin.authority
         address = ""
         with contextlib.suppress(OSError):  # it may be cut already
             address = "" if self._proxy else str(connection.sock.getpeername()[0])

@@ -11,7 +11,7 @@ from topcoat.dockerfile.evaluate import Evaluated, StageBase, evaluate
 from topcoat.dockerfile.parse import Dockerfile
 from topcoat.images.image_build import ImageBuild, PlatformImage
 from topcoat.images.options import ImageOptions
-from topcoat.images.tag import image_labels, patch_tag
+from topcoat.images.tag import image_labels, patch_tag, with_identity
 from topcoat.oci.compression import Compression
 from topcoat.oci.patch import Changes
 from topcoat.pack.layer import PackOptions
@@ -77,4 +77,5 @@ def dockerfile_image(evaluated: Evaluated, base: Base, options: ImageOptions, co
     changes = Changes(evaluated.working_dir, {}, image_labels(snapshot, base, b""), settings, evaluated.author)
     pack = PackOptions(b"", (), preserve_mtimes=options.mtimes == "preserve", compression=compression)
     tag = patch_tag(snapshot, base, pack, changes)
-    return ImageBuild(evaluated.scan, tag, (PlatformImage(base, pack, changes),), None, options.hot)
+    image = PlatformImage(base, pack, with_identity(changes, tag))
+    return ImageBuild(evaluated.scan, tag, (image,), None, options.hot, options.rebuild, options.verify)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from topcoat.bases.base import Base
@@ -43,6 +43,8 @@ class ImageBuild(NamedTuple):
         images: one for each platform.
         image_index: the base's index if all its platforms are patched: an entry for each of *images*.
         hot: whether a hot layer may carry small edits.
+        rebuild: push the image also over a tag that refers to another one.
+        verify: ask the registry for every blob, and send those that it has lost.
     """
 
     scan: Scan
@@ -50,6 +52,13 @@ class ImageBuild(NamedTuple):
     images: tuple[PlatformImage, ...]
     image_index: Index | None = None
     hot: bool = True
+    rebuild: bool = False
+    verify: bool = False
+
+    @property
+    def labels(self) -> list[Mapping[str, str]]:
+        """The labels of each image that follow from its content, not from how it is cut into layers."""
+        return [image.changes.labels for image in self.images]
 
     @property
     def base_name(self) -> str:

@@ -39,7 +39,8 @@ class ImageOptions(NamedTuple):
         compression: of code layers in a registry.
         base_scan_limit: how many MB of the base's layers may be read to look up the code's directory; 0 reads nothing.
         build_args: for ``Dockerfile.torchx``.
-        rebuild: build again what a builder has built before.
+        rebuild: build and push again, also over a tag that refers to another image.
+        verify: ask the registry for every blob of the image, and send those that it has lost.
         quiet: print no build output.
     """
 
@@ -55,6 +56,7 @@ class ImageOptions(NamedTuple):
     base_scan_limit: int = 256
     build_args: Mapping[str, str] = MappingProxyType({})
     rebuild: bool = False
+    verify: bool = False
     quiet: bool = False
 
 
@@ -111,7 +113,18 @@ def image_opts() -> runopts:
     opts.add(
         "build_args", type_=dict[str, str], default=None, help="build arguments for Dockerfile.torchx, as k:v,k2:v2"
     )
-    opts.add("rebuild", type_=bool, default=False, help="have a builder build again what it has built before")
+    opts.add(
+        "rebuild",
+        type_=bool,
+        default=False,
+        help="build and push again what exists already, also over a tag that refers to another image",
+    )
+    opts.add(
+        "verify",
+        type_=bool,
+        default=False,
+        help="ask the registry of image_repo for every blob of the image, and send those that it has lost",
+    )
     return opts
 
 
@@ -122,7 +135,7 @@ def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
         InvalidRunConfigException: an invalid value.
         InvalidReference: ``image_repo`` is not a repository.
     """
-    return ImageOptions(
+    options = ImageOptions(
         repository=_repository(_text(cfg, "image_repo")),
         platform=_platform(_text(cfg, "platform")),
         workspace_dir=_workspace_dir(_text(cfg, "workspace_dir")),
@@ -135,8 +148,16 @@ def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
         base_scan_limit=_megabytes(cfg.get("base_scan_limit")),
         build_args=_build_args(cfg.get("build_args") or {}),
         rebuild=_flag(cfg, "rebuild", default=False),
+        verify=_flag(cfg, "verify", default=False),
         quiet=_flag(cfg, "quiet", default=False),
     )
+    if options.verify and options.repository is None:
+        raise InvalidRunConfigException(
+            "verify asks a registry for the blobs of an image, and no registry is named",
+            "verify",
+            hint="-cfg image_repo=REGISTRY/REPOSITORY, or leave verify out: a container engine keeps its images whole",
+        )
+    return options
 
 
 def _text(cfg: Mapping[str, CfgVal], key: str) -> str:

@@ -8,7 +8,7 @@ from topcoat.bases.base import Base, BaseIndex, BaseSource, images_of
 from topcoat.bases.code_location import MEGABYTE, CodeLocation, check_code_location, locate_code
 from topcoat.images.image_build import ImageBuild, PlatformImage
 from topcoat.images.options import ImageOptions
-from topcoat.images.tag import image_labels, index_tag, patch_tag
+from topcoat.images.tag import image_labels, index_tag, patch_tag, with_identity
 from topcoat.oci.compression import Compression
 from topcoat.oci.config import DEFAULT_PATH
 from topcoat.oci.patch import Changes
@@ -53,11 +53,11 @@ def plan_patch(
     for image, location in zip(images_of(base), locations, strict=True):
         check_code_location(source, image, location, scan.snapshot, options.base_scan_limit * MEGABYTE)
         planned = _platform_image(scan, image, location, options, compression)
-        images.append(planned)
         tags.append(patch_tag(scan.snapshot.digest, image, planned.pack, planned.changes))
-    if isinstance(base, BaseIndex):
-        return ImageBuild(scan, index_tag(tags), tuple(images), base.image_index, options.hot)
-    return ImageBuild(scan, tags[0], tuple(images), None, options.hot)
+        images.append(planned._replace(changes=with_identity(planned.changes, tags[-1])))
+    index = base.image_index if isinstance(base, BaseIndex) else None
+    tag = tags[0] if index is None else index_tag(tags)
+    return ImageBuild(scan, tag, tuple(images), index, options.hot, options.rebuild, options.verify)
 
 
 def _platform_image(

@@ -18,9 +18,11 @@ SNAPSHOT_LABEL = "dev.topcoat.snapshot"
 BASE_LABEL = "dev.topcoat.base"
 TARGET_LABEL = "dev.topcoat.target"
 LAYERS_LABEL = "dev.topcoat.layers"
+IDENTITY_LABEL = "dev.topcoat.identity"
+"""The tag that an image has because of its content; it stays if the image is tagged otherwise."""
 
 # Part of every tag. Increase it when the same inputs give another image.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def image_labels(snapshot: str, base: Base, target: bytes) -> dict[str, str]:
@@ -30,6 +32,16 @@ def image_labels(snapshot: str, base: Base, target: bytes) -> dict[str, str]:
         BASE_LABEL: base.config.identity,
         TARGET_LABEL: "/" + target.decode("utf-8", "backslashreplace"),
     }
+
+
+def with_identity(changes: Changes, tag: str) -> Changes:
+    """Return *changes* with the label that names the image's own *tag*, of which labels are not a part."""
+    return changes._replace(labels={**changes.labels, IDENTITY_LABEL: tag})
+
+
+def built_labels(snapshot: str, tag: str) -> dict[str, str]:
+    """Return the labels of an image that a builder makes of the context *snapshot*."""
+    return {SNAPSHOT_LABEL: snapshot, IDENTITY_LABEL: tag}
 
 
 def patch_tag(snapshot: str, base: Base, pack: PackOptions, changes: Changes) -> str:

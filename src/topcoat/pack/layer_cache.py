@@ -5,18 +5,16 @@ A key covers everything that the bytes of a layer depend on, so a record is neve
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import Layer
+from topcoat.records import Cache
 from topcoat.scan.snapshot import LETTERS, Entry
-from topcoat.state import cache_dir, write_cache
 
-_MAGIC = b"topcoat layer 1\n"
+_CACHE = Cache("code-layers", 2)
 _LAYER = struct.Struct("<32s32sQI")
 _ENTRY = struct.Struct("<HcIQHq")
 _MIN_MTIME, _MAX_MTIME = -(1 << 63), (1 << 63) - 1
@@ -34,54 +32,41 @@ class CachedLayer(NamedTuple):
 
 
 class LayerCache:
-    """Layers by the key of their entry group, one file each."""
-
-    def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or cache_dir("code-layers")
+    """Layers by the key of their entry group."""
 
     def get_layer(self, key: str) -> Layer | None:
         """Return the layer with this key, None if it was never packed on this machine."""
-        try:
-            with (self._directory / key).open("rb") as file:
-                head = file.read(len(_MAGIC) + _LAYER.size)
-        except OSError:
-            return None
-        return _read_layer(head)
+        return _CACHE.read(key, _parse_layer)
 
     def get(self, key: str) -> CachedLayer | None:
         """Return the layer with this key and its entries."""
-        try:
-            data = (self._directory / key).read_bytes()
-        except OSError:
-            return None
-        layer = _read_layer(data)
-        if layer is None:
-            return None
-        *_, ancestors = _LAYER.unpack_from(data, len(_MAGIC))
-        try:
-            entries = read_entries(data[len(_MAGIC) + _LAYER.size :])
-        except ValueError:
-            return None
-        return CachedLayer(layer, EntryGroup(entries[ancestors:], entries[:ancestors]))
+        return _CACHE.read(key, _parse)
 
     def put(self, key: str, group: EntryGroup, layer: Layer) -> None:
         """Record that *group*, which has this key, was packed as *layer*."""
         digests = bytes.fromhex(layer.diff_id[7:]), bytes.fromhex(layer.digest[7:])
-        fixed = _LAYER.pack(*digests, layer.size, len(group.ancestors))
-        write_entries(self._directory / key, _MAGIC + fixed, group.ancestors + group.members)
+        head = _LAYER.pack(*digests, layer.size, len(group.ancestors))
+        _CACHE.write(key, head + format_entries(group.ancestors + group.members))
 
 
-def write_entries(path: Path, head: bytes, entries: Iterable[Entry]) -> None:
-    """Write *head* and then *entries* to *path*, a file of the cache, in the format that `read_entries` reads."""
-    body = b"".join([_format(entry) for entry in entries])
-    write_cache(path, head + hashlib.sha256(body).digest() + body)
+def _parse(body: bytes) -> CachedLayer:
+    *_, ancestors = _LAYER.unpack_from(body)
+    entries = parse_entries(body[_LAYER.size :])
+    return CachedLayer(_parse_layer(body), EntryGroup(entries[ancestors:], entries[:ancestors]))
 
 
-def read_entries(data: bytes) -> tuple[Entry, ...]:
-    """Read entries back; raise ``ValueError`` if the data is truncated or damaged."""
-    body = data[32:]
-    if hashlib.sha256(body).digest() != data[:32]:
-        raise ValueError("damaged entries")
+def _parse_layer(body: bytes) -> Layer:
+    diff_id, digest, size, _ = _LAYER.unpack_from(body)
+    return Layer(f"sha256:{diff_id.hex()}", f"sha256:{digest.hex()}", size)
+
+
+def format_entries(entries: Iterable[Entry]) -> bytes:
+    """Return *entries* as bytes, for a cache."""
+    return b"".join([_format(entry) for entry in entries])
+
+
+def parse_entries(body: bytes) -> tuple[Entry, ...]:
+    """Read back what `format_entries` wrote."""
     entries = []
     position = 0
     while position < len(body):
@@ -97,13 +82,6 @@ def read_entries(data: bytes) -> tuple[Entry, ...]:
         entries.append(Entry(name, kind, mode, size, body[position : position + content], mtime, owner))
         position += content
     return tuple(entries)
-
-
-def _read_layer(data: bytes) -> Layer | None:
-    if not data.startswith(_MAGIC) or len(data) < len(_MAGIC) + _LAYER.size:
-        return None
-    diff_id, digest, size, _ = _LAYER.unpack_from(data, len(_MAGIC))
-    return Layer(f"sha256:{diff_id.hex()}", f"sha256:{digest.hex()}", size)
 
 
 def _format(entry: Entry) -> bytes:

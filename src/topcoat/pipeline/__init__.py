@@ -17,6 +17,7 @@ from topcoat.images.options import ImageOptions
 from topcoat.images.patch_plan import locate_in_images, plan_patch
 from topcoat.notices import notices_once
 from topcoat.pipeline.connections import Connections, Place
+from topcoat.scan.content import read_file
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
@@ -174,7 +175,7 @@ def _find_dockerfile(roots: Sequence[ScanRoot]) -> bytes | None:
 
 def _read(tree: Tree, name: str) -> bytes:
     try:
-        return tree.read(name)
+        return read_file(tree, name)
     except WorkspaceError as error:
         hint = f"make it a readable file, or rename or remove it: ignore rules do not hide {TORCHX_DOCKERFILE}"
         raise type(error)(error.message, hint=hint) from error

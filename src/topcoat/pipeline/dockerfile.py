@@ -17,7 +17,7 @@ from topcoat.errors import InvalidRunConfigException, NeedsBuilder
 from topcoat.foreign_text import printable
 from topcoat.images.dockerfile_plan import dockerfile_image, evaluate_dockerfile
 from topcoat.images.options import ImageOptions
-from topcoat.images.tag import built_tag
+from topcoat.images.tag import built_labels, built_tag
 from topcoat.notices import notice
 from topcoat.pipeline.connections import Connections
 from topcoat.pipeline.plans import BuilderPlan, ImagePlan, PatchPlan
@@ -108,11 +108,15 @@ def _plan_builder(
     names, platform = external_images(dockerfile, args, options.platform), options.platform
     bases = [builder.base_tag_inputs(name, platform) for name in names or ()]
     tag = built_tag(scanned.snapshot.digest, dockerfile.text, args, platform, bases)
-    recipe = Recipe(scanned, _NAME, dockerfile.text, args, platform, names or (), reason.message, options.rebuild)
+    labels = built_labels(scanned.snapshot.digest, tag)
+    recipe = Recipe(
+        scanned, _NAME, dockerfile.text, args, platform, names or (), reason.message, options.rebuild, labels
+    )
     on_output = None if options.quiet else _print_to_stderr
     cacheable = names is not None and not options.rebuild
-    repository = options.repository
-    return BuilderPlan(recipe, builder, on_output, connections, tag, cacheable, repository, str(workspace))
+    key = workspace_key(workspace)
+    repository, verify = options.repository, options.verify
+    return BuilderPlan(recipe, builder, on_output, connections, tag, cacheable, repository, str(workspace), key, verify)
 
 
 def _common_path(workspace: Projects) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from topcoat.destinations.base import DeliveryResult, deliver
+from topcoat.errors import RegistryError
 from topcoat.images.image_build import ImageBuild
 from topcoat.oci.reference import Reference
 from topcoat.pipeline.connections import Connections, Place
 
 if TYPE_CHECKING:
     from topcoat.builders.builder import Builder, OnOutput, Recipe
-    from topcoat.destinations.registry import PreparedImage
+    from topcoat.destinations.registry_delivery import PreparedImage
 
 
 class BuiltImage(NamedTuple):
@@ -119,6 +120,8 @@ class BuilderPlan(NamedTuple):
         cacheable: whether all of those are known, so that an existing image with the tag is not built again.
         repository: where it is pushed; None if it stays with the builder.
         workspace: for messages.
+        workspace_key: names the workspace.
+        verify: ask the registry for every blob of an image that it has.
     """
 
     recipe: Recipe
@@ -129,6 +132,8 @@ class BuilderPlan(NamedTuple):
     cacheable: bool
     repository: Reference | None
     workspace: str
+    workspace_key: str
+    verify: bool = False
 
     @property
     def image(self) -> str:
@@ -149,7 +154,7 @@ class BuilderPlan(NamedTuple):
         from topcoat.builders.builder import build
 
         image_id = self.builder.image_id(self._local_name) if self.cacheable else None
-        if image_id is None:
+        if image_id is None or not self.builder.has_labels(self._local_name, self.recipe.labels):
             build(self.builder, self.recipe, self._local_name, self.on_output)
             image_id = self.builder.image_id(self._local_name) or self._local_name
 
@@ -159,18 +164,29 @@ class BuilderPlan(NamedTuple):
         return BuiltImage(image_id, self.tag, push)
 
     def carry_out(self) -> DeliveryResult:
-        """Build the image, and push it if it has a repository, unless it exists."""
-        target = self.repository
-        if target is None:
+        """Build the image, and push it if it has a repository, unless its tag refers to it already.
+
+        Raises:
+            TagMoved: the tag refers to another image.
+        """
+        if self.repository is None:
             return DeliveryResult(self.build().image_id)
-        registry = self.connections.registries(target.registry)
-        existing = registry.head_manifest(target.repository, self.tag) if self.cacheable else None
-        if existing is None:
+        from topcoat.destinations.built_tag import BuiltTag
+
+        target = self.repository.with_tag(self.tag)
+        pushed = BuiltTag(target, self.connections.registries, self.recipe.labels, self.workspace_key)
+        digest = pushed.find(verify=self.verify) if self.cacheable else ""
+        if not digest:
             built = self.build()
             assert built.push is not None
-            built.push(target.with_tag(self.tag))
-            existing = registry.head_manifest(target.repository, self.tag)
-        return DeliveryResult(self.image, existing.digest if existing else "")
+            built.push(target)
+            digest = pushed.find(verify=True)
+            if not digest:
+                raise RegistryError(
+                    f"{self.builder.label} pushed {target}, and {target.registry} does not have all of it",
+                    hint="-cfg rebuild=true builds and pushes it again",
+                )
+        return DeliveryResult(self.image, digest)
 
     def describe(self) -> str:
         """Return the plan as one line of text."""

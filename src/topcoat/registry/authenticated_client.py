@@ -95,7 +95,7 @@ class AuthenticatedClient:
             try:
                 return response, response.read_all(limit)
             except NETWORK_ERRORS as error:
-                if retried:
+                if retried or isinstance(error, TimeoutError):
                     raise no_response(error, "GET", response.url, self.transport.host) from error
                 retried = True
 

@@ -11,16 +11,18 @@ import sys
 from urllib.parse import quote, urlencode
 
 from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
-from topcoat.foreign_text import escaped
 from topcoat.http.pool import Response
+from topcoat.http.rate import document_seconds
 from topcoat.http.request import Body, Source
 from topcoat.http.response_head import parse_count
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import is_digest, matches, sha256_digest
-from topcoat.oci.manifest import ACCEPT
+from topcoat.oci.manifest import ACCEPT, INDEX_TYPES, MANIFEST_TYPES, parse
 from topcoat.registry.authenticated_client import AuthenticatedClient
+from topcoat.registry.confirmation import is_blob, is_stored
 from topcoat.registry.credentials import Keyring
 from topcoat.registry.download import BlobReader
+from topcoat.registry.headers import parse_range_size
 from topcoat.registry.transport import Transport
 from topcoat.registry.upload_session import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
 
@@ -28,6 +30,9 @@ _MAX_MANIFEST_BYTES = 32 * 2**20
 _ACCEPT = {"Accept": ACCEPT}
 # What registries and proxies send that do not support HEAD there.
 _NO_HEAD = frozenset({400, 405, 406, 410, 501})
+# A response to HEAD of another type says nothing about a manifest: a login page has a type and a length too.
+_HEAD_TYPES = MANIFEST_TYPES | INDEX_TYPES | {"application/json"}
+_IN_ITS_PLACE = "check the registry's address: a proxy, a login page or a web server may respond in its place"
 
 
 class RegistryClient:
@@ -86,7 +91,8 @@ class RegistryClient:
             return None
         digest, size = response.header("Docker-Content-Digest"), parse_count(response.header("Content-Length"))
         media_type = _media_type(response)
-        if response.status == 200 and is_digest(digest) and size is not None and media_type:
+        names_it = is_digest(digest) and (digest == identifier or not is_digest(identifier))
+        if response.status == 200 and names_it and size is not None and media_type in _HEAD_TYPES:
             return Descriptor(media_type, digest, size)
         if response.status not in (200, 403, *_NO_HEAD):
             raise self._client.refusal(response, "HEAD", repository)
@@ -101,6 +107,7 @@ class RegistryClient:
 
         Raises:
             ImageNotFound: it does not exist.
+            InvalidImage: the registry sent something else than a manifest.
         """
         path = _manifest_path(repository, identifier)
         response, data = self._client.fetch(path, repository, _ACCEPT, limit=_MAX_MANIFEST_BYTES + 1)
@@ -120,6 +127,8 @@ class RegistryClient:
                 hint="try again; if it happens again, the registry or a proxy in between is damaged",
                 temporary=True,
             )
+        # Any page has a digest; only a manifest is believed.
+        parse(data, _media_type(response))
         return Descriptor(_media_type(response) or "application/json", digest, len(data)), data
 
     def get_blob(self, repository: str, descriptor: Descriptor) -> bytes:
@@ -131,11 +140,11 @@ class RegistryClient:
         embedded = _embedded(descriptor)
         if embedded is not None:
             return embedded
-        with self.open_blob(repository, descriptor) as reader:
+        with self.open_blob(repository, descriptor, seconds=document_seconds(descriptor.size)) as reader:
             return reader.read()
 
-    def open_blob(self, repository: str, descriptor: Descriptor) -> BlobReader:
-        """Return a reader of a blob (a context manager), which verifies size and digest.
+    def open_blob(self, repository: str, descriptor: Descriptor, *, seconds: float | None = None) -> BlobReader:
+        """Return a reader of a blob (a context manager), which verifies size and digest; it may take *seconds*.
 
         Raises:
             ImageNotFound: the registry does not have it.
@@ -155,43 +164,51 @@ class RegistryClient:
                 raise self._client.refusal(response, "GET", repository)
             return response
 
-        return BlobReader(fetch, descriptor)
+        return BlobReader(fetch, descriptor, seconds=seconds)
 
-    def has_blob(self, repository: str, digest: str) -> bool:
-        """Tell whether *repository* has a blob; a 403 means no (see ``head_manifest``)."""
-        method, headers = "HEAD", {}
-        response = self._client.call(method, _blob_path(repository, digest), repository)
-        if response.status in _NO_HEAD:
-            response.close()
-            method, headers = "GET", {"Range": "bytes=0-0"}
-            response = self._client.call(method, _blob_path(repository, digest), repository, headers)
-        if response.status not in (200, 206, 403, 404, 410, 416):
-            raise self._client.refusal(response, method, repository)
+    def has_blob(self, repository: str, blob: Descriptor) -> bool:
+        """Tell whether *repository* has *blob*; a 403 means no (see ``head_manifest``).
+
+        A response counts only if it names the blob's digest, or states its size.
+        """
+        path = _blob_path(repository, blob.digest)
+        response = self._client.call("HEAD", path, repository)
         response.close()
-        return response.status in (200, 206, 416)
+        if response.status in (403, 404):
+            return False
+        if response.status not in (200, *_NO_HEAD):
+            raise self._client.refusal(response, "HEAD", repository)
+        if response.status == 200:
+            stated = is_blob(response, blob)
+            if stated is not None:
+                return stated
+        response = self._client.call("GET", path, repository, {"Range": "bytes=0-0"})
+        if response.status not in (200, 206, 403, 404, 410, 416):
+            raise self._client.refusal(response, "GET", repository)
+        response.close()
+        if response.status == 206:
+            return parse_range_size(response.header("Content-Range")) == blob.size
+        # An empty blob has no first byte.
+        return bool(is_blob(response, blob)) if response.status == 200 else response.status == 416 and not blob.size
 
-    def mount(self, repository: str, digest: str, source: str) -> str | None:
-        """Mount a blob of the repository *source* of this registry into *repository*, without an upload.
+    def mount(self, repository: str, blob: Descriptor, source: str) -> str | None:
+        """Mount *blob* of the repository *source* of this registry into *repository*, without an upload.
 
         Returns:
             None on success; else the location of an upload session, for ``finish_upload`` or ``cancel_upload``:
             *source* does not have the blob, may not be read, or the registry cannot mount.
         """
-        path = f"{uploads_path(repository)}?{urlencode({'mount': digest, 'from': source})}"
+        path = f"{uploads_path(repository)}?{urlencode({'mount': blob.digest, 'from': source})}"
         try:
-            response = self._client.call("POST", path, repository, push=True, source=source, retry=False)
-            if response.status == 429:
-                # A rate limit is no reason to upload the whole blob.
-                response.close()
-                response = self._client.call("POST", path, repository, push=True, source=source)
+            response = self._client.call("POST", path, repository, push=True, source=source)
         except AuthenticationFailed:
             # The token service may refuse the whole request because of the source.
             return self.start_upload(repository)
         response.close()
-        if response.status == 201:
-            return None
         if response.status == 202:
             return self._transport.location(response)
+        if is_stored(response, blob.digest) or (response.status == 201 and self.has_blob(repository, blob)):
+            return None
         return self.start_upload(repository)
 
     def start_upload(self, repository: str) -> str:
@@ -219,16 +236,24 @@ class RegistryClient:
         if content.size != descriptor.size:
             raise InvalidImage(f"the body of {descriptor.digest} has {content.size} bytes, expected {descriptor.size}")
         session: Session | None = Session(location)
+        response = None
         if not chunked and content.size < self._too_large:
             response = put_whole(self._client, repository, location, descriptor.digest, content)
-            if response.status != 413:
-                self._client.accept(response, "PUT", repository)
-                return
-            response.close()
-            self._too_large = content.size
-            cancel_session(self._client, repository, location)
-            session = None
-        put_chunks(self._client, repository, session, descriptor.digest, content)
+            if response.status == 413:
+                response.close()
+                self._too_large = content.size
+                cancel_session(self._client, repository, location)
+                session = response = None
+        if response is None:
+            response = put_chunks(self._client, repository, session, descriptor.digest, content)
+        self._client.accept(response, "PUT", repository)
+        if not is_stored(response, descriptor.digest) and not self.has_blob(repository, descriptor):
+            raise RegistryError(
+                f"{self.registry} answered the upload of {descriptor.digest} to {repository} with status "
+                f"{response.status}, and does not have it",
+                hint=_IN_ITS_PLACE,
+                temporary=True,
+            )
 
     def cancel_upload(self, repository: str, location: str) -> None:
         """Cancel an upload session. Errors are ignored: registries expire sessions by themselves."""
@@ -244,11 +269,14 @@ class RegistryClient:
         path, headers = _manifest_path(repository, identifier), {"Content-Type": media_type}
         response = self._client.call("PUT", path, repository, headers, Body(data), push=True)
         self._client.accept(response, "PUT", repository)
-        stated = response.header("Docker-Content-Digest")
-        if stated.startswith("sha256:") and stated != digest:
-            raise RegistryError(
-                f"{self.registry} stored {repository}:{identifier} as {escaped(stated, 80)} instead of {digest}"
-            )
+        if not is_stored(response, digest):
+            current = self.head_manifest(repository, identifier)
+            if current is None or current.digest != digest:
+                raise RegistryError(
+                    f"{self.registry} answered the push of {repository}:{identifier} with status {response.status} "
+                    + (f"and has {current.digest} there, not {digest}" if current else "and does not have it"),
+                    hint=_IN_ITS_PLACE,
+                )
         return digest
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from topcoat.errors import RegistryError
+from topcoat.http.errors import TooSlow
 from topcoat.http.pool import Response
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import hasher
@@ -22,8 +24,11 @@ class BlobReader:
     that it can be a request body that is sent twice.
     """
 
-    def __init__(self, fetch: Callable[[int], Response], descriptor: Descriptor) -> None:
-        """Open the blob; *fetch* requests its bytes from an offset."""
+    def __init__(
+        self, fetch: Callable[[int], Response], descriptor: Descriptor, *, seconds: float | None = None
+    ) -> None:
+        """Open the blob; *fetch* requests its bytes from an offset. It may take *seconds* in all."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
         self._fetch = fetch
         self._descriptor = descriptor
         self._resumptions_left = _MAX_RESUMPTIONS
@@ -90,10 +95,13 @@ class BlobReader:
                 while skipped < self._received and (part := self._response.read(min(self._received - skipped, _BLOCK))):
                     skipped += len(part)
                 part = self._response.read(size)
+                if self._deadline is not None and time.monotonic() > self._deadline:
+                    raise TooSlow("slower than the time that it may take")
                 break
             except NETWORK_ERRORS as error:
                 self._response.close()
-                if not self._resumptions_left:
+                # One that was slow would be slow again.
+                if not self._resumptions_left or isinstance(error, TimeoutError):
                     raise no_response(error, "GET", self._response.url) from error
                 self._resumptions_left -= 1
                 self._response = self._fetch(self._received)

@@ -21,6 +21,8 @@ RETRIED_STATUSES = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 
 _SHOWN_QUERY = frozenset({"digest", "mount", "from", "service", "scope"})
 _MAX_ERROR_BYTES = 64 * 1024
+# The status matters more than the text.
+_ERROR_TIMEOUT_S = 10.0
 _MAX_SHOWN = 300
 _MAX_SHOWN_URL = 1000
 _CODE = r"[A-Za-z0-9_.-]{1,100}"
@@ -234,7 +236,7 @@ def refusal(
 def error_body(response: Response, secrets: Iterable[str] = ()) -> tuple[str, str]:
     """Return the first error code and the messages of a response, in one line; reads and closes the response."""
     try:
-        data = response.read_all(_MAX_ERROR_BYTES)
+        data = response.read_all(_MAX_ERROR_BYTES, _ERROR_TIMEOUT_S)
     except NETWORK_ERRORS:
         data = b""
     code, text = "", ""

@@ -12,7 +12,7 @@ _MAX_CHALLENGES = 16
 # Compiled when the first registry sends a challenge.
 _ITEM = r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?"""
 _TOKEN = r"[\x21-\x7e]{1,65536}"
-_RANGE = r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)"
+_RANGE = r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)"
 
 
 class Challenge(NamedTuple):
@@ -62,3 +62,9 @@ def parse_range_start(value: str) -> int | None:
     """Return the first position of a ``Content-Range`` (RFC 9110 section 14.4), None if it is invalid."""
     match = re.fullmatch(_RANGE, value.strip())
     return int(match[1]) if match else None
+
+
+def parse_range_size(value: str) -> int | None:
+    """Return the total size in a ``Content-Range``, None if it is invalid or states none."""
+    match = re.fullmatch(_RANGE, value.strip())
+    return int(match[2]) if match and match[2] != "*" else None

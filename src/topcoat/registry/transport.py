@@ -14,6 +14,7 @@ from topcoat.http.origin import Origin, parse_url, split_host
 from topcoat.http.pool import CONNECT_TIMEOUT_S, Pool, Response
 from topcoat.http.request import Body, Request
 from topcoat.http.tls import TLSSettings
+from topcoat.notices import notice
 from topcoat.registry import trust
 from topcoat.registry.failures import NETWORK_ERRORS, RETRIED_STATUSES, is_transient, no_response, redact
 from topcoat.registry.headers import parse_retry_after
@@ -24,7 +25,11 @@ MAX_ATTEMPTS = 4
 MAX_WAIT_S = 60.0
 """If a registry asks for a longer wait (``Retry-After``), the request is not retried."""
 
+MAX_TOTAL_WAIT_S = 120.0
+"""Maximum sum of the waits of one request."""
+
 _FIRST_WAIT_S = 0.25
+_MIN_ANNOUNCED_WAIT_S = 3.0
 # If plain HTTP may be tried next.
 _INSECURE_TLS_TIMEOUT_S = 5.0
 _MAX_REDIRECTS = 5
@@ -72,7 +77,7 @@ class Transport:
             RegistryError: a redirect is refused.
             InvalidImage: the body's file has become shorter.
         """
-        attempt = 1
+        attempt, waited = 1, 0.0
         while True:
             may_retry = retry and attempt < MAX_ATTEMPTS
             try:
@@ -90,10 +95,16 @@ class Transport:
                 if response.status not in RETRIED_STATUSES or not may_retry:
                     return response
                 wait = max(parse_retry_after(response.header("Retry-After")), backoff(attempt))
-                if wait > MAX_WAIT_S:
+                if wait > MAX_WAIT_S or waited + wait > MAX_TOTAL_WAIT_S:
                     return response
+                if wait >= _MIN_ANNOUNCED_WAIT_S:
+                    notice(
+                        f"waiting {wait:.0f} s, as {self.host} asks with status {response.status}; then attempt "
+                        f"{attempt + 1} of {MAX_ATTEMPTS}"
+                    )
                 response.close()
             time.sleep(wait)
+            waited += wait
             attempt += 1
 
     def location(self, response: Response, *, session: bool = True) -> str:
@@ -170,23 +181,38 @@ class Transport:
         path = request.url
         if self._scheme or not path.startswith("/"):
             return self._follow(request._replace(url=self._url(path)), bound=bound)
-        first_error: Exception | None = None
-        for scheme in self._schemes:
+        outcome: Response | Exception = ConnectionResetError("no scheme works")
+        for number, scheme in enumerate(self._schemes):
             try:
-                response = self._follow(request._replace(url=f"{scheme}://{self.host}{path}"), bound=bound)
+                response = self._try_scheme(scheme, request, bound=bound)
             except NETWORK_ERRORS as error:
                 if not self._other_scheme_may_work(error):
                     raise
-                first_error = first_error or error
+                # What the first scheme says matters: the second is a guess.
+                outcome = outcome if number else error
                 continue
             # A TLS port responds to plain HTTP with 400 and some text; a registry's error would be JSON.
             if scheme == "http" and response.status == 400 and "json" not in response.header("Content-Type"):
-                response.close()
+                outcome = outcome if number else response
                 continue
+            if isinstance(outcome, Response):
+                outcome.close()
             # _follow() has set it if the registry redirects to https.
             self._scheme = self._scheme or scheme
             return response
-        raise first_error or ConnectionResetError("no scheme works")
+        if isinstance(outcome, Response):
+            return outcome
+        raise outcome
+
+    def _try_scheme(self, scheme: str, request: Request, *, bound: bool) -> Response:
+        request = request._replace(url=f"{scheme}://{self.host}{request.url}")
+        try:
+            return self._follow(request, bound=bound)
+        except ConnectionError as error:
+            # A TLS port may cut plain HTTP, and any connection may be cut once.
+            if scheme == "https" or isinstance(error, ConnectionRefusedError):
+                raise
+        return self._follow(request, bound=bound)
 
     def _other_scheme_may_work(self, error: Exception) -> bool:
         if type(error).__name__ == "SSLCertVerificationError":
@@ -249,7 +275,7 @@ class Transport:
                 check = functools.partial(
                     trust.check_address, target=origin, registry=self.host, allow_private=allow_private
                 )
-                falls_back = own and self._schemes == ("https", "http")
+                falls_back = own and len(self._schemes) > 1
                 self._pools[key] = Pool(
                     origin,
                     self._tls_of(origin),

@@ -54,8 +54,10 @@ def put_whole(client: AuthenticatedClient, repository: str, location: str, diges
     return client.call("PUT", url, repository, _OCTETS, body, push=True, retry=False)
 
 
-def put_chunks(client: AuthenticatedClient, repository: str, session: Session | None, digest: str, body: Body) -> None:
-    """Send *body* in chunks; if a chunk is too large, start over in a new session with smaller ones.
+def put_chunks(
+    client: AuthenticatedClient, repository: str, session: Session | None, digest: str, body: Body
+) -> Response:
+    """Send *body* in chunks and return the last response; if a chunk is too large, start over with smaller ones.
 
     Raises:
         RegistryError: a chunk is refused.
@@ -66,8 +68,7 @@ def put_chunks(client: AuthenticatedClient, repository: str, session: Session | 
         size = max(size, session.min_chunk)
         location, too_large = _fill(client, repository, session.location, body, size)
         if too_large is None:
-            client.accept(put_whole(client, repository, location, digest, Body(b"")), "PUT", repository)
-            return
+            return put_whole(client, repository, location, digest, Body(b""))
         if size <= max(session.min_chunk, _MIN_CHUNK):
             raise client.refusal(too_large, "PATCH", repository)
         too_large.close()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from topcoat.errors import InvalidApp
+from topcoat.runner.config import get_config, get_configs
 from topcoat.schedulers.api import Scheduler
 from topcoat.specs import (
     MISSING,
@@ -21,6 +22,7 @@ from topcoat.specs import (
 )
 
 PARENT_RUN_ID = "TORCHX_PARENT_RUN_ID"
+TRACKERS = "TORCHX_TRACKERS"
 
 
 class Submission(NamedTuple):
@@ -40,13 +42,30 @@ def dry_run(scheduler: Scheduler[Any], app: AppDef, submission: Submission) -> A
     workspace = submission.workspace
     if workspace:
         app.roles[0].workspace = Workspace.from_str(workspace) if isinstance(workspace, str) else workspace
-    parent = os.environ.get(PARENT_RUN_ID) or submission.parent_run_id
+    # The job id is for schedulers that do not set topcoat's variables; they replace the macro.
+    env = {"TORCHX_JOB_ID": make_app_handle(submission.scheduler, submission.session, macros.app_id)} | tracker_env()
+    if parent := os.environ.get(PARENT_RUN_ID) or submission.parent_run_id:
+        env[PARENT_RUN_ID] = parent
     for role in app.roles:
-        # For schedulers that do not set topcoat's variables; they replace the macro.
-        role.env["TORCHX_JOB_ID"] = make_app_handle(submission.scheduler, submission.session, macros.app_id)
-        if parent:
-            role.env[PARENT_RUN_ID] = parent
+        role.env.update(env)
     return scheduler.plan(app, submission.cfg, submission.scheduler)
+
+
+def tracker_env() -> dict[str, str]:
+    """Return the variables that tell TorchX's trackers in the job which backends to use, and their settings.
+
+    The names are those of ``TORCHX_TRACKERS``, else the keys of ``[torchx:tracker]`` in ``.torchxconfig``; the setting
+    of one is ``TORCHX_TRACKER_<NAME>_CONFIG``, else ``config`` in ``[tracker:<name>]``.
+    """
+    names = [*get_configs("torchx", "tracker")]
+    if TRACKERS in os.environ:
+        names = [name for name in os.environ[TRACKERS].split(",") if name]
+    env = {TRACKERS: ",".join(names)} if names else {}
+    for name in names:
+        variable = f"TORCHX_TRACKER_{name.upper()}_CONFIG"
+        if setting := os.environ.get(variable) or get_config("tracker", name, "config"):
+            env[variable] = setting
+    return env
 
 
 def check_app(app: AppDef) -> None:

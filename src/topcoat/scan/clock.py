@@ -1,4 +1,4 @@
-"""How old the mtime and ctime of a file must be for the file to count as settled.
+"""How old the mtime and ctime of a file must be: for the file to count as settled, and for a write to have ended.
 
 A local file system takes them from this machine's clock. A file server takes them from its own clock, which may be
 behind ours: then a file that was edited a moment ago looks like an old one.
@@ -9,11 +9,22 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
+from functools import cache
 
 # In nanoseconds. FAT has the coarsest times of all file systems in use: two seconds.
 SETTLED = 2_000_000_000
 # If a server's clock is further off than this, `make` and other programs have trouble too.
 SETTLED_REMOTE = 60_000_000_000
+
+# A write moves the ctime when it begins. It copies at least a byte in two nanoseconds, and at most 2 GiB: write(2).
+COPY_NS_PER_BYTE = 2
+_MAX_WRITE_BYTES = 1 << 31
+# How long a program that was seen writing may pause, because others use the processor.
+_MAX_WRITER_PAUSE_NS = 10_000_000
+_MAX_TICK_NS = 10_000_000
+# clock_getres(2): the clock that file systems use.
+_CLOCK_REALTIME_COARSE = 5
 
 # File systems that run in this machine's kernel. All others (NFS, SMB, 9P, FUSE, Lustre...) may have another clock.
 _LOCAL = frozenset((
@@ -33,6 +44,22 @@ def settling_time(directory: str) -> int:
         return SETTLED
     kind = _kind(os.fsencode(os.path.realpath(directory)))
     return SETTLED if kind is None or kind in _LOCAL else SETTLED_REMOTE
+
+
+def is_settled(ctime: int, size: int, *, is_busy: bool = False) -> bool:
+    """Tell whether a write that set *ctime* has ended in a file of *size* bytes; *is_busy*: one was seen.
+
+    A time in the future is an old one: the clock was set back.
+    """
+    age = time.time_ns() - ctime
+    longest = 2 * _tick() + COPY_NS_PER_BYTE * min(size, _MAX_WRITE_BYTES) + (_MAX_WRITER_PAUSE_NS if is_busy else 0)
+    return not -longest < age < longest
+
+
+@cache
+def _tick() -> int:
+    """Return the resolution of the times of files, in nanoseconds."""
+    return round(time.clock_getres(_CLOCK_REALTIME_COARSE) * 1e9) if sys.platform == "linux" else _MAX_TICK_NS
 
 
 def _kind(path: bytes) -> str | None:

@@ -3,7 +3,7 @@
 A file counts as unchanged if its inode, size, mode, mtime and ctime are the same. That is right only if the file
 system's clock has advanced since the file was read: an edit in the same tick changes none of them. So a file whose
 times were not settled when the scan began (see `clock`), or are in the future, is not put into the index and is read
-again next time.
+again next time. So is a file that a program has open for writing, because a write through mmap may change no time.
 
 The index has one byte string for each directory: an unchanged directory takes one comparison, and is neither read nor
 written file by file.
@@ -11,22 +11,19 @@ written file by file.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
+from topcoat.records import Cache
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import decode, encode
 from topcoat.scan.tree import SourceNode
-from topcoat.state import write_cache
 
-_MAGIC = b"topcoat stat index 2\n"
-_CHECKSUM = 32
+_CACHE = Cache("index", 3)
 _COUNT = struct.Struct("<I")
 _STAT = "IqqqQ"
 _STAT_SIZE = struct.calcsize(f"<{_STAT}")
@@ -63,13 +60,9 @@ class StatIndex:
         return self._began - settling_time(self._root)
 
     @classmethod
-    def load(cls, path: Path, root: str = "") -> StatIndex:
-        """Read the index of *root* at *path*; one that is missing, truncated or of another version counts as empty."""
-        try:
-            data = path.read_bytes()
-        except OSError:
-            return cls({}, root)
-        return cls(_parse(data), root)
+    def load(cls, root: str) -> StatIndex:
+        """Read the index of the directory *root*; one that is missing or damaged counts as empty."""
+        return cls(_CACHE.read(root, _parse) or {}, root)
 
     def digests(self, directory: str, files: Sequence[SourceNode]) -> Sequence[bytes | None]:
         """Return the digest of each of *files*, all files of *directory* sorted by name; None for a file to read."""
@@ -96,11 +89,22 @@ class StatIndex:
         if 0 <= node.mtime < self._horizon and 0 <= node.ctime < self._horizon:
             self._changed.setdefault(directory, {})[node.name] = Record(node.stat, digest)
 
-    def save(self, path: Path) -> None:
-        """Write the records of this scan, unless the file already holds the same."""
+    def save(self) -> None:
+        """Write the records of this scan, unless they are the same as those of the last one."""
         seen = {**self._unchanged, **{directory: _pack(records) for directory, records in self._changed.items()}}
         if seen != self._known:
-            write_cache(path, _format(seen))
+            _CACHE.write(self._root, _format(seen))
+
+
+def drop_if_wrong(root: str, directory: str, node: SourceNode, content: bytes) -> bool:
+    """Drop the index of *root* if it says that the file *node* of *directory* has *content*, which is wrong.
+
+    Then stat data does not show when files of *root* change, and other records may be wrong too.
+    """
+    if StatIndex.load(root).digests(directory, [node]) != [content]:
+        return False
+    _CACHE.drop(root)
+    return True
 
 
 def _head(files: Sequence[SourceNode]) -> bytes:
@@ -143,18 +147,13 @@ def _format(directories: Mapping[str, bytes]) -> bytes:
     paths = [encode(path) for path in directories]
     files = list(directories.values())
     lengths = b"".join([_LENGTHS.pack(len(path), len(packed)) for path, packed in zip(paths, files, strict=True)])
-    body = b"".join([_COUNT.pack(len(paths)), lengths, *paths, *files])
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    return b"".join([_COUNT.pack(len(paths)), lengths, *paths, *files])
 
 
 def _parse(data: bytes) -> dict[str, bytes]:
-    start = len(_MAGIC) + _CHECKSUM
-    # Not a slice of bytes: copying a megabyte takes as long as parsing it.
-    if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != hashlib.sha256(memoryview(data)[start:]).digest():
-        return {}
-    (count,) = _COUNT.unpack_from(data, start)
-    paths_at = start + _COUNT.size + count * _LENGTHS.size
-    lengths = list(_LENGTHS.iter_unpack(data[start + _COUNT.size : paths_at]))
+    (count,) = _COUNT.unpack_from(data)
+    paths_at = _COUNT.size + count * _LENGTHS.size
+    lengths = list(_LENGTHS.iter_unpack(data[_COUNT.size : paths_at]))
     files_at = paths_at + sum([length for length, _ in lengths])
     known: dict[str, bytes] = {}
     for path, files in lengths:

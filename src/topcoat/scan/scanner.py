@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 from topcoat.notices import notice
+from topcoat.scan.content import digest_at_once, digest_file, read_file
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
-from topcoat.scan.index import StatIndex
+from topcoat.scan.index import StatIndex, drop_if_wrong
 from topcoat.scan.names import ERRORS, decode, encode, to_system
 from topcoat.scan.retry import keep_scan, kept_scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.sources import ScanRoot, find_scan_roots
-from topcoat.scan.tree import LocalTree, SourceNode, Tree, digest_file, keeps_changing
+from topcoat.scan.tree import LocalTree, SourceNode, Tree, keeps_changing
 from topcoat.scan.walk import walk
 from topcoat.specs.projects import Projects
-from topcoat.state import cache_dir
 
 Modes = Literal["portable", "exact"]
 Mtimes = Literal["content", "preserve"]
@@ -100,7 +101,7 @@ class Scan:
             f"{decode(entry.path)} changed after it was scanned",
             hint=f"run the command again; if a program keeps writing it, {ignore_hint(path)}",
         )
-        error.file = (tree, path)
+        error.file = None if _drop_wrong_index(tree, path, entry) else (tree, path)
         return error
 
     def scan_again(self, tree: Tree, path: str, options: ScanOptions) -> Scan | None:
@@ -116,10 +117,12 @@ class Scan:
         node = next((node for node in tree.list(directory) if node.name == name), None)
         if node is None or node.kind != "file":
             return None
-        size, content = digest_file(tree, path, node.size)
+        content = digest_file(tree, path)
         mode = _mode(node, exact=options.modes == "exact")
         new = {
-            entry: entry._replace(mode=mode, size=size, content=content, mtime=node.mtime) for entry in entries if entry
+            entry: entry._replace(mode=mode, size=content.size, content=content.digest, mtime=node.mtime)
+            for entry in entries
+            if entry
         }
         entries_now = [new.get(entry, entry) for entry in self.snapshot]
         return self.narrow(Snapshot(entries_now, preserve_mtimes=self.snapshot.preserve_mtimes))
@@ -177,15 +180,16 @@ class _ProjectScan:
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
         self._kept: set[str] = set()
-        self._changing: list[tuple[str, str]] = []
+        # The nodes of files that were being written, by directory.
+        self._changing: dict[str, dict[str, SourceNode]] = {}
+        self._is_patient = project.file is not None
         self._excluded_inodes = excluded_inodes()
         if project.file is not None:
             self._add_file("", project.file, target=project.target)
         elif project.local:
-            index_file = cache_dir("index") / hashlib.sha256(os.fsencode(project.label)).hexdigest()[:32]
-            self._index = StatIndex.load(index_file, project.label)
+            self._index = StatIndex.load(project.label)
             self._walk(options)
-            self._index.save(index_file)
+            self._index.save()
             self._scan_changing_again()
         else:
             self._walk(options)
@@ -239,7 +243,7 @@ class _ProjectScan:
 
     def _read_ignore_file(self, name: str) -> bytes:
         try:
-            return self.project.tree.read(name)
+            return read_file(self.project.tree, name)
         except WorkspaceError as error:
             # No rule can leave out the file that has the rules.
             error.hint = f"make {name} a readable file, or remove it"
@@ -284,21 +288,24 @@ class _ProjectScan:
                 notice(f"{path} is a device, socket or FIFO: left out")
         except WorkspaceNotFound:
             self._warn_gone(path)
-        except WorkspaceChanged:
-            if node.kind != "file" or (directory, node.name) in self._changing:
+        except WorkspaceChanged:  # another kind of file has its name now
+            if node.kind != "file" or self._is_patient:
                 raise
-            self._changing.append((directory, node.name))
+            self._changing.setdefault(directory, {})[node.name] = node
 
     def _scan_changing_again(self) -> None:
-        """Read the files again that changed while they were read, now that all others are read."""
-        for directory, name in self._changing:
-            node = next((node for node in self._list(directory) if node.name == name), None)
-            if node is None:
-                self._warn_gone(_join(directory, name))
-            elif node.kind == "dir":
-                raise keeps_changing(_join(directory, name))
-            else:
-                self._add_member(directory, node)
+        """Read the files again that were being written, now that all others are read."""
+        self._is_patient = True
+        for directory, names in self._changing.items():
+            nodes = {node.name: node for node in self._list(directory)}
+            for name in names:
+                node = nodes.get(name)
+                if node is None:
+                    self._warn_gone(_join(directory, name))
+                elif node.kind == "dir":
+                    raise keeps_changing(_join(directory, name))
+                else:
+                    self._add_member(directory, node)
 
     def _add_directory(self, path: str, directories: dict[str, SourceNode]) -> None:
         # An excluded directory is kept if something below it is kept, so its parents may be missing too.
@@ -311,12 +318,19 @@ class _ProjectScan:
 
     def _add_file(self, directory: str, node: SourceNode, target: bytes = b"") -> None:
         path = _join(directory, node.name)
-        size, content = digest_file(self.project.tree, path, node.size)
-        if size == node.size:
-            self._index.put(directory, node, content)
+        if self._is_patient:
+            listed = self._changing.get(directory, {}).get(node.name)
+            content = digest_file(self.project.tree, path, listed and listed.version)
+        elif (digested := digest_at_once(self.project.tree, path)) is None:
+            self._changing.setdefault(directory, {})[node.name] = node
+            return
+        else:
+            content = digested
+        if content.size == node.size and content.is_closed:
+            self._index.put(directory, node, content.digest)
         mode = _mode(node, exact=self._exact)
         target = target or self._prefix + encode(path)
-        self.entries.append(Entry(target, "file", mode, size, content, node.mtime))
+        self.entries.append(Entry(target, "file", mode, content.size, content.digest, node.mtime))
 
     def _add_link(self, path: str, node: SourceNode) -> None:
         link = self.project.tree.readlink(path, node)
@@ -325,6 +339,17 @@ class _ProjectScan:
             notice(f"{path} links to {link}, outside the workspace: kept as a link")
         target = self._prefix + encode(path)
         self.entries.append(Entry(target, "link", 0o777, 0, encode(link), node.mtime))
+
+
+def _drop_wrong_index(tree: Tree, path: str, entry: Entry) -> bool:
+    """Drop the stat index that *entry*, which is no longer right, comes from; tell whether that was the case."""
+    if not isinstance(tree, LocalTree):
+        return False
+    directory, _, name = path.rpartition("/")
+    with suppress(WorkspaceError):
+        node = tree.stat(path)._replace(name=name)
+        return drop_if_wrong(os.fsdecode(to_system(tree.root)), directory, node, entry.content)
+    return False
 
 
 def _mode(node: SourceNode, *, exact: bool) -> int:

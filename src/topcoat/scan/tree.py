@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import os
 import stat
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, cast
@@ -21,12 +19,16 @@ if TYPE_CHECKING:
 NodeKind = Literal["file", "dir", "link", "other"]
 
 _BLOCK = 1 << 20
-_MAX_ATTEMPTS = 5
-# From this attempt on, a file that only grows counts as what it was at the attempt before.
-_GROWTH_ATTEMPT = 2
-_PAUSE_S = 0.01
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
+
+
+class Version(NamedTuple):
+    """What changes when a program writes to a file: it can set the mtime back, but not the ctime."""
+
+    size: int
+    mtime: int
+    ctime: int
 
 
 class SourceNode(NamedTuple):
@@ -46,6 +48,11 @@ class SourceNode(NamedTuple):
         """Mode, size, times and inode: if one differs, the file may have changed."""
         return self[2:7]
 
+    @property
+    def version(self) -> Version:
+        """The version of a local file."""
+        return Version(self.size, self.mtime, self.ctime)
+
 
 class Tree(Protocol):
     """A directory that can be listed and read. Paths are relative to its root; ``""`` is the root itself."""
@@ -56,8 +63,8 @@ class Tree(Protocol):
     def stat(self, path: str) -> SourceNode:
         """Return the node at *path*, symbolic links followed."""
 
-    def read(self, path: str, size: int | None = None) -> bytes:
-        """Read a whole (small) file, never a mix of two versions; with *size* only its first bytes, unchecked."""
+    def read(self, path: str, size: int) -> bytes:
+        """Read the first *size* bytes of a (small) file, unchecked: see `content`."""
 
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading, unbuffered."""
@@ -98,19 +105,19 @@ class LocalTree:
         with reading(full, path):
             return _local_node(os.path.basename(full), os.stat(names.to_system(full)))
 
-    def read(self, path: str, size: int | None = None) -> bytes:
+    def read(self, path: str, size: int) -> bytes:
         full = self.full(path)
         with reading(full, path):
             handle = _open_regular(full, path)
             try:
-                return _read_settled(handle, path) if size is None else _read_first(handle, size)
+                return _read_first(handle, size)
             finally:
                 os.close(handle)
 
     def open(self, path: str) -> BinaryIO:
         full = self.full(path)
         with reading(full, path):
-            return cast(BinaryIO, open(_open_regular(full, path), "rb", buffering=0))
+            return cast(BinaryIO, io.FileIO(_open_regular(full, path)))
 
     def readlink(self, path: str, node: SourceNode) -> str:
         full = self.full(path)
@@ -166,7 +173,7 @@ class FsspecTree:
         with _reading_remote(full):
             return _fsspec_node({**self.fs.info(full), "islink": False})
 
-    def read(self, path: str, size: int | None = None) -> bytes:
+    def read(self, path: str, size: int) -> bytes:
         with _reading_remote(self.full(path)):
             return cast(bytes, self.fs.cat_file(self.full(path)))[:size]
 
@@ -206,49 +213,10 @@ def _reading_remote(path: str) -> Iterator[None]:
             raise WorkspaceError(f"cannot read {path}: {error}") from error
 
 
-def digest_file(tree: Tree, path: str, size: int) -> tuple[int, bytes]:
-    """Return size and raw SHA-256 of a file's content; *size* is the listed one and only decides how to read.
-
-    A file that keeps growing counts as what it was a moment ago, if that part stays the same.
-
-    Raises:
-        WorkspaceChanged: the file keeps changing while it is read.
-    """
-    if size < _BLOCK:
-        data = tree.read(path)
-        return len(data), hashlib.sha256(data).digest()
-    previous = (-1, b"")
-    for attempt in range(_MAX_ATTEMPTS):
-        time.sleep(attempt * _PAUSE_S)
-        digest, total, only_grew = hashlib.sha256(), 0, False
-        with tree.open(path) as source, reading(path):
-            before = _source_version(source)
-            # Not to the end: of a file that grows, that might never come.
-            size = before[0] if before else sys.maxsize
-            for end in sorted({min(max(previous[0], 0), size), size}):
-                while total < end and (block := source.read(min(_BLOCK, end - total))):
-                    digest.update(block)
-                    total += len(block)
-                only_grew = only_grew or previous == (total, digest.digest())
-            if _source_version(source) == before:
-                return total, digest.digest()
-        if only_grew and attempt >= _GROWTH_ATTEMPT:
-            return previous
-        previous = total, digest.digest()
-    raise keeps_changing(path)
-
-
-def _version(handle: int) -> tuple[int, int, int]:
+def version(handle: int) -> Version:
+    """Return the version of the open file *handle*."""
     st = os.fstat(handle)
-    # A program can set the mtime back, but not the ctime.
-    return st.st_size, st.st_mtime_ns, st.st_ctime_ns
-
-
-def _source_version(source: BinaryIO) -> tuple[int, int, int] | None:
-    try:
-        return _version(source.fileno())
-    except (OSError, AttributeError, NotImplementedError):  # not a local file
-        return None
+    return Version(st.st_size, st.st_mtime_ns, st.st_ctime_ns)
 
 
 def _local_node(name: str, st: os.stat_result) -> SourceNode:
@@ -288,24 +256,6 @@ def _open_regular(full: str, path: str) -> int:
             f"{full} is not a regular file", hint=f"run the command again, or leave it out: {ignore_hint(path)}"
         )
     return handle
-
-
-def _read_settled(handle: int, path: str) -> bytes:
-    previous: bytes | None = None
-    for attempt in range(_MAX_ATTEMPTS):
-        if attempt:
-            time.sleep(attempt * _PAUSE_S)
-            os.lseek(handle, 0, os.SEEK_SET)
-        before = _version(handle)
-        size = before[0]
-        # Files of procfs and of some file systems in user space say 0 and have content.
-        data = _read_first(handle, size or sys.maxsize)
-        if _version(handle) == before and (len(data) == size or not size or data == previous):
-            return data
-        if previous is not None and attempt >= _GROWTH_ATTEMPT and data.startswith(previous):
-            return previous
-        previous = data
-    raise keeps_changing(path)
 
 
 def _read_first(handle: int, size: int) -> bytes:

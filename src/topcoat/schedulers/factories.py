@@ -1,21 +1,23 @@
 """Find schedulers: the built-in ones, and those that installed packages add.
 
-Packages add theirs through the entry point groups ``topcoat.schedulers`` and ``torchx.schedulers``. A scheduler is
-imported when it is first used.
+Packages add theirs through ``torchx_plugins.schedulers`` (``topcoat.plugins``) and the entry point groups
+``topcoat.schedulers`` and ``torchx.schedulers``. A scheduler of an entry point is imported when it is first used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from topcoat.plugins.registry import PluginType, entry_points_in, registry
+from topcoat.torchx_alias import load_entry_point
 
+if TYPE_CHECKING:
     from topcoat.schedulers.api import Scheduler
 
-GROUPS = ("topcoat.schedulers", "torchx.schedulers")
-"""The entry point groups, in order of precedence."""
+GROUPS = ("torchx.schedulers", "topcoat.schedulers")
+"""The entry point groups; the last one wins."""
 
 BUILT_IN: Mapping[str, str] = {
     "local": "topcoat.schedulers.local.scheduler:create_scheduler",
@@ -47,7 +49,13 @@ def get_scheduler_factories(*, skip_defaults: bool = False) -> dict[str, Schedul
     factories: dict[str, SchedulerFactory] = {}
     if not skip_defaults:
         factories.update({name: _built_in(path) for name, path in BUILT_IN.items()})
-    factories.update({name: _installed(name, entry) for name, entry in _entry_points().items()})
+    for name, plugin in registry().in_namespace(PluginType.SCHEDULER).items():
+        factories[name] = _installed(name, plugin.__module__, partial(_same, plugin))
+    for name, entry in entry_points_in(*GROUPS).items():
+        # topcoat's own entries in TorchX's group are for TorchX.
+        if not (entry.group.startswith("torchx.") and entry.value.startswith("topcoat.")):
+            owner = entry.dist.name if entry.dist else entry.value
+            factories[name] = _installed(name, owner, partial(load_entry_point, entry))
     return factories
 
 
@@ -58,6 +66,10 @@ def unknown_scheduler(name: str, available: Mapping[str, object]) -> Exception:
 
     hint = did_you_mean(name, available, otherwise=f"available schedulers: {', '.join(available)}")
     return UnknownScheduler(f"unknown scheduler {name!r}", hint=hint)
+
+
+def _same(plugin: Any) -> Any:
+    return plugin
 
 
 def _built_in(path: str) -> SchedulerFactory:
@@ -71,15 +83,13 @@ def _built_in(path: str) -> SchedulerFactory:
     return create
 
 
-def _installed(name: str, entry: EntryPoint) -> SchedulerFactory:
+def _installed(name: str, owner: str, load: Callable[[], Any]) -> SchedulerFactory:
     def create(session_name: str, **kwargs: object) -> Scheduler[Any]:
         from topcoat.errors import SchedulerError, TopcoatError
         from topcoat.schedulers.api import Scheduler
-        from topcoat.torchx_alias import load_entry_point
 
-        owner = entry.dist.name if entry.dist else entry.value
         try:
-            scheduler = load_entry_point(entry)(session_name, **kwargs)
+            scheduler = load()(session_name, **kwargs)
         except TopcoatError:
             raise
         except Exception as error:
@@ -96,16 +106,3 @@ def _installed(name: str, entry: EntryPoint) -> SchedulerFactory:
         return scheduler
 
     return create
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    """Return the entry points of both groups by name; of equal names the first one, in the order of ``GROUPS``."""
-    from importlib.metadata import entry_points
-
-    entries: dict[str, EntryPoint] = {}
-    for group in GROUPS:
-        for entry in entry_points(group=group):
-            # topcoat's own entries in TorchX's group are for TorchX.
-            if not (group != GROUPS[0] and entry.value.startswith("topcoat.")):
-                entries.setdefault(entry.name, entry)
-    return entries

@@ -45,5 +45,5 @@ def dns_label(text: str, limit: int = 63) -> str:
         return label
     import hashlib
 
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{label[: limit - 9].rstrip('-')}-{digest}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import re
 import types
@@ -27,6 +28,12 @@ class StructuredOpts(Mapping[str, CfgVal]):
     """
 
     _extra_cfg: dict[str, CfgVal] = dataclasses.field(default_factory=dict, repr=False, compare=False, kw_only=True)
+    _local_groups: typing.ClassVar[dict[str, type]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "<locals>" in cls.__qualname__:
+            cls._local_groups = {**cls._local_groups, **_groups_beside(cls)}
 
     @classmethod
     def as_runopts(cls) -> runopts:
@@ -125,8 +132,16 @@ def is_structured(type_: Any) -> bool:
 
 def _options(cls: type[StructuredOpts]) -> list[tuple[dataclasses.Field[Any], Any]]:
     """Return the public fields with their types, without ``| None``."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, localns=cls._local_groups)
     return [(field, _unwrap(hints[field.name])) for field in dataclasses.fields(cls) if not field.name.startswith("_")]
+
+
+def _groups_beside(cls: type) -> dict[str, type]:
+    """Return the groups that are defined in the same function as *cls*: its postponed annotations may name them."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") != cls.__module__:
+        frame = frame.f_back
+    return {name: value for name, value in frame.f_locals.items() if is_structured(value)} if frame else {}
 
 
 def _unwrap(type_: Any) -> Any:
@@ -152,7 +167,6 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 def _strings_after_fields(cls: type) -> dict[str, str]:
     """Return the string literals after the fields in the source of *cls*, empty if the source is unknown."""
     import ast
-    import inspect
 
     try:
         source = inspect.getsource(cls)

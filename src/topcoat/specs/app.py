@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
+from topcoat.errors import UnknownRole
+from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.specs.mounts import BindMount, DeviceMount, VolumeMount
 from topcoat.specs.resources import NULL_RESOURCE, Resource
 from topcoat.specs.sentinels import MISSING
 from topcoat.specs.workspace import Workspace
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with default=, which typing has since Python 3.13
+
     from topcoat.specs.cfg import CfgVal
-from topcoat.specs.delivery import Delivered, WorkspacePlan
+
+    CfgT = TypeVar("CfgT", bound=Mapping[str, CfgVal], default=Mapping[str, CfgVal])
+else:
+    from typing import TypeVar
+
+    CfgT = TypeVar("CfgT")
 
 T = TypeVar("T")
 
@@ -24,12 +32,17 @@ class RetryPolicy(str, Enum):
     """Select what the scheduler restarts when a replica fails, is preempted or loses its host.
 
     REPLICA: only that replica. APPLICATION: the whole application; every scheduler supports it. ROLE: all
-    replicas of its role.
+    replicas of its role. HOT_SPARE, of TorchX 0.7, means APPLICATION: no scheduler has hot spares.
     """
 
     REPLICA = "REPLICA"
     APPLICATION = "APPLICATION"
     ROLE = "ROLE"
+    HOT_SPARE = APPLICATION
+
+    @classmethod
+    def _missing_(cls, value: object) -> RetryPolicy | None:
+        return cls.APPLICATION if value == "HOT_SPARE" else None
 
 
 @dataclass
@@ -54,6 +67,7 @@ class Role:
         workspace: local code to lay over the image.
         overrides: TorchX-internal and deprecated: field name to value, or to a function that returns the value;
             applied once, when the role is created.
+        base_image: of TorchX 0.7, accepted and ignored: no scheduler has used it.
     """
 
     name: str
@@ -71,8 +85,9 @@ class Role:
     mounts: list[BindMount | VolumeMount | DeviceMount] = field(default_factory=list)
     workspace: Workspace | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
+    base_image: InitVar[str | None] = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, base_image: str | None) -> None:
         overrides, self.overrides = self.overrides, {}
         for name, value in overrides.items():
             setattr(self, name, value() if callable(value) else value)
@@ -100,24 +115,43 @@ class AppDef:
     roles: list[Role] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
+    __iter__: ClassVar[None] = None  # else ``for role in app`` would call __getitem__ with numbers
 
-class AppDryRunInfo(Generic[T]):
+    def get_role(self, name: str) -> Role:
+        """Return the role *name* itself, not a copy; ``app[name]`` is the same. Raise ``UnknownRole``."""
+        for role in self.roles:
+            if role.name == name:
+                return role
+        names = ", ".join(role.name for role in self.roles)
+        raise UnknownRole(f"the application {self.name!r} has no role {name!r}", hint=f"it has {names or 'no roles'}")
+
+    def __getitem__(self, name: str) -> Role:
+        return self.get_role(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(role.name == name for role in self.roles)
+
+
+class AppDryRunInfo(Generic[T, CfgT]):
     """Hold the request that a scheduler would submit; printing it shows the request.
 
-    ``Scheduler._submit_dryrun`` creates it; ``Scheduler.submit_dryrun`` and ``Runner.dryrun`` then fill it in. The
-    attributes ``_app``, ``_cfg`` and ``_scheduler`` are TorchX's: its schedulers read them.
+    ``Scheduler._submit_dryrun`` creates it; ``Scheduler.submit_dryrun`` and ``Runner.dryrun`` then fill it in.
 
     Args:
         request: the request, in the scheduler's own type.
         fmt: formats the request as text.
+
+    Attributes:
+        app: the application, or ``None`` if the scheduler has not set it.
+        cfg: the resolved run options, in the type that the scheduler declares (``Scheduler[Opts]``).
     """
 
     def __init__(self, request: T, fmt: Callable[[T], str]) -> None:
         self.request = request
+        self.app: AppDef | None = None
+        self.cfg: CfgT = cast(CfgT, {})
         self._fmt = fmt
-        self._app: AppDef | None = None
-        self._cfg: Mapping[str, CfgVal] = {}
-        self._scheduler: str | None = None
+        self._scheduler: str | None = None  # TorchX's schedulers read it
         self._workspace_plan: WorkspacePlan | None = None
         self._app_id = ""
         self._delivered: Mapping[str, Delivered] | None = None
@@ -132,18 +166,32 @@ class AppDryRunInfo(Generic[T]):
         workspace_plan: WorkspacePlan | None = None,
     ) -> None:
         """Set what the request was made from."""
-        self._app, self._cfg, self._scheduler = app, cfg, scheduler
+        self.app, self.cfg, self._scheduler = app, cast(CfgT, cfg), scheduler
         self._app_id, self._workspace_plan = app_id, workspace_plan
 
-    @property
-    def app(self) -> AppDef | None:
-        """The application, or ``None`` if the scheduler has not set it."""
-        return self._app
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, params: Any) -> Any:
+            """Accept one parameter too: before Python 3.13, a TypeVar has no default."""
+            return super().__class_getitem__(params if isinstance(params, tuple) else (params, Mapping[str, Any]))
+
+    # TorchX 0.7 has these two names.
 
     @property
-    def cfg(self) -> Mapping[str, CfgVal]:
-        """The resolved run options, read-only."""
-        return MappingProxyType(dict(self._cfg))
+    def _app(self) -> AppDef | None:
+        return self.app
+
+    @_app.setter
+    def _app(self, app: AppDef | None) -> None:
+        self.app = app
+
+    @property
+    def _cfg(self) -> CfgT:
+        return self.cfg
+
+    @_cfg.setter
+    def _cfg(self, cfg: CfgT) -> None:
+        self.cfg = cfg
 
     @property
     def scheduler(self) -> str | None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 from topcoat.errors import UsageError
 from topcoat.notices import notice
 
 DEFAULT_IMAGE = "docker.io/library/python:3.12-slim"
 IMAGE_VARIABLE = "TOPCOAT_IMAGE"
+
+
+def default_image() -> str:
+    """Return ``$TOPCOAT_IMAGE``, or a plain Python image; local schedulers ignore it.
+
+    ``image`` in the sections ``[cli:run]`` and ``[component:utils.sh]`` of ``.torchxconfig`` sets it for all components
+    and for one.
+    """
+    return os.environ.get(IMAGE_VARIABLE) or DEFAULT_IMAGE
 
 
 def check_image(image: str) -> None:

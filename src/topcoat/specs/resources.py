@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-RESOURCE_NAME_TAG = "torchx/named_resources.name"
-IS_FRACTIONAL_TAG = "torchx/named_resources.is_fractional"
-
 
 @dataclass
 class Resource:
@@ -43,11 +40,15 @@ class Resource:
 
     def is_fractional(self) -> bool:
         """Tell whether the tags mark this as a slice of a larger named resource."""
-        return bool(self.tags.get(IS_FRACTIONAL_TAG, False))
+        from topcoat.plugins.register import resource_tags
+
+        return bool(self.tags.get(resource_tags.IS_FRACTIONAL, False))
 
     def get_resource_name(self) -> str | None:
         """Return the name of the named resource, if the tags have it."""
-        name = self.tags.get(RESOURCE_NAME_TAG)
+        from topcoat.plugins.register import resource_tags
+
+        name = self.tags.get(resource_tags.RESOURCE_NAME)
         return None if name is None else str(name)
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from topcoat.errors import InvalidRunConfigException
-from topcoat.notices import notice
+from topcoat.errors import InvalidRunConfigException, MissingRunOption
 from topcoat.specs.cfg import CfgVal, base_type, cast, get_type_name, is_type, split_pairs
 from topcoat.suggest import did_you_mean
 
@@ -78,11 +77,11 @@ class runopts:  # noqa: N801  (TorchX's name)
     ) -> None:
         """Add an option: str, int, float, bool, ``list[str]`` or ``dict[str, str]``.
 
-        Raise ``InvalidRunConfigException`` for any other type, for a default of another type, and for a
-        required option with a default.
+        An empty list is also an empty dict, as in TorchX. Raise ``InvalidRunConfigException`` for any other type, for a
+        default of another type, and for a required option with a default.
         """
         try:
-            base_type(type_)
+            default = {} if base_type(type_) is dict and default == [] else default
         except TypeError as error:
             message = f"the run option {cfg_key!r} cannot be declared: {error}"
             raise InvalidRunConfigException(message, cfg_key) from None
@@ -106,19 +105,22 @@ class runopts:  # noqa: N801  (TorchX's name)
         snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
         return snake if snake in self._opts else None
 
-    def resolve(self, cfg: Mapping[str, CfgVal]) -> dict[str, CfgVal]:
+    def resolve(self, cfg: Mapping[str, CfgVal], *, ignore_unknown: bool = False) -> dict[str, CfgVal]:
         """Return a checked copy of *cfg*, with defaults, and every option under its canonical name.
 
-        ``None`` is valid for every option that is not required. Unknown names are kept. Raise
-        ``InvalidRunConfigException`` for a missing required option and for a value of the wrong type.
+        ``None`` is valid for every option that is not required. Raise ``InvalidRunConfigException`` for an unknown
+        option (*ignore_unknown* keeps it), for a missing required one and for a value of the wrong type.
         """
         resolved: dict[str, CfgVal] = {}
         for name, value in cfg.items():
-            _put(resolved, self.canonical_key(name) or name, value)
+            key = self.canonical_key(name)
+            if key is None and not ignore_unknown:
+                raise self._unknown(name)
+            _put(resolved, key or name, value)
         for key, opt in self._opts.items():
             value = resolved.setdefault(key, opt.default)
             if value is None and opt.is_required:
-                raise InvalidRunConfigException(
+                raise MissingRunOption(
                     f"the run option {key!r} is required: {opt.help}", key, cfg, hint=f"add -cfg {key}=..."
                 )
             if value is not None and not is_type(value, opt.opt_type):
@@ -127,23 +129,24 @@ class runopts:  # noqa: N801  (TorchX's name)
                 )
         return resolved
 
-    def cfg_from_str(self, cfg_str: str) -> dict[str, CfgVal]:
+    def cfg_from_str(self, cfg_str: str | None) -> dict[str, CfgVal]:
         """Parse ``key=value,key2=value2`` (grammar: ``topcoat.specs.cfg``) into typed values, without defaults.
 
-        Unknown options are skipped, with a logged warning; the command line calls ``check_known`` first. Raise
-        ``InvalidRunConfigException`` for malformed text or values.
+        Raise ``InvalidRunConfigException`` for malformed text or values and for unknown options.
         """
         parsed: dict[str, CfgVal] = {}
-        for name, text in split_pairs(cfg_str).items():
+        for name, text in split_pairs(cfg_str or "").items():
             key = self.canonical_key(name)
             if key is None:
-                notice(f"unknown run option {name!r}, ignored")
-            else:
-                _put(parsed, key, self.cast(key, text))
+                raise self._unknown(name)
+            _put(parsed, key, self.cast(key, text))
         return parsed
 
-    def cfg_from_json_repr(self, json_repr: str) -> dict[str, CfgVal]:
-        """Parse a JSON object into values for ``resolve``; items become strings, unknown options are dropped."""
+    def cfg_from_json_repr(self, json_repr: str, *, ignore_unknown: bool = False) -> dict[str, CfgVal]:
+        """Parse a JSON object into values for ``resolve``; items become strings.
+
+        Raise ``InvalidRunConfigException`` for other JSON and for unknown options (*ignore_unknown* drops them).
+        """
         import json
 
         try:
@@ -157,6 +160,8 @@ class runopts:  # noqa: N801  (TorchX's name)
             key = self.canonical_key(name)
             if key is not None:
                 _put(parsed, key, _items_as_strings(value, self._opts[key]))
+            elif not ignore_unknown:
+                raise self._unknown(name)
         return parsed
 
     def cast(self, key: str, text: str) -> CfgVal:
@@ -169,13 +174,10 @@ class runopts:  # noqa: N801  (TorchX's name)
                 f"the run option {key!r} must be a {get_type_name(opt.opt_type)}: {error}", key
             ) from None
 
-    def check_known(self, cfg_str: str) -> None:
-        """Raise ``InvalidRunConfigException`` for the first unknown option in *cfg_str*."""
-        for name in split_pairs(cfg_str):
-            if self.canonical_key(name) is None:
-                otherwise = f"known options: {', '.join(sorted(self._opts)) or 'none'}"
-                hint = did_you_mean(name, self._opts, otherwise=otherwise)
-                raise InvalidRunConfigException(f"unknown run option {name!r}", name, hint=hint)
+    def _unknown(self, name: str) -> InvalidRunConfigException:
+        otherwise = f"known options: {', '.join(sorted(self._opts)) or 'none'}"
+        hint = did_you_mean(name, self._opts, otherwise=otherwise)
+        return InvalidRunConfigException(f"unknown run option {name!r}", name, hint=hint)
 
     def __repr__(self) -> str:
         required = [(key, opt) for key, opt in self if opt.is_required]

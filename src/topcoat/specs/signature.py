@@ -78,10 +78,8 @@ def component_signature(function: Callable[..., object]) -> ComponentSignature:
 def _type_of(parameter: inspect.Parameter, function: Callable[..., object], where: str) -> ParameterType:
     annotation = parameter.annotation
     if annotation is inspect.Parameter.empty:
-        raise InvalidComponent(
-            f"the parameter {parameter.name!r} of the component {where} has no type annotation",
-            hint=f"write {parameter.name}: str, or another type",
-        )
+        # Without a type, that of the default, as in a call from Python; else text.
+        annotation = type(parameter.default) if type(parameter.default) in (str, int, float, bool) else str
     try:
         if isinstance(annotation, str):
             annotation = eval(annotation, getattr(inspect.unwrap(function), "__globals__", {}))

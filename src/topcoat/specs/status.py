@@ -93,6 +93,21 @@ class AppStatus:
     ui_url: str | None = None
     roles: list[RoleStatus] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Return YAML, as TorchX does; an error file of JSON is part of it."""
+        import json
+
+        import yaml
+
+        fields = asdict(self)
+        error = fields.pop("structured_error_msg")
+        try:
+            fields["structured_error_msg"] = json.loads(error)
+        except ValueError:
+            fields["structured_error_msg"] = error
+        fields["state"] = repr(self.state)
+        return str(yaml.dump({"AppStatus": fields}))
+
     def is_terminal(self) -> bool:
         """Tell whether the application has ended."""
         return is_terminal(self.state)

@@ -26,6 +26,7 @@ class macros:  # noqa: N801  (TorchX's name)
     app_id = "${app_id}"
     replica_id = "${replica_id}"
     rank0_env = "${rank0_env}"
+    base_img_root = "${base_img_root}"  # of TorchX 0.7; no scheduler has a base image beside the image
 
     @dataclass
     class Values:
@@ -35,6 +36,7 @@ class macros:  # noqa: N801  (TorchX's name)
         app_id: str
         replica_id: str
         rank0_env: str
+        base_img_root: str = "DEPRECATED"
 
         def apply(self, role: Role) -> Role:
             """Return a deep copy of *role* with the macros in ``args``, ``env`` and ``metadata`` substituted."""
@@ -66,7 +68,7 @@ class macros:  # noqa: N801  (TorchX's name)
 
 def check_macros(role: Role) -> None:
     """Raise ``InvalidApp`` if *role* has a macro in a field where schedulers do not substitute macros."""
-    every_macro = (macros.img_root, macros.app_id, macros.replica_id, macros.rank0_env)
+    every_macro = (macros.img_root, macros.app_id, macros.replica_id, macros.rank0_env, macros.base_img_root)
     for place, text in _fields_without_macros(role):
         macro = next((macro for macro in every_macro if macro in text), None)
         if macro is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
-from topcoat.errors import InvalidRunConfigException
+from topcoat.errors import MissingRunOption
 from topcoat.images.options import image_options, image_opts
 from topcoat.images.tag import VERSION_LABEL
 from topcoat.notices import notice, notices_once
@@ -109,7 +109,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             ``{id: (repository, tag)}``, for `push_images`. Images with names stay as they are.
 
         Raises:
-            InvalidRunConfigException: there is such an image, and no ``image_repo`` to push it to.
+            MissingRunOption: there is such an image, and no ``image_repo`` to push it to.
         """
         images: dict[str, tuple[str, str]] = {}
         for role in app.roles:
@@ -203,8 +203,8 @@ def _delivered(plan: ImagePlan, image: str) -> Delivered:
     return Delivered(image, pythonpath=tuple(code) if pythonpath else (), image_pythonpath=pythonpath)
 
 
-def _missing_repository(reason: str) -> InvalidRunConfigException:
-    return InvalidRunConfigException(
+def _missing_repository(reason: str) -> MissingRunOption:
+    return MissingRunOption(
         f"missing image_repo: {reason}, and there is no repository to push it to",
         "image_repo",
         hint="-cfg image_repo=REGISTRY/REPOSITORY",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.components.daemons import Docker
 from tests.components.images import Image
+from topcoat.scan import scanner
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -37,6 +39,24 @@ def test_nothing_is_sent_when_nothing_has_changed(cli: Cli, workspace: Path, fak
     assert [request.method for request in fake_registry.requests[before:]] == ["HEAD", "HEAD"]
     (workspace / "train.py").write_text("print('edited')\n")
     assert cli(*words).out != first
+
+
+def test_no_cache_looks_everything_up_again_and_gives_the_same_image(
+    cli: Cli, workspace: Path, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, clock = fake_registry.host, time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: clock() + 10**10)  # old enough for the stat index
+    read: list[str] = []
+    digest_at_once = scanner.digest_at_once
+    monkeypatch.setattr(scanner, "digest_at_once", lambda tree, path: read.append(path) or digest_at_once(tree, path))
+    words = ("build", "--image", f"{host}/base:1", "--image-repo", f"{host}/app")
+    first = cli(*words).out
+    for flags, is_read in (((), False), (("--no-cache",), True), ((), False)):
+        before = len(fake_registry.requests)
+        read.clear()
+        assert cli(*words, *flags).out == first
+        assert ("train.py" in read) is is_read
+        assert any(request.method == "GET" for request in fake_registry.requests[before:]) is is_read
 
 
 def test_json_is_one_object(cli: Cli, workspace: Path, fake_registry: FakeRegistry) -> None:

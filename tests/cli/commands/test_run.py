@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
+import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Done
 from topcoat.errors import SchedulerError
 from topcoat.specs.default_image import DEFAULT_IMAGE
 
@@ -87,12 +91,19 @@ def test_the_handle_of_a_submitted_job_is_printed_even_if_the_status_request_fai
 def test_a_dry_run_prints_the_plan_and_the_request_and_leaves_nothing(cli: Cli, workspace: Path, home: Path) -> None:
     done = cli("run", "--dryrun", "--env", "A=1", "--", PY, "train.py")
     assert (done.code, done.err) == (0, "")
-    assert "entries" in done.out.splitlines()[0]
-    assert "A: '1'" in done.out
-    assert "train.py" in done.out
+    assert [line for line in done.out.splitlines() if "===" in line] == [
+        "# === APPLICATION ===",
+        "# === WORKSPACES ===",
+        "# === SCHEDULER REQUEST ===",
+    ]
+    assert "entries" in done.out
+    assert "#     A: '1'" in done.out
+    params = yaml.safe_load(done.out)["role_params"]["train"]
+    assert params[0]["args"][1:] == ["train.py"]
     as_json = cli("run", "--dry-run", "--json", "--", PY, "train.py").json
     assert as_json["app"]["roles"][0]["entrypoint"] == PY
-    assert as_json["scheduler"] == "local"
+    assert (as_json["scheduler"], as_json["cfg"]["prepend_cwd"]) == ("local", False)
+    assert as_json["request"]["role_params"]
     assert len(as_json["workspaces"]) == 1
     assert not (home / ".local" / "state").exists()
 
@@ -286,3 +297,40 @@ def test_the_default_image_is_announced_where_it_is_used(cli: Cli, workspace: Pa
     assert cli(*words, "-s", "local_docker", "utils.echo").err.startswith(told)
     assert cli(*words, "-s", "local_docker", "--image", "mine:1", "--", "true").err == ""
     assert cli(*words, "-s", "local", "--", "true").err == ""
+
+
+def test_tee_logs_prefixes_the_lines_of_one_replica(cli: Cli, workspace: Path) -> None:
+    assert cli("run", "--tee_logs", "utils.echo", "--msg", "hi").err.splitlines()[-1] == "echo/0 hi"
+
+
+def test_arguments_are_read_from_stdin(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(fields: object, *flags: str) -> Done:
+        text = fields if isinstance(fields, str) else json.dumps(fields)
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        return cli("run", "--stdin", *flags)
+
+    fields = {"component_name": "utils.echo", "scheduler": "local_cwd", "scheduler_args": {"prepend_cwd": True}}
+    info = run({**fields, "component_args": {"msg": "hi"}}, "--dryrun", "--json").json
+    assert (info["scheduler"], info["cfg"]["prepend_cwd"]) == ("local_cwd", True)
+    assert info["app"]["roles"][0]["args"] == ["hi"]
+    assert run({**fields, "component_args_str": ["--msg", "hello"], "tee_logs": True}).err.endswith("echo/0 hello\n")
+    for bad, message in (
+        ("{", "invalid JSON on stdin"),
+        ([], "must be a JSON object, not a list"),
+        ({"scheduler": "local"}, "missing on stdin: component_name, scheduler_args"),
+        ({**fields, "nope": 1}, "unknown field 'nope'"),
+        ({**fields, "wait": "yes"}, "the field 'wait' on stdin must be a bool, not 'yes'"),
+        ({**fields, "scheduler_args": {"prepend": 1}}, "unknown run option 'prepend'"),
+    ):
+        done = run(bad)
+        assert (done.code, message in done.err) == (2, True), done.err
+    refused = run(fields, "--wait", "utils.echo")
+    assert "--stdin cannot be combined with --wait, a component or command" in refused.err
+
+
+def test_the_log_level_is_set_before_the_command(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[object] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: levels.append(given["level"]))
+    assert cli("--log_level", "info", "run", "--dryrun", "--", "true").code == 0
+    assert levels == ["INFO"]
+    assert "invalid --log-level 'LOUD'" in cli("--log-level=LOUD", "list").err

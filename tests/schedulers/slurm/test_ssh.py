@@ -27,14 +27,6 @@ _HOSTILE = [
 _SHOW_ARGUMENTS = [sys.executable, "-c", "import os, sys; print(list(map(os.fsencode, sys.argv[1:])))"]
 
 
-@pytest.fixture
-def site(login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshSite]:
-    login.use(monkeypatch)
-    site = SshSite("login")
-    yield site
-    site.close()
-
-
 @pytest.mark.parametrize("shell", [["/bin/sh"], ["bash"], ["fish"], ["zsh"], ["tcsh"]])
 def test_every_login_shell_passes_hostile_words_on(shell: list[str]) -> None:
     if shutil.which(shell[0]) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import add_cfg, add_json, add_workspace, parse_cfg
+from topcoat.cli.arguments import add_cfg, add_json, add_no_cache, add_workspace, parse_cfg
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -37,7 +37,13 @@ def add_arguments(parser: Parser) -> None:
         parser, "directory, URL, or mapping '{src: dst, src2: dst2}' (default: the current directory)", default=None
     )
     parser.add_argument("--platform", metavar="OS/ARCH", help="platform of the base image, such as linux/arm64, or all")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="ask the registry for every blob of the image, and send those that it has lost",
+    )
     add_cfg(parser, "options of the image: chown, modes, workspace_dir... (topcoat runopts local_docker)")
+    add_no_cache(parser)
     add_json(parser)
 
 
@@ -54,7 +60,7 @@ def run(args: Namespace) -> int:
     workspace = Projects(parse_projects("." if args.workspace is None else args.workspace))
     if not workspace:
         raise UsageError("topcoat build has no code to lay over the image", hint="--workspace DIR")
-    flags = {"image_repo": args.image_repo, "platform": args.platform}
+    flags = {"image_repo": args.image_repo, "platform": args.platform, "verify": args.verify}
     options = image_options({**_parse_cfg(args.cfg), **{name: value for name, value in flags.items() if value}})
     with Progress(f"laying {workspace} over {args.image or 'its base'}", quiet=options.quiet):
         result = build_image(workspace, args.image or "", options)

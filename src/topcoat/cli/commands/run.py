@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from topcoat.cli.arguments import (
     add_cfg,
     add_json,
+    add_no_cache,
     add_scheduler,
     add_workspace,
     open_runner,
@@ -54,6 +55,7 @@ _OWN_FLAGS = (
     "--wait",
     "--log",
     "--detach",
+    "--no-cache",
     "--json",
 )
 
@@ -76,6 +78,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="do not wait; without it, local* schedulers wait and print the logs"
     )
+    parser.add_argument("--tee-logs", action="store_true", help="begin each log line with its role and replica")
+    parser.add_argument(
+        "--stdin", action="store_true", help="read component, arguments and options from stdin, as one JSON object"
+    )
+    add_no_cache(parser)
     add_json(parser)
     parser.add_argument("--parent-run-id", metavar="ID", help="for experiment trackers")
     add_role_flags(parser)
@@ -87,21 +94,32 @@ def run(args: Namespace) -> int:
     """Submit, print the handle, and wait if the flags say so."""
     if args.detach and (args.wait or args.log):
         raise UsageError("--detach cannot be combined with --wait or --log", hint="give one or the other")
-    component, words = _component(args)
-    if component and "--help" in words[: words.index("--") if "--" in words else None]:
-        return _component_help(component)
+    scheduler_args: dict[str, Any] = {}
+    arguments: dict[str, Any] | list[str]
+    if args.stdin:
+        from topcoat.cli.stdin_args import read_stdin_args
+
+        component, arguments, scheduler_args = read_stdin_args(args, _given_flags(args))
+    else:
+        component, arguments = _component(args)
+        if component and "--help" in arguments[: arguments.index("--") if "--" in arguments else None]:
+            return _component_help(component)
     scheduler = scheduler_name(args.scheduler)
     with open_runner() as runner:
-        cfg = _cfg(runner, scheduler, args)
-        app = _component_app(component, words, args.configured.get("image")) if component else role_app(args, words)
-        if not component:
-            warn_about_program(words[0])
+        cfg = _cfg(runner, scheduler, args, scheduler_args)
+        if component:
+            app = _component_app(component, arguments, args.configured.get("image"))
+        else:
+            app = role_app(args, list(arguments))
+            warn_about_program(next(iter(arguments)))
         if scheduler in _LOCAL:
             warn_about_resources(args, app, scheduler, shares_gpus=bool(cfg.get("auto_set_cuda_visible_devices")))
         workspace = _workspace(runner, scheduler, app, args)
         if args.dryrun:
             info = runner.dryrun(app, scheduler, cfg, workspace, args.parent_run_id)
-            _print_dry_run(info, as_json=args.json)
+            from topcoat.cli.dry_run import print_dry_run
+
+            print_dry_run(info, as_json=args.json)
             return 0
         handle = _submit(runner, app, scheduler, cfg, workspace, args.parent_run_id)
         return _after_submit(runner, handle, local=scheduler == "local" or scheduler.startswith("local_"), args=args)
@@ -131,7 +149,7 @@ def _component_help(component: str) -> int:
     return 0
 
 
-def _component_app(component: str, words: list[str], image: str | None) -> AppDef:
+def _component_app(component: str, arguments: dict[str, Any] | list[str], image: str | None) -> AppDef:
     """Return the application of *component*; *image* is the configured default of its parameter ``image``."""
     from inspect import signature
 
@@ -150,7 +168,7 @@ def _component_app(component: str, words: list[str], image: str | None) -> AppDe
         defaults = get_configs("component", component)
         if image and "image" in signature(function).parameters:
             defaults.setdefault("image", image)
-        return materialize_appdef(function, words, defaults)
+        return materialize_appdef(function, arguments, defaults)
     except UnknownComponent as error:
         from shutil import which
 
@@ -170,10 +188,27 @@ def _component_app(component: str, words: list[str], image: str | None) -> AppDe
         raise InvalidComponent(error.message, hint=hint) from error
 
 
-def _cfg(runner: Runner, scheduler: str, args: Namespace) -> dict[str, CfgVal]:
+def _given_flags(args: Namespace) -> list[str]:
+    """Return the flags and words on the command line that ``--stdin`` replaces."""
+    from topcoat.cli.parser import Parser
+
+    parser = Parser("run", "")
+    add_arguments(parser)
+    may_stay = {"stdin", "dryrun", "json", "debug", "detach", "help"}
+    return [
+        (action.option_strings or ["a component or command"])[-1]
+        for action in parser.actions
+        if action.dest not in may_stay and getattr(args, action.dest, None) not in (None, [], action.default)
+    ]
+
+
+def _cfg(runner: Runner, scheduler: str, args: Namespace, scheduler_args: dict[str, Any]) -> dict[str, CfgVal]:
+    import json
+
     from topcoat.runner import config
 
-    cfg = parse_cfg(runner.scheduler_run_opts(scheduler), args.cfg)
+    opts = runner.scheduler_run_opts(scheduler)
+    cfg = opts.cfg_from_json_repr(json.dumps(scheduler_args)) | parse_cfg(opts, args.cfg)
     config.apply(scheduler, cfg)
     return cfg
 
@@ -190,19 +225,6 @@ def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> 
         return None
     configured: str | None = args.configured.get("workspace")
     return "." if configured is None else configured or None
-
-
-def _print_dry_run(info: AppDryRunInfo[Any], *, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    plan = info.workspace_plan.lines() if info.workspace_plan else []
-    if as_json:
-        app = asdict(info.app) if info.app else None
-        json_result({"scheduler": info.scheduler, "app": app, "workspaces": plan, "request": str(info)})
-        return
-    for line in plan:
-        result(line)
-    result(str(info).rstrip())
 
 
 def _submit(
@@ -244,7 +266,13 @@ def _after_submit(runner: Runner, handle: str, *, local: bool, args: Namespace) 
             unknown = {**job_facts(handle), "state": None, "ui_url": None}
             json_result(status_facts(handle, current) if current else unknown)
         return 0
-    status = wait_for(runner, handle, logs=local or args.log, cancel=local, show_handle=not args.json)
+    status = wait_for(
+        *(runner, handle),
+        logs=local or args.log,
+        cancel=local,
+        show_handle=not args.json,
+        always_prefix=args.tee_logs,
+    )
     if args.json:
         json_result(status_facts(handle, status))
     if str(status.state) != "SUCCEEDED":

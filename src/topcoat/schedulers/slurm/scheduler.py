@@ -39,8 +39,8 @@ from topcoat.schedulers.slurm.request import (
     check_size,
     make_request,
 )
-from topcoat.schedulers.slurm.site import open_site
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace, absolute, shared_root
+from topcoat.schedulers.slurm.ssh import open_site
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
 from topcoat.schedulers.slurm.submit import discard, submit
 from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
@@ -68,7 +68,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("slurm", session_name)
         self._builders: dict[str, WorkspaceMixin[Any]] = {
-            "dir": SnapshotWorkspace(),
+            "dir": SnapshotWorkspace(lambda host: self._client(host).site),
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}

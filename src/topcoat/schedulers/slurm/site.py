@@ -168,12 +168,3 @@ def no_response(program: str, timeout_s: float) -> SchedulerError:
         f"Slurm's {program} did not respond within {timeout_s:.0f} s",
         hint="check the controller with: scontrol ping",
     )
-
-
-def open_site(host: str) -> Site:
-    """Return the site of *host* (``user@login``), this machine if it is empty; nothing is contacted yet."""
-    if not host:
-        return LocalSite()
-    from topcoat.schedulers.slurm.ssh import SshSite
-
-    return SshSite(host)

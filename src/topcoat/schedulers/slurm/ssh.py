@@ -23,7 +23,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
-from topcoat.schedulers.slurm.site import MAX_OUTPUT, CommandResult, no_program, no_response, program_of
+from topcoat.schedulers.slurm.site import (
+    MAX_OUTPUT,
+    CommandResult,
+    LocalSite,
+    Site,
+    no_program,
+    no_response,
+    program_of,
+)
 
 _CONNECT_TIMEOUT_S = 20
 _FILE_TIMEOUT_S = 120.0
@@ -234,6 +242,11 @@ class SshSite:
             f"cannot connect to {self.host} over ssh: {escaped(text) or f'no response in {_CONNECT_TIMEOUT_S} s'}",
             hint=hint.format(host=self.host),
         )
+
+
+def open_site(host: str) -> Site:
+    """Return the site of *host* (``user@login``), this machine if it is empty; nothing is contacted yet."""
+    return SshSite(host) if host else LocalSite()
 
 
 _HINTS = {

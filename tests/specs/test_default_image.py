@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from topcoat.components.image import default_image
-from topcoat.specs.default_image import DEFAULT_IMAGE, check_image
+from topcoat.specs.default_image import DEFAULT_IMAGE, check_image, default_image
 
 
 def test_the_default_image_is_the_environment_variable_or_a_plain_python_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,168 @@
+"""Read the content of files: one version of it, never a part of one and never a mixture of two.
+
+A file's ctime moves when a write begins, so a read during a write sees a file that looks unchanged. A file whose ctime
+is so young that a write may still go on is read again later. So is one that was written a moment ago by a program which
+still has it open: between two writes that program may wait for the processor.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import signal
+import sys
+import time
+from typing import BinaryIO, NamedTuple
+
+from topcoat.scan.clock import COPY_NS_PER_BYTE, SETTLED, is_settled
+from topcoat.scan.tree import Tree, Version, keeps_changing, reading, version
+
+_BLOCK = 1 << 20
+_MAX_ATTEMPTS = 5
+_MAX_WAIT_S = 0.02
+_POLL_S = 0.001
+
+
+class Content(NamedTuple):
+    """What was read of a file.
+
+    Attributes:
+        size: bytes of content.
+        digest: raw SHA-256.
+        is_closed: no program can write the file without a change of its ctime, because none has it open for that.
+    """
+
+    size: int
+    digest: bytes
+    is_closed: bool = True
+
+
+def read_file(tree: Tree, path: str) -> bytes:
+    """Return the whole content of a (small) file; raise ``WorkspaceChanged`` if it keeps changing."""
+    content = digest_file(tree, path)
+    data = tree.read(path, content.size)
+    if hashlib.sha256(data).digest() != content.digest:
+        raise keeps_changing(path)
+    return data
+
+
+def digest_at_once(tree: Tree, path: str) -> Content | None:
+    """Return a file's content; None if a program may be writing it."""
+    with tree.open(path) as source, reading(path):
+        watch = _Watch(source)
+        if not watch.is_settled:
+            return None
+        content, _ = _hash(source, watch, 0)
+        return content if watch.has_all(content) and not watch.has_changed() else None
+
+
+def digest_file(tree: Tree, path: str, listed: Version | None = None) -> Content:
+    """Return a file's content; wait while a program writes it, but not for long.
+
+    A file that keeps growing counts as what it was a moment ago, if that part stays the same. If *listed* is another
+    version than the current one, a program is writing the file.
+
+    Raises:
+        WorkspaceChanged: the file keeps changing.
+    """
+    previous, only_grows = Content(0, hashlib.sha256().digest()), True
+    # Opened once: if a program renames another file to this name meanwhile, both are complete.
+    with tree.open(path) as source, reading(path):
+        watch = _Watch(source, listed)
+        for attempt in range(_MAX_ATTEMPTS):
+            watch.wait()
+            is_settled = watch.is_settled
+            content, start = _hash(source, watch, previous.size)
+            is_whole = watch.has_all(content) or content == previous
+            if not watch.has_changed() and is_settled and is_whole:
+                return content
+            only_grows = only_grows and start == previous.digest
+            if attempt == _MAX_ATTEMPTS - 1 and only_grows and watch.only_grew and previous.size:
+                return previous
+            previous = content
+    raise keeps_changing(path)
+
+
+class _Watch:
+    """Watches an open file: its version (None if it is remote), and whether a program writes it."""
+
+    def __init__(self, source: BinaryIO, listed: Version | None = None) -> None:
+        self._source = source
+        self.version = _version(source)
+        self.is_open = self.version is not None and _is_open_for_writing(source)
+        self.only_grew = True
+        self._is_busy = listed is not None and listed != self.version
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether every write that has begun has ended."""
+        if self.version is None:
+            return True
+        size, _, ctime = self.version
+        if 0 <= time.time_ns() - ctime < SETTLED:
+            self.is_open = _is_open_for_writing(self._source)
+            if self.is_open:
+                return False
+        return is_settled(ctime, size, is_busy=self._is_busy)
+
+    def has_changed(self) -> bool:
+        """Tell whether the version is another one than at the last look."""
+        before, self.version = self.version, _version(self._source)
+        if before is None or self.version is None or self.version == before:
+            return False
+        self._is_busy = True
+        self.only_grew = self.only_grew and self.version.size >= before.size
+        return True
+
+    def has_all(self, content: Content) -> bool:
+        """Tell whether *content* has the stated size; some file systems state 0 for all files."""
+        return self.version is None or content.size == self.version.size
+
+    def wait(self) -> None:
+        """Wait until the file is settled, for a bounded time."""
+        size = self.version.size if self.version else 0
+        end = time.monotonic() + _MAX_WAIT_S + size * COPY_NS_PER_BYTE / 1e9
+        while not self.is_settled and time.monotonic() < end:
+            time.sleep(_POLL_S)
+            self.has_changed()
+
+
+def _hash(source: BinaryIO, watch: _Watch, start: int) -> tuple[Content, bytes]:
+    """Return the content, and the digest of its first *start* bytes."""
+    source.seek(0)
+    # Not to the end: of a file that grows, that might never come.
+    size = (watch.version.size if watch.version else 0) or sys.maxsize
+    digest, total, start_digest = hashlib.sha256(), 0, b""
+    for end in sorted({min(start, size), size}):
+        while total < end and (block := source.read(min(_BLOCK, end - total))):
+            digest.update(block)
+            total += len(block)
+        if end == start:
+            start_digest = digest.digest()
+    return Content(total, digest.digest(), not watch.is_open), start_digest
+
+
+def _version(source: BinaryIO) -> Version | None:
+    try:
+        return version(source.fileno())
+    except (OSError, AttributeError, NotImplementedError):  # not a local file
+        return None
+
+
+def _is_open_for_writing(source: BinaryIO) -> bool:
+    """Tell whether a program can write the file now; False if that cannot be known.
+
+    A lease for reading is refused while the file is open, or mapped, for writing: F_SETLEASE in fcntl(2).
+    """
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        # If a program opens the file meanwhile, a signal comes: the default one would end this process.
+        fcntl.fcntl(source, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False

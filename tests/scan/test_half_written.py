@@ -1,0 +1,129 @@
+"""Beside a program that writes without pause, a scan gives a whole version of the file, or an error."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from topcoat.errors import WorkspaceChanged
+from topcoat.scan.content import Content, digest_file
+from topcoat.scan.scanner import Scan, ScanOptions, scan
+from topcoat.scan.tree import LocalTree
+from topcoat.specs.workspace import Workspace
+
+_SIZE = 300_000
+# Each version has one byte only, so that a part or a mixture of versions is none of them.
+_VERSIONS = [bytes([65 + number]) * _SIZE for number in range(8)]
+_WHOLE = {hashlib.sha256(version).digest() for version in _VERSIONS}
+
+_WRITE = {
+    "at once": "open(path, 'wb').write(data)",
+    "in parts": """
+with open(path, 'wb', buffering=0) as file:
+    for at in range(0, len(data), 4096):
+        file.write(data[at:at + 4096])
+""",
+    "in place": """
+with open(path, 'r+b', buffering=0) as file:
+    for at in range(0, len(data), 4096):
+        file.write(data[at:at + 4096])
+""",
+    "with a pause": """
+with open(path, 'wb', buffering=0) as file:
+    for at in range(0, len(data), 4096):
+        file.write(data[at:at + 4096])
+time.sleep(0.03)
+""",
+    "by renaming": """
+with open(path + '.new', 'wb') as file:
+    file.write(data)
+os.replace(path + '.new', path)
+""",
+    "the same": """
+data = versions[0]
+with open(path, 'wb', buffering=0) as file:
+    for at in range(0, len(data), 4096):
+        file.write(data[at:at + 4096])
+""",
+}
+_PROGRAM = f"""
+import itertools, os, sys, time
+path = sys.argv[1]
+versions = [bytes([65 + number]) * {_SIZE} for number in range(8)]
+for data in itertools.cycle(versions):
+"""
+
+
+@contextmanager
+def writing(path: Path, how: str) -> Iterator[None]:
+    """Write the versions to *path*, one after the other, while a ``with`` block runs."""
+    path.write_bytes(_VERSIONS[0])
+    body = "".join(f"    {line}\n" for line in _WRITE[how].strip().splitlines())
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM + body, str(path)]) as writer:
+        try:
+            time.sleep(0.1)
+            yield
+            assert writer.poll() is None, "the writer ended"
+        finally:
+            writer.kill()
+
+
+def look(directory: Path) -> Scan:
+    return scan(Workspace({str(directory): ""}), ScanOptions())
+
+
+@pytest.mark.parametrize("how", list(_WRITE))
+def test_a_file_beside_a_writer_is_whole_or_an_error(tmp_path: Path, how: str) -> None:
+    workspace = tmp_path / "w"
+    workspace.mkdir()
+    (workspace / ".torchxignore").write_text("*.new\n")
+    found = []
+    with writing(workspace / "data.bin", how):
+        end = time.monotonic() + 3
+        while time.monotonic() < end and len(found) < 40:
+            try:
+                (entry,) = [entry for entry in look(workspace).snapshot if entry.path == b"data.bin"]
+            except WorkspaceChanged:
+                found.append("error")
+            else:
+                found.append("whole" if entry.content in _WHOLE else f"{entry.size} bytes")
+    assert set(found) <= {"whole", "error"}
+    if how in ("by renaming", "with a pause"):
+        assert "whole" in found
+
+
+def test_a_file_that_was_written_a_moment_ago_is_scanned(tmp_path: Path) -> None:
+    for version in _VERSIONS:
+        (tmp_path / "data.bin").write_bytes(version)
+        entry = look(tmp_path).snapshot.find(b"data.bin")
+        assert entry is not None
+        assert entry.content == hashlib.sha256(version).digest()
+
+
+def test_a_log_that_grows_without_pause_is_scanned(tmp_path: Path) -> None:
+    program = "import itertools, sys\nfor n in itertools.count(): open(sys.argv[1], 'a').write(f'line {n}\\n')"
+    log = tmp_path / "out.log"
+    log.write_text("begin\n")
+    with subprocess.Popen([sys.executable, "-c", program, str(log)]) as writer:
+        time.sleep(0.1)
+        entries = [look(tmp_path).snapshot.find(b"out.log") for _ in range(5)]
+        writer.kill()
+    content = log.read_bytes()
+    for entry in entries:
+        assert entry is not None
+        assert entry.content == hashlib.sha256(content[: entry.size]).digest()
+
+
+def test_a_date_in_the_future_costs_no_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data.bin").write_bytes(b"x")
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 10**12)  # the clock was set back
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    assert digest_file(LocalTree(str(tmp_path)), "data.bin") == Content(1, hashlib.sha256(b"x").digest())
