@@ -15,6 +15,7 @@ from tests.schedulers.slurm.conftest import job_id, log_of, role, shell, state_o
 from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError
 from topcoat.runner import Runner, get_runner
 from topcoat.schedulers.api import Stream
+from topcoat.schedulers.slurm.scheduler import create_scheduler
 from topcoat.specs import AppDef, AppState, Resource, RetryPolicy, Workspace
 
 
@@ -376,17 +377,16 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
 def test_a_command_runs_beside_a_replica_in_its_directory_and_environment(
     runner: Runner, cluster: Slurm, workspace: Path, topcoat: Cli, tmp_path: Path
 ) -> None:
-    from topcoat.schedulers.slurm.scheduler import create_scheduler
-
     gate = tmp_path / "gate"
     handle = runner.run(two_roles(workspace, gate), "slurm")
-    cluster.wait_until(
-        lambda: "edited" in log_of(runner, handle, "ev'al", 1) or "first" in log_of(runner, handle, "ev'al", 1),
-        "it",
-        poke=True,
-    )
+    cluster.wait_until(lambda: "first" in log_of(runner, handle, "ev'al", 1), "the replica", poke=True)
     output = tmp_path / "output"
-    code = "import os, sys; print(os.getcwd(), os.environ['TOPCOAT_ROLE'], os.environ['TOPCOAT_REPLICA_ID'], os.environ['SLURMD_NODENAME'], os.environ['TORCHX_RANK0_HOST'], file=open(sys.argv[1], 'w')); sys.exit(7)"
+    code = """
+import os, sys
+names = ("TOPCOAT_ROLE", "TOPCOAT_REPLICA_ID", "SLURMD_NODENAME", "TORCHX_RANK0_HOST")
+print(os.getcwd(), *map(os.environ.get, names), file=open(sys.argv[1], "w"))
+sys.exit(7)
+"""
     scheduler = create_scheduler("topcoat")
     assert scheduler.execute(job_id(handle), "ev'al", 1, ["python3", "-c", code, str(output)]) == 7
     directory, *rest = output.read_text().split()
@@ -402,13 +402,11 @@ def test_a_command_runs_beside_a_replica_in_its_directory_and_environment(
 def test_files_are_copied_out_of_a_replica_and_into_it(
     runner: Runner, cluster: Slurm, workspace: Path, tmp_path: Path, *, ends_first: bool
 ) -> None:
-    from topcoat.schedulers.slurm.scheduler import create_scheduler
-
-    script = f"mkdir out; echo result > out/file; ln -s file out/link; {'' if ends_first else 'sleep 60'}"
+    script = f"mkdir out; echo result > out/file; ln -s file out/link; echo ready; {'' if ends_first else 'sleep 60'}"
     app = AppDef("job", [role("job", "sh", "-c", script, workspace=Workspace({str(workspace): ""}))])
     handle = runner.run(app, "slurm")
     wanted = AppState.SUCCEEDED if ends_first else AppState.RUNNING
-    cluster.wait_until(lambda: state_of(runner, handle) is wanted, "the job")
+    cluster.wait_until(lambda: state_of(runner, handle) is wanted and log_of(runner, handle) != "", "the job")
     scheduler = create_scheduler("topcoat")
     (tmp_path / "new").write_text("input")
     scheduler.copy_to(job_id(handle), "job", 0, tmp_path / "new", "out/renamed")
@@ -474,7 +472,10 @@ def test_a_container_of_slurm_runs_the_snapshot_over_a_base_that_stays_as_it_is(
     runner: Runner, cluster: Slurm, workspace: Path, bundle: Path
 ) -> None:
     before = sorted(bundle.rglob("*"))
-    script = "pwd; cat code_under_test.py; echo $WORKSPACE_DIR $BASE $TOPCOAT_REPLICA_ID; touch written; exit $TOPCOAT_REPLICA_ID"
+    script = (
+        "pwd; cat code_under_test.py; echo $WORKSPACE_DIR $BASE $TOPCOAT_REPLICA_ID; touch written; "
+        "exit $TOPCOAT_REPLICA_ID"
+    )
     cfg = {"container": "oci"}
     app = AppDef("pair", [role("job", "sh", "-c", script, image=str(bundle), num_replicas=2)])
     handle = runner.run(app, "slurm", cfg, str(workspace))

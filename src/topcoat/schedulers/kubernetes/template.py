@@ -38,7 +38,7 @@ INDEX_ENV = "JOB_COMPLETION_INDEX"
 # Stands for the number of the replica until the rest of the text is escaped; no text of a role has it.
 _INDEX_MARK = "\ue000topcoat-replica-id\ue001"
 
-_WAIT = """\
+_WAIT = f"""\
 trap 'exit 143' TERM
 tries=0
 while [ "$tries" -lt 600 ]; do
