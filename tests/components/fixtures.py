@@ -290,3 +290,23 @@ def slurm(scratch: Path, logs: Path) -> Iterator[Slurm]:
     host.need_root("slurm")
     with _started("slurm", slurm_cluster(scratch / "slurm", logs)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def torchrun(scratch: Path) -> Path:
+    """A directory for PATH with Debian's torchrun (1.13), and a python that has PyTorch."""
+    host.tool("torchrun", "python3-torch")
+    directory = scratch / "torchrun"
+    directory.mkdir()
+    # Its parser of --tee loops over the members of a flag, which Python 3.11 has changed.
+    lines = (
+        "#!/usr/bin/python3",
+        "from torch.distributed.elastic.multiprocessing import api",
+        "api.Std.from_str = classmethod(lambda cls, text: cls(int(text)))",
+        "from torch.distributed.run import main",
+        "main()",
+    )
+    (directory / "torchrun").write_text("\n".join(lines) + "\n")
+    (directory / "torchrun").chmod(0o755)
+    (directory / "python3").symlink_to("/usr/bin/python3")
+    return directory

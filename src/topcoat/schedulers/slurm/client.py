@@ -90,7 +90,9 @@ class SlurmClient:
 
     def accounting_of_user(self, days: int) -> list[Run]:
         """Return the last runs of this user's jobs of some days; empty without accounting."""
-        done = self._sacct("-X", "-S", f"now-{days}days")
+        # Root would get the jobs of all users.
+        user = self.site.run(["id", "-un"], timeout_s=QUERY_TIMEOUT_S).stdout.strip()
+        done = self._sacct("-X", "-S", f"now-{days}days", "-u", user)
         return [] if done.exit_code else parse.accounting_runs(done.stdout)
 
     def cancel(self, job_id: str) -> None:
@@ -105,6 +107,10 @@ class SlurmClient:
         Raises:
             SchedulerError: the controller cannot be reached.
         """
+        # It responds at once, where the others try for ten seconds.
+        ping = self._query("scontrol", "ping")
+        if ping.exit_code and " is DOWN" in ping.stdout:
+            raise SchedulerError(f"Slurm's controller is down: {escaped(ping.stdout.strip())}", hint="scontrol ping")
         done = self._query("sinfo", "-h", "-a", "-e", "-o", parse.SINFO_FORMAT)
         if done.exit_code:
             raise _failed("sinfo", done)

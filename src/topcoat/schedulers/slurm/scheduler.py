@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import posixpath
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,35 +24,26 @@ from topcoat.schedulers.api import (
 )
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
-from topcoat.schedulers.slurm import old_snapshots
+from topcoat.schedulers.slurm import observe, old_snapshots
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
 from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
-from topcoat.schedulers.slurm.images import RoleImages, check_runtime, write_bundle
+from topcoat.schedulers.slurm.images import RoleImages
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options
-from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
+from topcoat.schedulers.slurm.parse import PartitionNodes
 from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
     SlurmBatchRequest,
     check_app,
     check_size,
-    facts_json,
     make_request,
 )
-from topcoat.schedulers.slurm.site import Site
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace, absolute, shared_root
 from topcoat.schedulers.slurm.ssh import open_site
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
-from topcoat.schedulers.slurm.status import (
-    JobFacts,
-    describe_ended,
-    describe_forgotten,
-    describe_queued,
-    last_runs,
-    run_state,
-)
+from topcoat.schedulers.slurm.submit import discard, submit
 from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
 from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
@@ -65,10 +55,7 @@ if TYPE_CHECKING:
 
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
-_EPOCH = datetime.fromtimestamp(0, timezone.utc)
-_LIST_DAYS = 14
 _DELETE_TIMEOUT_S = 60.0
-_ACCOUNTING_LAG_S = 5.0
 
 
 class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
@@ -212,22 +199,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         Raises:
             SchedulerError: Slurm cannot be reached or refuses the job, or the shared directory cannot be written.
         """
-        request: SlurmBatchRequest = dryrun_info.request
-        host = str(dryrun_info.cfg.get("slurm_host") or "")
-        client = self._client(host)
-        files, is_submitted = request.files, False
-        try:
-            if host in self._unreachable:
-                raise self._unreachable[host]
-            check_runtime(client, str(dryrun_info.cfg.get("container") or "none"))
-            _write_files(client.site, request)
-            job_id = client.submit(request.command())
-            is_submitted = True
-        finally:
-            if not is_submitted:
-                with contextlib.suppress(OSError, SchedulerError):
-                    client.site.remove_tree(own_directory(files))
-        return f"{job_id}@{host}" if host else job_id
+        cfg = dryrun_info.cfg
+        host = str(cfg.get("slurm_host") or "")
+        if host in self._unreachable:
+            discard(self._client(host), dryrun_info.request)
+            raise self._unreachable[host]
+        job_id = submit(self._client(host), dryrun_info.request, str(cfg.get("container") or "none"))
+        return observe.app_id_of(job_id, host)
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Return what Slurm and the job's directory say of an application.
@@ -236,63 +214,11 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             SchedulerError: Slurm cannot be reached.
         """
         found = self._find(app_id)
-        return None if found is None else self._describe(app_id, *found)
-
-    def _describe(self, app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
-        deadline = time.monotonic() + _ACCOUNTING_LAG_S
-        while True:
-            rows, failure = _try_queue(client, job_id)
-            states = [appstate_from_slurm_state(row.state) for row in rows]
-            if rows and not is_terminal(combined_state(states)):
-                return describe_queued(app_id, rows, _facts(client, rows[0].directory))
-            runs = client.accounting(job_id)
-            last = last_runs(runs)
-            # The accounting learns of the working directory later than of the end.
-            directory = rows[0].directory if rows else last[0].directory if last else ""
-            has_ended = bool(last and directory) and is_terminal(combined_state(run_state(run) for run in last))
-            if has_ended or (last and failure):
-                return describe_ended(app_id, runs, _facts(client, directory), rows[0].reason if rows else "")
-            if rows:
-                # Without accounting, or before the end has reached it.
-                state = next(
-                    row.state for row in rows if appstate_from_slurm_state(row.state) is combined_state(states)
-                )
-                return describe_forgotten(app_id, state, _facts(client, rows[0].directory), rows[0].reason)
-            if failure:
-                raise failure
-            if not last:
-                return None
-            if time.monotonic() > deadline:
-                # Slurm's controller has lost the job.
-                return describe_ended(app_id, runs, _facts(client, directory))
-            # The accounting says PENDING or RUNNING for a moment after the end.
-            time.sleep(0.3)
+        return None if found is None else observe.describe(app_id, *found)
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this user's jobs that topcoat submitted: those that Slurm has in memory, and those of two weeks."""
-        host = str((cfg or {}).get("slurm_host") or "")
-        client = self._client(host)
-        jobs: dict[str, Sequence[QueueRow | Run]] = {}
-        runs = client.accounting_of_user(_LIST_DAYS)
-        try:
-            rows = client.queue_of_user()
-        except SchedulerError:
-            if not runs:
-                raise
-            rows = []
-        for run in runs:
-            jobs[run.job_id] = [*jobs.get(run.job_id, ()), run]
-        for row in rows:
-            # The controller is ahead of the accounting.
-            jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
-        apps = []
-        for job_id, parts in jobs.items():
-            first = min(parts, key=lambda part: part.component)
-            if is_facts_directory(first.directory):
-                state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
-                created = None if first.submitted is None else datetime.fromtimestamp(first.submitted).astimezone()
-                apps.append(ListAppResponse(_app_id(job_id, host), state, name=first.name, created=created))
-        return sorted(apps, key=lambda app: app.created or _EPOCH, reverse=True)
+        return observe.list_jobs(self._client(str((cfg or {}).get("slurm_host") or "")))
 
     def _cancel_existing(self, app_id: str) -> None:
         # A component's own id would end only the step of the others.
@@ -306,9 +232,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if found is None:
             return
         client, job_id = found
-        rows, _ = _try_queue(client, job_id)
-        directory = rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
-        if any(not is_terminal(appstate_from_slurm_state(row.state)) for row in rows):
+        directory = observe.job_directory(client, job_id)
+        if not self._has_ended(client, job_id):
             client.cancel(job_id)
             self._wait_for_end(client, job_id)
         if is_facts_directory(directory):
@@ -316,7 +241,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _wait_for_end(self, client: SlurmClient, job_id: str) -> None:
         deadline = time.monotonic() + _DELETE_TIMEOUT_S
-        while any(not is_terminal(appstate_from_slurm_state(row.state)) for row in client.queue(job_id)):
+        while not self._has_ended(client, job_id, max_age_s=0.0):
             if time.monotonic() > deadline:
                 raise SchedulerError(f"the job {job_id} does not end", hint=f"see: scontrol show job {job_id}")
             time.sleep(0.2)
@@ -353,8 +278,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         lines = follow(client.site, paths, whole=regex is not None, has_ended=has_ended)
         return lines if regex is None else filter_regex(regex, lines)
 
-    def _has_ended(self, client: SlurmClient, job_id: str) -> bool:
-        rows = client.queue(job_id, max_age_s=MAX_AGE_S)
+    def _has_ended(self, client: SlurmClient, job_id: str, max_age_s: float = MAX_AGE_S) -> bool:
+        rows = client.queue(job_id, max_age_s=max_age_s)
         return all(is_terminal(appstate_from_slurm_state(row.state)) for row in rows)
 
     def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
@@ -432,8 +357,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         found = self._find(app_id)
         if found is not None:
             client, job_id = found
-            rows, _ = _try_queue(client, job_id)
-            directory = rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
+            directory = observe.job_directory(client, job_id)
             if is_facts_directory(directory):
                 roles = client.facts(directory).roles()
                 if roles:
@@ -442,46 +366,10 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         raise UsageError(f"the job {app_id} was not submitted by topcoat", hint="topcoat list -s slurm")
 
 
-def _app_id(job_id: str, host: str) -> str:
-    return f"{job_id}@{host}" if host else job_id
-
-
 def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
     """Return *cfg* with the partition that sbatch takes from the environment."""
     default = "" if cfg.slurm_host or cfg.partition else os.environ.get("SBATCH_PARTITION", "")
     return {**cfg, "partition": default} if default else cfg
-
-
-def _write_files(site: Site, request: SlurmBatchRequest) -> None:
-    files = request.files
-    try:
-        # The scripts have the variables of the job.
-        site.make_dir(files.directory, 0o700)
-        site.make_dir(files.logs, 0o700)
-        for path, data in (
-            (f"{files.directory}/replica.sh", request.replica_script()),
-            (files.script, request.materialize()),
-        ):
-            site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
-        for bundle in request.bundles:
-            write_bundle(site, bundle)
-        site.write_file(files.job_json, facts_json(request), 0o600)
-    except OSError as error:
-        raise SchedulerError(
-            f"cannot write the files of the job to {files.directory}: {error.strerror or error}",
-            hint="choose a directory that the nodes share and that has room: -cfg job_root=DIR",
-        ) from error
-
-
-def _try_queue(client: SlurmClient, job_id: str) -> tuple[list[QueueRow], SchedulerError | None]:
-    try:
-        return client.queue(job_id), None
-    except SchedulerError as error:
-        return [], error
-
-
-def _facts(client: SlurmClient, directory: str) -> JobFacts:
-    return client.facts(directory) if is_facts_directory(directory) else JobFacts()
 
 
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> SlurmScheduler:
