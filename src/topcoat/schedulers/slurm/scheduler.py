@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
+    Freeable,
     JobOutputs,
     ListAppResponse,
     ReplicaTimes,
@@ -23,7 +24,7 @@ from topcoat.schedulers.api import (
 )
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
-from topcoat.schedulers.slurm import observe
+from topcoat.schedulers.slurm import observe, old_snapshots
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
 from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
@@ -338,6 +339,14 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         own = own_directory(files)
         are_deleted = parent == own or parent.startswith(f"{own}/")
         return JobOutputs(parent, [posixpath.relpath(path, parent) for path in written], are_deleted)
+
+    def freeable(self) -> Sequence[Freeable]:
+        """Return the snapshots that no job uses, at the sites that were used before; else of this machine's Slurm."""
+        return [item for host in list(self._clients) or [""] for item in old_snapshots.freeable(self._client(host))]
+
+    def free(self, item: Freeable) -> None:
+        """Remove a snapshot, unless a job uses it by now; files that a job wrote stay."""
+        old_snapshots.free(self._client(old_snapshots.split_id(item.id)[0]), item)
 
     def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:
         """Return where a job of topcoat is, its files and its roles.
