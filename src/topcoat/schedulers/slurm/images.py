@@ -41,9 +41,10 @@ class RoleImages:
             return RolePlace(directory, [directory], files.directory, directory, snapshot=snapshot)
         is_image = role.workspace is not None and self._cfg.get("workspace_type") == "docker"
         workdir = "" if is_image else role.env.get("WORKSPACE_DIR", "") if role.workspace else self.workdir(role)
-        sources = [mount.src_path for mount in role.mounts if isinstance(mount, BindMount)]
-        snapshot = sources[-1] if role.workspace and not is_image else ""
-        return RolePlace(workdir, sources, INNER_FILES, "", self._containers(role, files, workdir), snapshot)
+        sources = {mount.dst_path: mount.src_path for mount in role.mounts if isinstance(mount, BindMount)}
+        snapshot = sources.get(workdir, "") if role.workspace and not is_image else ""
+        container = self._containers(role, files, workdir)
+        return RolePlace(workdir, list(sources.values()), INNER_FILES, "", container, snapshot)
 
     def workdir(self, role: Role) -> str:
         """Return the directory for the code in the container of *role*: that of the base, or ``workspace_dir``."""

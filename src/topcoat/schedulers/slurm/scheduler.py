@@ -48,7 +48,7 @@ from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_term
 from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
-from topcoat.workspace.plan import apply_to_role
+from topcoat.workspace.plan import apply_images, apply_to_role
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -155,6 +155,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             if role.workspace:
                 apply_to_role(role, mounted.expected()[role.name])
         return mounted
+
+    def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
+        """Deliver the workspaces at once."""
+        if str(cfg.get("container") or "none") == "none":
+            super().build_workspaces(roles, cfg)
+        elif plan := self.plan_workspaces(roles, cfg):
+            apply_images(roles, plan.carry_out())
 
     def update_request(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest], delivered: Mapping[str, Delivered]) -> None:
         """Put the images with their digests into the request."""
