@@ -510,3 +510,26 @@ def test_a_container_is_refused_if_the_cluster_would_ignore_it(
     finally:
         moved.rename(conf)
     assert not list((home / ".topcoat/jobs").glob("*"))
+
+
+def test_a_cluster_without_accounting_leaves_the_job_to_its_directory(
+    runner: Runner, cluster: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    handles = [runner.run(shell(f"echo hello; exit {code}"), "slurm") for code in (0, 3)]
+    for handle in handles:
+        runner.wait(handle)
+    forgotten = lambda: not any(  # noqa: E731
+        cluster.call("squeue", "-h", "-t", "all", "-j", job_id(handle)).stdout for handle in handles
+    )
+    cluster.wait_until(forgotten, "forgetting")
+    (tmp_path / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    first, second = map(runner.status, handles)
+    assert first is not None
+    assert second is not None
+    assert (first.state, first.msg) == (AppState.SUCCEEDED, "")
+    assert second.state is AppState.FAILED
+    assert second.msg.startswith("job/0 ended with exit code 3 on n")
+    assert log_of(runner, handles[1]).startswith("hello\n")
+    assert runner.status("slurm://topcoat/99999") is None

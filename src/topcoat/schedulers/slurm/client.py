@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import threading
 import time
@@ -29,6 +30,7 @@ _UNKNOWN_ID = ("Invalid job id",)
 _SECTIONS = """cd "$1" 2>/dev/null || exit 0
 cat job.json 2>/dev/null; printf '\\036'
 cat exit/run 2>/dev/null; printf '\\036'
+cat exit/code 2>/dev/null; printf '\\036'
 head -c 2000 exit/failure 2>/dev/null; printf '\\036'
 for file in exit/*-*[0-9]; do [ ! -f "$file" ] || cat "$file"; done; printf '\\036'
 for file in exit/*.error; do
@@ -130,7 +132,7 @@ class SlurmClient:
     def facts(self, directory: str) -> JobFacts:
         """Return what the facts directory of a job says; nothing if it does not exist."""
         done = self.site.run(["/bin/sh", "-c", _SECTIONS, "sh", directory], timeout_s=QUERY_TIMEOUT_S)
-        job, run, failure, records, errors = [*done.stdout.split(parse.ROW), "", "", "", "", ""][:5]
+        job, run, code, failure, records, errors = [*done.stdout.split(parse.ROW), *[""] * 6][:6]
         try:
             app = parse_json(job) if job else {}
         except ValueError:
@@ -140,10 +142,18 @@ class SlurmClient:
         return JobFacts(
             app=app if isinstance(app, dict) else {},
             restarts=int(words[1]) if len(words) == 3 and words[1].isdecimal() else None,
+            exit_code=int(code) if code.strip().isdecimal() else None,
             records=parse.records(records),
             failure=escaped(failure.strip()),
             errors={name.removesuffix(".error"): text.strip() for name, text in files if text.strip()},
         )
+
+    def find_directory(self, root: str, job_id: str) -> str:
+        """Return the facts directory below *root* of a job that has run; empty without one."""
+        script = 'cd "$1" 2>/dev/null && grep -ls "^$2 " */.topcoat/exit/run | head -n 1'
+        done = self.site.run(["/bin/sh", "-c", script, "sh", root, job_id], timeout_s=QUERY_TIMEOUT_S)
+        found = done.stdout.strip("\n")
+        return f"{root}/{posixpath.dirname(posixpath.dirname(found))}" if found else ""
 
     def written_files(self, directories: Sequence[str], job_file: str, *, by_time: bool) -> list[str]:
         """Return the files that a job wrote into *directories*, sorted.

@@ -11,6 +11,7 @@ from topcoat.schedulers.responses import DescribeAppResponse, ListAppResponse
 from topcoat.schedulers.slurm.client import SlurmClient
 from topcoat.schedulers.slurm.files import is_facts_directory
 from topcoat.schedulers.slurm.parse import QueueRow, Run
+from topcoat.schedulers.slurm.snapshot import DEFAULT_ROOT, absolute
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
 from topcoat.schedulers.slurm.status import (
     JobFacts,
@@ -49,12 +50,22 @@ def describe(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppRespon
         if failure:
             raise failure
         if not last:
-            return None
+            return _describe_without_accounting(app_id, client, job_id)
         if time.monotonic() > deadline:
             # Slurm's controller has lost the job.
             return describe_ended(app_id, runs, _facts(client, directory))
         # The accounting says PENDING or RUNNING for a moment after the end.
         time.sleep(0.3)
+
+
+def _describe_without_accounting(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
+    """Return the status of a job that only its own directory remembers, if that is in the default place."""
+    directory = client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
+    facts = client.facts(directory) if directory else JobFacts()
+    if not facts.roles():
+        return None
+    state = "" if facts.exit_code is None else "FAILED" if facts.exit_code else "COMPLETED"
+    return describe_forgotten(app_id, state, facts)
 
 
 def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
@@ -85,7 +96,8 @@ def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
 def job_directory(client: SlurmClient, job_id: str) -> str:
     """Return the working directory of a job; empty for an unknown one."""
     rows, _ = try_queue(client, job_id)
-    return rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
+    directories = [row.directory for row in rows] or [run.directory for run in client.accounting(job_id)]
+    return directories[0] if directories else client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
 
 
 def try_queue(client: SlurmClient, job_id: str) -> tuple[list[QueueRow], SchedulerError | None]:

@@ -86,6 +86,7 @@ cd "$files" 2>/dev/null || {{
 }}
 rm -rf exit && mkdir exit || exit
 printf '%s %s %s\\n' "$SLURM_JOB_ID" "${{SLURM_RESTART_COUNT:-0}}" "$(date +%s)" > exit/run
+trap 'echo "$?" > exit/code' EXIT
 {checks}node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$(scontrol -o show node "$node" | sed -n 's/.*[[:space:]]NodeAddr=\\([^[:space:]]*\\).*/\\1/p')
 export TORCHX_RANK0_HOST=${{address:-$node}} TOPCOAT_RANK0_HOST=${{address:-$node}}
