@@ -52,3 +52,15 @@ def test_a_removed_directory_leaves_what_its_links_name(tmp_path: Path) -> None:
 def test_the_program_of_a_command_is_behind_env() -> None:
     assert program_of(["env", "-u", "X", "A=1", "squeue", "-h"]) == "squeue"
     assert program_of(["sbatch", "A=1"]) == "sbatch"
+
+
+def test_the_variables_of_a_job_that_runs_topcoat_are_no_options_of_the_next_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_CONF", "/conf")
+    assert "SLURM_NTASKS=8" in SITE.run(["env"], timeout_s=10).stdout
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    variables = SITE.run(["env"], timeout_s=10).stdout
+    assert "SLURM_NTASKS" not in variables
+    assert "SLURM_CONF=/conf" in variables

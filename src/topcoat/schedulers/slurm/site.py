@@ -16,6 +16,9 @@ MAX_OUTPUT = 64 << 20
 """Bytes of a command's output that are kept."""
 
 
+_NOT_OF_A_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+
+
 class CommandResult(NamedTuple):
     """Hold what a command did; text that is not UTF-8 is kept as ``surrogateescape`` does."""
 
@@ -78,7 +81,13 @@ class LocalSite:
         try:
             # In a session of its own: ^C is for topcoat, which ends the command itself.
             done = subprocess.run(
-                command, input=stdin, capture_output=True, timeout=timeout_s, check=False, start_new_session=True
+                command,
+                input=stdin,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                start_new_session=True,
+                env=_environment(),
             )
         except FileNotFoundError:
             raise no_program(command[0]) from None
@@ -94,7 +103,7 @@ class LocalSite:
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
         try:
-            return subprocess.run(command, check=False).returncode
+            return subprocess.run(command, check=False, env=_environment()).returncode
         except FileNotFoundError:
             raise no_program(command[0]) from None
 
@@ -139,6 +148,13 @@ class LocalSite:
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment for Slurm's commands: those of a job that runs topcoat would be options of the new job."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name in _NOT_OF_A_JOB}
 
 
 def program_of(command: Sequence[str]) -> str:
