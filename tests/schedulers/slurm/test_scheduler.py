@@ -518,11 +518,10 @@ def test_a_cluster_without_accounting_leaves_the_job_to_its_directory(
     handles = [runner.run(shell(f"echo hello; exit {code}"), "slurm") for code in (0, 3)]
     for handle in handles:
         runner.wait(handle)
-    forgotten = lambda: (
-        not any(  # noqa: E731
-            cluster.call("squeue", "-h", "-t", "all", "-j", job_id(handle)).stdout for handle in handles
-        )
-    )
+
+    def forgotten() -> bool:
+        return not any(cluster.call("squeue", "-h", "-t", "all", "-j", job_id(handle)).stdout for handle in handles)
+
     cluster.wait_until(forgotten, "forgetting")
     (tmp_path / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
     (tmp_path / "sacct").chmod(0o755)
