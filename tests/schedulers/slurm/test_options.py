@@ -12,7 +12,17 @@ def test_the_options_have_torchxs_names_and_some_more() -> None:
     names = set(SlurmOpts())
     torchx = {"account", "partition", "time", "comment", "constraint", "mail-user", "mail-type", "job_dir", "qos"}
     assert torchx < names
-    more = {"reservation", "nodelist", "exclude", "gres", "exclusive", "sbatch", "slurm_host", "container"}
+    more = {
+        "interactive",
+        "reservation",
+        "nodelist",
+        "exclude",
+        "gres",
+        "exclusive",
+        "sbatch",
+        "slurm_host",
+        "container",
+    }
     assert names - torchx == more
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.cli.conftest import Cli
 from tests.components.slurm import Slurm
 from tests.schedulers.slurm.conftest import job_id, log_of, role, shell, state_of
-from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError
+from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError, UsageError
 from topcoat.runner import Runner, get_runner
 from topcoat.schedulers.api import Stream
 from topcoat.schedulers.slurm.scheduler import create_scheduler
@@ -534,3 +536,29 @@ def test_a_cluster_without_accounting_leaves_the_job_to_its_directory(
     assert second.msg.startswith("job/0 ended with exit code 3 on n")
     assert log_of(runner, handles[1]).startswith("hello\n")
     assert runner.status("slurm://topcoat/99999") is None
+
+
+def test_an_interactive_job_runs_in_a_terminal(runner: Runner, cluster: Slurm, workspace: Path) -> None:
+    (workspace / "ask.py").write_text("print('you said', input('name? '), __import__('sys').stdin.isatty())\n")
+    app = AppDef("job", [role("job", "python3", "ask.py", workspace=Workspace({str(workspace): ""}))])
+    handle = runner.run(app, "slurm", {"interactive": True})
+    code = (
+        "import sys; from topcoat.schedulers.slurm.scheduler import create_scheduler\n"
+        "create_scheduler('topcoat').attach(*sys.argv[1:], 0)"
+    )
+    terminal = pexpect.spawn(sys.executable, ["-c", code, job_id(handle), "job"], encoding="utf-8", timeout=60)
+    terminal.expect("name\\? ")
+    terminal.sendline("topcoat")
+    terminal.expect("you said topcoat True")
+    terminal.expect(pexpect.EOF)
+    status = runner.wait(handle)
+    assert status is not None
+    assert status.state is AppState.SUCCEEDED
+
+
+def test_only_an_interactive_job_has_a_terminal(runner: Runner, cluster: Slurm, tmp_path: Path) -> None:
+    handle = runner.run(shell("sleep 60"), "slurm")
+    with pytest.raises(UsageError, match="has no terminal"):
+        create_scheduler("topcoat").attach(job_id(handle), "job", 0)
+    with pytest.raises(InvalidApp, match="one replica"):
+        runner.run(shell("true", num_replicas=2), "slurm", {"interactive": True})

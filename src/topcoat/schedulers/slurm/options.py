@@ -99,6 +99,9 @@ class SlurmOpts(StructuredOpts):
     slurm_host: str | None = None
     """login node that is reached over ssh: user@login or user@login:port (default: Slurm's commands on this machine)"""
 
+    interactive: bool = False
+    """the replica waits until a terminal is attached to it, and runs in that terminal (one replica)"""
+
     container: str = "none"
     """how the nodes run images: pyxis, apptainer, or oci (Slurm's own --container, the image is a bundle); none: the
     command runs on the node, and the role's image is ignored"""
@@ -196,4 +199,6 @@ def time_limit_s(text: str) -> float:
     return float((int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds)
 
 
-_RUN_OPTIONS = frozenset(key for key in SlurmOpts() if key not in ("job_dir", "sbatch", "slurm_host", "container"))
+_RUN_OPTIONS = frozenset(
+    key for key in SlurmOpts() if key not in ("job_dir", "sbatch", "slurm_host", "interactive", "container")
+)

@@ -7,6 +7,7 @@ import io
 import os
 import posixpath
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -49,6 +50,13 @@ class Replica(NamedTuple):
     def execute(self, command: Sequence[str], *, tty: bool) -> int:
         """Run *command* beside the replica's process and return its exit code."""
         return self.client.site.interactive(self._srun(command, tty=tty), tty=tty)
+
+    def attach(self, node: str) -> None:
+        """Run the replica on *node*, with this process's terminal."""
+        tty = sys.stdin.isatty()
+        words = self._step(node, tty=tty)
+        arguments = ["terminal", self.role, f"={self.number}", "0", "0", node]
+        self.client.site.interactive([*words, *arguments], tty=tty)
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
         """Copy a file or directory of the replica to *destination*, which appears whole or not at all."""
@@ -115,14 +123,18 @@ class Replica(NamedTuple):
         return path
 
     def _srun(self, command: Sequence[str], *, tty: bool = False) -> list[str]:
-        group, name = self._group, f"{self.role}-{self.number}"
-        groups = self.facts.app["groups"]
+        name = f"{self.role}-{self.number}"
+        return [*self._step(self.facts.records[name].node, tty=tty), "be", name, *command]
+
+    def _step(self, node: str, *, tty: bool) -> list[str]:
+        """Return the command that runs the replica's script on *node*, in the replica's container."""
+        group, groups = self._group, self.facts.app["groups"]
         words = ["srun", "--overlap", f"--jobid={self.job_id}", "--nodes=1", "--ntasks=1", "--quiet"]
         words += [f"--het-group={groups.index(group)}"] if len(groups) > 1 else []
-        words += [f"--nodelist={self.facts.records[name].node}", f"--chdir={self.files.directory}"]
+        words += [f"--nodelist={node}", f"--chdir={self.files.directory}"]
         words += ["--pty"] if tty else []
         words += [*options(group["srun"]), *group["wrapper"]]
-        return [*words, "/bin/sh", f"{group['inner_files']}/replica.sh", "be", name, *command]
+        return [*words, "/bin/sh", f"{group['inner_files']}/replica.sh"]
 
     @property
     def _group(self) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class SlurmBatchRequest:
         required: the directories that must exist when the job starts.
         facts: the content of ``job.json``.
         bundles: the bundles of the roles, for Slurm's own containers.
+        interactive: whether the replica waits for a terminal.
     """
 
     cmd: list[str]
@@ -109,10 +110,11 @@ class SlurmBatchRequest:
     required: list[str]
     facts: dict[str, Any]
     bundles: list[JobBundle] = field(default_factory=list)
+    interactive: bool = False
 
     def materialize(self) -> str:
         """Return the batch script."""
-        return batch_script(self.files.directory, self.required, self._steps())
+        return batch_script(self.files.directory, self.required, self._steps(), interactive=self.interactive)
 
     def replica_script(self) -> str:
         """Return the script of the replicas."""
@@ -165,8 +167,10 @@ def options(values: Mapping[str, str | None]) -> list[str]:
     return [f"--{name}" if value is None else f"--{name}={value}" for name, value in values.items()]
 
 
-def check_app(app: AppDef, *, has_container: bool = False) -> None:
+def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = False) -> None:
     """Raise ``InvalidApp`` if Slurm cannot run *app*."""
+    if interactive and (len(app.roles) > 1 or app.roles[0].num_replicas > 1):
+        raise InvalidApp("interactive=true needs an application of one replica", hint="--num-replicas 1")
     for role in app.roles:
         if role.name in ("", ".", "..", FACTS) or "/" in role.name or _CONTROL.search(role.name):
             raise InvalidApp(f"invalid role name {role.name!r}: not a file name", hint="rename the role")
@@ -270,7 +274,8 @@ def make_request(
         max_retries=min(role.max_retries for role in app.roles),
         files=files,
         required=list(dict.fromkeys(required)),
-        facts=_facts(app, session_name, snapshots, groups),
+        facts={**_facts(app, session_name, snapshots, groups), "interactive": bool(cfg.get("interactive"))},
+        interactive=bool(cfg.get("interactive")),
     )
 
 

@@ -113,7 +113,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Refuse what Slurm cannot run before anything is read or copied."""
-        check_app(app, has_container=cfg.container != "none")
+        check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive)
         options = _with_default_partition(cfg)
         check_capacity(app, options, nodes_of(self._partitions(cfg), options))
 
@@ -311,6 +311,20 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if not found.is_running:
             raise SchedulerError(f"{role}/{replica} of the job {app_id} does not run", hint="topcoat status shows why")
         return found.execute(command, tty=tty)
+
+    def attach(self, app_id: str, role: str, replica: int) -> None:
+        """Run the replica of a job with ``interactive=true`` in this terminal, once the job has its node."""
+        found = self._replica(app_id, role, replica)
+        if not found.facts.app.get("interactive"):
+            raise UsageError(
+                f"the job {app_id} has no terminal: it was not submitted with interactive=true",
+                hint="topcoat log -f shows its output; topcoat run -cfg interactive=true",
+            )
+        while not (rows := [row for row in found.client.queue(found.job_id) if row.state == "RUNNING"]):
+            if self._has_ended(found.client, found.job_id):
+                raise SchedulerError(f"the job {app_id} has ended", hint="topcoat status shows why")
+            time.sleep(0.5)
+        found.attach(rows[0].nodes)
 
     def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
         """Copy a file or directory of a replica to this machine; of one that has ended, from the shared directories."""

@@ -19,6 +19,20 @@ FIRST_PORT, PORTS = 20000, 12000
 """Rendezvous ports: below the ephemeral ones (32768 and up), a different one for each job id."""
 
 
+MAX_WAIT_FOR_TERMINAL_S = 900
+"""How long a job that needs a terminal keeps its nodes without one."""
+_WAIT_FOR_TERMINAL = f"""{{
+  waited=0
+  until [ -e exit/terminal ]; do
+    [ $waited -lt {MAX_WAIT_FOR_TERMINAL_S} ] || fail "no terminal was attached in {MAX_WAIT_FOR_TERMINAL_S} s"
+    sleep 1
+    waited=$((waited + 1))
+  done
+  until [ -s exit/terminal ]; do sleep 1; done
+  exit "$(cat exit/terminal)"
+}} &"""
+
+
 class ReplicaCommand(NamedTuple):
     """What one replica runs: *words* in *directory* with *env*, all of which may contain `JOB_ID`."""
 
@@ -61,14 +75,16 @@ def quote(text: str) -> str:
     return '"$SLURM_JOB_ID"'.join([shlex.quote(part) if part else "" for part in text.split(JOB_ID)]) or "''"
 
 
-def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleStep]) -> str:
+def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleStep], *, interactive: bool) -> str:
     """Return the script that Slurm runs on the first node.
 
     Args:
         files: the facts directory.
         directories: the snapshots and other directories that must exist on the node.
         steps: one for each role, in the order of the groups.
+        interactive: leave the start of the replica to a terminal, and wait for its end.
     """
+    start = _WAIT_FOR_TERMINAL if interactive else _sruns(steps)
     checks = "".join(
         f"[ -d {quote(directory)} ] || fail {quote(f'the snapshot {directory} does not exist')}\n"
         for directory in directories
@@ -95,7 +111,7 @@ export TOPCOAT_RANK0_PORT=$(({FIRST_PORT} + SLURM_JOB_ID % {PORTS}))
 printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HOST "$TOPCOAT_RANK0_HOST" \\
   TOPCOAT_RANK0_PORT "$TOPCOAT_RANK0_PORT" > exit/environment
 
-{_sruns(steps)}
+{start}
 forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
 for signal in TERM USR1 USR2; do trap "forward $signal" "$signal"; done
 code=0 running=$(jobs -p | wc -l)
@@ -155,10 +171,12 @@ def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]
         f"  {quote(role)}) inner={quote(step.inner_files)}; set -- {' '.join(map(quote, step.wrapper))} ;;\n"
         for role, step in wrapped.items()
     )
-    wrapper = f"case $role in\n{wrappers}esac\n" if wrappers else ""
+    # A terminal's task is in the container already.
+    wrapper = f'[ "$mode" = terminal ] || case $role in\n{wrappers}esac\n' if wrappers else ""
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
 # replica.sh task ROLE FIRST RESTARTS REPLICA_RESTARTS [NODE]: run the replica of this task.
+# replica.sh terminal ROLE =NUMBER 0 0 NODE: run it in the terminal of this task.
 # replica.sh be NAME [COMMAND...]: be the replica NAME, or run a command in its place.
 files=${{0%/*}}
 if [ "$1" = be ]; then
@@ -173,7 +191,12 @@ case $3 in =*) number=${{3#=}} ;; *) number=$((SLURM_PROCID - $3)) ;; esac
 role=$2 restarts=$4 attempts=$(($5 + 1))
 name=$role-$number node=${{6:-${{SLURMD_NODENAME:-$(uname -n)}}}} inner=$files
 cd "$files" || exit {MISSING_EXIT_CODE}
-exec >> "logs/$name.out" 2>> "logs/$name.err"
+if [ "$1" = terminal ]; then
+  : > exit/terminal
+else
+  exec >> "logs/$name.out" 2>> "logs/$name.err"
+fi
+mode=$1
 started=$(date +%s)
 record() {{
   printf '%s %s %s %s %s\\n' "$node" "$started" "$1" "$2" "$name" > "exit/.$name" && mv -f "exit/.$name" "exit/$name"
@@ -189,6 +212,7 @@ while [ $attempts -gt 0 ]; do
   [ $attempts -eq 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
 done
 record "$(date +%s)" $code
+[ "$mode" != terminal ] || echo $code > exit/terminal
 if [ $code -ne 0 ] && mkdir exit/first 2>/dev/null; then
   printf '%s %s\\n%s\\n' $code "$restarts" "$name" > exit/first/replica
 fi
