@@ -293,6 +293,17 @@ def slurm(scratch: Path, logs: Path) -> Iterator[Slurm]:
 
 
 @pytest.fixture(scope="session")
+def slurm_login(slurm: Slurm, scratch: Path, logs: Path) -> Iterator[LoginNode]:
+    """A real sshd whose commands find the cluster of ``slurm``; its home directory is a new one."""
+    home = scratch / "login-home"
+    home.mkdir()
+    variables = {"SLURM_CONF": slurm.env["SLURM_CONF"], "HOME": str(home)}
+    with _started("sshd", login_node(scratch / "slurm-sshd", logs, variables)) as running:
+        yield running
+
+
+
+@pytest.fixture(scope="session")
 def torchrun(scratch: Path) -> Path:
     """A directory for PATH with Debian's torchrun (1.13), and a python that has PyTorch."""
     host.tool("torchrun", "python3-torch")
