@@ -191,7 +191,7 @@ class runopts:  # noqa: N801  (TorchX's name)
             for key, opt in opts:
                 default = "" if opt.is_required else f", {opt.default}"
                 lines.append(f"        {key}={key.upper()} ({get_type_name(opt.opt_type)}{default})")
-                lines.append(f"            {opt.help}")
+                lines.append(f"            {' '.join(opt.help.split())}")
         return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ MAX_VALUE = 1024
 _TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}", re.ASCII)
 _NO_LIMIT = ("infinite", "unlimited")
 _HOST = re.compile(r"(?:[^\s/@:-][^\s/@:]*@)?(?:[^\s/@:\[-][^\s/@:]*|\[[0-9A-Fa-f:.%\w]+\])(?::\d{1,5})?")
-_SBATCH_OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]*)(?:=(.*))?", re.DOTALL)
+_SBATCH_OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]+)(?:=(.*))?", re.DOTALL)
 _OURS = {
     "array": "submit one job for each value",
     "chdir": "the job runs in its snapshot; --workspace chooses it",
@@ -152,7 +152,9 @@ def free_options(opts: Mapping[str, CfgVal]) -> dict[str, str | None]:
         try:
             words = shlex.split(str(item))
         except ValueError as error:
-            raise InvalidRunConfigException(f"invalid sbatch option {item!r}: {error}", "sbatch") from None
+            raise InvalidRunConfigException(
+                f"invalid sbatch option {item!r}: {error}", "sbatch", hint="close the quotation mark"
+            ) from None
         for word in words:
             match = _SBATCH_OPTION.fullmatch(word)
             if match is None:
