@@ -17,7 +17,10 @@ SOURCE = Path(topcoat.__file__).parent
 # A module imports from its own row and from the rows above it.
 ROWS = (
     ("errors", "version", "torchx_alias"),
-    ("state", "records", "tasks", "notices", "suggest", "foreign_text"),
+    (
+        *("state", "records", "linked_files", "regular_files", "leftovers"),
+        *("tasks", "notices", "suggest", "foreign_text", "aws"),
+    ),
     ("plugins",),
     ("specs",),
     ("scan",),

@@ -9,6 +9,9 @@ from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+SLOW_S = 5.0
+"""Seconds after which a command says what it waits for."""
+
 # `topcoat --help` need not import threading.
 _lock = allocate_lock()
 _show: Callable[[str], None] | None = None
@@ -30,6 +33,20 @@ def notice(text: str) -> None:
     import logging
 
     logging.getLogger("topcoat").warning("%s", text)
+
+
+@contextmanager
+def notice_if_slow(text: str, delay: float = SLOW_S) -> Iterator[None]:
+    """Tell the user *text* once if a ``with`` block, which waits for somebody, takes longer than *delay* seconds."""
+    from threading import Timer
+
+    timer = Timer(delay, notice, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

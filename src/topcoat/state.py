@@ -65,7 +65,8 @@ def _write(path: Path, data: bytes) -> None:
             out.write(data)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
 
 
@@ -85,12 +86,15 @@ def spooling(what: str) -> Iterator[None]:
         ) from error
 
 
-def spool_dir() -> str:
-    """Return the cache's directory for temporary files, or the system's if the cache cannot be written or is full."""
+def spool_dir(size: int = 0) -> str:
+    """Return the cache's directory for temporary files.
+
+    If it cannot be written, or has no room for *size* bytes, return the system's.
+    """
     spool = cache_dir("spool")
     with suppress(OSError):
         _make_private(spool)
-        if os.access(spool, os.W_OK) and (not hasattr(os, "statvfs") or os.statvfs(spool).f_bavail):
+        if os.access(spool, os.W_OK | os.X_OK) and _has_room(spool, size):
             return str(spool)
     import tempfile
 
@@ -100,16 +104,26 @@ def spool_dir() -> str:
         return str(spool)
 
 
-def spool_file(what: str) -> BinaryIO:
-    """Return an unnamed temporary file for *what*.
+def _has_room(directory: Path, size: int) -> bool:
+    if not hasattr(os, "statvfs"):
+        return True
+    st = os.statvfs(directory)
+    # Some file systems do not count files.
+    return st.f_bavail * st.f_frsize > size and bool(st.f_favail or not st.f_files)
+
+
+def spool_file(what: str, size: int = 0) -> BinaryIO:
+    """Return an unnamed temporary file for *what*, of about *size* bytes.
 
     Raises:
         StateError: the file cannot be created.
     """
     import tempfile
 
+    with suppress(OSError):
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=spool_dir(size)))
     with spooling(what):
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=spool_dir()))
+        return cast(BinaryIO, tempfile.TemporaryFile())
 
 
 def _base(variable: str, fallback: str) -> Path:
@@ -143,12 +157,17 @@ def make_private(path: Path) -> None:
 
 
 def _make_private(path: Path) -> None:
-    # Path.mkdir(parents=True) would create the directories above with the default mode.
+    make_directories(path, 0o700)
+
+
+def make_directories(path: Path, mode: int) -> None:
+    """Create the directory *path*, and those above it, with *mode* or what the umask leaves of it; raise OSError."""
+    # Path.mkdir(parents=True) would create those above with the default mode: everybody's, if the umask is 0.
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
     except FileNotFoundError:
-        _make_private(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_directories(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)
 
 
 def _unusable(path: Path, error: OSError) -> StateError:

@@ -12,6 +12,7 @@ from topcoat.components.finder import get_component
 from topcoat.components.loader import load_file
 from topcoat.errors import InvalidComponent, MissingDependency, TopcoatError, UnknownComponent
 from topcoat.specs import materialize_appdef
+from topcoat.specs.signature import component_help
 
 COMPONENT = "from topcoat.specs import AppDef\ndef train(name: str = 'a') -> AppDef:\n    return AppDef(name)\n"
 
@@ -103,6 +104,36 @@ def test_a_missing_file_or_module_is_an_error(tmp_path: Path) -> None:
         get_component("no_such_package:train")
 
 
+CLASSES = """
+from topcoat.specs import AppDef, Role
+
+class Trainer:
+    '''Train a model.
+
+    Args:
+        epochs: how often
+    '''
+    def __init__(self, epochs: int, hosts: dict[str, list[str]], untyped="u") -> None:
+        self.args = [str(epochs), str(hosts), untyped]
+
+    def build(self) -> AppDef:
+        return AppDef("t", [Role("r", "i", entrypoint="e", args=self.args)])
+
+class NotOne:
+    pass
+"""
+
+
+def test_a_class_with_a_method_build_is_a_component(tmp_path: Path) -> None:
+    (tmp_path / "comp.py").write_text(CLASSES)
+    function = get_component(f"{tmp_path}/comp.py:Trainer").fn
+    words = ["--epochs", "3", "--hosts", "a=x,y,b=z", "--untyped", "v"]
+    assert materialize_appdef(function, words).roles[0].args == ["3", "{'a': ['x', 'y'], 'b': ['z']}", "v"]
+    assert "how often" in component_help(function, "Trainer")
+    with pytest.raises(InvalidComponent, match="NotOne is a class without a method build"):
+        get_component(f"{tmp_path}/comp.py:NotOne")
+
+
 TORCHX_COMPONENT = """
 from typing import Dict, Optional
 
@@ -137,3 +168,25 @@ def test_a_file_that_imports_torchx_gets_topcoat(tmp_path: Path, indirect: bool)
         [sys.executable, "-c", code, target], check=False, capture_output=True, text=True, env={**os.environ}
     )
     assert (done.stdout, done.stderr) == ("x 1 ${app_id}\n", "")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_the_line_of_a_syntax_error_is_shown_unless_a_link_leads_out_of_the_directory(
+    tmp_path: Path, link: bool
+) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "secret").write_text("hush = hush hush\n")
+    path = tmp_path / "w/component.py"
+    if link:
+        path.symlink_to("../secret")
+    else:
+        path.write_text((tmp_path / "secret").read_text())
+    with pytest.raises(InvalidComponent, match=r"component.py:1: invalid syntax") as caught:
+        load_file(str(path))
+    assert ("hush" in str(caught.value)) is not link
+
+
+def test_a_component_file_that_leads_to_the_environment_of_a_process_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "component.py").symlink_to("/proc/self/environ")
+    with pytest.raises(UnknownComponent, match=r"component.py leads to /proc or /sys"):
+        load_file(str(tmp_path / "component.py"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from topcoat.components import utils
 from topcoat.components.finder import get_component
 from topcoat.components.programs import program
-from topcoat.errors import InvalidComponent
+from topcoat.errors import InvalidComponent, MissingDependency
 from topcoat.specs import AppDef, BindMount, Resource, Role, macros, materialize_appdef, resource
 from topcoat.specs.default_image import DEFAULT_IMAGE
 
@@ -154,3 +155,50 @@ def test_the_caller_s_arguments_are_not_modified() -> None:
     env = {"A": "1"}
     only_role(utils.sh("ls", env=env)).env["B"] = "2"
     assert env == {"A": "1"}
+
+
+def test_sh_passes_the_log_level_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGLEVEL", "DEBUG")
+    assert only_role(make("utils.sh", "ls")).env == {"LOGLEVEL": "DEBUG"}
+    assert only_role(make("utils.sh", "--env", "LOGLEVEL=INFO", "ls")).env == {"LOGLEVEL": "INFO"}
+
+
+HYDRA = """
+defaults: [role, _self_]
+app:
+  _target_: torchx.specs.AppDef
+  name: from_hydra
+  roles: ["${role}"]
+"""
+HYDRA_ROLE = """
+_target_: torchx.specs.Role
+name: r
+image: i
+entrypoint: e
+args: ["${torchx.app_id:}", "${torchx.replica_id:}"]
+num_replicas: 1
+"""
+
+
+def test_hydra_makes_the_application_of_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(HYDRA)
+    (tmp_path / "role.yaml").write_text("role:\n" + textwrap.indent(HYDRA_ROLE, "  "))
+    app = make("utils.hydra", "-cn", "job", "-cd", str(tmp_path), "role.num_replicas=3")
+    assert (app.name, only_role(app).num_replicas) == ("from_hydra", 3)
+    assert only_role(app).args == [macros.app_id, macros.replica_id]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("x: 1\n", "has no key app"), ("app: 1\n  b: [\n", "job"), ("app: ${nope}\n", "nope")]
+)
+def test_a_bad_hydra_configuration_is_one_error(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(InvalidComponent, match=message):
+        make("utils.hydra", "-cn", "job", "-cd", str(tmp_path))
+
+
+def test_hydra_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hydra", None)
+    with pytest.raises(MissingDependency, match=r"utils\.hydra needs Hydra") as caught:
+        make("utils.hydra", "-cn", "x")
+    assert caught.value.hint == "pip install hydra-core"

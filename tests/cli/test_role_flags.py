@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -115,8 +116,31 @@ def test_an_invalid_value_is_an_error_that_shows_it(
 
 def test_an_invalid_line_of_an_env_file_is_an_error_with_its_number(tmp_path: Path) -> None:
     (tmp_path / "vars").write_text("A=1\n\nB C=1\n")
-    with pytest.raises(UsageError, match=r"vars:3: invalid variable 'B C=1': expected K=V"):
+    with pytest.raises(UsageError, match=r"vars:3: invalid variable: expected K=V"):
         _role("--env-file", str(tmp_path / "vars"))
+
+
+@pytest.mark.parametrize("line", ["hush hush", "hush-hush", "=hush", "A=hush\0hush"])
+def test_no_line_of_an_env_file_is_printed(tmp_path: Path, line: str) -> None:
+    (tmp_path / "secret").write_text(f"{line}\n")
+    (tmp_path / ".env").symlink_to("secret")
+    with pytest.raises(UsageError) as caught:
+        _role("--env-file", str(tmp_path / ".env"))
+    assert "hush" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_an_env_file_that_leads_to_the_environment_of_a_process_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / ".env").symlink_to("/proc/self/environ")
+    with pytest.raises(UsageError, match=r"--env-file .*/\.env leads to /proc or /sys"):
+        _role("--env-file", str(tmp_path / ".env"))
+
+
+def test_a_pipe_is_an_env_file() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"A=1\n")
+    os.close(write_end)
+    # As the shell's <(command).
+    assert _role("--env-file", f"/dev/fd/{read_end}").env["A"] == "1"
 
 
 @pytest.mark.parametrize(

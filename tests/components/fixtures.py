@@ -10,11 +10,13 @@ from typing import TypeVar
 import pytest
 
 from tests.components import daemons, host, peers
+from tests.components.aws import Aws, moto
 from tests.components.daemons import Containerd, Docker
 from tests.components.host import Tool
 from tests.components.images import Image
 from tests.components.kubernetes import Kubernetes
 from tests.components.kubernetes import kubernetes as kubernetes_cluster
+from tests.components.kubernetes_addons import JOB_SET, KUEUE, add_on
 from tests.components.peers import TorchX
 from tests.components.podman import Podman, containers_environment
 from tests.components.podman import podman as podman_service
@@ -135,6 +137,20 @@ def kubernetes(
 
 
 @pytest.fixture(scope="session")
+def job_sets(kubernetes: Kubernetes) -> Iterator[Kubernetes]:
+    """The cluster with JobSet."""
+    with _started("JobSet", add_on(kubernetes, JOB_SET)):
+        yield kubernetes
+
+
+@pytest.fixture(scope="session")
+def kueue(job_sets: Kubernetes) -> Iterator[Kubernetes]:
+    """The cluster with JobSet and Kueue, which looks for JobSet when it starts."""
+    with _started("Kueue", add_on(job_sets, KUEUE)):
+        yield job_sets
+
+
+@pytest.fixture(scope="session")
 def docker20(scratch: Path, logs: Path) -> Iterator[Docker]:
     """Debian's Docker Engine (20.10), classic image store, classic builder and BuildKit."""
     host.need_root("dockerd")
@@ -166,6 +182,13 @@ def any_docker(request: pytest.FixtureRequest) -> Docker:
     """Each of the Docker daemons in turn."""
     docker: Docker = request.getfixturevalue(request.param)
     return docker
+
+
+@pytest.fixture(scope="session")
+def aws(docker20: Docker, logs: Path) -> Iterator[Aws]:
+    """moto's AWS API; its Batch runs containers of ``docker20``."""
+    with _started("moto", moto(docker20, logs)) as running:
+        yield running
 
 
 @contextlib.contextmanager
@@ -290,6 +313,17 @@ def slurm(scratch: Path, logs: Path) -> Iterator[Slurm]:
     host.need_root("slurm")
     with _started("slurm", slurm_cluster(scratch / "slurm", logs)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def slurm_login(slurm: Slurm, scratch: Path, logs: Path) -> Iterator[LoginNode]:
+    """A real sshd whose commands find the cluster of ``slurm``; its home directory is a new one."""
+    home = scratch / "login-home"
+    home.mkdir()
+    variables = {"SLURM_CONF": slurm.env["SLURM_CONF"], "HOME": str(home)}
+    with _started("sshd", login_node(scratch / "slurm-sshd", logs, variables)) as running:
+        yield running
+
 
 
 @pytest.fixture(scope="session")

@@ -22,3 +22,8 @@ def test_a_pod_runs_an_image_of_the_local_registry(
     kubernetes.apply(pod)
     kubernetes.until(lambda: kubernetes.get("-n", namespace, "pod/p")["status"]["phase"] == "Succeeded")
     assert kubernetes.ctl("-n", namespace, "logs", "p") == "hello"
+
+
+def test_the_add_ons_serve_their_kinds(kueue: Kubernetes) -> None:
+    kinds = kueue.ctl("api-resources", "-o", "name").split()
+    assert {"jobsets.jobset.x-k8s.io", "workloads.kueue.x-k8s.io"} <= set(kinds)

@@ -86,6 +86,17 @@ with get_runner("s") as runner:
     assert python(code).split() == ["demo_torchx://s/nowhere", "code"]
 
 
+def test_a_scheduler_of_torchx_0_7_lists_without_options(run: Run) -> None:
+    done = run("topcoat", "list", "-s", "demo_torchx", "--json")
+    assert "demo_torchx://topcoat/old" in done.stdout, done.stderr
+
+
+def test_a_command_written_for_torchx_works(run: Run) -> None:
+    done = run("topcoat", "old-command", "--config", "c.yaml", "local://s/app")
+    assert (done.returncode, done.stdout) == (0, "on local://s/app with c.yaml\n"), done.stderr
+    assert "old-command" in run("topcoat", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [

@@ -37,6 +37,7 @@ def test_every_option_is_parsed() -> None:
         "build_args": {"A": "b"},
         "rebuild": True,
         "verify": True,
+        "create_repository": True,
         "quiet": True,
     }
     repository = Reference.parse("registry.example.com/team/app")
@@ -54,6 +55,7 @@ def test_every_option_is_parsed() -> None:
         build_args={"A": "b"},
         rebuild=True,
         verify=True,
+        create_repository=True,
         quiet=True,
     )
     assert image_options(cfg) == expected

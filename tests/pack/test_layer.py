@@ -329,7 +329,7 @@ def test_a_full_disk_is_a_state_error_that_says_what_to_do(
     build_tree(tmp_path, {"m": os.urandom(size)})
     scanned = look(tmp_path)
 
-    def full_disk(what: str) -> BinaryIO:
+    def full_disk(what: str, size: int) -> BinaryIO:
         return Path("/dev/full").open("w+b")
 
     monkeypatch.setattr(module, "_MAX_IN_MEMORY", 0)

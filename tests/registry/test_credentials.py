@@ -270,7 +270,7 @@ def test_a_helper_that_has_answered_and_left_a_child_is_not_refused(home, helper
 
 
 def test_the_error_of_a_helper_is_escaped(home, helper):
-    helper("bad", "printf '\\033[2Jlocked'; exit 1")
+    helper("bad", "printf 'it is \\033[Jlocked'; exit 1")
     write_docker_config(home, {"credsStore": "bad"})
-    with pytest.raises(CredentialError, match=r"failed for ghcr\.io: \\x1b\[2Jlocked"):
+    with pytest.raises(CredentialError, match=r"failed for ghcr\.io: it is \\x1b\[Jlocked"):
         Keyring().get("ghcr.io")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -203,3 +204,21 @@ def test_an_overridden_submit_dryrun_makes_the_request_under_the_id_of_the_plan(
     assert (info.app_id, scheduler.ids) == ("x-1", 1)
     direct = scheduler.submit_dryrun(app("y"), {"queue": "q"})
     assert direct.app_id == "y-2"
+
+
+def test_roles_get_the_trackers_of_the_configuration_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def env() -> dict[str, str]:
+        info = dry_run(FakeScheduler("s"), app(), Submission("fake", "s", {}))
+        return {name: value for name, value in info.request.roles[0].env.items() if "TRACKER" in name}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert env() == {}
+    text = "[torchx:tracker]\nmine =\nother =\n[tracker:mine]\nconfig = s3://bucket/runs\n"
+    (tmp_path / ".torchxconfig").write_text(text)
+    assert env() == {"TORCHX_TRACKERS": "mine,other", "TORCHX_TRACKER_MINE_CONFIG": "s3://bucket/runs"}
+    monkeypatch.setenv("TORCHX_TRACKERS", "other")
+    monkeypatch.setenv("TORCHX_TRACKER_OTHER_CONFIG", "here")
+    assert env() == {"TORCHX_TRACKERS": "other", "TORCHX_TRACKER_OTHER_CONFIG": "here"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.notices import recorded_notices
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.process import signal_group
 from topcoat.specs import is_terminal
@@ -22,6 +23,13 @@ def no_job_left(home: Path) -> Iterator[None]:
             for replica in job.status["replicas"]:
                 if replica["pid"]:
                     signal_group(replica["pid"], signal.SIGKILL)
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    """What topcoat tells the user."""
+    with recorded_notices() as texts:
+        yield texts
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from tests.schedulers.fake import FakeScheduler
 from topcoat import schedulers
 from topcoat.errors import SchedulerError, UnknownScheduler
 from topcoat.schedulers import (
+    BUILT_IN,
     GROUPS,
     get_default_scheduler_name,
     get_scheduler_factories,
@@ -35,7 +36,7 @@ def test_local_is_the_default() -> None:
 
 def test_the_built_in_schedulers_are_found_and_made() -> None:
     factories = get_scheduler_factories()
-    assert list(factories) == ["local", "local_cwd", "local_docker"]
+    assert list(factories) == [*BUILT_IN]
     for name, factory in factories.items():
         made = factory("session", unknown_argument=1)
         assert (made.backend, made.session_name) == (name, "session")
@@ -60,7 +61,7 @@ THEIRS, OURS = GROUPS
 def test_packages_add_schedulers_and_hide_none(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "added", (group, "fancy", "added_mod:create"))
     factories = get_scheduler_factories()
-    assert list(factories) == ["local", "local_cwd", "local_docker", "fancy"]
+    assert list(factories) == [*BUILT_IN, "fancy"]
     assert isinstance(factories["fancy"]("s"), FakeScheduler)
     assert list(get_scheduler_factories(skip_defaults=True)) == ["fancy"]
     assert get_default_scheduler_name() == "local"
@@ -72,7 +73,7 @@ def test_a_package_replaces_the_built_in_scheduler_of_that_name(
     install(tmp_path, monkeypatch, "better", (THEIRS, "local_docker", "better_mod:create"))
     factories = get_scheduler_factories()
     assert isinstance(factories["local_docker"]("s"), FakeScheduler)
-    assert len(factories) == 3
+    assert len(factories) == len(BUILT_IN)
 
 
 def test_topcoats_group_overrides_torchxs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +83,8 @@ def test_topcoats_group_overrides_torchxs(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_topcoats_own_entries_in_torchxs_group_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, monkeypatch, "self", (THEIRS, "slurm", "topcoat.plugins.torchx:create_slurm"))
-    assert "slurm" not in get_scheduler_factories()
+    install(tmp_path, monkeypatch, "self", (THEIRS, "unknown", "topcoat.plugins.torchx:create_slurm"))
+    assert "unknown" not in get_scheduler_factories()
 
 
 @pytest.mark.parametrize("value", ["nowhere:create", "broken_mod:create", "broken_mod:missing"])
@@ -114,4 +115,4 @@ def test_an_unknown_scheduler_is_an_error_with_suggestions() -> None:
     assert "local_docker" in str(near.hint)
     far = unknown_scheduler("xyz", factories)
     assert isinstance(far, UnknownScheduler)
-    assert far.hint == "available schedulers: local, local_cwd, local_docker"
+    assert far.hint == f"available schedulers: {', '.join(BUILT_IN)}"

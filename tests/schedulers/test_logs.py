@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 from datetime import datetime, timezone
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.errors import UsageError
+from topcoat.schedulers import logs
 from topcoat.schedulers.local.output_pump import LogFile
 from topcoat.schedulers.logs import decode, filter_regex, follow, split_lines, split_lines_iterator
 from topcoat.schedulers.time_index import ENTRY, index_path
@@ -195,3 +198,42 @@ def test_the_time_index_that_the_supervisor_writes_is_the_one_that_is_read(tmp_p
     log.close()
     assert list(follow(path, since=between)) == ["late\n"]
     assert list(follow(path, until=between)) == ["early\n"]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_long_line_takes_linear_time(monkeypatch: pytest.MonkeyPatch, whole: bool, end: str) -> None:
+    """Splitting the whole unfinished line with each chunk took 244 s for 32 MB."""
+    searched = 0
+    split = re.split
+
+    def counting(pattern: str, text: str) -> list[str]:
+        nonlocal searched
+        searched += len(text)
+        return list(split(pattern, text))
+
+    monkeypatch.setattr(logs.re, "split", counting)
+    size = 32 << 20
+    chunks = [b"x" * (1 << 16)] * (size >> 16) + [end.encode()]
+    pieces = list(decode(chunks, whole=whole))
+    assert sum(map(len, pieces)) == size + len(end)
+    assert searched <= 3 * size
+    assert len(pieces) == 1 if whole else max(map(len, pieces)) < 2 << 20
+
+
+def test_a_line_without_end_needs_bounded_memory() -> None:
+    sizes = [len(piece) for piece in decode((b"x" * (1 << 20) for _ in range(200)), whole=True)]
+    assert sum(sizes) == 200 << 20
+    assert max(sizes) <= 65 << 20
+
+
+@given(st.lists(st.text(alphabet="ab\r\n", max_size=5).map(str.encode)))
+def test_pieces_end_where_they_may(chunks: list[bytes]) -> None:
+    text = b"".join(chunks).decode()
+    pieces = list(decode([chunk for chunk in chunks if chunk]))
+    assert pieces == [piece for piece in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text) if piece]
+
+
+def test_a_fifo_in_the_place_of_a_log_makes_nobody_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.log")
+    assert list(follow(str(tmp_path / "x.log"))) == []

@@ -139,3 +139,17 @@ def test_a_required_group_is_checked_itself() -> None:
             Outer.from_cfg({})
     finally:
         del globals()["Inner"]
+
+
+def test_a_group_that_is_defined_in_the_same_function_is_found() -> None:
+    @dataclass
+    class Inner(StructuredOpts):
+        size: int = 3
+        """how large"""
+
+    @dataclass
+    class Outer(StructuredOpts):
+        inner: Inner = field(default_factory=Inner)
+
+    assert [(key, opt.help) for key, opt in Outer.as_runopts()] == [("inner.size", "how large")]
+    assert Outer.from_cfg({"inner.size": 4}).inner == Inner(4)

@@ -174,3 +174,12 @@ def test_fields_that_a_role_has_itself_are_refused() -> None:
 
 def test_parse_overlay_reads_operators_as_keys() -> None:
     assert parse_overlay("{__put__:spec: {a: !!python/tuple [1]}}", "it") == {PUT("spec"): {"a": (1,)}}
+
+
+@pytest.mark.parametrize("text", ["hush: *hush\n", "hush: hush: hush\n", "{hush", "!hush x\n", "\thush", "hush\0"])
+def test_no_line_of_an_overlay_is_in_an_error(tmp_path: Path, text: str) -> None:
+    # The configuration file of a pull request may name any file of the machine.
+    (tmp_path / "overlay").write_text(text)
+    with pytest.raises(InvalidOverlay, match=r"is not valid YAML: \w+Error( in line 1)?$") as caught:
+        load_overlay(str(tmp_path / "overlay"))
+    assert "hush" not in str(caught.value)

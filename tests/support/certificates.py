@@ -31,12 +31,12 @@ def certificates(tmp_path_factory):
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-def make_certificates(directory: Path) -> Certificates:
-    """Make an authority and a certificate for 127.0.0.1 and localhost."""
+def make_certificates(directory: Path, *hosts: str) -> Certificates:
+    """Make an authority and a certificate for 127.0.0.1, localhost and *hosts*."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _name("test authority")
     ca = _sign(authority, authority, authority_key, authority_key, x509.BasicConstraints(ca=True, path_length=None))
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [*map(x509.DNSName, ("localhost", *hosts)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     server = _sign(_name("server"), authority, server_key, authority_key, x509.SubjectAlternativeName(names))
     key = server_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from topcoat.bases.base import images_of, look_up
 from topcoat.bases.engine_base import engine_base
 from topcoat.bases.engine_bases import EngineBases
-from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_streaming
+from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_quick, run_streaming
 from topcoat.destinations.engine import REPOSITORY, push_image
 from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.engines.logins import build_logins
@@ -71,7 +70,10 @@ class ClassicBuilder:
 
     def build(self, recipe: Recipe, name: str, on_output: OnOutput) -> str:
         """Build through the engine's API."""
-        with context_tar(recipe, dockerfile=True) as context, engine_errors(f"building {recipe.dockerfile}"):
+        with (
+            context_tar(recipe, dockerfile=True) as context,
+            engine_errors(f"building {recipe.dockerfile}", shows_output=True),
+        ):
             with build_logins(self._client, recipe.base_images):
                 events: Iterator[dict[str, object]] = self._client.api.build(
                     fileobj=context,
@@ -121,9 +123,8 @@ def _buildkit_command() -> list[str] | None:
     docker = shutil.which("docker")
     if docker is None:
         return None
-    probe = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
-    if probe.returncode == 0:
+    if run_quick([docker, "buildx", "version"]).returncode == 0:
         return [docker, "buildx", "build", "--load"]
     # The command line of Docker 20.10 brings BuildKit's client along; later ones need buildx.
-    version = subprocess.run([docker, "--version"], capture_output=True, text=True, check=False).stdout
-    return [docker, "build"] if version.startswith("Docker version 20.") else None
+    version = run_quick([docker, "--version"]).stdout
+    return [docker, "build"] if version.startswith(b"Docker version 20.") else None

@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from topcoat.bases.base import Base, images_of, look_up
 from topcoat.bases.registry_bases import RegistryBases
-from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_streaming
+from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_quick, run_streaming
 from topcoat.destinations.engine import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError
 from topcoat.http.origin import basic
 from topcoat.images.tag import base_tag_inputs
+from topcoat.leftovers import private_directory
 from topcoat.oci.reference import HUB, Reference
 from topcoat.registry.clients import Clients
 from topcoat.registry.credentials import Keyring
@@ -31,7 +30,7 @@ from topcoat.registry.hosts import host_settings
 from topcoat.state import spool_dir
 
 # The builder would apply the context's .dockerignore again, without .torchxignore, and ignores an empty file.
-_NOTHING_IGNORED = "/.topcoat-leaves-nothing-out\n"
+_NOTHING_IGNORED = b"/.topcoat-leaves-nothing-out\n"
 _TOOLS = {"podman": "{{.Id}}", "buildah": "{{.FromImageID}}"}
 """The command lines, the better known first, with their templates for an image's id."""
 _LABELS = {"podman": "{{.Labels}}", "buildah": "{{.OCIv1.Config.Labels}}"}
@@ -92,8 +91,9 @@ class ToolBuilder:
 
     def _inspect(self, name: str, template: str) -> str:
         """Return what the image that is kept as *name* has at a Go *template*; empty without such an image."""
-        command = [self._program, "inspect", "--type", "image", "--format", template, name.removeprefix("sha256:")]
-        done = subprocess.run(command, capture_output=True, check=False)
+        done = run_quick(
+            [self._program, "inspect", "--type", "image", "--format", template, name.removeprefix("sha256:")]
+        )
         return "" if done.returncode else done.stdout.decode("utf-8", "replace").strip()
 
     def _run(self, words: list[str], on_output: OnOutput, *, stdin: BinaryIO | None = None, **env: str) -> int:
@@ -110,8 +110,8 @@ class ToolBuilder:
                 return failure
         with _private_directory() as directory:
             dockerfile, ignored = directory / recipe.dockerfile, directory / "ignore"
-            dockerfile.write_bytes(recipe.text)
-            ignored.write_text(_NOTHING_IGNORED)
+            _write(dockerfile, recipe.text)
+            _write(ignored, _NOTHING_IGNORED)
             command = ["build", "--layers", "--pull=false", "--tag", name]
             # The OCI format has no HEALTHCHECK, SHELL and ONBUILD.
             command += ["--format", "docker", "--file", str(dockerfile), "--ignorefile", str(ignored)]
@@ -158,12 +158,12 @@ class ToolBuilder:
         flags = [] if host.verify else ["--tls-verify=false"]
         if host.verify and (host.ca_files or host.client_certs):
             certificates = directory / "certificates"
-            certificates.mkdir()
+            certificates.mkdir(mode=0o700)
             for number, path in enumerate(host.ca_files):
-                shutil.copyfile(path, certificates / f"{number}.crt")
+                _write(certificates / f"{number}.crt", Path(path).read_bytes())
             for number, (certificate, key) in enumerate(host.client_certs):
-                shutil.copyfile(certificate, certificates / f"{number}.cert")
-                shutil.copyfile(key, certificates / f"{number}.key")
+                _write(certificates / f"{number}.cert", Path(certificate).read_bytes())
+                _write(certificates / f"{number}.key", Path(key).read_bytes())
             flags += ["--cert-dir", str(certificates)]
         credential = self._keyring.get(registry, reference.repository)
         if credential is not None:
@@ -173,26 +173,33 @@ class ToolBuilder:
                 entry["identitytoken"] = credential.identity_token
             key = f"https://index.{HUB}/v1/" if registry == HUB else registry
             file = directory / "auth.json"
-            file.write_text(json.dumps({"auths": {key: entry}}))
+            _write(file, json.dumps({"auths": {key: entry}}).encode())
             flags += ["--authfile", str(file)]
         return flags
 
 
 @contextmanager
 def _private_directory() -> Iterator[Path]:
-    """Create a directory that only this user can read, and remove it at the end of the ``with`` block."""
+    """Create a directory that only this user can read, and remove it at the end of the ``with`` block.
+
+    It holds a login. If this process is killed, the next command removes it.
+    """
     place = spool_dir()
-    try:
-        directory = tempfile.mkdtemp(prefix="build-", dir=place)
-    except OSError as error:
-        raise StateError(
-            f"cannot prepare a build in {place}: {error.strerror or error}",
-            hint="free space there, or point XDG_CACHE_HOME to a directory with more space",
-        ) from error
-    try:
-        yield Path(directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(private_directory(place, "build-"))
+        except OSError as error:
+            raise StateError(
+                f"cannot prepare a build in {place}: {error.strerror or error}",
+                hint="free space there, or point XDG_CACHE_HOME to a directory with more space",
+            ) from error
+        yield directory
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write the new file *path*, which only this user can read, whatever the umask is."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
 
 
 def _is_short(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +11,14 @@ from topcoat.cli.output import discard, say, write_stderr
 from topcoat.notices import notices_once, show_notices
 
 INTERRUPTED = 130
+_LIMITS = {
+    errno.EMFILE: "raise the limit: ulimit -n 4096",
+    errno.ENFILE: "end some of the programs of this machine",
+    errno.ENOMEM: "free some memory",
+    errno.EAGAIN: "end some of your programs, or raise the limit: ulimit -u",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+}
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended."""
 
@@ -60,6 +69,10 @@ class ErrorHandler:
         if isinstance(error, TopcoatError):
             say(f"error: {error.message}", hint=error.hint or "")
             return error.exit_code
+        if isinstance(error, OSError) and error.errno in _LIMITS:
+            where = f": {error.filename}" if error.filename else ""
+            say(f"error: {error.strerror}{where}", hint=_LIMITS[error.errno])
+            return 1
         bug = "this is a bug in topcoat: run it again with --debug and report it"
         say(f"error: unexpected {type(error).__name__}: {error}", hint="" if self.debug else bug)
         return 1

@@ -61,12 +61,14 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
     Raises:
         UnknownApp: the scheduler does not know the application.
     """
+    from topcoat.notices import notice_if_slow
     from topcoat.specs import is_started
 
     pause = 0.02
-    while (status := runner.status(handle)) is not None and not is_started(status.state):
-        time.sleep(pause)
-        pause = min(pause * 1.5, 2.0)
+    with notice_if_slow(f"waiting for {handle} to start"):
+        while (status := runner.status(handle)) is not None and not is_started(status.state):
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
     if status is None:
         raise unknown_app(handle)
     return status

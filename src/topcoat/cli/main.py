@@ -108,6 +108,9 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug
+    from topcoat.leftovers import remove_leftovers
+
+    remove_leftovers()
     with ExitStack() as stack:
         if files := redirected_files():
             from topcoat.scan.exclude import exclude_files

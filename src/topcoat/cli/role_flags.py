@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from topcoat.errors import InvalidMount, UsageError
+from topcoat.linked_files import is_kernel_file
 from topcoat.notices import notice
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from topcoat.cli.parser import Parser
     from topcoat.specs import AppDef, BindMount, DeviceMount, VolumeMount
 
+# No environment of a process is larger: execve(2).
+_MAX_ENV_FILE_CHARS = 4 << 20
 RETRY_POLICIES = ("REPLICA", "APPLICATION", "ROLE")
 _NAMES = (
     *("name", "image", "num_replicas", "cpu", "gpu", "memMB", "resource", "env", "env_file", "mount", "port"),
@@ -136,17 +139,19 @@ def _default_image() -> str:
     return default_image()
 
 
-def _env(pairs: Iterable[str], where: str = "--env") -> dict[str, str]:
+def _env(pairs: Iterable[str], where: str = "") -> dict[str, str]:
+    """Parse *pairs*; *where*, the line of a file, takes the place of the pair in messages: files hold secrets."""
     env: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not name.strip() or any(char.isspace() for char in name):
-            raise UsageError(f"{where}: invalid variable {pair!r}: expected K=V")
+        if not name.strip() or any(char.isspace() or char == "\0" for char in name) or "\0" in value:
+            shown = f"{where}: invalid variable" if where else f"--env: invalid variable {pair!r}"
+            raise UsageError(f"{shown}: expected K=V")
         if not equals:
             if name not in os.environ:
+                shown, name = (f"{where}: the variable", "NAME") if where else (f"--env: {name}", name)
                 raise UsageError(
-                    f"{where}: {name} is not set in your environment",
-                    hint=f"export {name}, or write {name}=VALUE",
+                    f"{shown} is not set in your environment", hint=f"export {name}, or write {name}=VALUE"
                 )
             value = os.environ[name]
         env[name] = value
@@ -156,12 +161,18 @@ def _env(pairs: Iterable[str], where: str = "--env") -> dict[str, str]:
 def _env_of_files(paths: Iterable[str]) -> dict[str, str]:
     env: dict[str, str] = {}
     for path in paths:
+        if is_kernel_file(path):
+            raise UsageError(f"--env-file {path} leads to /proc or /sys", hint="name a file with lines K=V")
         try:
             with open(path, encoding="utf-8-sig") as file:
-                lines = file.read().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read --env-file {path}: {getattr(error, 'strerror', None) or error}") from error
-        for number, line in enumerate(lines, 1):
+                text = file.read(_MAX_ENV_FILE_CHARS + 1)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"cannot read --env-file {path}: not UTF-8 at byte {error.start}") from error
+        except OSError as error:
+            raise UsageError(f"cannot read --env-file {path}: {error.strerror or error}") from error
+        if len(text) > _MAX_ENV_FILE_CHARS:
+            raise UsageError(f"--env-file {path} is longer than {_MAX_ENV_FILE_CHARS} characters")
+        for number, line in enumerate(text.splitlines(), 1):
             # Docker's format: no quotes, no continuation, whole-line comments.
             if line.strip() and not line.lstrip().startswith("#"):
                 env.update(_env([line.lstrip()], f"{path}:{number}"))

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from topcoat import torchx_alias
 from topcoat.errors import InvalidComponent, MissingDependency, TopcoatError, UnknownComponent
+from topcoat.linked_files import is_kernel_file, leads_out
 
 _IMPORTS_TORCHX = re.compile(rb"^\s*(?:import|from)\s+torchx\b", re.MULTILINE)
 
@@ -26,6 +27,8 @@ def load_file(path: str) -> ModuleType:
     Raise ``UnknownComponent`` if the file cannot be read and ``InvalidComponent`` if it cannot be imported.
     """
     file = Path(path).expanduser().absolute()
+    if is_kernel_file(str(file)):
+        raise UnknownComponent(f"the component file {path} leads to /proc or /sys", hint="name a Python file")
     try:
         text = file.read_bytes()
     except OSError as error:
@@ -68,7 +71,10 @@ def guarded(load: Callable[[], ModuleType], shown: str) -> ModuleType:
     except TopcoatError:
         raise
     except SyntaxError as error:
-        raise InvalidComponent(f"{error.filename}:{error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+        file = error.filename or shown
+        # A link may lead to a file that is nobody's business.
+        quoted = "" if leads_out(file, os.path.dirname(file) or ".") else f": {(error.text or '').strip()}"
+        raise InvalidComponent(f"{file}:{error.lineno}: {error.msg}{quoted}") from error
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         raise MissingDependency(f"{shown} cannot be loaded: {error}", hint=f"pip install {package}") from error

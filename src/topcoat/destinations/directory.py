@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,17 +17,20 @@ from typing import Literal
 from topcoat.destinations.copy import copy_file, new_file, reflink
 from topcoat.destinations.last_snapshot import LastSnapshot, is_unchanged
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
+from topcoat.leftovers import private_directory
+from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.state import make_private, state_dir
+from topcoat.state import make_directories, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
 
 # A file system that does not keep permission bits shows another mode.
 _MARKER_MODE = 0o444
 _MAX_SHOWN = 3
+_MAX_MARKER = 1 << 16
 
 Share = Callable[[Entry, str], bool]
 """Make a path of the new directory from an earlier snapshot; return False if that is not possible."""
@@ -51,7 +53,7 @@ class DirectoryDestination:
             JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            existing = json.loads(Path(self.path, MARKER).read_bytes())["snapshot"]
+            existing = json.loads(read_regular(Path(self.path, MARKER), _MAX_MARKER))["snapshot"]
         except OSError:  # missing, or below a directory that this user cannot enter
             existing = None
         except (ValueError, KeyError, TypeError):
@@ -88,25 +90,21 @@ class DirectoryDestination:
         final = os.path.realpath(self.path)
         parent, name = os.path.split(final)
         try:
-            os.makedirs(parent, exist_ok=True)
-            new_dir = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            # Written first: a scan of a workspace around it must recognize the job directory at any time.
-            marker = Path(new_dir, MARKER)
-            marker.write_text(json.dumps({"snapshot": scan.snapshot.digest}))
-            marker.chmod(_MARKER_MODE)
-            _fill(new_dir, scan, self._share(new_dir, final, workspace_key))
-            os.chmod(new_dir, 0o755)
-            if not self._rename(new_dir, final, scan.snapshot):
-                return False
+            make_directories(Path(parent), 0o755)
+            with private_directory(parent, f".{name}.") as new_dir:
+                # Written first: a scan of a workspace around it must recognize the job directory at any time.
+                marker = os.open(new_dir / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MARKER_MODE)
+                with os.fdopen(marker, "w") as file:
+                    file.write(json.dumps({"snapshot": scan.snapshot.digest}))
+                    os.fchmod(marker, _MARKER_MODE)
+                _fill(str(new_dir), scan, self._share(str(new_dir), final, workspace_key))
+                os.chmod(new_dir, 0o755)
+                if not self._rename(str(new_dir), final, scan.snapshot):
+                    return False
         except TopcoatError:
             raise
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            shutil.rmtree(new_dir, ignore_errors=True)
         LastSnapshot.write(final, scan.snapshot.entries, workspace_key)
         return True
 

@@ -12,6 +12,7 @@ from topcoat.destinations.base_layers import BaseLayers
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.preopened_sessions import PreopenedSessions
 from topcoat.destinations.push_records import PushRecord
+from topcoat.errors import RegistryError
 from topcoat.images.image_build import ImageBuild, PlatformImage
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.patch import PatchedImage
@@ -162,6 +163,9 @@ class Push:
         if not self._has(_descriptor(cached)):
             packed = self._pack(image, planned)
             try:
+                if packed.layer.digest != cached.digest:
+                    # Another compressor made it, and the manifest would name a blob that nobody has: plan again.
+                    raise RegistryError(f"{self._target} has no blob {cached.digest}", registry_code="BLOB_UNKNOWN")
                 self._upload(packed.blob, _descriptor(packed.layer))
             finally:
                 self._code_layers.release(planned, packed)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.endpoint import DEFAULT_SOCKET, Endpoint, find_endpoint, other_sockets
 from topcoat.errors import DaemonError, DaemonUnavailable, MissingDependency
 from topcoat.foreign_text import escaped
+from topcoat.notices import notice_if_slow
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # An engine is silent while it loads a large layer.
 TIMEOUT_S = 300
+# The first response. Over ssh, the user may have to type a passphrase.
+_CONNECT_TIMEOUT_S = 30
+_SSH_CONNECT_TIMEOUT_S = 120
 
 _HINT = "start Docker (or Podman's socket), or point DOCKER_HOST or `docker context use` at one that runs"
 
@@ -50,9 +54,10 @@ def connect() -> DockerClient:
 
         relay = SshRelay(endpoint.url)
     try:
-        if not relay:
-            _check_socket(endpoint.url or DEFAULT_SOCKET)
-        return _client(endpoint, relay)
+        with notice_if_slow(f"waiting for the container engine at {endpoint}"):
+            if not relay:
+                _check_socket(endpoint.url or DEFAULT_SOCKET)
+            return _client(endpoint, relay)
     except (DockerException, RequestException, OSError, ValueError) as error:  # a malformed version is a ValueError
         reason = _reason(error)
         if relay:
@@ -94,6 +99,8 @@ def _check_socket(url: str) -> None:
 
     if url.startswith("unix://") and hasattr(socket, "AF_UNIX"):
         with socket.socket(socket.AF_UNIX) as sock:
+            # Without it, this would wait for an engine that no longer accepts connections.
+            sock.settimeout(_CONNECT_TIMEOUT_S)
             sock.connect(url.removeprefix("unix://"))
 
 
@@ -102,7 +109,8 @@ def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
 
     url = relay.url if relay else endpoint.url or None
     version = os.environ.get("DOCKER_API_VERSION") or "auto"
-    client = docker.DockerClient(base_url=url, version=version, timeout=TIMEOUT_S, tls=_tls(endpoint.tls))
+    timeout = _SSH_CONNECT_TIMEOUT_S if relay else _CONNECT_TIMEOUT_S
+    client = docker.DockerClient(base_url=url, version=version, timeout=timeout, tls=_tls(endpoint.tls))
     if relay:
         weakref.finalize(client, relay.close)
     try:
@@ -112,6 +120,7 @@ def _client(endpoint: Endpoint, relay: SshRelay | None) -> DockerClient:
     except BaseException:
         client.close()
         raise
+    client.api.timeout = TIMEOUT_S
     return client
 
 
@@ -125,13 +134,17 @@ def _tls(tls: TLSSettings | None) -> TLSConfig | bool:
 
 
 @contextmanager
-def engine_errors(doing: str) -> Iterator[None]:
-    """Translate errors of the docker package while *doing* something (``pulling X``)."""
+def engine_errors(doing: str, *, shows_output: bool = False) -> Iterator[None]:
+    """Translate errors of the docker package while *doing* something (``pulling X``).
+
+    If it takes long, a notice says so, unless it *shows_output* meanwhile.
+    """
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     try:
-        yield
+        with nullcontext() if shows_output else notice_if_slow(f"waiting for the container engine: {doing}"):
+            yield
     except (DockerException, RequestException) as error:
         if isinstance(error, OSError) and getattr(error, "response", None) is None:
             message = f"{doing}: the container engine does not respond: {_reason(error)}"
@@ -150,5 +163,6 @@ def _reason(error: Exception) -> str:
         "No such file or directory": "socket not found",
         "Connection refused": "connection refused",
         "Permission denied": "permission denied: is this user in the docker group?",
+        "timed out": "it accepts connections and does not respond",
     }
     return next((reason for part, reason in reasons.items() if part in text), escaped(text))

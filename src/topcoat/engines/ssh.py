@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from topcoat.errors import DaemonUnavailable
 from topcoat.foreign_text import escaped
+from topcoat.leftovers import claim, release
 from topcoat.registry.failures import redact
 
 # As in the docker command line.
@@ -39,8 +40,9 @@ class SshRelay:
                 f"cannot connect to {redact(url)}: ssh is not installed", hint="install an ssh client"
             )
         self._directory = Path(tempfile.mkdtemp(prefix="topcoat-ssh-"))
+        claim(self._directory)
         self._errors = self._directory / "stderr"
-        self._errors.touch()
+        self._errors.touch(mode=0o600)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._listener = socket.socket(socket.AF_UNIX)
         path = self._directory / "engine.sock"
@@ -68,6 +70,7 @@ class SshRelay:
         for process in self._processes:
             process.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
+        release(self._directory)
 
     def _accept(self) -> None:
         while True:

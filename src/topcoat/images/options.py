@@ -41,6 +41,7 @@ class ImageOptions(NamedTuple):
         build_args: for ``Dockerfile.torchx``.
         rebuild: build and push again, also over a tag that refers to another image.
         verify: ask the registry for every blob of the image, and send those that it has lost.
+        create_repository: create the repository in Amazon ECR if it is missing.
         quiet: print no build output.
     """
 
@@ -57,6 +58,7 @@ class ImageOptions(NamedTuple):
     build_args: Mapping[str, str] = MappingProxyType({})
     rebuild: bool = False
     verify: bool = False
+    create_repository: bool = False
     quiet: bool = False
 
 
@@ -125,6 +127,9 @@ def image_opts() -> runopts:
         default=False,
         help="ask the registry of image_repo for every blob of the image, and send those that it has lost",
     )
+    opts.add(
+        "create_repository", type_=bool, default=False, help="create the repository in Amazon ECR if it is missing"
+    )
     return opts
 
 
@@ -149,6 +154,7 @@ def image_options(cfg: Mapping[str, CfgVal]) -> ImageOptions:
         build_args=_build_args(cfg.get("build_args") or {}),
         rebuild=_flag(cfg, "rebuild", default=False),
         verify=_flag(cfg, "verify", default=False),
+        create_repository=_flag(cfg, "create_repository", default=False),
         quiet=_flag(cfg, "quiet", default=False),
     )
     if options.verify and options.repository is None:

@@ -79,7 +79,7 @@ def pack(group: EntryGroup, scan: Scan, options: PackOptions) -> Packed:
         StateError: the spool cannot be written.
     """
     weight = sum([entry.size + BLOCK for entry in group.members])
-    blob = io.BytesIO() if weight <= _MAX_IN_MEMORY else spool_file("a layer")
+    blob = io.BytesIO() if weight <= _MAX_IN_MEMORY else spool_file("a layer", weight)
     try:
         sink = _Sink(blob, options.compression)
         with closing(_blocks(group, scan, options)) as blocks:

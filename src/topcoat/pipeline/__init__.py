@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from topcoat.bases.base import ALL_PLATFORMS
 from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.push_records import workspace_key
-from topcoat.errors import InvalidRunConfigException, WorkspaceError
+from topcoat.errors import InvalidRunConfigException, TopcoatError, WorkspaceError
 from topcoat.images.image_build import ImageBuild
 from topcoat.images.options import ImageOptions
 from topcoat.images.patch_plan import locate_in_images, plan_patch
 from topcoat.notices import notices_once
 from topcoat.pipeline.connections import Connections, Place
-from topcoat.scan.content import read_file
+from topcoat.scan.content import read_file, refuse_link_out
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
@@ -30,9 +30,11 @@ from topcoat.tasks import TaskScope
 if TYPE_CHECKING:
     from topcoat.pipeline.plans import ImagePlan
 
+T = TypeVar("T")
+
 TORCHX_DOCKERFILE = "Dockerfile.torchx"
 
-__all__ = ["TORCHX_DOCKERFILE", "Connections", "ImageOptions", "build_image", "plan_image"]
+__all__ = ["TORCHX_DOCKERFILE", "Connections", "ImageOptions", "build_image", "plan_image", "pushing"]
 
 
 def build_image(
@@ -66,7 +68,20 @@ def build_image(
         return _deliver_patch(_place(image, options, connections), workspace, roots, image, options)
 
     with notices_once():
-        return retry_if_changed(attempt)
+        return pushing(options, lambda: retry_if_changed(attempt))
+
+
+def pushing(options: ImageOptions, push: Callable[[], T]) -> T:
+    """Return what *push* does; a missing repository of Amazon ECR is created first if *options* allow it."""
+    try:
+        return push()
+    except TopcoatError as error:
+        if options.repository is None or not options.create_repository:
+            raise
+        from topcoat.registry.ecr import create_repository
+
+        create_repository(options.repository, error)
+    return push()
 
 
 def plan_image(
@@ -174,6 +189,7 @@ def _find_dockerfile(roots: Sequence[ScanRoot]) -> bytes | None:
 
 
 def _read(tree: Tree, name: str) -> bytes:
+    refuse_link_out(tree, name)
     try:
         return read_file(tree, name)
     except WorkspaceError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from topcoat.plugins.fractions import WHOLE, Fractions
@@ -80,7 +79,7 @@ class register:  # noqa: N801  (TorchX's name)
             names = _ModuleNames(fn)
             whole = names.add(base, lambda *args, **kwargs: _tag(fn(*args, **kwargs), base, is_fractional=False))
             for alias in aliases or ():
-                names.add(alias, partial(whole))
+                names.add(alias, _alias(whole))
             if fractionals is not None:
                 for fraction, suffix in (fractionals(fn()) if callable(fractionals) else fractionals).items():
                     names.add(f"{base}_{suffix}", _slice(fn, fraction, f"{base}_{suffix}"))
@@ -105,6 +104,15 @@ class _ModuleNames:
             self._module[name] = factory
         resources[name] = _mark(factory, PluginType.NAMED_RESOURCE, name)
         return factory
+
+
+def _alias(factory: Factory) -> Factory:
+    """Return another function: each name marks its own."""
+
+    def alias(*args: Any, **kwargs: Any) -> Any:
+        return factory(*args, **kwargs)
+
+    return alias
 
 
 def _slice(fn: Factory, fraction: float, name: str) -> Factory:

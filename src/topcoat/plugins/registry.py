@@ -74,7 +74,7 @@ class PluginRegistry:
                 marked = getattr(value, "_plugin_type", None)
                 if marked is None or not callable(value) or value.__module__ != module.__name__:
                     continue
-                name = str(getattr(value, "_plugin_name", value.__name__))
+                name = str(getattr(value, "_plugin_name", ""))
                 if marked != plugin_type.value:
                     error = f"{name!r} is registered as {marked.value}, and this package is for {plugin_type.value}"
                 elif plugins.setdefault(name, value) is value:

@@ -22,6 +22,7 @@ from topcoat.registry.authenticated_client import AuthenticatedClient
 from topcoat.registry.confirmation import is_blob, is_stored
 from topcoat.registry.credentials import Keyring
 from topcoat.registry.download import BlobReader
+from topcoat.registry.failures import IN_ITS_PLACE
 from topcoat.registry.headers import parse_range_size
 from topcoat.registry.transport import Transport
 from topcoat.registry.upload_session import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
@@ -32,7 +33,6 @@ _ACCEPT = {"Accept": ACCEPT}
 _NO_HEAD = frozenset({400, 405, 406, 410, 501})
 # A response to HEAD of another type says nothing about a manifest: a login page has a type and a length too.
 _HEAD_TYPES = MANIFEST_TYPES | INDEX_TYPES | {"application/json"}
-_IN_ITS_PLACE = "check the registry's address: a proxy, a login page or a web server may respond in its place"
 
 
 class RegistryClient:
@@ -128,7 +128,10 @@ class RegistryClient:
                 temporary=True,
             )
         # Any page has a digest; only a manifest is believed.
-        parse(data, _media_type(response))
+        try:
+            parse(data, _media_type(response))
+        except InvalidImage as error:
+            raise InvalidImage(f"cannot read the manifest of {name}: {error.message}", hint=error.hint) from None
         return Descriptor(_media_type(response) or "application/json", digest, len(data)), data
 
     def get_blob(self, repository: str, descriptor: Descriptor) -> bytes:
@@ -251,7 +254,7 @@ class RegistryClient:
             raise RegistryError(
                 f"{self.registry} answered the upload of {descriptor.digest} to {repository} with status "
                 f"{response.status}, and does not have it",
-                hint=_IN_ITS_PLACE,
+                hint=IN_ITS_PLACE,
                 temporary=True,
             )
 
@@ -275,7 +278,7 @@ class RegistryClient:
                 raise RegistryError(
                     f"{self.registry} answered the push of {repository}:{identifier} with status {response.status} "
                     + (f"and has {current.digest} there, not {digest}" if current else "and does not have it"),
-                    hint=_IN_ITS_PLACE,
+                    hint=IN_ITS_PLACE,
                 )
         return digest
 

@@ -14,8 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from topcoat.errors import CredentialError
-from topcoat.foreign_text import escaped, parse_json
-from topcoat.notices import notice
+from topcoat.foreign_text import parse_json
+from topcoat.notices import notice, notice_if_slow
 from topcoat.registry.login_files import (
     Credential,
     MalformedSource,
@@ -26,6 +26,7 @@ from topcoat.registry.login_files import (
     read_logins,
     section,
 )
+from topcoat.registry.masked_output import masked_output
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,6 +35,7 @@ __all__ = ["Credential", "Keyring", "login_for", "login_key"]
 
 _NOT_FOUND = "credentials not found"
 _HELPER_TIMEOUT_S = 30.0
+_MAX_HELPER_OUTPUT = 1 << 20
 # How often a helper is looked at that has answered, but whose output a child keeps open.
 _HELPER_POLL_S = 0.1
 # A helper that did not finish is not run again for so long, in the whole process.
@@ -71,6 +73,14 @@ class Keyring:
         Raises:
             CredentialError: a helper hangs or fails; or no source has a credential, and one is malformed.
         """
+        stored = self._stored(registry, repository)
+        if "ecr" not in registry:
+            return stored
+        from topcoat.registry.ecr import login
+
+        return login(registry, stored)
+
+    def _stored(self, registry: str, repository: str) -> Credential | None:
         broken: CredentialError | None = None
         for source in login_sources():
             try:
@@ -133,7 +143,10 @@ def _run_helper(name: str, host: str, source: str) -> Credential | None:
         raise hung
     pipe = subprocess.PIPE
     try:
-        with subprocess.Popen([program, "get"], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        with (
+            notice_if_slow(f"waiting for the credential helper {program} for {host}"),
+            subprocess.Popen([program, "get"], stdin=pipe, stdout=pipe, stderr=pipe) as process,
+        ):
             output = _communicate(process, host.encode())
     except OSError as error:
         if shutil.which(program):
@@ -152,13 +165,13 @@ def _run_helper(name: str, host: str, source: str) -> Credential | None:
         raise hung
     stdout, stderr = output
     if process.returncode:
-        # Helpers print their error on stdout; a helper that fails prints no secret.
-        text = (stdout or stderr).decode(errors="replace").strip()
-        if _NOT_FOUND in text.lower():
+        # Helpers print their error on stdout.
+        if _NOT_FOUND.encode() in (stdout or stderr).lower():
             return None
-        why = escaped(" ".join(text[-300:].split())) or f"exit code {process.returncode}"
+        why = masked_output(stdout or stderr) or f"exit code {process.returncode}"
         raise CredentialError(
-            f"the credential helper {program} failed for {host}: {why}", hint=f"run: docker login {host}"
+            f"the credential helper {program} failed for {host}: {why}",
+            hint=f"run: docker login {host}, or see what it prints: echo {host} | {program} get",
         )
     try:
         document = parse_json(stdout)
@@ -171,7 +184,7 @@ def _run_helper(name: str, host: str, source: str) -> Credential | None:
 
 
 def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, bytes] | None:
-    """Return the output of *process*, None if it does not finish in time, when it is killed.
+    """Return the output of *process*, None if it does not finish in time or prints too much, when it is killed.
 
     What it printed counts as soon as it has ended, even if a child of it keeps the pipes open.
     """
@@ -184,10 +197,15 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, 
         try:
             return process.communicate(left, timeout=_HELPER_POLL_S)
         except subprocess.TimeoutExpired as waiting:
+            output = waiting.output or b"", waiting.stderr or b""
             if has_ended:
-                return waiting.output or b"", waiting.stderr or b""
+                return output
+        except BaseException:
+            # Without this, leaving the ``with`` block of the process would wait for its end.
+            process.kill()
+            raise
         left = None
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or sum(map(len, output)) > _MAX_HELPER_OUTPUT:
             process.kill()
             return None
 

@@ -19,6 +19,9 @@ NETWORK_ERRORS = (OSError, NotHTTP)
 RETRIED_STATUSES = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 """Statuses that mean "later" (499 and 522 come from proxies in front of a registry)."""
 
+IN_ITS_PLACE = "check the registry's address: a proxy, a login page or a web server may respond in its place"
+"""The hint for a response that no registry would send."""
+
 _SHOWN_QUERY = frozenset({"digest", "mount", "from", "service", "scope"})
 _MAX_ERROR_BYTES = 64 * 1024
 # The status matters more than the text.
@@ -36,7 +39,7 @@ _LOGIN = {
     "ghcr.io": "docker login ghcr.io, with a token that has the scope write:packages",
 }
 _CREATE = {
-    ".amazonaws.com": "aws ecr create-repository --repository-name {repository}",
+    ".amazonaws.com": "-cfg create_repository=true, or aws ecr create-repository --repository-name {repository}",
     ".pkg.dev": "gcloud artifacts repositories create, with repository format docker",
 }
 

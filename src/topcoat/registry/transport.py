@@ -16,7 +16,7 @@ from topcoat.http.request import Body, Request
 from topcoat.http.tls import TLSSettings
 from topcoat.notices import notice
 from topcoat.registry import trust
-from topcoat.registry.failures import NETWORK_ERRORS, RETRIED_STATUSES, is_transient, no_response, redact
+from topcoat.registry.failures import IN_ITS_PLACE, NETWORK_ERRORS, RETRIED_STATUSES, is_transient, no_response, redact
 from topcoat.registry.headers import parse_retry_after
 from topcoat.registry.hosts import endpoint, host_settings
 from topcoat.version import __version__
@@ -118,7 +118,9 @@ class Transport:
         """
         value = response.header("Location")
         if not value:
-            raise RegistryError(f"{redact(response.url)} sent status {response.status} without a Location")
+            raise RegistryError(
+                f"{redact(response.url)} sent status {response.status} without a Location", hint=IN_ITS_PLACE
+            )
         # Headers are decoded as Latin-1; characters that a request line cannot hold are escaped, "%" is kept.
         value = quote(value.strip().encode("latin-1"), safe="!#$%&'()*+,/:;=?@[]~")
         requested, parts = urlsplit(response.url), self._split(value, base=response.url)

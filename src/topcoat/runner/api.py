@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from inspect import signature
 from types import TracebackType
 from typing import Any, Literal, overload
 
@@ -309,7 +310,9 @@ class Runner:
 
     def list(self, scheduler: str, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return the applications of a scheduler; *cfg* may say where to look."""
-        apps = self._scheduler(scheduler).list(cfg)
+        # In TorchX 0.7 the method of a scheduler takes no options.
+        sched = self._scheduler(scheduler)
+        apps = sched.list(cfg) if signature(sched.list).parameters else sched.list()
         for app in apps:
             app.app_handle = make_app_handle(scheduler, self._name, app.app_id)
         return apps

@@ -14,10 +14,14 @@ import sys
 import time
 from typing import BinaryIO, NamedTuple
 
+from topcoat.errors import WorkspaceError
+from topcoat.linked_files import leads_out
 from topcoat.scan.clock import COPY_NS_PER_BYTE, SETTLED, is_settled
+from topcoat.scan.names import to_system
 from topcoat.scan.tree import Tree, Version, keeps_changing, reading, version
 
 _BLOCK = 1 << 20
+_MAX_OBEYED_BYTES = 8 << 20
 _MAX_ATTEMPTS = 5
 _MAX_WAIT_S = 0.02
 _POLL_S = 0.001
@@ -38,12 +42,33 @@ class Content(NamedTuple):
 
 
 def read_file(tree: Tree, path: str) -> bytes:
-    """Return the whole content of a (small) file; raise ``WorkspaceChanged`` if it keeps changing."""
+    """Return the whole content of a file that topcoat obeys, such as an ignore file.
+
+    Raises:
+        WorkspaceError: it is too large.
+        WorkspaceChanged: it keeps changing.
+    """
     content = digest_file(tree, path)
+    if content.size > _MAX_OBEYED_BYTES:
+        raise WorkspaceError(f"{tree.full(path)} has {content.size} bytes; the maximum is {_MAX_OBEYED_BYTES}")
     data = tree.read(path, content.size)
     if hashlib.sha256(data).digest() != content.digest:
         raise keeps_changing(path)
     return data
+
+
+def refuse_link_out(tree: Tree, path: str) -> None:
+    """Raise ``WorkspaceError`` if the file *path*, which topcoat obeys, is a link that leads out of the tree."""
+    full, root = tree.full(path), tree.full("")
+    if tree.is_local:
+        is_outside = leads_out(to_system(full), to_system(root))
+    else:
+        is_outside = any(node.name == path and node.kind == "link" for node in tree.list(""))
+    if is_outside:
+        raise WorkspaceError(
+            f"{full} is a link that leads out of the workspace",
+            hint="replace the link by a copy of the file: its lines appear in messages",
+        )
 
 
 def digest_at_once(tree: Tree, path: str) -> Content | None:

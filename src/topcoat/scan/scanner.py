@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 from topcoat.notices import notice
-from topcoat.scan.content import digest_at_once, digest_file, read_file
+from topcoat.scan.content import digest_at_once, digest_file, read_file, refuse_link_out
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
 from topcoat.scan.index import StatIndex, drop_if_wrong
@@ -242,6 +242,7 @@ class _ProjectScan:
         return IgnoreRules.from_patterns(DEFAULT_PATTERNS, "built-in patterns")
 
     def _read_ignore_file(self, name: str) -> bytes:
+        refuse_link_out(self.project.tree, name)
         try:
             return read_file(self.project.tree, name)
         except WorkspaceError as error:

@@ -57,6 +57,12 @@ class SourceNode(NamedTuple):
 class Tree(Protocol):
     """A directory that can be listed and read. Paths are relative to its root; ``""`` is the root itself."""
 
+    is_local: bool
+    """Whether `full` returns a path of this machine."""
+
+    def full(self, path: str) -> str:
+        """Return the whole path of a member."""
+
     def list(self, path: str) -> list[SourceNode]:
         """List the members of a directory."""
 
@@ -75,6 +81,8 @@ class Tree(Protocol):
 
 class LocalTree:
     """A directory of this machine, mounted file systems included."""
+
+    is_local = True
 
     def __init__(self, root: str) -> None:
         self.root = names.from_system(os.path.abspath(root))
@@ -146,6 +154,7 @@ class FsspecTree:
     def __init__(self, fs: AbstractFileSystem, root: str) -> None:
         self.fs = fs
         self.root = root.rstrip("/")
+        self.is_local = "file" in getattr(fs, "protocol", ())
 
     def full(self, path: str) -> str:
         """Return a member's path in the file system."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
+from inspect import signature
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from topcoat.errors import InvalidApp, UsageError
@@ -106,7 +107,10 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         workspace_plan = self.plan_workspaces(app.roles, resolved)
         if workspace_plan is None and any(role.workspace for role in app.roles):
             self.build_workspaces(app.roles, resolved)
-        self._validate(app, name, typed)
+        if len(signature(self._validate).parameters) == 2:
+            self._validate(app, name)  # type: ignore[call-arg]  # as in TorchX 0.7
+        else:
+            self._validate(app, name, typed)
         if type(self).submit_dryrun is Scheduler.submit_dryrun:
             info = self._dryrun_info(app, typed, app_id)
         else:

@@ -24,6 +24,8 @@ BUILT_IN: Mapping[str, str] = {
     "local_cwd": "topcoat.schedulers.local.cwd_scheduler:create_scheduler",
     "local_docker": "topcoat.schedulers.docker.scheduler:create_scheduler",
     "slurm": "topcoat.schedulers.slurm.scheduler:create_scheduler",
+    "kubernetes": "topcoat.schedulers.kubernetes.scheduler:create_scheduler",
+    "aws_batch": "topcoat.schedulers.aws_batch.scheduler:create_scheduler",
 }
 """The built-in schedulers and their factories; the first one is the default."""
 

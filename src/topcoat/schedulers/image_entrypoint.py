@@ -19,7 +19,8 @@ def add_image_entrypoint(opts: runopts, choices: tuple[str, ...]) -> None:
         OPTION,
         type_=str,
         default=choices[0],
-        help="keep: the image's ENTRYPOINT runs, with the command as its arguments; replace: the command runs alone",
+        help="keep: the image's ENTRYPOINT runs, with the command as its arguments"
+        + "; replace: the command runs alone" * ("replace" in choices),
     )
 
 

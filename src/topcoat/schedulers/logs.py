@@ -10,10 +10,16 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from topcoat.errors import UsageError
+from topcoat.regular_files import open_regular
 from topcoat.schedulers import time_index
 
 _POLL_S = 0.05
 _MAX_READ = 1 << 16
+_MAX_PIECE = 1 << 20
+_MAX_LINE = 1 << 26
+_ENDS = (("\n", "\r"), ("\n",))
+MAX_ERROR_FILE = 1 << 16
+"""Bytes of an error file that are shown."""
 _decode_errors = "replace"
 
 
@@ -70,24 +76,40 @@ def decode(chunks: Iterable[bytes], *, whole: bool = False) -> Iterator[str]:
     """Yield the text of *chunks* in pieces that end with a newline or a carriage return.
 
     An empty chunk means that nothing was written for a while: then an unfinished line is yielded too. With *whole*,
-    yield whole lines only, up to the newline. The last piece may lack its end.
+    yield whole lines only, up to the newline. The last piece may lack its end. A line that is longer than
+    `_MAX_PIECE` characters, or `_MAX_LINE` with *whole*, is yielded in pieces of about that size.
     """
     import codecs
 
     decoder = codecs.getincrementaldecoder("utf-8")(_decode_errors)
     ends = r"(?<=\n)" if whole else r"(?<=\n)|(?<=\r)(?!\n)"
-    rest = ""
+    limit = _MAX_LINE if whole else _MAX_PIECE
+    # The unfinished line in parts: joining them with each chunk would take quadratic time.
+    line: list[str] = []
+    length = 0
+    carriage_return = ""
     for chunk in chunks:
-        *pieces, rest = re.split(ends, rest + decoder.decode(chunk))
-        if chunk and pieces and not rest and pieces[-1].endswith("\r"):
+        text, carriage_return = carriage_return + decoder.decode(chunk), ""
+        if chunk and not whole and text.endswith("\r"):
             # The second half of "\r\n" may be still to come.
-            rest = pieces.pop()
-        yield from pieces
-        if not chunk and not whole and rest:
-            yield rest
-            rest = ""
-    rest += decoder.decode(b"", final=True)
-    yield from filter(None, re.split(ends, rest))
+            text, carriage_return = text[:-1], "\r"
+        for piece in re.split(ends, text):
+            line.append(piece)
+            length += len(piece)
+            if piece.endswith(_ENDS[whole]) or length >= limit:
+                yield "".join(line)
+                line, length = [], 0
+        if not chunk and not whole and length:
+            yield "".join(line)
+            line, length = [], 0
+    line.append(carriage_return + decoder.decode(b"", final=True))
+    yield from filter(None, re.split(ends, "".join(line)))
+
+
+def error_text(data: bytes) -> str:
+    """Return the text of an error file that begins with *data*, cut to `MAX_ERROR_FILE` bytes."""
+    text = data[:MAX_ERROR_FILE].decode(errors="replace").strip()
+    return f"{text}... (the error file is longer than {MAX_ERROR_FILE} bytes)" if len(data) > MAX_ERROR_FILE else text
 
 
 def _chunks(
@@ -102,7 +124,7 @@ def _chunks(
         end = _size(path) if stop is None else _offset(path, stop)
         quiet = offset >= end
         if not quiet:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 file.seek(offset)
                 while offset < end and (data := file.read(min(_MAX_READ, end - offset))):
                     offset += len(data)

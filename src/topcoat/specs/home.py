@@ -16,7 +16,9 @@ def TORCHX_HOME(*subdir_paths: str) -> pathlib.Path:  # noqa: N802  (TorchX's na
     """
     import pathlib
 
+    from topcoat.state import make_directories
+
     home = pathlib.Path(os.environ.get("TORCHX_HOME") or pathlib.Path.home() / ".torchx")
     path = home.joinpath(*subdir_paths)
-    path.mkdir(parents=True, exist_ok=True)
+    make_directories(path, 0o755)
     return path

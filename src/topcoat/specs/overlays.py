@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from topcoat.errors import InvalidOverlay
 
 if TYPE_CHECKING:
+    from yaml.nodes import SequenceNode
+
     from topcoat.specs.app import AppDef, Role
 
 __all__ = [
@@ -152,14 +154,17 @@ def parse_overlay(text: str, source: str) -> dict[str, Any]:
     class Loader(yaml.SafeLoader):
         """YAML of plain values, and tuples."""
 
-    Loader.add_constructor(
-        "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
-    )
+    def read_tuple(loader: Loader, node: SequenceNode) -> tuple[Any, ...]:
+        return tuple(loader.construct_sequence(node, deep=True))
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", read_tuple)
     try:
         data = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidOverlay(f"{source} is not valid YAML: {reason}") from error
+        # The error's text quotes the file, which the configuration file of a workspace may name.
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise InvalidOverlay(f"{source} is not valid YAML: {type(error).__name__}{where}") from error
     if not isinstance(data, dict):
         raise InvalidOverlay(f"{source} has a {type(data).__name__}, not an object such as {{spec: {{...}}}}")
     return data
@@ -192,7 +197,7 @@ def set_overlay(target: AppDef | Role, namespace: str, kind: str, overlay: Any) 
     Of a dataclass the fields that are not ``None`` count.
 
     Raises:
-        InvalidOverlay: *kind* is reserved, or *overlay* is neither a dict nor a dataclass, or does not fit earlier ones.
+        InvalidOverlay: *kind* is reserved, or *overlay* is not a dict or dataclass, or does not fit earlier ones.
     """
     _check_kind(kind)
     added = _as_dict(overlay)

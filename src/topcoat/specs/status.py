@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from topcoat.errors import AppFailed
+from topcoat.foreign_text import parse_json
 from topcoat.specs.sentinels import NONE
 
 AppStatusError = AppFailed
@@ -181,12 +182,10 @@ def _parse_error(text: str) -> tuple[str, object, str | None] | None:
 
     Jobs write these files, so they may hold anything: other content is returned as the message.
     """
-    import json
-
     if text == NONE or not text:
         return None
     try:
-        outer = json.loads(text)
+        outer = parse_json(text)
     except ValueError:
         return text, None, None
     inner = outer.get("message") if isinstance(outer, dict) else None

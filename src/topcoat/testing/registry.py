@@ -45,6 +45,7 @@ class FakeRegistry(RegistryState):
         blobs: content by digest.
         uploads: open upload sessions by id.
         tokens: bearer tokens by value.
+        faults: what to do to its n-th request, see `topcoat.testing.faults`.
 
     Raise ``ValueError`` for an unknown quirk or ``auth``.
     """
@@ -57,6 +58,10 @@ class FakeRegistry(RegistryState):
         self._servers = [Server(self, storage=storage, tls=context) for storage in (False, True)]
         self.host, self.storage_host = [server.host for server in self._servers]
         return self
+
+    def end_faults(self) -> None:
+        """Forget the faults of `faults`, and accept connections again."""
+        self._servers[0].end_faults()
 
     def __exit__(self, *_: object) -> None:
         for server in self._servers:

@@ -4,95 +4,67 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import ssl
-import threading
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+from topcoat.testing.fault_server import FaultHandler, FaultServer
 from topcoat.testing.registry_messages import Request, Response, error
 from topcoat.testing.registry_routes import respond
 from topcoat.testing.registry_state import Fault, RecordedRequest, RegistryState, Token
 
 
-class Server(ThreadingHTTPServer):
-    """A listening socket of a fake registry; *storage* selects the storage host."""
-
-    daemon_threads = True
+class Server(FaultServer):
+    """A listening socket of a fake registry; *storage* selects the storage host, which has no faults of its own."""
 
     def __init__(self, registry: RegistryState, *, storage: bool, tls: ssl.SSLContext | None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
         self.registry = registry
         self.storage = storage
-        self.host = f"127.0.0.1:{self.server_address[1]}"
-        self._open: set[socket.socket] = set()
-        if tls:
-            # The handshake runs in the connection's thread, so that a failing client does not block the others.
-            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop listening and cut the open connections."""
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-        for connection in list(self._open):
-            _cut(connection)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Record the connection and handle it in a thread."""
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Remove the connection and close it."""
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore it: the tests let clients hang up."""
+        super().__init__(Handler, None if storage else registry.faults, tls=tls)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(FaultHandler):
     """Handle the requests of one connection."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
     server: Server
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Do not log: requests are recorded."""
-
-    def do_GET(self) -> None:
-        """Respond to a request of any method."""
-        registry, parts = self.server.registry, urlsplit(self.path)
+    def handle_request(self) -> None:
+        """Respond, or cut the connection as `RegistryState.fail` and `RegistryState.cut` say."""
+        registry = self.server.registry
         self._sent = 0
         fault = registry.take_fault(self.command, self.path)
         if fault is not None and fault.after is None:
-            return self._inject(fault)
+            return self._cut(fault)
         length, limit = int(self.headers.get("Content-Length") or 0), registry.put_limit
         if limit is not None and length > limit:
             # As proxies do: respond first, then read the rest of the body, so that the client gets the response.
-            self._write(_with_header(error(413, "SIZE_INVALID", "request entity too large"), "Connection", "close"))
+            self.write(_with_header(error(413, "SIZE_INVALID", "request entity too large"), "Connection", "close"))
             self.wfile.flush()
-            self._read(length)
+            self.read_body()
+            self.close_connection = True
             return None
-        body = self._read(length)
-        response = self._response(parts.path, dict(parse_qsl(parts.query)), body)
-        if response.status >= 400 and "html-errors" in registry.quirks:
-            headers = {**response.headers, "Content-Type": "text/html"}
-            response = Response(response.status, f"<html><h1>{response.status}</h1></html>".encode(), headers)
-        return self._write(response, after=fault.after if fault else None)
+        response = self.respond()
+        if fault is None:
+            return self.write(response)
+        self.record(response.status)
+        head, _, body = self.encode(response).partition(b"\r\n\r\n")
+        self.wfile.write(head + b"\r\n\r\n" + body[: fault.after])
+        return self.hang_up()
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+    def respond(self) -> Response:
+        """Handle the request, without faults."""
+        self._sent = 0
+        parts = urlsplit(self.path)
+        response = self._response(parts.path, dict(parse_qsl(parts.query)), self.read_body())
+        if response.status >= 400 and "html-errors" in self.server.registry.quirks:
+            headers = {**response.headers, "Content-Type": "text/html"}
+            return Response(response.status, f"<html><h1>{response.status}</h1></html>".encode(), headers)
+        if self.command == "HEAD" and "no-length-header" in self.server.registry.quirks:
+            return _with_header(response, "Content-Length", "")
+        return response
 
     def _response(self, path: str, query: Mapping[str, str], body: bytes) -> Response:
         registry = self.server.registry
@@ -186,37 +158,21 @@ class Handler(BaseHTTPRequestHandler):
             document = {"access_token": token}
         return Response(200, json.dumps(document).encode())
 
-    def _inject(self, fault: Fault) -> None:
-        self._read(int(self.headers.get("Content-Length") or 0))
+    def _cut(self, fault: Fault) -> None:
+        self.read_body()
         if fault.status:
-            return self._write(Response(fault.status, fault.body, fault.headers))
-        self._record(0)
-        return self._hang_up()
+            return self.write(Response(fault.status, fault.body, fault.headers))
+        self.record(0)
+        return self.hang_up()
 
-    def _read(self, length: int) -> bytes:
-        data = self.rfile.read(length) if length else b""
+    def read_body(self) -> bytes:
+        """Read the body of the request, and count it."""
+        data = super().read_body()
         self._sent += len(data)
         return data
 
-    def _write(self, response: Response, *, after: int | None = None) -> None:
-        self._record(response.status)
-        self.send_response(response.status)
-        if self.command != "HEAD" or "no-length-header" not in self.server.registry.quirks:
-            self.send_header("Content-Length", str(len(response.body)))
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body[:after])
-        if after is not None:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        self.wfile.flush()
-        self.close_connection = True
-        _cut(self.connection)
-
-    def _record(self, status: int) -> None:
+    def record(self, status: int) -> None:
+        """Record the request with the status of its response."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = RecordedRequest(self.command, self.path, status, self._sent, headers, self.server.host)
         self.server.registry.record(request)
@@ -224,8 +180,3 @@ class Handler(BaseHTTPRequestHandler):
 
 def _with_header(response: Response, name: str, value: str) -> Response:
     return response._replace(headers={**response.headers, name: value})
-
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

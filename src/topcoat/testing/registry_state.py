@@ -23,6 +23,7 @@ from topcoat.oci.manifest import (
     Manifest,
 )
 from topcoat.oci.platform import Platform
+from topcoat.testing.faults import Faults
 from topcoat.testing.registry_quirks import QUIRKS
 
 EMPTY_LAYER = bytes(1024)
@@ -110,6 +111,7 @@ class RegistryState:
     blobs: dict[str, bytes] = field(default_factory=dict, init=False)
     uploads: dict[str, Upload] = field(default_factory=dict, init=False)
     tokens: dict[str, Token] = field(default_factory=dict, init=False)
+    faults: Faults = field(default_factory=Faults, init=False)
     lock: threading.RLock = field(default_factory=threading.RLock, init=False)
     _limited_methods: set[str] = field(default_factory=set, init=False)
     _faults: list[Fault] = field(default_factory=list, init=False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from topcoat.errors import InvalidRunConfigException
+from topcoat.leftovers import private_directory
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.hooks import RunsFrom, WorkspaceHooks
@@ -79,9 +80,9 @@ class WorkspaceMixin(WorkspaceHooks, ABC, Generic[T]):
             return
         import tempfile
 
-        with tempfile.TemporaryDirectory(prefix="topcoat-workspace-") as merged:
+        with private_directory(tempfile.gettempdir(), "topcoat-workspace-") as merged:
             role.workspace.merge_into(merged)
-            self.build_workspace_and_update_role(role, merged, cfg)
+            self.build_workspace_and_update_role(role, str(merged), cfg)
 
     def build_workspace_and_update_role(self, role: Role, workspace: str, cfg: Mapping[str, CfgVal]) -> None:
         """Build the directory *workspace* and update the role.

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol, cast
 
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.destinations.push_records import workspace_key
+from topcoat.leftovers import claimed
 from topcoat.notices import notices_once
 from topcoat.scan.import_paths import import_paths
 from topcoat.scan.job_dirs import without_job_dirs
@@ -136,13 +137,14 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
         import tempfile
 
         parent = tempfile.mkdtemp(prefix="topcoat-")
-        try:
-            options = DirOptions.parse(cfg)
-            destination = DirectoryDestination(f"{parent}/workspace", link=options.link)
-            return _carry_out(lambda: plan_directory(workspace, destination, options, exclude=parent)).image
-        except BaseException:
-            os.rmdir(parent)
-            raise
+        with claimed(parent):
+            try:
+                options = DirOptions.parse(cfg)
+                destination = DirectoryDestination(f"{parent}/workspace", link=options.link)
+                return _carry_out(lambda: plan_directory(workspace, destination, options, exclude=parent)).image
+            except BaseException:
+                os.rmdir(parent)
+                raise
 
 
 class SnapshotDestination(Protocol):

@@ -10,7 +10,7 @@ from topcoat.images.options import image_options, image_opts
 from topcoat.images.tag import VERSION_LABEL
 from topcoat.notices import notice, notices_once
 from topcoat.oci.reference import Reference
-from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, plan_image
+from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, plan_image, pushing
 from topcoat.pipeline.plans import BuiltImage, ImagePlan
 from topcoat.scan.retry import retry_if_changed
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
@@ -29,6 +29,7 @@ class ImageDelivery(NamedTuple):
     """The delivery of a workspace as an image."""
 
     plan: ImagePlan
+    options: ImageOptions = ImageOptions()
 
     @property
     def expected(self) -> Delivered:
@@ -37,7 +38,7 @@ class ImageDelivery(NamedTuple):
 
     def carry_out(self) -> Delivered:
         """Deliver the image; return it by its tag and digest, or by its id in the engine."""
-        return _delivered(self.plan, self.plan.carry_out().reference)
+        return _delivered(self.plan, pushing(self.options, self.plan.carry_out).reference)
 
     def describe(self) -> str:
         """Return the plan as one line of text."""
@@ -156,7 +157,7 @@ class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):
             key = (role.image, role.workspace, role_options.platform)
             if key not in deliveries:
                 plan = plan_image(role.workspace, role.image, role_options, connections=self._connections)
-                deliveries[key] = ImageDelivery(plan)
+                deliveries[key] = ImageDelivery(plan, role_options)
             return deliveries[key]
 
         plans = plan_roles(roles, plan_role)

@@ -10,6 +10,7 @@ from topcoat.errors import DestinationError
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.scanner import scan
 from topcoat.specs.workspace import Workspace
+from topcoat.state import make_directories
 
 
 def merge(workspace: Workspace, outdir: str | Path) -> None:
@@ -25,7 +26,7 @@ def merge(workspace: Workspace, outdir: str | Path) -> None:
     root = os.path.abspath(os.path.expanduser(outdir))
     scanned = without_job_dirs(scan(workspace), workspace, root)
     try:
-        os.makedirs(root, exist_ok=True)
+        make_directories(Path(root), 0o755)
         for entry in scanned.snapshot.entries:
             path = f"{root}/{os.fsdecode(entry.path)}"
             exists = os.path.lexists(path)

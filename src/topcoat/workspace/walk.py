@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from topcoat.scan.content import read_file
+from topcoat.scan.content import read_file, refuse_link_out
 from topcoat.scan.ignore import IgnoreRules
 from topcoat.scan.tree import FsspecTree
 from topcoat.scan.walk import walk
@@ -31,7 +31,10 @@ def walk_workspace(
     """
     tree = FsspecTree(fs, str(fs._strip_protocol(path)))
     names = {node.name for node in tree.list("")}
-    sources = [(f"{path.rstrip('/')}/{ignore_name}", read_file(tree, ignore_name))] if ignore_name in names else []
+    sources = []
+    if ignore_name in names:
+        refuse_link_out(tree, ignore_name)
+        sources = [(f"{path.rstrip('/')}/{ignore_name}", read_file(tree, ignore_name))]
     for listing in walk(tree.list, IgnoreRules.parse(sources)):
         if listing.excluded and not listing.members:
             continue

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import topcoat
-from topcoat.errors import UsageError
+from topcoat.errors import SchedulerError, StateError, UsageError
 from topcoat.schedulers.api import Stream
 from topcoat.schedulers.local import cwd_scheduler
 from topcoat.schedulers.local import jobs as local_jobs
@@ -275,3 +276,49 @@ def test_a_replica_that_runs_has_no_end(local: LocalScheduler) -> None:
 
 def test_an_unknown_job_has_no_times(local: LocalScheduler) -> None:
     assert list(local.replica_times("nope")) == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device", "link"])
+def test_an_error_file_that_is_no_file_makes_nobody_wait(local: LocalScheduler, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "secret").write_text("not a part of the job\n")
+    make = {
+        "fifo": "mkfifo $$TORCHELASTIC_ERROR_FILE",
+        "directory": "mkdir $$TORCHELASTIC_ERROR_FILE",
+        "device": "ln -s /dev/zero $$TORCHELASTIC_ERROR_FILE",
+        "link": f"ln -s {tmp_path}/secret $$TORCHELASTIC_ERROR_FILE",
+    }[kind]
+    app_id = local.submit(AppDef("x", [shell(f"{make}; exit 3")]), {})
+    assert wait(local, app_id) is AppState.FAILED
+    response = local.describe(app_id)
+    assert response is not None
+    assert response.structured_error_msg == NONE
+
+
+def test_a_large_error_file_is_cut_and_that_is_said(local: LocalScheduler) -> None:
+    script = "head -c 3000000 /dev/zero | tr '\\0' x > $$TORCHELASTIC_ERROR_FILE; exit 3"
+    app_id = local.submit(AppDef("x", [shell(script)]), {})
+    assert wait(local, app_id) is AppState.FAILED
+    response = local.describe(app_id)
+    assert response is not None
+    assert response.structured_error_msg == "x" * 65536 + "... (the error file is longer than 65536 bytes)"
+
+
+@pytest.mark.parametrize("roles", [[7], [{"name": "w"}], [{"mounts": 7}], [[]]])
+def test_a_job_with_a_damaged_role_is_an_error_and_is_listed(local: LocalScheduler, roles: object) -> None:
+    app_id = local.submit(AppDef("x", [shell("true")]), {})
+    wait(local, app_id)
+    record = local_jobs.directory(app_id) / "job.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "roles": roles}))
+    with pytest.raises(StateError, match="invalid role"):
+        local.describe(app_id)
+    assert [app.app_id for app in local.list()] == [app_id]
+
+
+def test_a_fifo_in_the_place_of_a_log_makes_nobody_wait(local: LocalScheduler, tmp_path: Path) -> None:
+    info = local.submit_dryrun(AppDef("x", [shell("true")]), {"log_dir": str(tmp_path / "logs")})
+    log = Path(info.request.role_params["w"][0].stdout)
+    log.parent.mkdir(parents=True)
+    os.mkfifo(log)
+    with pytest.raises(SchedulerError, match="cannot start the job's supervisor"):
+        local.schedule(info)
+    assert local.list() == []

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +16,7 @@ import pytest
 from tests.schedulers.local.test_supervisor import end, load, replica, run
 from topcoat.errors import SchedulerError, StateError
 from topcoat.schedulers.local import jobs as local_jobs
-from topcoat.schedulers.local.process import host_identity, start_mark
+from topcoat.schedulers.local.process import boot_time, host_identity, start_mark
 from topcoat.specs import AppState
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -42,13 +44,12 @@ def test_an_unknown_id_has_no_job(app_id: str) -> None:
     assert local_jobs.load(app_id) is None
 
 
-def test_other_directories_are_ignored(sleeping: local_jobs.LocalJob) -> None:
+def test_other_directories_are_ignored(sleeping: local_jobs.LocalJob, notices: list[str]) -> None:
     jobs = sleeping.directory.parent
     (jobs / "file").write_text("x")
     (jobs / "empty").mkdir()
-    (jobs / "broken").mkdir()
-    (jobs / "broken" / "job.json").write_text("{")
     assert [job.directory.name for job in local_jobs.load_all()] == ["job"]
+    assert notices == []
 
 
 def test_a_job_is_started_once(sleeping: local_jobs.LocalJob, tmp_path: Path) -> None:
@@ -97,12 +98,18 @@ def test_processes_that_got_the_numbers_of_dead_replicas_live_on(sleeping: local
         os.kill(sleeping.status["pid"], signal.SIGTERM)
 
 
-def test_a_job_from_before_a_reboot_has_failed(sleeping: local_jobs.LocalJob) -> None:
+def test_a_job_from_before_a_reboot_has_failed(
+    sleeping: local_jobs.LocalJob, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
     host = host_identity().split()[0]
-    change(sleeping.directory / "job.json", host=f"{host} another-boot")
+    change(sleeping.directory / "job.json", host=f"{host} another-boot pid:[1]")
+    for name in ("job.json", "status.json"):
+        os.utime(sleeping.directory / name, (boot_time() - 1, boot_time() - 1))
+    monkeypatch.setattr(local_jobs, "_MAX_SILENCE_S", float("inf"))
     assert load().state is AppState.FAILED
     assert start_mark(sleeping.status["pid"]) is not None, "nothing of this boot is touched"
     os.kill(sleeping.status["pid"], signal.SIGTERM)
+    eventually(lambda: start_mark(sleeping.status["pid"]) is None)
 
 
 def test_a_job_of_another_machine_runs_while_its_status_is_updated(
@@ -123,13 +130,14 @@ def test_a_job_of_another_machine_runs_while_its_status_is_updated(
 
 
 def test_a_job_whose_start_was_cut_short_has_failed(sleeping: local_jobs.LocalJob) -> None:
-    (sleeping.directory / "status.json").unlink()
+    supervisor = sleeping.status["pid"]
+    change(sleeping.directory / "status.json", state="SUBMITTED", pid=None, start=None, replicas=[])
     assert load().state is AppState.SUBMITTED
     change(sleeping.directory / "job.json", launcher=[2**22 + 1, "0"])
     job = load()
     assert job.state is AppState.FAILED
     assert "never started" in job.status["msg"]
-    os.kill(sleeping.status["pid"], signal.SIGTERM)
+    os.kill(supervisor, signal.SIGTERM)
 
 
 def test_a_job_that_ends_while_its_status_is_read_has_not_failed(
@@ -181,3 +189,139 @@ def test_logs_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="file"):
         run(replica(tmp_path / "file", "true"))
+
+
+def test_without_its_status_a_job_is_an_error_and_its_launcher_gets_no_signal(sleeping: local_jobs.LocalJob) -> None:
+    """The status was never written, as on a full disk: the program that submitted it is no supervisor."""
+    (sleeping.directory / "status.json").unlink()
+    with pytest.raises(StateError, match=r"cannot read the job job: status\.json: No such file") as caught:
+        load()
+    assert caught.value.hint
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        change_to = {**sleeping.status, "state": "SUBMITTED", "pid": None, "start": None}
+        (sleeping.directory / "status.json").write_text(json.dumps(change_to))
+        assert load().state is AppState.SUBMITTED
+        local_jobs.cancel(load())
+        assert received == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        os.kill(sleeping.status["pid"], signal.SIGTERM)
+
+
+def test_a_number_without_a_start_mark_is_not_signalled(sleeping: local_jobs.LocalJob) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        changed = sleeping._replace(status={**sleeping.status, "pid": other.pid, "start": None})
+        local_jobs.cancel(changed)
+        local_jobs.cancel(changed._replace(status={**changed.status, "start": "1"}))
+        assert start_mark(other.pid) is not None
+        assert start_mark(sleeping.status["pid"]) is not None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_job_in_another_pid_namespace_is_not_declared_dead(
+    sleeping: local_jobs.LocalJob, eventually: Eventually
+) -> None:
+    name, boot, _ = host_identity().split()
+    change(sleeping.directory / "job.json", host=f"{name} {boot} pid:[1]")
+    change(sleeping.directory / "status.json", start="1")
+    before = (sleeping.directory / "status.json").read_bytes()
+    assert load().state is AppState.RUNNING
+    with pytest.raises(SchedulerError, match=r"in another container \(pid namespace\)"):
+        local_jobs.cancel(load())
+    # Once it has been silent for long, it is shown as failed; only its own namespace may write that down.
+    long_ago = time.time() - 3600
+    for record in ("job.json", "status.json"):
+        os.utime(sleeping.directory / record, (long_ago, long_ago))
+    assert load().state is AppState.FAILED
+    assert (sleeping.directory / "status.json").read_bytes() == before
+    os.kill(sleeping.status["pid"], signal.SIGTERM)
+    eventually(lambda: start_mark(sleeping.status["pid"]) is None)
+
+
+def test_a_machine_of_the_same_name_is_not_taken_for_this_one_before_its_boot(
+    sleeping: local_jobs.LocalJob, eventually: Eventually
+) -> None:
+    change(sleeping.directory / "job.json", host=f"{host_identity().split()[0]} another-boot pid:[1]")
+    assert load().state is AppState.RUNNING
+    os.kill(sleeping.status["pid"], signal.SIGTERM)
+    eventually(lambda: start_mark(sleeping.status["pid"]) is None)
+
+
+def test_too_many_open_files_do_not_make_a_job_look_dead(sleeping: local_jobs.LocalJob) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wrong = []
+    for limit in range(3, 40):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            job = local_jobs.load("job")
+            if job is None or job.state is not AppState.RUNNING:
+                wrong.append(limit)
+        except (StateError, OSError):
+            pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert wrong == []
+    assert load().state is AppState.RUNNING
+
+
+def test_a_start_that_is_interrupted_before_the_supervisor_begins_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[list[str]] = []
+
+    def interrupted(command: list[str], **kwargs: Any) -> Any:
+        late.append(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_jobs, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(replica(tmp_path, "touch", str(tmp_path / "started")))
+    done = subprocess.run(late[0], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "started").exists()
+    assert list(local_jobs.load_all()) == []
+    assert os.listdir(local_jobs.directory("x").parent) == []
+
+
+BAD_RECORDS: dict[str, bytes] = {
+    "empty": b"",
+    "zeros": b"\0" * 4096,
+    "nested": b"[" * 100_000,
+    "not_utf8": b'{"state": "\xff\xfe"}',
+    "unknown_state": b'{"state": "PONDERING", "msg": "", "num_restarts": 0, "replicas": []}',
+    "a_list": b"[1]",
+    "a_number": b"1e999",
+}
+
+
+@pytest.mark.parametrize("name", ["job.json", "status.json"])
+@pytest.mark.parametrize("kind", [*BAD_RECORDS, "fifo", "directory", "huge", "loop"])
+def test_one_bad_record_is_one_line_and_the_other_jobs_are_listed(
+    sleeping: local_jobs.LocalJob, notices: list[str], kind: str, name: str
+) -> None:
+    bad = sleeping.directory.with_name("bad")
+    shutil.copytree(sleeping.directory, bad)
+    record = bad / name
+    record.unlink()
+    if kind == "fifo":
+        os.mkfifo(record)
+    elif kind == "directory":
+        record.mkdir()
+    elif kind == "huge":
+        with open(record, "wb") as file:
+            file.truncate(1 << 40)
+    elif kind == "loop":
+        record.symlink_to(record.name)
+    else:
+        record.write_bytes(BAD_RECORDS[kind])
+    assert [job.directory.name for job in local_jobs.load_all()] == ["job"]
+    assert len(notices) == 1
+    assert notices[0].startswith(f"cannot read the job bad: {name}: ")
+    assert f"rm -r {bad}" in notices[0]
+    assert len(notices[0]) < 400

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topcoat.errors import InvalidApp
-from topcoat.schedulers.local.request import PopenRequest, make_request, share_gpus
+from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart, make_request, share_gpus
 from topcoat.specs import AppDef, CfgVal, Resource, Role, Workspace, macros
+
+
+def _start(role: Role) -> RoleStart:
+    root = f"/root/{role.image}"
+
+    def param(replica: Role, stdout: str, stderr: str, combined: str) -> ReplicaParam:
+        return ReplicaParam([replica.entrypoint, *replica.args], replica.env, stdout, stderr, combined, root)
+
+    return RoleStart(root, root, param)
 
 
 def request(*roles: Role, cfg: Mapping[str, CfgVal] | None = None, gpus: int = 0) -> PopenRequest:
@@ -22,7 +31,7 @@ def request(*roles: Role, cfg: Mapping[str, CfgVal] | None = None, gpus: int = 0
         session_name="s",
         app_id="x-1",
         log_dir="/logs",
-        root=lambda role: f"/root/{role.image}",
+        start=_start,
         gpus=gpus,
     )
 

@@ -145,11 +145,28 @@ def test_a_removed_snapshot_is_sent_whole(site: SshSite, workspace: Workspace, t
     assert _held(tmp_path / "2") == _wanted(workspace)
 
 
-def test_without_a_cache_everything_is_sent(site: SshSite, workspace: Workspace, tmp_path: Path) -> None:
-    _deliver(site, workspace, tmp_path / "1")
-    shutil.rmtree(cache_dir())
-    _deliver(site, workspace, tmp_path / "2")
-    assert _held(tmp_path / "2") == _wanted(workspace)
+@pytest.mark.parametrize("name", ["jobs/{}", "jobs/{}/code"])
+def test_an_old_snapshot_is_found_without_a_record(
+    site: SshSite, workspace: Workspace, tmp_path: Path, sent: list[int], name: str
+) -> None:
+    """The cache was removed, or another machine made the snapshot."""
+    _deliver(site, workspace, tmp_path / name.format(1))
+    shutil.rmtree(cache_dir("jobdirs"))
+    changed = tmp_path / name.format(1) / "with space/a b.txt"
+    before = changed.stat()
+    changed.write_text("SPACE")
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    workspaces.edit(workspace, "main.py")
+    _deliver(site, workspace, tmp_path / name.format(2))
+    assert _held(tmp_path / name.format(2)) == _wanted(workspace)
+    assert sent[-1] < 10_000 < sent[0]
+
+
+def test_an_old_snapshot_of_another_workspace_does_no_harm(site: SshSite, workspace: Workspace, tmp_path: Path) -> None:
+    other = workspaces.write(tmp_path / "other", {"main.py": "print('other')\n", "x": ""})
+    RemoteDirectory(site, str(tmp_path / "jobs/1"), link="hard", is_new=True).deliver(scan(other), "other")
+    _deliver(site, workspace, tmp_path / "jobs/2", link="hard")
+    assert _held(tmp_path / "jobs/2") == _wanted(workspace)
 
 
 def test_the_same_snapshot_again_sends_nothing(site: SshSite, workspace: Workspace, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import pytest
 
 from tests.components.serve import free_port
 from tests.components.ssh import LoginNode
+from tests.support.notices import recorded_notices
 from topcoat.errors import SchedulerError
+from topcoat.leftovers import remove_leftovers
 from topcoat.schedulers.slurm import ssh
 from topcoat.schedulers.slurm.ssh import SshSite, remote_words
 
@@ -92,7 +94,10 @@ def test_the_connection_ends_with_a_killed_process(login: LoginNode, monkeypatch
     while _runs(int(pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(int(pid))
-    shutil.rmtree(directory)
+    with recorded_notices() as notices:
+        remove_leftovers()
+    assert not os.path.exists(directory)
+    assert directory in notices[0]
 
 
 def _runs(pid: int) -> bool:

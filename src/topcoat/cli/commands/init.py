@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
     text = _HEAD + "".join(f"{pattern}\n" for pattern in DEFAULT_PATTERNS) + _TAIL
     try:
         # Mode x never overwrites, even if another process creates the file now.
-        with open(path, "x", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise UsageError(f"{os.path.normpath(path)} already exists", hint="edit it, or remove it first") from None

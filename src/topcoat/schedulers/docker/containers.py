@@ -22,6 +22,7 @@ from topcoat.schedulers.docker.request import (
     DockerContainer,
     container_state,
 )
+from topcoat.schedulers.logs import MAX_ERROR_FILE, error_text
 from topcoat.specs import is_terminal
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> 
         # reading is resumed after the last entry, and once more when the container has ended.
         has_ended = not follow or is_terminal(container_state(container.attrs))
         resumed_at, repeated = last, count
-        with engine_errors(f"reading the log of {container.name}"):
+        with engine_errors(f"reading the log of {container.name}", shows_output=True):
             for entry in _entries(container, {**_after(last, options), "follow": not has_ended}):
                 stamp, text = _split(entry)
                 if stamp < resumed_at:
@@ -178,13 +179,18 @@ def seconds(stamp: str) -> float:
 
 
 def error_file(container: Container) -> str:
-    """Return the text of a container's error file, empty without one."""
+    """Return the text of a container's error file, empty without one, or if it is a link or no file."""
     from docker.errors import APIError
 
     with contextlib.suppress(APIError, tarfile.TarError):
         chunks, _ = container.get_archive(ERROR_FILE)
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        data = b""
+        for chunk in chunks:
+            data += chunk
+            if len(data) > tarfile.RECORDSIZE + MAX_ERROR_FILE:
+                break
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             member = archive.next()
-            file = archive.extractfile(member) if member else None
-            return file.read().decode(errors="replace").strip() if file else ""
+            file = archive.extractfile(member) if member and member.isreg() else None
+            return error_text(file.read(MAX_ERROR_FILE + 1)) if file else ""
     return ""

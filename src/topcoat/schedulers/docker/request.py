@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from topcoat.notices import notice
+from topcoat.schedulers.devices import get_device_mounts
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.ids import dns_label
 from topcoat.schedulers.image_entrypoint import KEEP_OR_REPLACE, keeps_entrypoint
 from topcoat.specs import AppDef, AppState, BindMount, CfgVal, DeviceMount, Role, macros
-from topcoat.specs.named_resources_aws import EFA_DEVICE, NEURON_DEVICE
 from topcoat.version import __version__
 
 NETWORK = "topcoat"
@@ -34,7 +33,6 @@ _PRECEDENCE = (
     *(AppState.CANCELLED, AppState.FAILED, AppState.SUCCEEDED),
 )
 """The first one that a container is in is the state of its application."""
-_DEVICE_FILES = {EFA_DEVICE: "/dev/infiniband/uverbs", NEURON_DEVICE: "/dev/neuron"}
 
 
 @dataclass
@@ -149,7 +147,7 @@ def _resources(role: Role) -> dict[str, Any]:
 def _mounts(role: Role) -> dict[str, Any]:
     mounts: list[dict[str, Any]] = []
     devices: list[str] = []
-    for mount in role.mounts:
+    for mount in [*role.mounts, *get_device_mounts(role.resource.devices)]:
         if isinstance(mount, DeviceMount):
             devices.append(f"{mount.src_path}:{mount.dst_path}:{mount.permissions}")
             continue
@@ -158,11 +156,6 @@ def _mounts(role: Role) -> dict[str, Any]:
         else:
             type_, source = "volume", mount.src
         mounts.append({"Type": type_, "Source": source, "Target": mount.dst_path, "ReadOnly": mount.read_only})
-    for name, count in role.resource.devices.items():
-        if name in _DEVICE_FILES:
-            devices += [f"{_DEVICE_FILES[name]}{i}:{_DEVICE_FILES[name]}{i}:rwm" for i in range(count)]
-        else:
-            notice(f"role {role.name} requests the device {name}, which local_docker does not support: ignored")
     return {key: value for key, value in (("mounts", mounts), ("devices", devices)) if value}
 
 

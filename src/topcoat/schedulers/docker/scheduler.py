@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.engines.engine import engine_errors
-from topcoat.errors import DaemonError, InvalidApp
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream
+from topcoat.errors import DaemonError, InvalidApp, TopcoatError
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream, StructuredOpts
 from topcoat.schedulers.docker import containers as docker
 from topcoat.schedulers.docker.request import (
     APP_ID,
@@ -56,7 +57,21 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["DockerContainer", "DockerJob", "DockerScheduler", "create_scheduler"]
+__all__ = ["DockerContainer", "DockerJob", "DockerScheduler", "Opts", "create_scheduler", "has_docker"]
+
+
+@dataclass
+class Opts(StructuredOpts):
+    """The run options of ``local_docker``, besides those of its workspace."""
+
+    copy_env: list[str] | None = None
+    """environment variables to copy into the containers, as patterns: FOO_*"""
+
+    env: dict[str, str] | None = None
+    """environment variables for the containers; they override the roles'"""
+
+    privileged: bool = False
+    """run the containers with docker's --privileged"""
 
 
 class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
@@ -77,12 +92,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         self.close_connections()
 
     def _run_opts(self) -> runopts:
-        opts = runopts()
-        opts.add(
-            "copy_env", type_=list[str], help="environment variables to copy into the containers, as patterns: FOO_*"
-        )
-        opts.add("env", type_=dict[str, str], help="environment variables for the containers; they override the roles'")
-        opts.add("privileged", type_=bool, default=False, help="run the containers with docker's --privileged")
+        opts = Opts.as_runopts()
         add_image_entrypoint(opts, KEEP_OR_REPLACE)
         return opts
 
@@ -243,3 +253,16 @@ def _replica_id(container: Container) -> tuple[str, int]:
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> DockerScheduler:
     """Return the scheduler ``local_docker``, for *docker_client* or the engine that the docker CLI would use."""
     return DockerScheduler(session_name, docker_client)
+
+
+def has_docker() -> bool:
+    """Tell whether the engine that the docker CLI would use can be reached."""
+    scheduler = create_scheduler("")
+    try:
+        with engine_errors("looking for a container engine"):
+            scheduler._docker_client.ping()
+    except TopcoatError:
+        return False
+    finally:
+        scheduler.close()
+    return True

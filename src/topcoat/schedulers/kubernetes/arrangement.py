@@ -1,6 +1,7 @@
 """Decide what starts and restarts the replicas of an application together. No side effects.
 
-Two things are decided: the gang, which starts all replicas or none, and the kind of the top object, which restarts them.
+Two things are decided: the gang, which starts all replicas or none, and the kind of the top object, which restarts
+them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ Serves = Callable[[Kind], bool]
 
 _SHELLS = ("sh", "bash", "dash", "zsh")
 _TORCHRUN = re.compile(r"(?:^|[\s;&|/])(?:torchrun|python3? -m torch\.distributed\.(?:run|launch))\s")
-_CHOICES = (
-    "choose --retry-policy REPLICA, --max-retries 0, gang=volcano, or a cluster with JobSet (https://jobset.sigs.k8s.io)"
-)
+_CHOICES = "choose --retry-policy REPLICA, --max-retries 0, gang=volcano, or a cluster with JobSet (https://jobset.sigs.k8s.io)"
 
 
 class Arrangement(NamedTuple):
@@ -84,12 +83,13 @@ def arrange(app: AppDef, cfg: Opts, serves: Serves | None) -> Arrangement:
 def restarted_together(app: AppDef) -> list[Role]:
     """Return the roles whose retry policy restarts more than the replica that failed."""
     num_replicas = sum(role.num_replicas for role in app.roles)
-    sizes = {RetryPolicy.REPLICA: lambda _: 1, RetryPolicy.ROLE: lambda role: role.num_replicas}
-    return [
-        role
-        for role in app.roles
-        if role.max_retries > 0 and sizes.get(role.retry_policy, lambda _: num_replicas)(role) > 1
-    ]
+
+    def scope(role: Role) -> int:
+        if role.retry_policy is RetryPolicy.REPLICA:
+            return 1
+        return role.num_replicas if role.retry_policy is RetryPolicy.ROLE else num_replicas
+
+    return [role for role in app.roles if role.max_retries > 0 and scope(role) > 1]
 
 
 def _best(app: AppDef, together: Sequence[Role], serves: Serves | None) -> Arrangement:

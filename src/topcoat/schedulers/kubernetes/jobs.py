@@ -77,7 +77,7 @@ def _job_spec(submission: Submission, role: Role, template: _Object) -> _Object:
         "completions": role.num_replicas,
         "parallelism": role.num_replicas,
         "completionMode": "Indexed",
-        # A replica is started again only when its pod has ended, and an eviction, a preemption or a drain is no failure.
+        # A replica is started again when its pod has ended. An eviction, a preemption or a drain is no failure.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]

@@ -45,8 +45,8 @@ class Opts(StructuredOpts):
     """queue that the job waits in: Kueue's LocalQueue, or Volcano's queue with gang=volcano"""
 
     gang: str = "auto"
-    """what starts all replicas together or none: podgroup (the cluster's own scheduler), kueue, volcano, none; auto: the
-    best that the cluster has"""
+    """what starts all replicas or none: podgroup (the cluster's own scheduler), kueue, volcano, none; auto: the best
+    that the cluster has"""
 
     service_account: str | None = None
     """service account of the pods"""

@@ -65,7 +65,7 @@ def role_to_pod(
 
 def literal(text: str) -> str:
     """Return *text* such that Kubernetes, which expands ``$(NAME)`` and ``$$``, passes it on as it is."""
-    return re.sub(r"\$(?=[$(]|[^\x00-\x7f])", "$$$$", text)
+    return re.sub(r"\$(?=[$(]|[^\x00-\x7f])", "$$", text)
 
 
 def checked_words(role: Role) -> list[str]:

@@ -38,16 +38,16 @@ INDEX_ENV = "JOB_COMPLETION_INDEX"
 # Stands for the number of the replica until the rest of the text is escaped; no text of a role has it.
 _INDEX_MARK = "\ue000topcoat-replica-id\ue001"
 
-_WAIT = f"""\
+_WAIT = """\
 trap 'exit 143' TERM
-tries=0
-while [ "$tries" -lt 600 ]; do
+tries=
+while [ ${#tries} -lt 600 ]; do
   if command -v getent >/dev/null; then getent hosts "$TOPCOAT_RANK0_HOST" >/dev/null && break
   elif command -v python3 >/dev/null; then
     python3 -c 'import os, socket; socket.getaddrinfo(os.environ["TOPCOAT_RANK0_HOST"], None)' 2>/dev/null && break
   else break
   fi
-  tries=$((tries + 1))
+  tries=x$tries
   sleep 0.2
 done
 """
@@ -130,7 +130,8 @@ def pod_template(
         subdomain: name of the headless Service.
         env: more variables; those of the role override them.
     """
-    replica = replica_role(submission, role, _INDEX_MARK, rank0_host, {"TORCHELASTIC_ERROR_FILE": ERROR_FILE, **(env or {})})
+    own = {"TORCHELASTIC_ERROR_FILE": ERROR_FILE, **(env or {})}
+    replica = replica_role(submission, role, _INDEX_MARK, rank0_host, env=own)
     pod = base_pod(submission, replica, CONTAINER)
     container = pod["spec"]["containers"][0]
     container["env"].insert(0, field_entry(INDEX_ENV, f"metadata.annotations['{COMPLETION_INDEX}']"))
@@ -146,7 +147,13 @@ def pod_template(
 
 
 def replica_role(
-    submission: Submission, role: Role, replica_id: str, rank0_host: str, env: Mapping[str, str], rank0_env: str = RANK0_ENV
+    submission: Submission,
+    role: Role,
+    replica_id: str,
+    rank0_host: str,
+    *,
+    env: Mapping[str, str],
+    rank0_env: str = RANK0_ENV,
 ) -> Role:
     """Return *role* with its macros replaced and topcoat's variables added."""
     replica = macros.Values("", submission.name, replica_id, rank0_env).apply(role)

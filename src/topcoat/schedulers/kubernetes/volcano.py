@@ -102,7 +102,7 @@ def _template(submission: Submission, role_index: int, role: Role, replica_id: i
     # Volcano's plugins make this variable, the hosts of the first task, and the pods' host names.
     rank0_env = RANK0_ENV if is_rank0 else f"VC_{first}_HOSTS".upper().replace("-", "_")
     host = f"{submission.name}-{first}-0.{submission.name}"
-    replica = replica_role(submission, role, str(replica_id), host, {}, rank0_env)
+    replica = replica_role(submission, role, str(replica_id), host, env={}, rank0_env=rank0_env)
     if is_rank0:
         replica.env[RANK0_ENV] = "localhost"
     pod = base_pod(submission, replica, f"{submission.part(role)}-{replica_id}")

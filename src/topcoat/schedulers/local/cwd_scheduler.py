@@ -9,22 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
-from topcoat.errors import TopcoatError
+from topcoat.errors import StateError, TopcoatError, UsageError
+from topcoat.foreign_text import escaped
+from topcoat.regular_files import open_regular
 from topcoat.scan.sources import current_directory
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream, StructuredOpts
 from topcoat.schedulers.env import RANK0_ENV
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.app_json import role_from_dict, role_to_dict
+from topcoat.schedulers.local.image_providers import CWDImageProvider, ImageProvider
+from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.process import run
 from topcoat.schedulers.local.replica import GRACE_S
-from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, make_request
-from topcoat.schedulers.logs import follow
+from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart, make_request
+from topcoat.schedulers.logs import MAX_ERROR_FILE, error_text, follow
 from topcoat.specs import (
     NONE,
     AppDef,
@@ -39,7 +43,21 @@ from topcoat.specs import (
     runopts,
 )
 
-__all__ = ["LocalScheduler", "PopenRequest", "ReplicaParam", "create_scheduler"]
+__all__ = ["LocalScheduler", "Opts", "PopenRequest", "ReplicaParam", "create_scheduler"]
+
+
+@dataclass
+class Opts(StructuredOpts):
+    """The run options of ``local_cwd``."""
+
+    log_dir: str | None = None
+    """directory to keep logs in (default: with the job, in the state directory)"""
+
+    prepend_cwd: bool = False
+    """search the working directory for programs before PATH, not after it"""
+
+    auto_set_cuda_visible_devices: bool = False
+    """distribute this machine's GPUs over the replicas (CUDA_VISIBLE_DEVICES), as their resources say"""
 
 
 class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
@@ -50,25 +68,32 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
 
     poll_interval: ClassVar[float] = 0.5
 
-    def __init__(self, session_name: str, backend: str = "local_cwd") -> None:
+    def __init__(
+        self,
+        session_name: str,
+        image_provider_class: Callable[[Mapping[str, CfgVal]], ImageProvider] = CWDImageProvider,
+        cache_size: int = 100,
+        extra_paths: Sequence[str] | None = None,
+        *,
+        backend: str = "local_cwd",
+    ) -> None:
+        """Take TorchX's arguments.
+
+        Args:
+            session_name: the session in the handles.
+            image_provider_class: says where a role runs and what it runs; called with the run options.
+            cache_size: of no effect: the jobs are kept in the state directory, not in memory.
+            extra_paths: directories of programs, before the PATH of a role.
+            backend: the scheduler's name.
+        """
         super().__init__(backend, session_name)
+        if cache_size < 1:
+            raise UsageError(f"invalid cache_size {cache_size}: it is at least 1")
+        self._image_provider_class = image_provider_class
+        self._extra_paths = tuple(extra_paths or ())
 
     def _run_opts(self) -> runopts:
-        opts = runopts()
-        opts.add("log_dir", type_=str, help="directory to keep logs in (default: with the job, in the state directory)")
-        opts.add(
-            "prepend_cwd",
-            type_=bool,
-            default=False,
-            help="search the working directory for programs before PATH, not after it",
-        )
-        opts.add(
-            "auto_set_cuda_visible_devices",
-            type_=bool,
-            default=False,
-            help="distribute this machine's GPUs over the replicas (CUDA_VISIBLE_DEVICES), as their resources say",
-        )
-        return opts
+        return Opts.as_runopts()
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: resources are advisory for local jobs."""
@@ -77,15 +102,21 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         """Return a new id, made from the application's name."""
         return app_id_for(app.name)
 
-    def _root(self, role: Role) -> str:
-        """Return the directory that *role* runs in."""
-        return current_directory()
+    def _start(self, role: Role, provider: ImageProvider) -> RoleStart:
+        root = provider.fetch_role(role)
+        cwd = provider.get_cwd(role.image) or current_directory()
+
+        def replica_param(replica: Role, stdout: str, stderr: str, combined: str) -> ReplicaParam:
+            return replace(provider.get_replica_param(root, replica, stdout, stderr, combined), cwd=cwd)
+
+        return RoleStart(root, cwd, replica_param)
 
     def _submit_dryrun(self, app: AppDef, cfg: Mapping[str, CfgVal]) -> AppDryRunInfo[PopenRequest]:
         return self._make_request(app, cfg, self.new_app_id(app))
 
     def _make_request(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> AppDryRunInfo[PopenRequest]:
         log_dir = cfg.get("log_dir")
+        provider = self._image_provider_class(cfg)
         request = make_request(
             app,
             cfg,
@@ -95,7 +126,8 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             log_dir=os.path.abspath(os.path.join(os.path.expanduser(str(log_dir)), self.session_name, app_id))
             if log_dir
             else str(local_jobs.directory(app_id) / "logs"),
-            root=self._root,
+            start=lambda role: self._start(role, provider),
+            extra_paths=self._extra_paths,
             gpus=cuda_device_count() if cfg.get("auto_set_cuda_visible_devices") else 0,
         )
         return AppDryRunInfo(request, str)
@@ -134,13 +166,14 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         job = self._load(app_id)
         if job is None:
             return None
-        roles = [_apply_macros(role_from_dict(role), job) for role in job.job["roles"]]
+        roles = [_apply_macros(role, job) for role in _roles(job)]
         statuses: dict[str, RoleStatus] = {}
-        host = job.job["host"].split()[0]
+        host, logs = job.job["host"].split()[0], job.logs
         errors = []
         for replica in job.status["replicas"]:
             role, state = replica["role"], AppState[replica["state"]]
-            error = _error(job.logs[role, replica["id"]]["error_file"]) if state is AppState.FAILED else None
+            files = logs.get((role, replica["id"])) if state is AppState.FAILED else None
+            error = _error(files["error_file"]) if files else None
             if error:
                 errors.append(error)
             statuses.setdefault(role, RoleStatus(role, [])).replicas.append(
@@ -152,8 +185,8 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             num_restarts=job.status["num_restarts"],
             msg=job.status["msg"],
             structured_error_msg=min(errors)[1] if errors else NONE,
-            ui_url=f"file://{job.job['log_dir']}",
-            metadata=job.job["metadata"],
+            ui_url=f"file://{job.job.get('log_dir') or job.directory}",
+            metadata=job.job.get("metadata") or {},
             roles_statuses=list(statuses.values()),
             roles=roles,
         )
@@ -175,7 +208,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this scheduler's jobs, the newest first."""
         return [
-            ListAppResponse(job.directory.name, job.state, name=job.job["name"])
+            ListAppResponse(job.directory.name, job.state, name=job.job.get("name") or "")
             for job in local_jobs.load_all()
             if job.job["scheduler"] == self.backend
         ]
@@ -219,6 +252,16 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
         return follow(files[stream.value], regex=regex, since=since, until=until, done=done)
 
 
+def _roles(job: local_jobs.LocalJob) -> list[Role]:
+    try:
+        return [role_from_dict(role) for role in job.job.get("roles") or []]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"cannot read the job {escaped(job.directory.name)}: {JOB}: invalid role: {escaped(str(error))}",
+            hint=f"if it is not needed: rm -r {job.directory}",
+        ) from error
+
+
 def _apply_macros(role: Role, job: local_jobs.LocalJob) -> Role:
     """Return *role* with the macros replaced that have the same value in all of its replicas."""
     cwd = next((replica["cwd"] for replica in job.job["replicas"] if replica["role"] == role.name), "")
@@ -226,9 +269,9 @@ def _apply_macros(role: Role, job: local_jobs.LocalJob) -> Role:
 
 
 def _error(path: str) -> tuple[float, str] | None:
-    """Return when an error file was written and its text, ``None`` if it is missing or empty."""
-    with contextlib.suppress(OSError), open(path, errors="replace") as file:
-        text = file.read().strip()
+    """Return when an error file was written and its text, ``None`` if it is missing, empty, a link or no file."""
+    with contextlib.suppress(OSError), open_regular(path, follow_links=False) as file:
+        text = error_text(file.read(MAX_ERROR_FILE + 1))
         return (os.fstat(file.fileno()).st_mtime, text) if text else None
     return None
 
@@ -251,5 +294,7 @@ def _shell_code(exit_code: int | None) -> int | None:
 
 
 def create_scheduler(session_name: str, **kwargs: object) -> LocalScheduler:
-    """Return the scheduler ``local_cwd``."""
-    return LocalScheduler(session_name)
+    """Return the scheduler ``local_cwd``; *kwargs* may have the arguments of ``LocalScheduler``."""
+    names = ("image_provider_class", "cache_size", "extra_paths")
+    own: dict[str, Any] = {name: kwargs[name] for name in names if name in kwargs}
+    return LocalScheduler(session_name, **own)

@@ -22,7 +22,8 @@ class LogFile:
     """
 
     def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        # A FIFO in its place is an error at once; without O_NONBLOCK, opening it would wait for a reader.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
         self._index = os.open(time_index.index_path(path), flags, 0o600)
         self._size = os.fstat(self._file).st_size

@@ -50,6 +50,17 @@ class Replica:
         self.terminating, self._kill_at = False, NEVER
 
     @property
+    def pid(self) -> int | None:
+        """The number of its process."""
+        return self._process.pid if self._process else None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that tell its processes from those of other replicas."""
+        names = ("TOPCOAT_APP_ID", "TOPCOAT_ROLE", "TOPCOAT_REPLICA_ID")
+        return {name: self._spec["env"].get(name, "") for name in names}
+
+    @property
     def alive(self) -> bool:
         """Whether it has a process; one that has ended counts until ``close``."""
         return self._process is not None
@@ -78,7 +89,9 @@ class Replica:
             self.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
             self.problem = _why_not_started(spec["args"][0], spec["cwd"], error)
             return
-        self._process, self._start, self.state = process, start_mark(process.pid), "RUNNING"
+        self._process, self._start, self.state = process, None, "RUNNING"
+        with contextlib.suppress(OSError):
+            self._start = start_mark(process.pid)
         for name in ("stdout", "stderr"):
             pipe = getattr(process, name)
             self.streams.append(OutputPump(pipe.fileno(), self.logs[name], self.logs["combined"]))
@@ -129,7 +142,7 @@ class Replica:
             "id": self._spec["id"],
             "state": self.state,
             "exit_code": self.exit_code,
-            "pid": self._process.pid if self._process else None,
+            "pid": self.pid,
             "start": self._start,
             "started_at": self._started_at,
             "ended_at": self._ended_at,

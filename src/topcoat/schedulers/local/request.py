@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from topcoat.errors import InvalidApp
@@ -16,14 +16,29 @@ CUDA = "CUDA_VISIBLE_DEVICES"
 
 @dataclass
 class ReplicaParam:
-    """Hold what one replica runs; *env* is added to the environment of the submitting process."""
+    """Hold what one replica runs; *env* is added to the environment of the submitting process.
+
+    The scheduler sets all fields; those with a default need not be given by an image provider.
+    """
 
     args: list[str]
     env: dict[str, str]
-    stdout: str
-    stderr: str
-    combined: str
+    stdout: str | None = None
+    stderr: str | None = None
+    combined: str | None = None
+    cwd: str | None = None
+
+
+@dataclass
+class RoleStart:
+    """Hold where a role runs, and what makes the parameters of a replica from (role, stdout, stderr, combined).
+
+    *role* has the macros substituted and the whole environment of the replica.
+    """
+
+    img_root: str
     cwd: str
+    replica_param: Callable[[Role, str, str, str], ReplicaParam]
 
 
 @dataclass
@@ -49,7 +64,8 @@ def make_request(
     session_name: str,
     app_id: str,
     log_dir: str,
-    root: Callable[[Role], str],
+    start: Callable[[Role], RoleStart],
+    extra_paths: Sequence[str] = (),
     gpus: int = 0,
 ) -> PopenRequest:
     """Return the request for *app*.
@@ -61,7 +77,8 @@ def make_request(
         session_name: second part of the handle.
         app_id: the application's id.
         log_dir: where its logs go, as ``ROLE/REPLICA/stdout.log`` and so on.
-        root: returns the directory that a role runs in.
+        start: says how a role starts.
+        extra_paths: directories of programs, before the PATH of a role.
         gpus: number of GPUs to distribute over the replicas; 0 sets no ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
@@ -72,12 +89,13 @@ def make_request(
     for role in app.roles:
         if role.name in ("", ".", "..") or "/" in role.name or "\0" in role.name:
             raise InvalidApp(f"invalid role name {role.name!r}: not a directory name", hint="rename the role")
-        cwd = root(role)
+        starts = start(role)
+        cwd = starts.cwd
         request.role_params[role.name] = []
         request.role_log_dirs[role.name] = []
         for replica_id in range(role.num_replicas):
             logs = os.path.join(log_dir, role.name, str(replica_id))
-            values = macros.Values(cwd, app_id, str(replica_id), RANK0_ENV)
+            values = macros.Values(starts.img_root, app_id, str(replica_id), RANK0_ENV)
             replica = values.apply(role)
             env = {
                 **job_env(
@@ -98,17 +116,11 @@ def make_request(
             if role.workspace and os.environ.get("PYTHONPATH"):
                 # The workspace comes first, then the user's own.
                 env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), os.environ["PYTHONPATH"])))
-            env["PATH"] = _path(replica.env.get("PATH", ""), cwd, cwd_first=bool(cfg.get("prepend_cwd")))
-            request.role_params[role.name].append(
-                ReplicaParam(
-                    args=[replica.entrypoint, *replica.args],
-                    env=env,
-                    stdout=os.path.join(logs, "stdout.log"),
-                    stderr=os.path.join(logs, "stderr.log"),
-                    combined=os.path.join(logs, "combined.log"),
-                    cwd=cwd,
-                )
-            )
+            role_path = os.pathsep.join(filter(None, (*extra_paths, replica.env.get("PATH"))))
+            env["PATH"] = _path(role_path, cwd, cwd_first=bool(cfg.get("prepend_cwd")))
+            replica.env = env
+            files = [os.path.join(logs, f"{stream}.log") for stream in ("stdout", "stderr", "combined")]
+            request.role_params[role.name].append(starts.replica_param(replica, files[0], files[1], files[2]))
             request.role_log_dirs[role.name].append(logs)
     return request
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from topcoat.scan.scanner import IMAGE_IGNORE_FILES
+from topcoat.destinations.directory import DirectoryDestination
+from topcoat.leftovers import claim, release
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan
 from topcoat.scan.sources import current_directory
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.schedulers.local.editable import warn_of_editable_installs
+from topcoat.schedulers.local.image_providers import ImageProvider
+from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.outputs import all_files, written_files
-from topcoat.schedulers.local.request import PopenRequest
+from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart
 from topcoat.schedulers.responses import JobOutputs
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, Workspace, runopts
 from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin
@@ -51,7 +56,7 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
     def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
         delivery = super()._plan_directory(workspace, directory, options)
         warn_of_editable_installs(workspace, delivery.scan.snapshot)
-        return delivery
+        return delivery._replace(destination=_JobDirectory(directory, link=options.link))
 
     def _job_dir_facts(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> dict[str, Any]:
         app, cfg = dryrun_info.app, dryrun_info.cfg
@@ -66,22 +71,41 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
         directory = job.job.get("job_dir") if job else None
         if job is None or not directory:
             return None
-        files = written_files(directory, str(job.directory / local_jobs.JOB), frozenset(job.job["linked"]))
+        files = written_files(directory, str(job.directory / JOB), frozenset(job.job["linked"]))
         return JobOutputs(directory, files, Path(directory).is_relative_to(job.directory)) if files else None
 
-    def _root(self, role: Role) -> str:
-        if role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image)):
-            return role.image
-        return current_directory()
+    def _start(self, role: Role, provider: ImageProvider) -> RoleStart:
+        is_directory = role.workspace or (os.path.isabs(role.image) and os.path.isdir(role.image))
+        cwd = role.image if is_directory else current_directory()
+
+        def replica_param(replica: Role, stdout: str, stderr: str, combined: str) -> ReplicaParam:
+            return ReplicaParam([replica.entrypoint, *replica.args], replica.env, stdout, stderr, combined, cwd)
+
+        return RoleStart(cwd, cwd, replica_param)
+
+
+class _JobDirectory(DirectoryDestination):
+    """A job directory; with the job's records, it is removed if this process is killed before the job is started."""
+
+    def deliver(self, scan: Scan, workspace_key: str) -> bool:
+        """Fill the directory; see `DirectoryDestination.deliver`."""
+        jobs, path = local_jobs.directory("x").parent, Path(self.path)
+        if not path.is_relative_to(jobs) or path == jobs:
+            return super().deliver(scan, workspace_key)
+        home = jobs / path.relative_to(jobs).parts[0]
+        claim(home, unless=home / JOB)
+        try:
+            return super().deliver(scan, workspace_key)
+        except BaseException:
+            with suppress(OSError):
+                home.rmdir()
+                release(home)
+            raise
 
 
 def _is_used(job_dir: str) -> bool:
     path = Path(job_dir)
-    return (
-        path.name == _CODE
-        and path.parent == local_jobs.directory(path.parent.name)
-        and (path.parent / local_jobs.JOB).exists()
-    )
+    return path.name == _CODE and path.parent == local_jobs.directory(path.parent.name) and (path.parent / JOB).exists()
 
 
 def create_scheduler(session_name: str, **kwargs: object) -> SnapshotScheduler:

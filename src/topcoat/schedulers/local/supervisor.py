@@ -2,7 +2,8 @@
 
 ``command`` starts the replicas of a job file (``jobs`` describes it), each in a session of its own, and goes on in the
 background: it writes the logs, restarts what the retry policy says, ends the other replicas when one has failed for
-good, ends all of them on SIGTERM, and updates ``status.json`` beside the job file until the last one has ended.
+good, ends all of them on SIGTERM, and updates ``status.json`` beside the job file until the last one has ended. What
+a replica has started ends with it, in whatever session it is.
 
 It imports the standard library and its neighbours only, so that it starts fast and needs little memory.
 """
@@ -17,16 +18,16 @@ import signal
 import sys
 import time
 
+from topcoat.schedulers.local.descendants import BOOT_MARK, adopt_orphans, kill_adopted, reap_adopted
 from topcoat.schedulers.local.process import start_mark
 from topcoat.schedulers.local.replica import Replica
+from topcoat.schedulers.local.status_file import STATUS, save_status
 
-STATUS = "status.json"
 STARTED = "started"
+_MAX_END_ATTEMPTS = 30
 HEARTBEAT_S = 60.0
 """Seconds between two updates of ``status.json``, whose modification time tells other machines that the job runs."""
-_BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); from topcoat.schedulers.local.supervisor import main; main(sys.argv[2])"
-)
+_BOOT = f"import sys; sys.path.append(sys.argv[1]); from {BOOT_MARK.decode()} import main; main(sys.argv[2])"
 
 
 def command(job_file: str) -> list[str]:
@@ -45,15 +46,16 @@ def main(job_file: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    job = Job(job_file)
-    job.start()
+    try:
+        # Opened first: once the replicas run, the disk may be full, or too many files open.
+        log = os.open(os.path.join(os.path.dirname(job_file), "supervisor.log"), os.O_WRONLY | os.O_CREAT, 0o600)
+        devnull = os.open(os.devnull, os.O_RDONLY)
+        job = Job(job_file)
+        job.start()
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     os.write(1, STARTED.encode())
-    log = os.path.join(os.path.dirname(job_file), "supervisor.log")
-    for source, target in (
-        (os.open(os.devnull, os.O_RDONLY), 0),
-        (os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2),
-        (2, 1),
-    ):
+    for source, target in ((devnull, 0), (log, 2), (log, 1)):
         os.dup2(source, target)
     job.run()
 
@@ -70,6 +72,7 @@ class Job:
         self._selector = selectors.DefaultSelector()
         self._restarts: dict[str, int] = {}
         self._outcome, self._msg, self._saved = "", "", 0.0
+        self._start_mark = start_mark(os.getpid())
 
     def start(self) -> None:
         """Start the replicas until one of them cannot be started."""
@@ -83,9 +86,12 @@ class Job:
         # Handlers, not SIG_IGN: the replicas would inherit it.
         for number in (signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
+        adopt_orphans()
+        # Before anything runs: whoever finds a replica has to find this process too.
+        save_status(self._status, self._facts("RUNNING"))
         for replica in self._replicas:
             self._launch(replica)
-        self._save("RUNNING")
+        self._save()
 
     def run(self) -> None:
         """Go on until every replica has ended."""
@@ -96,9 +102,9 @@ class Job:
                 elif not key.data.read():
                     self._selector.unregister(key.fd)
             if self._step() or time.monotonic() - self._saved >= HEARTBEAT_S:
-                self._save("RUNNING")
-        states = {replica.state for replica in self._replicas}
-        self._save("SUCCEEDED" if states == {"SUCCEEDED"} else self._outcome)
+                self._save()
+        kill_adopted(())
+        self._save_end()
 
     def _timeout(self) -> float:
         deadline = min(self._saved + HEARTBEAT_S, *(replica.next_deadline() for replica in self._replicas))
@@ -109,6 +115,7 @@ class Job:
         ended = [replica for replica in self._replicas if replica.poll()]
         for replica in ended:
             self._close(replica)
+        reap_adopted(self._own_children())
         restarting = [replica for replica in self._replicas if replica.restart_pending]
         if self._outcome:
             for replica in self._replicas:
@@ -133,6 +140,8 @@ class Job:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(stream.source)
         replica.close()
+        # Those of the other replicas may be among them.
+        kill_adopted(self._own_children(), replica.variables)
         if replica.exit_code == 0 and not replica.terminating:
             replica.state = "SUCCEEDED"
         elif self._outcome:
@@ -141,6 +150,9 @@ class Job:
             replica.state = "PENDING"
         else:
             self._restart_or_end(replica)
+
+    def _own_children(self) -> set[int]:
+        return {replica.pid for replica in self._replicas if replica.pid is not None}
 
     def _restart_or_end(self, replica: Replica) -> None:
         """Restart what the retry policy of the failed *replica* says, or end the job."""
@@ -166,24 +178,36 @@ class Job:
         if not self._outcome:
             self._outcome, self._msg = outcome, msg
 
-    def _save(self, state: str) -> None:
-        if state != "RUNNING":
-            for replica in self._replicas:
-                replica.state = "CANCELLED" if replica.state == "PENDING" else replica.state
+    def _save(self) -> None:
         self._saved = time.monotonic()
+        with contextlib.suppress(OSError):
+            save_status(self._status, self._facts("RUNNING"))
+
+    def _save_end(self) -> None:
+        for replica in self._replicas:
+            replica.state = "CANCELLED" if replica.state == "PENDING" else replica.state
+        states = {replica.state for replica in self._replicas}
+        facts = self._facts("SUCCEEDED" if states == {"SUCCEEDED"} else self._outcome)
+        for _ in range(_MAX_END_ATTEMPTS):
+            try:
+                save_status(self._status, facts)
+            except FileNotFoundError:  # the job was deleted
+                return
+            except OSError:  # a file server that does not respond
+                time.sleep(1)
+            else:
+                return
+
+    def _facts(self, state: str) -> dict[str, object]:
         log_errors = {log.error for replica in self._replicas for log in replica.logs.values()}
-        status = {
+        return {
             "state": state,
             "msg": "; ".join(filter(None, [self._msg, *sorted(log_errors)])),
             "num_restarts": sum(self._restarts.values()),
             "pid": os.getpid(),
-            "start": start_mark(os.getpid()),
+            "start": self._start_mark,
             "replicas": [replica.facts() for replica in self._replicas],
         }
-        with contextlib.suppress(OSError):
-            with open(f"{self._status}.new", "w") as file:
-                json.dump(status, file)
-            os.replace(f"{self._status}.new", self._status)
 
 
 def how_it_ended(exit_code: int) -> str:

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
@@ -73,12 +74,16 @@ mkdir -p -- "$parent/" && new=$(mktemp -d -- "$parent/.${{target##*/}}.XXXXXXXX"
 trap 'cd / && chmod -R u+rwX -- "$new" && rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 mkdir "$new/code" && printf %s "$marker" >"$new/code/.topcoat.json" && cat >"$new/archive" || exit 1
-[ "$(sha256sum <"$new/archive")" = "$digest  -" ] || exit {_DAMAGED}
 cd "$new/code" || exit 1
+sha256sum <../archive >../digest &
 {{
   head -c "$paths" | gzip -dc >../paths && head -c "$directories" >../directories &&
   tar -xzpf - --no-same-owner
-}} <../archive || exit 1
+}} <../archive
+unpacked=$?
+wait
+[ "$(cat ../digest)" = "$digest  -" ] || exit {_DAMAGED}
+[ $unpacked = 0 ] || exit 1
 # A path that the earlier snapshot no longer has is missing from the list below.
 if [ -s ../paths ]; then
   (cd "$base" && xargs -0 cp -P --preserve=mode,timestamps --parents $link -t "$new/code" --) <../paths 2>../errors ||
@@ -93,6 +98,20 @@ if ! mv -T -- "$new/code" "$target"; then
   [ $code != 0 ] || code=1
   exit $code
 fi
+"""
+
+
+# The path of the newest snapshot beside the target, or of another job in the same layout, and its files' digests.
+_FIND = r"""export LC_ALL=C
+parent=${1%/*} name=${1##*/} newest=
+for marker in "$parent"/*/.topcoat.json "${parent%/*}"/*/"$name"/.topcoat.json; do
+  [ ! -f "$marker" ] || { [ "$newest" ] && [ ! "$marker" -nt "$newest" ]; } || newest=$marker
+done
+[ -n "$newest" ] || exit 0
+base=${newest%/.topcoat.json}
+printf '%s\0' "$base"
+cd "$base" && gzip -dc | xargs -0 -r sha256sum -z -- 2>/dev/null
+exit 0
 """
 
 
@@ -136,17 +155,17 @@ class RemoteDirectory:
             WorkspaceChanged: a file is no longer what the snapshot says.
         """
         key = (self._site.host, workspace_key)
-        last = LastSnapshot.read(*key)
         entries = [entry for entry in scan.snapshot if entry.path != MARKER.encode()]
-        unchanged = _unchanged(entries, last) if last else set()
+        last = LastSnapshot.read(*key)
+        base, unchanged = (last.directory, _unchanged(entries, last)) if last else self._find_beside(entries)
         done = Output(0, b"", b"")
         for _ in range(_MAX_ATTEMPTS):
-            done = self._send(scan, entries, unchanged, last.directory if last and unchanged else "")
+            done = self._send(scan, entries, unchanged, base if unchanged else "")
             if done.exit_code == _DIFFERENT:
                 # A job has written to the earlier snapshot.
                 unchanged -= {entry.path for entry in _missing(entries, _records(done))}
             elif done.exit_code == _NO_BASE:
-                unchanged = set()
+                base, unchanged = self._find_beside(entries)
             elif done.exit_code != _DAMAGED:
                 break
         if done.exit_code == _SAME:
@@ -157,6 +176,15 @@ class RemoteDirectory:
             raise self._unwritable(done)
         LastSnapshot.write(self.path, entries, *key)
         return True
+
+    def _find_beside(self, entries: Iterable[Entry]) -> tuple[str, set[bytes]]:
+        """Return an earlier snapshot on the other side, and the paths of the files whose content it has."""
+        files = {entry.path: entry.content.hex().encode() for entry in entries if entry.kind == "file"}
+        paths = gzip.compress(b"".join(path + b"\0" for path in files), 1)
+        done = self._run(_FIND, self.path, stdin=paths, timeout_s=_CHECK_TIMEOUT_S)
+        base, *lines = done.stdout.split(b"\0")
+        digests = {path: digest for digest, _, path in (line.partition(b"  ") for line in lines)}
+        return os.fsdecode(base), {path for path, digest in files.items() if digests.get(path) == digest}
 
     def _send(self, scan: Scan, entries: list[Entry], unchanged: set[bytes], base: str) -> Output:
         directories = tuple(entry for entry in entries if entry.kind == "dir")

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
+from topcoat.leftovers import claim, release
 from topcoat.schedulers.slurm.site import (
     MAX_OUTPUT,
     CommandResult,
@@ -187,6 +188,7 @@ class SshSite:
             _end(connection)
         if directory:
             shutil.rmtree(directory, ignore_errors=True)
+            release(directory)
 
     def _shell(self, script: str, path: str, *args: str, stdin: bytes = b"") -> bytes:
         command = ["env", "LC_ALL=C", "/bin/sh", "-c", script, "sh", path, *args]
@@ -216,7 +218,9 @@ class SshSite:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._directory}/s")
         else:
-            self._directory = tempfile.mkdtemp(prefix="topcoat-ssh-", dir=_socket_parent())
+            self._directory = f"{_socket_parent()}/topcoat-ssh-{os.urandom(8).hex()}"
+            claim(self._directory)
+            os.mkdir(self._directory, 0o700)
         control = ["-o", "ControlMaster=yes", "-S", f"{self._directory}/s"]
         words = ["ssh", *_options(), *control, "-T", *self._words, _PLAIN + remote_words(["/bin/sh", "-c", _READY])]
         errors = Path(self._directory, "stderr")

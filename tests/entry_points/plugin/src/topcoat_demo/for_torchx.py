@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from argparse import ArgumentParser, Namespace
+from torchx.cli.cmd_base import SubCommand
 from torchx.schedulers.api import AppDryRunInfo, DescribeAppResponse, ListAppResponse, Scheduler
 from torchx.specs import AppDef, AppState, CfgVal, Resource, Role
 from torchx.workspace import WorkspaceMixin
@@ -32,12 +34,28 @@ class OldScheduler(OldMixin, Scheduler[Mapping[str, CfgVal]]):
         """Return success."""
         return DescribeAppResponse(app_id=app_id, state=AppState.SUCCEEDED)
 
-    def list(self, cfg: "Mapping[str, CfgVal] | None" = None) -> list[ListAppResponse]:
-        """Return nothing."""
-        return []
+    def list(self) -> list[ListAppResponse]:
+        """Return one application; in TorchX 0.7 the method takes no options."""
+        return [ListAppResponse("old", AppState.RUNNING)]
+
+    def _validate(self, app: AppDef, scheduler: str) -> None:
+        """Accept everything; in TorchX 0.7 the method takes no options."""
 
     def _cancel_existing(self, app_id: str) -> None:
         pass
+
+
+class OldCommand(SubCommand):
+    """Print what it is given."""
+
+    def add_arguments(self, subparser: ArgumentParser) -> None:
+        """Declare the flags."""
+        subparser.add_argument("--config", type=str)
+        subparser.add_argument("app_id", type=str)
+
+    def run(self, args: Namespace) -> None:
+        """Print it."""
+        print(f"on {args.app_id} with {args.config}")
 
 
 def create_scheduler(session_name: str, **kwargs: object) -> OldScheduler:

@@ -1,0 +1,274 @@
+"""Run commands in a replica, connect a terminal to it, and copy files, through the API."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import posixpath
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from topcoat.errors import SchedulerError
+from topcoat.foreign_text import escaped
+from topcoat.schedulers.kubernetes.channels import STDERR, STDOUT, Channels
+from topcoat.schedulers.kubernetes.client import Client
+from topcoat.schedulers.kubernetes.fields import Manifest, field, main_container, name_of, text
+from topcoat.schedulers.kubernetes.kinds import POD
+
+if TYPE_CHECKING:
+    import tarfile
+
+_PIECE = 1 << 16
+_MAX_ERROR = 4096
+
+
+class RunningReplica:
+    """A replica whose container runs."""
+
+    def __init__(self, client: Client, pod: Manifest, where: str) -> None:
+        """Take the newest *pod* of the replica *where*, such as ``trainer/0``.
+
+        Raises:
+            SchedulerError: its container does not run.
+        """
+        if not field(main_container(pod), "state", "running"):
+            phase = text(pod, "status", "phase") or "Unknown"
+            raise SchedulerError(f"the replica {where} does not run: {phase}", hint="topcoat status shows its state")
+        self._client = client
+        self._where = where
+        self._path = POD.path(text(pod, "metadata", "namespace"), name_of(pod))
+        self._container = text(pod, "spec", "containers", 0, "name")
+
+    def execute(self, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run *command* with this process's standard streams and return its exit code."""
+        query = self._query(stdin=True, tty=tty)
+        with Channels(self._client, f"{self._path}/exec", query, command, f"running {command[0]!r}") as channels:
+            return _connect_streams(channels, tty=tty)
+
+    def attach(self, *, tty: bool) -> int:
+        """Connect this process's standard streams to the main process until it ends."""
+        query = self._query(stdin=True, tty=tty)
+        with Channels(self._client, f"{self._path}/attach", query, (), f"attaching to {self._where}") as channels:
+            return _connect_streams(channels, tty=tty)
+
+    def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory of the container to *destination*, which appears whole or not at all."""
+        directory, name = posixpath.split(posixpath.normpath(path))
+        if name in ("", ".", ".."):
+            directory, name = path, "."
+        command = ["tar", "cf", "-", "-C", directory or ".", "--", name]
+        destination = os.path.abspath(destination)
+        with (
+            Channels(self._client, f"{self._path}/exec", self._query(), command, f"copying {path}") as channels,
+            _temporary_beside(destination) as temporary,
+        ):
+            reader = _OutputReader(channels)
+            _extract(reader, temporary, path)
+            reader.drain()
+            self._check(channels, reader.errors, f"cannot copy {path} of {self._where}")
+            extracted = temporary if name == "." else os.path.join(temporary, name)
+            if not os.path.lexists(extracted):
+                raise SchedulerError(f"cannot copy {path} of {self._where}: tar sent nothing")
+            _move(extracted, destination)
+
+    def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a local file or directory into the container, where it becomes *path*."""
+        directory, name = posixpath.split(posixpath.normpath(path))
+        if name in ("", ".", ".."):
+            name = os.path.basename(os.path.abspath(source))
+            directory = path
+        action = f"cannot copy {source} to {path} of {self._where}"
+        # A process that ends before it has read much input keeps the server busy: try with an empty archive first.
+        self._unpack(directory or ".", action, lambda archive: None)
+        self._unpack(directory or ".", action, lambda archive: archive.add(source, name, filter=_without_owner))
+
+    def _unpack(self, directory: str, action: str, fill: Callable[[tarfile.TarFile], None]) -> None:
+        """Unpack, in a directory of the container, the archive that *fill* adds members to."""
+        import tarfile
+
+        command = ["tar", "xmf", "-", "-C", directory]
+        with Channels(self._client, f"{self._path}/exec", self._query(stdin=True), command, action) as channels:
+            errors: list[bytes] = []
+            receiver = threading.Thread(target=_collect, args=(channels, errors), daemon=True)
+            receiver.start()
+            writer: Any = _InputWriter(channels)
+            with (
+                contextlib.suppress(BrokenPipeError),
+                tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as archive,
+            ):
+                fill(archive)
+            channels.close_input()
+            receiver.join()
+            self._check(channels, b"".join(errors), action)
+
+    def _query(self, *, stdin: bool = False, tty: bool = False) -> dict[str, str]:
+        query = {"container": self._container, "stdout": "true"}
+        query |= {"stdin": "true"} if stdin else {}
+        # A terminal has one output.
+        return query | ({"tty": "true"} if tty else {"stderr": "true"})
+
+    def _check(self, channels: Channels, errors: bytes, action: str) -> None:
+        if channels.exit_code == 0:
+            return
+        why = errors.decode("utf-8", "replace").strip().splitlines()
+        reason = (
+            why[0] if why else "the connection ended" if channels.exit_code is None else f"exit {channels.exit_code}"
+        )
+        raise SchedulerError(f"{action}: {escaped(reason)}")
+
+
+class _OutputReader(io.RawIOBase):
+    """The standard output of a process as a file, and what it wrote to its standard error."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._outputs = channels.outputs()
+        self._buffer = b""
+        self.errors = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._buffer:
+            output = next(self._outputs, None)
+            if output is None:
+                return 0
+            if output.channel == STDERR:
+                self.errors = (self.errors + output.data)[:_MAX_ERROR]
+            else:
+                self._buffer = output.data
+        count = min(len(buffer), len(self._buffer))
+        buffer[:count] = self._buffer[:count]
+        self._buffer = self._buffer[count:]
+        return count
+
+    def drain(self) -> None:
+        """Read until the process has ended."""
+        while self.read(_PIECE):
+            pass
+
+
+class _InputWriter(io.RawIOBase):
+    """The standard input of a process as a file."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self._channels.has_ended:
+            raise BrokenPipeError
+        view = memoryview(data)
+        for start in range(0, len(view), _PIECE):
+            self._channels.send(bytes(view[start : start + _PIECE]))
+        return len(view)
+
+
+def _collect(channels: Channels, errors: list[bytes]) -> None:
+    try:
+        errors += [output.data for output in channels.outputs() if output.channel == STDERR]
+    except SchedulerError as error:
+        errors.append(str(error).encode())
+
+
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Let the files belong to the user of the container."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+@contextmanager
+def _temporary_beside(destination: str) -> Iterator[str]:
+    """Make a directory beside *destination* while the block runs."""
+    directory = tempfile.mkdtemp(prefix=".topcoat-", dir=os.path.dirname(destination))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _extract(reader: _OutputReader, directory: str, path: str) -> None:
+    """Extract the archive that *reader* returns; nothing leaves *directory*."""
+    import tarfile
+
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(reader), mode="r|") as archive:
+            archive.extractall(directory, filter="data")
+    except tarfile.ReadError:
+        # Nothing or half an archive: the exit code says why.
+        return
+    except (tarfile.TarError, OSError) as error:
+        raise SchedulerError(f"cannot copy {path}: {escaped(str(error))}") from error
+
+
+def _move(source: str, destination: str) -> None:
+    if os.path.isdir(destination) and not os.path.islink(destination):
+        if not os.path.isdir(source):
+            raise SchedulerError(f"cannot write {destination}: it is a directory")
+        shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
+        return
+    os.chmod(source, os.stat(source).st_mode & 0o777) if not os.path.islink(source) else None
+    os.replace(source, destination)
+
+
+def _connect_streams(channels: Channels, *, tty: bool) -> int:
+    """Copy between this process's standard streams and those of *channels* until the process ends."""
+    outputs: dict[int, IO[bytes]] = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
+    with _raw_terminal(channels) if tty else _no_terminal():
+        threading.Thread(target=_copy_input, args=(channels,), daemon=True).start()
+        for output in channels.outputs():
+            outputs[output.channel].write(output.data)
+            outputs[output.channel].flush()
+    assert channels.exit_code is not None
+    return channels.exit_code
+
+
+def _copy_input(channels: Channels) -> None:
+    try:
+        descriptor = sys.stdin.fileno()
+        while data := os.read(descriptor, _PIECE):
+            channels.send(data)
+    except (OSError, ValueError, AttributeError):
+        # No input, or a closed one.
+        pass
+    channels.close_input()
+
+
+@contextmanager
+def _no_terminal() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _raw_terminal(channels: Channels) -> Iterator[None]:
+    """Pass every key on, ^C too, and the size of the window, while the block runs."""
+    import signal
+    import termios
+    import tty
+
+    def resize(*_: object) -> None:
+        size = shutil.get_terminal_size()
+        channels.resize(size.columns, size.lines)
+
+    descriptor = sys.stdin.fileno()
+    is_terminal = os.isatty(descriptor)
+    before = termios.tcgetattr(descriptor) if is_terminal else None
+    previous = signal.signal(signal.SIGWINCH, resize)
+    try:
+        resize()
+        if is_terminal:
+            tty.setraw(descriptor)
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, previous)
+        if before is not None:
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

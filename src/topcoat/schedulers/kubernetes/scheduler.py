@@ -1,0 +1,304 @@
+"""Run applications on a Kubernetes cluster (``kubernetes``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
+from topcoat.notices import notice
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream
+from topcoat.schedulers.image_entrypoint import add_image_entrypoint
+from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
+from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
+from topcoat.schedulers.kubernetes.options import (
+    REPLACE_OR_KEEP,
+    KubernetesOpts,
+    Opts,
+    check_options,
+    read_overlay,
+)
+from topcoat.schedulers.kubernetes.pod import role_to_pod
+from topcoat.schedulers.kubernetes.replicas import ReplicaAbilities
+from topcoat.schedulers.kubernetes.request import KubernetesJob, make_job, set_app_def, set_images
+from topcoat.schedulers.kubernetes.template import Submission, read_files, selected_nodes
+from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, runopts
+from topcoat.specs.default_image import check_image
+from topcoat.specs.delivery import Delivered
+from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+from topcoat.workspace.hooks import RunsFrom
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from kubernetes.client import ApiClient
+
+    from topcoat.schedulers.kubernetes.client import Client
+
+__all__ = ["KubernetesJob", "KubernetesOpts", "KubernetesScheduler", "create_scheduler"]
+
+_ARCHITECTURE = ("kubernetes.io/arch", "beta.kubernetes.io/arch")
+_OS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+
+
+class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Scheduler[Opts]):
+    """Run every role as an Indexed Job, or all of them as a JobSet or a Job of Volcano.
+
+    Replicas find each other by their host names in a headless Service. The id of an application is ``namespace:name``.
+    """
+
+    poll_interval: ClassVar[float] = 1.0
+    runs_from: ClassVar[RunsFrom | None] = RunsFrom.REGISTRY
+
+    def __init__(
+        self,
+        session_name: str,
+        client: ApiClient | None = None,
+        docker_client: DockerClient | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+    ) -> None:
+        """Connect with *client*, of the official library, or to the cluster that kubectl would use.
+
+        *kubeconfig* and *context* are for applications that another process has submitted.
+        """
+        super().__init__("kubernetes", session_name, docker_client=docker_client)
+        self._api_client = client
+        self._default = (kubeconfig, context)
+        self._clients: dict[tuple[str | None, str | None], Client] = {}
+        self._submitted_to: dict[str, Client] = {}
+
+    def close(self) -> None:
+        """Close the connections to clusters and to the container engine."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        self._submitted_to.clear()
+        self.close_connections()
+
+    def _client(self, cfg: Mapping[str, CfgVal] | None = None, app_id: str = "") -> Client:
+        """Return the client of the cluster that *cfg* names, or that an application was submitted to."""
+        if app_id in self._submitted_to:
+            return self._submitted_to[app_id]
+        options = cfg or {}
+        key = (_text(options, "kubeconfig") or self._default[0], _text(options, "context") or self._default[1])
+        if key not in self._clients:
+            from topcoat.schedulers.kubernetes.client import Client, connect
+
+            if self._api_client is not None:
+                from topcoat.schedulers.kubernetes.config import Cluster
+
+                self._clients[key] = Client(Cluster(self._api_client.configuration, "", "default"))
+            else:
+                self._clients[key] = connect(*key)
+        return self._clients[key]
+
+    def _run_opts(self) -> runopts:
+        opts = Opts.as_runopts()
+        add_image_entrypoint(opts, REPLACE_OR_KEEP)
+        return opts
+
+    def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: Opts) -> None:
+        """Refuse what the cluster would refuse, before a file is read or a host is contacted."""
+        check_options(cfg)
+        for role in app.roles:
+            role_to_pod(CONTAINER, role)
+            if role.workspace:
+                continue  # a Dockerfile.torchx may not need an image
+            if not role.image:
+                raise InvalidApp(
+                    f"the role {role.name} has no image to run in a container",
+                    hint="--image IMAGE; components also take it from TOPCOAT_IMAGE",
+                )
+            check_image(role.image)
+
+    def _validate(self, app: AppDef, scheduler: str, cfg: Opts) -> None:
+        """Accept roles without a resource: their pods have no requests and no limits."""
+
+    def role_platform(self, role: Role, cfg: Mapping[str, CfgVal]) -> str:
+        """Return the platform of the nodes that *role* selects; empty if it selects none by architecture."""
+        selector = selected_nodes(role, cfg, read_overlay(Opts.from_cfg(cfg)))
+        architecture = next((selector[key] for key in _ARCHITECTURE if selector.get(key)), None)
+        os = next((selector[key] for key in _OS if selector.get(key)), "linux")
+        return f"{os}/{architecture}" if architecture else ""
+
+    def new_app_id(self, app: AppDef) -> str:
+        """Return a new name for the objects of *app*; the id that users see has the namespace before it."""
+        return new_name(app.name)
+
+    def _submit_dryrun(self, app: AppDef, cfg: Opts) -> AppDryRunInfo[KubernetesJob]:
+        return self._make_request(app, cfg, self.new_app_id(app))
+
+    def _make_request(self, app: AppDef, cfg: Opts, app_id: str) -> AppDryRunInfo[KubernetesJob]:
+        images_to_push = self.dryrun_push_images(app, cfg)
+        arrangement = self._arrange(app, cfg)
+        if arrangement.note:
+            notice(arrangement.note)
+        submission = Submission(app, cfg, app_id, self._namespace(cfg), self.backend, self.session_name)
+        request = make_job(read_files(submission), arrangement, images_to_push)
+        if cfg.validate_spec:
+            self._check(request, cfg)
+        return AppDryRunInfo(request, str)
+
+    def _namespace(self, cfg: Opts) -> str:
+        if cfg.namespace:
+            return cfg.namespace
+        try:
+            return self._client(cfg).namespace
+        except (MissingDependency, SchedulerUnavailable):
+            return "default"
+
+    def _arrange(self, app: AppDef, cfg: Opts) -> Arrangement:
+        try:
+            return arrange(app, cfg, lambda kind: self._client(cfg).serves(kind))
+        except (MissingDependency, SchedulerUnavailable):
+            return arrange(app, cfg, None)
+
+    def _check(self, request: KubernetesJob, cfg: Mapping[str, CfgVal]) -> None:
+        from topcoat.schedulers.kubernetes.submit import validate
+
+        validate(self._client(cfg), request)
+
+    def update_request(self, dryrun_info: AppDryRunInfo[KubernetesJob], delivered: Mapping[str, Delivered]) -> None:
+        """Put the digests of the images into the request."""
+        plan, app = dryrun_info.workspace_plan, dryrun_info.app
+        if plan is None or app is None:
+            return
+        planned = plan.expected()
+        set_images(
+            dryrun_info.request,
+            {role: (planned[role].image, result.image) for role, result in delivered.items() if result.image},
+        )
+        set_app_def(dryrun_info.request, app)
+
+    def schedule(self, dryrun_info: AppDryRunInfo[KubernetesJob]) -> str:
+        """Create the objects; if one is refused, remove all of them.
+
+        Raises:
+            RequestRefused: the cluster refuses an object.
+            SchedulerUnavailable: the cluster does not respond.
+        """
+        from topcoat.schedulers.kubernetes.submit import submit
+
+        request, cfg = dryrun_info.request, dryrun_info.cfg
+        self.push_images(request.images_to_push)
+        client = self._client(cfg)
+        if cfg.get("validate_spec") is not False:
+            self._check(request, cfg)
+        submit(client, request)
+        metadata = request.resource["metadata"]
+        submitted = app_id(metadata["namespace"], dryrun_info.app_id or metadata["name"])
+        self._submitted_to[submitted] = client
+        return submitted
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        """Return what the cluster has of an application."""
+        from topcoat.schedulers.kubernetes.observe import fetch
+        from topcoat.schedulers.kubernetes.read_back import read_app
+        from topcoat.schedulers.kubernetes.status import summarize
+
+        objects = fetch(self._client(None, app_id), *split_app_id(app_id))
+        if objects is None:
+            return None
+        app = read_app(objects.owners)
+        summary = summarize(objects, [role.name for role in app.roles])
+        return DescribeAppResponse(
+            app_id=app_id,
+            roles=app.roles,
+            metadata=app.metadata,
+            **summary._asdict(),
+        )
+
+    def describe_native(self, app_id: str) -> AppDryRunInfo[KubernetesJob] | None:
+        """Return the objects of an application as the cluster has them (TorchX's name)."""
+        from topcoat.schedulers.kubernetes.submit import read_objects
+
+        objects = read_objects(self._client(None, app_id), *split_app_id(app_id))
+        return AppDryRunInfo(KubernetesJob({}, objects[0], objects[1:]), str) if objects else None
+
+    def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
+        """Return the applications of a namespace, by default of all, the newest first."""
+        from topcoat.schedulers.kubernetes.read_back import list_apps
+
+        client = self._client(cfg)
+        namespace = (cfg or {}).get("namespace")
+        if namespace:
+            return list_apps(client, str(namespace))
+        try:
+            return list_apps(client, None)
+        except RequestRefused as error:
+            if error.status != 403:
+                raise
+            notice(f"this login may not list jobs in all namespaces: showing those of {client.namespace}")
+            return list_apps(client, client.namespace)
+
+    def _cancel_existing(self, app_id: str) -> None:
+        from topcoat.schedulers.kubernetes.submit import cancel
+
+        notice("the cluster deletes the pods of a cancelled job, and their logs with them")
+        cancel(self._client(None, app_id), *split_app_id(app_id))
+
+    def delete(self, app_id: str) -> None:
+        """Delete all objects of an application, also what is left of an incomplete one."""
+        from topcoat.schedulers.kubernetes.submit import delete
+
+        delete(self._client(None, app_id), *split_app_id(app_id))
+        self._submitted_to.pop(app_id, None)
+
+    def log_iter(
+        self,
+        app_id: str,
+        role_name: str,
+        k: int = 0,
+        regex: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        should_tail: bool = False,
+        streams: Stream | None = None,
+    ) -> Iterable[str]:
+        """Return the log lines of one replica, of both outputs together: the cluster keeps them as one log."""
+        from topcoat.schedulers.kubernetes.logs import replica_log
+
+        if streams is not None and Stream(streams) is not Stream.COMBINED:
+            raise self._unsupported(f"separate {Stream(streams).value} from the other output", "leave the stream out")
+        client, (namespace, name) = self._client(None, app_id), split_app_id(app_id)
+        self._check_replica(client, app_id, role_name, k)
+        return replica_log(
+            client, namespace, name, role_name, k, regex=regex, since=since, until=until, should_tail=should_tail
+        )
+
+    def _check_replica(self, client: Client, app_id: str, role: str, replica: int) -> None:
+        """Raise ``UsageError`` if the application has no such replica."""
+        from topcoat.schedulers.kubernetes.observe import fetch
+        from topcoat.schedulers.kubernetes.status import replicas_of
+
+        objects = fetch(client, *split_app_id(app_id))
+        existing = [] if objects is None else [(found.role, found.number) for found in replicas_of(objects)]
+        if (role, replica) not in existing:
+            raise self._no_replica(app_id, role, replica, existing)
+
+    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
+        """Return what the newest pod of each replica tells."""
+        from topcoat.schedulers.kubernetes.observe import fetch
+        from topcoat.schedulers.kubernetes.read_back import read_app
+        from topcoat.schedulers.kubernetes.status import replica_times
+
+        objects = fetch(self._client(None, app_id), *split_app_id(app_id))
+        return [] if objects is None else replica_times(objects, [role.name for role in read_app(objects.owners).roles])
+
+
+def _text(cfg: Mapping[str, CfgVal], key: str) -> str | None:
+    value = cfg.get(key)
+    return str(value) if value else None
+
+
+def create_scheduler(
+    session_name: str,
+    client: ApiClient | None = None,
+    docker_client: DockerClient | None = None,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    **kwargs: object,
+) -> KubernetesScheduler:
+    """Return the scheduler ``kubernetes``."""
+    return KubernetesScheduler(session_name, client, docker_client, kubeconfig, context)

@@ -1,0 +1,3 @@
+from tests.cli.conftest import topcoat, workspace
+
+__all__ = ["topcoat", "workspace"]
