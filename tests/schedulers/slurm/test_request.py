@@ -11,7 +11,7 @@ import pytest
 from topcoat.errors import InvalidApp, InvalidRunConfigException
 from topcoat.schedulers.slurm.files import JobFiles
 from topcoat.schedulers.slurm.images import RoleImages
-from topcoat.schedulers.slurm.request import SlurmBatchRequest, check_app, make_request
+from topcoat.schedulers.slurm.request import SlurmBatchRequest, SlurmReplicaRequest, check_app, make_request
 from topcoat.schedulers.slurm.script import JOB_ID, quote
 from topcoat.schedulers.slurm.site import LocalSite
 from topcoat.specs import AppDef, BindMount, CfgVal, Resource, RetryPolicy, Role, VolumeMount, Workspace
@@ -147,3 +147,17 @@ def test_gpus_are_requested_in_one_way() -> None:
 def test_a_mount_that_a_runtime_cannot_express_is_refused(container: str, mount: Any, words: str) -> None:
     with pytest.raises(InvalidApp, match=words):
         request(in_container(mounts=[mount]), container=container)
+
+
+def test_a_replica_alone_has_torchxs_form() -> None:
+    alone = SlurmReplicaRequest.from_role("train-0", role(args=["a b"]), {"partition": "gpu"}, nomem=True)
+    assert alone.materialize() == (
+        [
+            *("--job-name=train-0", "--partition=gpu", "--nodes=1", "--ntasks=1", "--ntasks-per-node=1"),
+            *("--cpus-per-task=8", "--gpus-per-node=2"),
+        ],
+        ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--cpus-per-task=8", "python", "'a b'"],
+    )
+    inside = SlurmReplicaRequest.from_role("train-0", role(), {}, nomem=False, container_image="base:1")
+    assert inside.srun_opts["container-image"] == "base:1"
+    assert inside.sbatch_opts["mem"] == "64000M"

@@ -16,7 +16,7 @@ from topcoat.schedulers.slurm.bundle import JobBundle
 from topcoat.schedulers.slurm.containers import Containers
 from topcoat.schedulers.slurm.files import FACTS, JobFiles
 from topcoat.schedulers.slurm.options import free_options
-from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, replica_script
+from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, quote, replica_script
 from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
 from topcoat.version import __version__
 
@@ -53,13 +53,44 @@ class RolePlace(NamedTuple):
 
 @dataclass
 class SlurmReplicaRequest:
-    """Hold what one replica runs (TorchX's name); text may contain `JOB_ID`."""
+    """Hold what one replica runs, and what it needs (TorchX's name); text may contain `JOB_ID`.
+
+    Attributes:
+        name: ``role-number``.
+        entrypoint: the program.
+        args: its arguments.
+        srun_opts: options of srun for this replica alone.
+        sbatch_opts: options of sbatch for this replica alone.
+        env: its variables.
+        directory: its working directory; empty for that of the image.
+    """
 
     name: str
     entrypoint: str
     args: list[str]
+    srun_opts: dict[str, str | None]
+    sbatch_opts: dict[str, str | None]
     env: dict[str, str]
-    directory: str
+    directory: str = ""
+
+    @classmethod
+    def from_role(
+        cls, name: str, role: Role, cfg: Mapping[str, CfgVal], nomem: bool, container_image: str | None = None
+    ) -> SlurmReplicaRequest:
+        """Return the request for a replica of *role*, whose macros are substituted; *nomem* requests no memory."""
+        image: dict[str, str | None] = {"container-image": container_image} if container_image else {}
+        return cls(
+            name=name,
+            entrypoint=role.entrypoint,
+            args=list(role.args),
+            srun_opts={**_step_size(role, 1), **image},
+            sbatch_opts={"job-name": name, **_role_options(role, cfg, 1, use_memory=not nomem)},
+            env=dict(role.env),
+        )
+
+    def materialize(self) -> tuple[list[str], list[str]]:
+        """Return the arguments of sbatch, and the words of srun for a shell."""
+        return options(self.sbatch_opts), [*map(quote, (*options(self.srun_opts), self.entrypoint, *self.args))]
 
 
 @dataclass
@@ -253,7 +284,9 @@ def make_request(
                 "PYTHONUNBUFFERED": "1",
                 **replica.env,
             }
-            replicas[name] = SlurmReplicaRequest(name, replica.entrypoint, replica.args, env, place.directory)
+            made = SlurmReplicaRequest.from_role(name, replica, cfg, nomem=not use_memory)
+            made.env, made.directory = env, place.directory
+            replicas[name] = made
     if len(groups) > MAX_GROUPS:
         raise InvalidApp(f"the job has {len(groups)} groups of nodes, and Slurm allows {MAX_GROUPS}")
     required = [directory for place in places.values() for directory in place.required]
@@ -290,10 +323,14 @@ def _sbatch_options(
     app: AppDef, role: Role, cfg: Mapping[str, CfgVal], files: JobFiles, count: int, *, use_memory: bool
 ) -> dict[str, str | None]:
     name = app.name if len(app.roles) == 1 else f"{app.name}-{role.name}"
-    values: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
+    job: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
+    return {**job, **_role_options(role, cfg, count, use_memory=use_memory), "requeue": None, "chdir": files.directory}
+
+
+def _role_options(role: Role, cfg: Mapping[str, CfgVal], replicas: int, *, use_memory: bool) -> dict[str, str | None]:
     keys = ("account", "partition", "time", "comment", "constraint", "qos", "reservation", "nodelist", "exclude")
-    values.update({key: str(cfg[key]) for key in keys if cfg.get(key) is not None})
-    values.update({"requeue": None, "chdir": files.directory, **_step_size(role, count)})
+    values: dict[str, str | None] = {key: str(cfg[key]) for key in keys if cfg.get(key) is not None}
+    values.update(_step_size(role, replicas))
     resource = role.resource
     if use_memory and resource.memMB > 0:
         values["mem"] = f"{int(resource.memMB)}M"
