@@ -59,7 +59,8 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
             raise scan.changed(entry)
         with new_file(path, entry) as out:
             is_unchanged = _is_settled(before, entry, tree.root)
-            if entry.size and reflink(handle, out.handle):
+            devices = before.st_dev, out.device
+            if entry.size and devices not in _devices_without_reflink and reflink(handle, out.handle):
                 os.ftruncate(out.handle, entry.size)
                 if not is_unchanged:
                     with open(out.handle, "rb", buffering=0, closefd=False) as clone:
@@ -78,11 +79,15 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
 class new_file:  # noqa: N801 (a context manager; a generator would take as long as the copy of a small file)
     """A new file at *path*; it gets the mode and the time of *entry* at the end of the ``with`` block."""
 
-    __slots__ = ("_entry", "handle")
+    __slots__ = ("_has_mode", "_mode", "_mtime", "device", "handle")
 
     def __init__(self, path: str, entry: Entry) -> None:
-        self._entry = entry
-        self.handle = os.open(path, _NEW_FILE, 0o600)
+        self._mode, self._mtime = entry.mode, entry.mtime
+        self.handle = os.open(path, _NEW_FILE, entry.mode)
+        st = os.fstat(self.handle)
+        self.device = st.st_dev
+        # The umask leaves most modes as they are.
+        self._has_mode = st.st_mode & 0o7777 == entry.mode
 
     def __enter__(self) -> new_file:
         return self
@@ -90,8 +95,9 @@ class new_file:  # noqa: N801 (a context manager; a generator would take as long
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
             if kind is None:
-                os.fchmod(self.handle, self._entry.mode)
-                os.utime(self.handle, ns=(self._entry.mtime, self._entry.mtime))
+                if not self._has_mode:
+                    os.fchmod(self.handle, self._mode)
+                os.utime(self.handle, ns=(self._mtime, self._mtime))
         finally:
             os.close(self.handle)
 

@@ -37,7 +37,9 @@ def sent(site: SshSite, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(command: Any, *, stdin: Any = b"", timeout_s: float) -> Any:
         if not isinstance(stdin, bytes):
-            sizes.append(os.fstat(stdin.fileno()).st_size)
+            blocks = list(stdin)
+            sizes.append(sum(map(len, blocks)))
+            stdin = iter(blocks)
         return output(command, stdin=stdin, timeout_s=timeout_s)
 
     monkeypatch.setattr(site, "output", counted)
@@ -76,7 +78,7 @@ def test_the_directory_is_the_snapshot(site: SshSite, workspace: Workspace, tmp_
         assert os.lstat(path).st_mtime_ns == entry.mtime // 10**9 * 10**9
 
 
-@pytest.mark.parametrize("name", ["a b", "-x", "quote'\"$HOME`id`", "new\nline", "é", "!x\\n"])
+@pytest.mark.parametrize("name", ["-x quote'\"$HOME`id`", "new\nline é!\\n"])
 def test_a_hostile_directory_name_is_only_a_name(site: SshSite, tmp_path: Path, name: str) -> None:
     workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b"})
     assert _deliver(site, workspace, tmp_path / name / "1")
@@ -94,8 +96,9 @@ def test_only_what_is_missing_there_is_sent(site: SshSite, tmp_path: Path, sent:
     assert _held(tmp_path / "2") == _wanted(workspace)
     assert (tmp_path / "1/a.py").read_text() == "a"
     assert (tmp_path / "1/d/large.bin").samefile(tmp_path / "2/d/large.bin") == (link == "hard")
-    assert sent[0] > 3 << 20
-    assert sent[1] < 2000
+    first, second = sent
+    assert first > 3 << 20
+    assert second < 2000
 
 
 def test_deleted_and_replaced_paths_do_not_come_back(site: SshSite, tmp_path: Path) -> None:
@@ -112,16 +115,15 @@ def test_deleted_and_replaced_paths_do_not_come_back(site: SshSite, tmp_path: Pa
     assert _held(tmp_path / "2") == _wanted(workspace)
 
 
-@pytest.mark.parametrize("link", ["copy", "hard"])
 @pytest.mark.parametrize(
-    "meddle",
+    ("link", "meddle"),
     [
-        lambda path: path.write_text("A"),
-        lambda path: path.write_text("a job wrote this, longer"),
-        lambda path: path.chmod(0o600),
-        Path.unlink,
-        lambda path: (path.unlink(), path.mkdir()),
-        lambda path: (path.unlink(), path.symlink_to("/etc/passwd")),
+        ("copy", lambda path: path.write_text("A")),
+        ("hard", lambda path: path.write_text("a job wrote this, longer")),
+        ("copy", lambda path: path.chmod(0o600)),
+        ("hard", Path.unlink),
+        ("copy", lambda path: (path.unlink(), path.mkdir())),
+        ("copy", lambda path: (path.unlink(), path.symlink_to("/etc/passwd"))),
     ],
 )
 def test_what_a_job_wrote_is_not_in_the_next_snapshot(
@@ -224,7 +226,8 @@ def test_a_damaged_archive_is_sent_again_and_then_an_error(
 
     def damage(command: Any, *, stdin: Any = b"", timeout_s: float) -> Any:
         if not isinstance(stdin, bytes) and (damaged.pop(0) if damaged else False):
-            stdin.truncate(os.fstat(stdin.fileno()).st_size - 1)
+            blocks = list(stdin)
+            stdin = iter([*blocks[:-1], blocks[-1].replace(blocks[-1][2:4], b"zz")])
         return output(command, stdin=stdin, timeout_s=timeout_s)
 
     monkeypatch.setattr(site, "output", damage)
@@ -245,10 +248,8 @@ def test_a_lost_connection_leaves_nothing(
     def cut(command: Any, *, stdin: Any = b"", timeout_s: float) -> Any:
         if isinstance(stdin, bytes):
             return output(command, stdin=stdin, timeout_s=timeout_s)
-        # Half of the archive comes through a pipe that then breaks with the client.
-        with subprocess.Popen(["head", "-c", str(4 << 20)], stdin=stdin, stdout=subprocess.PIPE) as half:
-            assert half.stdout is not None
-            return output(command, stdin=half.stdout, timeout_s=timeout_s)
+        blocks = list(stdin)
+        return output(command, stdin=iter(blocks[: len(blocks) // 2]), timeout_s=timeout_s)
 
     monkeypatch.setattr(site, "output", cut)
     with pytest.raises(DestinationError, match="damaged"):

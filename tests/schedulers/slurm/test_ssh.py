@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -57,11 +58,16 @@ def test_every_exit_code_comes_back(site: SshSite, code: int) -> None:
     assert site.run(["sh", "-c", f"exit {code}"], timeout_s=30).exit_code == code
 
 
-def test_a_file_is_the_input_of_a_command(site: SshSite, tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(os.urandom(3 << 20))
-    with (tmp_path / "large").open("rb") as file:
-        site.output(["sh", "-c", 'cat >"$1"', "sh", str(tmp_path / "copy")], stdin=file, timeout_s=30)
-    assert (tmp_path / "copy").read_bytes() == (tmp_path / "large").read_bytes()
+def test_blocks_are_the_input_of_a_command(site: SshSite, tmp_path: Path) -> None:
+    blocks = [os.urandom(1 << 20) for _ in range(5)]
+    site.output(["sh", "-c", 'cat >"$1"', "sh", str(tmp_path / "copy")], stdin=iter(blocks), timeout_s=30)
+    assert (tmp_path / "copy").read_bytes() == b"".join(blocks)
+
+
+def test_no_more_blocks_are_made_for_a_command_that_has_ended(site: SshSite) -> None:
+    made = itertools.count()
+    done = site.output(["sh", "-c", "exit 7"], stdin=(bytes(1 << 16) for _ in made), timeout_s=30)
+    assert done.exit_code == 7
 
 
 def test_all_commands_share_one_connection(site: SshSite) -> None:
@@ -251,6 +257,13 @@ class TestFiles:
 
         assert site.home() == pwd.getpwuid(os.geteuid()).pw_dir
 
-    @pytest.mark.parametrize("text", ["cat: write error: No space left on device", "mktemp: x: Disk quota exceeded"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "cat: write error: No space left on device",
+            "mktemp: x: Disk quota exceeded",
+            "tar: x: Wrote only 1 of 2 bytes",
+        ],
+    )
     def test_a_full_disk_is_known(self, text: str) -> None:
         assert ssh.os_error(text.encode(), "/x").errno in (errno.ENOSPC, errno.EDQUOT)

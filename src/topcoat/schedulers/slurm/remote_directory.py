@@ -9,31 +9,30 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
+import importlib.util
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from topcoat.destinations.directory import LinkPolicy, changed_files, conflict
 from topcoat.destinations.last_snapshot import LastSnapshot
 from topcoat.errors import DestinationError
+from topcoat.oci.compression import find_compressor
 from topcoat.pack.cut import EntryGroup
-from topcoat.pack.layer import PackOptions, pack
+from topcoat.pack.layer import PackOptions, tar_blocks
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.schedulers.slurm.ssh import Output, SshSite, os_error
-from topcoat.state import spool_file, spooling
 
 _CHECK_TIMEOUT_S = 120.0
-# An archive of gigabytes over a slow network.
-_DELIVER_TIMEOUT_S = 6 * 3600.0
+# To take the other files from an earlier snapshot, on a slow file system.
+_DELIVER_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 3
 _PACK = PackOptions(b"", (), preserve_mtimes=True)
 _SECOND = 1_000_000_000
-_BLOCK = 1 << 20
 
 _SAME, _OTHER, _NO_BASE, _DAMAGED, _DIFFERENT, _NO_TOOL = 90, 91, 92, 93, 94, 95
 
@@ -62,34 +61,42 @@ state "$1" "$2"; code=$?
 exit $code
 """
 _DELIVER = f"""umask 022; export LC_ALL=C
-target=$1 snapshot=$2 base=$3 link=$4 digest=$5 paths=$6 directories=$7 expected=$8 marker=$9
+target=$1 snapshot=$2 base=$3 link=$4 paths=$5 directories=$6 expected=$7 marker=$8 decompress=$9
 {_LIST}{_STATE}
-for tool in cp find grep gzip head mktemp mv sha256sum sort tar xargs; do
+for tool in cp find grep gzip head mkfifo mktemp mv sha256sum sort tar tee xargs; do
   command -v $tool >/dev/null || {{ printf '%s\\n' $tool >&2; exit {_NO_TOOL}; }}
 done
+# Several times as fast.
+command -v openssl >/dev/null && digest='openssl dgst -sha256 -r' || digest=sha256sum
 state "$target" "$snapshot" || exit
 [ -z "$base" ] || [ -d "$base" ] || exit {_NO_BASE}
 parent=${{target%/*}}
 mkdir -p -- "$parent/" && new=$(mktemp -d -- "$parent/.${{target##*/}}.XXXXXXXX") || exit 1
 trap 'cd / && chmod -R u+rwX -- "$new" && rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
-mkdir "$new/code" && printf %s "$marker" >"$new/code/.topcoat.json" && cat >"$new/archive" || exit 1
-cd "$new/code" || exit 1
-sha256sum <../archive >../digest &
-{{
+mkdir "$new/code" && printf %s "$marker" >"$new/code/.topcoat.json" && mkfifo "$new/copy" && cd "$new/code" || exit 1
+# Blocks, each behind a line with its size. The last line has the digest of them all.
+blocks() {{
+  while read -r size sum; do
+    [ "$size" != 0 ] || {{ printf %s "$sum" >../sent; return; }}
+    head -c "$size"
+  done
+}}
+$digest <../copy >../received &
+blocks | tee ../copy | {{
   head -c "$paths" | gzip -dc >../paths && head -c "$directories" >../directories &&
-  tar -xzpf - --no-same-owner
-}} <../archive
+  $decompress | tar -xpf - --no-same-owner
+}}
 unpacked=$?
 wait
-[ "$(cat ../digest)" = "$digest  -" ] || exit {_DAMAGED}
+read -r received rest <../received
+[ "$received" = "$(cat ../sent 2>/dev/null)" ] || exit {_DAMAGED}
 [ $unpacked = 0 ] || exit 1
-# A path that the earlier snapshot no longer has is missing from the list below.
 if [ -s ../paths ]; then
   (cd "$base" && xargs -0 cp -P --preserve=mode,timestamps --parents $link -t "$new/code" --) <../paths 2>../errors ||
     ! grep -E 'No space left|quota' ../errors >&2 || exit 1
 fi
-tar -xzpf ../directories --no-same-owner || exit 1
+$decompress <../directories | tar -xpf - --no-same-owner || exit 1
 [ "$(list | sha256sum)" = "$expected  -" ] || {{ list | gzip -1; exit {_DIFFERENT}; }}
 chmod 755 . && chmod 444 .topcoat.json || exit 1
 if ! mv -T -- "$new/code" "$target"; then
@@ -101,7 +108,8 @@ fi
 """
 
 
-# The path of the newest snapshot beside the target, or of another job in the same layout, and its files' digests.
+# The newest snapshot beside the target, or of another job in the same layout: its path, and the digests, modes, sizes
+# and times of its files.
 _FIND = r"""export LC_ALL=C
 parent=${1%/*} name=${1##*/} newest=
 for marker in "$parent"/*/.topcoat.json "${parent%/*}"/*/"$name"/.topcoat.json; do
@@ -110,7 +118,8 @@ done
 [ -n "$newest" ] || exit 0
 base=${newest%/.topcoat.json}
 printf '%s\0' "$base"
-cd "$base" && gzip -dc | xargs -0 -r sha256sum -z -- 2>/dev/null
+cd "$base" && gzip -dc | xargs -0 -r sh -c '
+  sha256sum -z -- "$@"; stat --printf "%a %s %Y  %n\0" -- "$@"' sh 2>/dev/null
 exit 0
 """
 
@@ -178,50 +187,52 @@ class RemoteDirectory:
         return True
 
     def _find_beside(self, entries: Iterable[Entry]) -> tuple[str, set[bytes]]:
-        """Return an earlier snapshot on the other side, and the paths of the files whose content it has."""
-        files = {entry.path: entry.content.hex().encode() for entry in entries if entry.kind == "file"}
-        paths = gzip.compress(b"".join(path + b"\0" for path in files), 1)
+        """Return an earlier snapshot on the other side, and the paths of the files that it has."""
+        files = [entry for entry in entries if entry.kind == "file"]
+        paths = gzip.compress(b"".join(entry.path + b"\0" for entry in files), 1)
         done = self._run(_FIND, self.path, stdin=paths, timeout_s=_CHECK_TIMEOUT_S)
         base, *lines = done.stdout.split(b"\0")
-        digests = {path: digest for digest, _, path in (line.partition(b"  ") for line in lines)}
-        return os.fsdecode(base), {path for path, digest in files.items() if digests.get(path) == digest}
+        found = set(lines)
+        return os.fsdecode(base), {
+            entry.path
+            for entry in files
+            if b"%b  %b" % (entry.content.hex().encode(), entry.path) in found
+            and b"%o %d %d  %b" % (entry.mode, entry.size, _seconds(entry), entry.path) in found
+        }
 
     def _send(self, scan: Scan, entries: list[Entry], unchanged: set[bytes], base: str) -> Output:
-        directories = tuple(entry for entry in entries if entry.kind == "dir")
-        others = tuple(entry for entry in entries if entry.kind != "dir" and entry.path not in unchanged)
+        is_zstd = self._site.has_program("zstd") and importlib.util.find_spec("zstandard") is not None
+        compressor = find_compressor("zstd" if is_zstd else "gzip")
+
+        def compressed(members: Iterable[Entry]) -> Iterator[bytes]:
+            stream = compressor.start()
+            yield from map(stream.compress, tar_blocks(EntryGroup(tuple(members), ()), scan, _PACK))
+            yield stream.flush()
+
         paths = gzip.compress(b"".join(path + b"\0" for path in sorted(unchanged)), 1)
-        with spool_file("a snapshot") as archive:
-            digest = hashlib.sha256()
-            lengths = [
-                _append(archive, digest.update, part)
-                for part in (
-                    io.BytesIO(paths),
-                    pack(EntryGroup(directories, ()), scan, _PACK).blob,
-                    pack(EntryGroup(others, ()), scan, _PACK).blob,
-                )
-            ]
-            archive.seek(0)
-            expected = hashlib.sha256(b"".join(record + b"\0" for record in sorted(map(_record, entries))))
-            return self._run(
-                _DELIVER,
-                self.path,
-                scan.snapshot.digest,
-                base,
-                "-l" if self._link == "hard" else "--reflink=auto",
-                digest.hexdigest(),
-                str(lengths[0]),
-                str(lengths[1]),
-                expected.hexdigest(),
-                json.dumps({"snapshot": scan.snapshot.digest}),
-                stdin=archive,
-                timeout_s=_DELIVER_TIMEOUT_S,
-            )
+        directories = b"".join(compressed(entry for entry in entries if entry.kind == "dir"))
+        files = compressed(entry for entry in entries if entry.kind != "dir" and entry.path not in unchanged)
+        expected = hashlib.sha256(b"".join(record + b"\0" for record in sorted(map(_record, entries))))
+        return self._run(
+            _DELIVER,
+            self.path,
+            scan.snapshot.digest,
+            base,
+            "-l" if self._link == "hard" else "--reflink=auto",
+            str(len(paths)),
+            str(len(directories)),
+            expected.hexdigest(),
+            json.dumps({"snapshot": scan.snapshot.digest}),
+            "zstd -dc" if is_zstd else "gzip -dc",
+            stdin=_archive(chain((paths, directories), files)),
+            timeout_s=_DELIVER_TIMEOUT_S,
+        )
 
     @property
     def _place(self) -> str:
         return f"{self.path} on {self._site.host}"
 
-    def _run(self, script: str, *args: str, stdin: BinaryIO | bytes = b"", timeout_s: float) -> Output:
+    def _run(self, script: str, *args: str, stdin: bytes | Iterator[bytes] = b"", timeout_s: float) -> Output:
         return self._site.output(["/bin/sh", "-c", script, "sh", *args], stdin=stdin, timeout_s=timeout_s)
 
     def _unwritable(self, done: Output) -> DestinationError:
@@ -241,15 +252,14 @@ class RemoteDirectory:
         )
 
 
-def _append(archive: BinaryIO, update_digest: Callable[[bytes], None], part: BinaryIO) -> int:
-    """Add *part* to *archive* and to its digest; return its length."""
-    length = 0
-    with part, spooling("a snapshot"):
-        while block := part.read(_BLOCK):
-            update_digest(block)
-            archive.write(block)
-            length += len(block)
-    return length
+def _archive(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Return *blocks* as the script reads them: their sizes between them, and their digest at the end."""
+    digest = hashlib.sha256()
+    for block in filter(None, blocks):
+        digest.update(block)
+        yield b"%d\n" % len(block)
+        yield block
+    yield b"0 %b\n" % digest.hexdigest().encode()
 
 
 def _seconds(entry: Entry) -> int:

@@ -17,9 +17,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
@@ -77,6 +77,8 @@ _ERRORS = {
         errno.EISDIR, errno.ENAMETOOLONG,
     )
 }  # fmt: skip
+# What tar says if only a part of a block fits on the disk.
+_ERRORS["Wrote only"] = errno.ENOSPC
 _CHECK = """
 fail() { printf '%s\\n' "$1" >&2; exit 1; }
 check() {
@@ -89,6 +91,13 @@ _LIST = _CHECK + 'check "$1"; [ -d "$1" ] || fail "Not a directory"; cd -- "$1" 
 _WRITE = """
 new=$(mktemp "${1%/*}/.topcoat-XXXXXX") || exit 1
 cat >"$new" && chmod "$2" "$new" && mv -f -- "$new" "$1" || { rm -f -- "$new"; exit 1; }
+"""
+
+
+# The home directory, and which optional programs there are.
+_FACTS = """
+printf '%s\\0' "$HOME"
+for name in zstd; do command -v $name >/dev/null && echo $name; done; :
 """
 
 
@@ -111,30 +120,48 @@ class SshSite:
         self._sessions = threading.Semaphore(_MAX_SESSIONS)
         self._connection: subprocess.Popen[bytes] | None = None
         self._directory = ""
-        self._home = ""
+        self._known: tuple[str, set[str]] | None = None
 
-    def run(self, command: Sequence[str], *, stdin: bytes | BinaryIO = b"", timeout_s: float) -> CommandResult:
-        """Run a command on the login node and wait for its end; *stdin* may be an open file."""
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
+        """Run a command on the login node and wait for its end."""
         done = self.output(command, stdin=stdin, timeout_s=timeout_s)
         if done.exit_code == 127 and any(text in done.stderr for text in (b"not found", b"No such file")):
             raise no_program(program_of(command), self.host)
         stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
         return CommandResult(done.exit_code, stdout, stderr)
 
-    def output(self, command: Sequence[str], *, stdin: bytes | BinaryIO = b"", timeout_s: float) -> Output:
-        """Run a command and return its output as bytes; any exit code is returned."""
+    def output(self, command: Sequence[str], *, stdin: bytes | Iterator[bytes] = b"", timeout_s: float) -> Output:
+        """Run a command and return its output as bytes; any exit code is returned.
+
+        Args:
+            command: the words.
+            stdin: its input, or blocks of it, which are made while they are sent. If the command ends before them, the
+                others are not made.
+            timeout_s: how long the command may take, after the last block was sent.
+        """
         words = self._command(_WRAPPER + remote_words(command), "-T")
-        source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
-        try:
-            with self._sessions:
-                # In a session of its own: ^C is for topcoat, which ends the command itself.
-                done = subprocess.run(
-                    words, **source, capture_output=True, timeout=timeout_s, check=False, start_new_session=True
-                )
-        except subprocess.TimeoutExpired:
-            raise no_response(program_of(command), timeout_s) from None
-        printed, errors = done.stdout, done.stderr
-        if done.returncode == 255 and _EXIT_255 not in errors:
+        with self._sessions, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            # In a session of its own: ^C is for topcoat, which ends the command itself.
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=out, stderr=errors, start_new_session=True, bufsize=0
+            )
+            assert process.stdin is not None
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    for block in [stdin] if isinstance(stdin, bytes) else stdin:
+                        _write_all(process.stdin, block)
+                process.stdin.close()
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                raise no_response(program_of(command), timeout_s) from None
+            finally:
+                process.kill()
+                process.wait()
+                process.stdin.close()
+            return self._result(process.returncode, *map(_read_all, (out, errors)))
+
+    def _result(self, exit_code: int, printed: bytes, errors: bytes) -> Output:
+        if exit_code == 255 and _EXIT_255 not in errors:
             raise self._lost(errors)
         _, begin, result = printed.partition(_BEGIN)
         if not begin:
@@ -142,7 +169,7 @@ class SshSite:
                 f"{self.host} did not run a command: {escaped(_last_line(errors or printed))}",
                 hint=f"check the shell's start-up files there: ssh {self.host} true",
             )
-        return Output(done.returncode, result, errors.replace(_EXIT_255, b""))
+        return Output(exit_code, result, errors.replace(_EXIT_255, b""))
 
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
@@ -151,12 +178,21 @@ class SshSite:
 
     def home(self) -> str:
         """Return the user's home directory there."""
-        if not self._home:
-            done = self.output(["/bin/sh", "-c", 'printf %s "$HOME"'], timeout_s=_FILE_TIMEOUT_S)
-            self._home = os.fsdecode(done.stdout)
-            if not self._home.startswith("/"):
-                raise SchedulerError(f"{self.host} has no home directory for this user", hint="set HOME there")
-        return self._home
+        home, _ = self._facts()
+        if not home.startswith("/"):
+            raise SchedulerError(f"{self.host} has no home directory for this user", hint="set HOME there")
+        return home
+
+    def has_program(self, name: str) -> bool:
+        """Tell whether the login node has one of the optional programs."""
+        return name in self._facts()[1]
+
+    def _facts(self) -> tuple[str, set[str]]:
+        if self._known is None:
+            done = self.output(["/bin/sh", "-c", _FACTS], timeout_s=_FILE_TIMEOUT_S)
+            home, _, programs = done.stdout.partition(b"\0")
+            self._known = os.fsdecode(home), set(programs.decode(errors="replace").split())
+        return self._known
 
     def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
         """Return a part of a file."""
@@ -236,7 +272,11 @@ class SshSite:
             raise
         if not is_ready:
             _end(connection)
-            raise self._lost(errors.read_bytes())
+            lost, directory = self._lost(errors.read_bytes()), self._directory
+            self._directory = ""
+            shutil.rmtree(directory, ignore_errors=True)
+            release(directory)
+            raise lost
         self._connection = connection
 
     def _lost(self, errors: bytes) -> SchedulerError:
@@ -276,7 +316,7 @@ def os_error(stderr: bytes, path: str) -> OSError:
     text = stderr.decode(errors="replace")
     for message, number in _ERRORS.items():
         if message in text:
-            return OSError(number, message, path)
+            return OSError(number, os.strerror(number), path)
     return OSError(errno.EIO, escaped(_last_line(stderr)) or "the command failed", path)
 
 
@@ -326,6 +366,17 @@ def _end(connection: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         connection.kill()
         connection.wait()
+
+
+def _write_all(stream: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _read_all(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(2 * MAX_OUTPUT)
 
 
 def _last_line(output: bytes) -> str:
