@@ -26,9 +26,9 @@ REGION = {"AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def ask() -> None:
-    """Ask for the queues; nothing listens there."""
+    """Ask for the queues, once."""
     with aws_errors("asking"):
-        aws_client("batch", max_attempts=1).describe_job_queues()
+        assert aws_client("batch", max_attempts=1).describe_job_queues()["jobQueues"]
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,45 @@ def test_a_refused_parameter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             client.describe_jobs(jobs=3)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html>please log in</html>", "asking: the response has no 'jobQueues', so it does not come from AWS"),
+        (b"", "asking: the response has no 'jobQueues'"),
+        (b"{}", "asking: the response has no 'jobQueues'"),
+        (b'"text"', "asking: boto3 cannot use an address, or what responds there"),
+        (b"[1]", "asking: boto3 cannot use an address, or what responds there"),
+        (b'{"jobQueues": 3}', "asking: boto3 cannot use an address, or what responds there"),
+        (b"\xff\xfe", "asking: "),
+    ],
+)
+def test_a_login_page_in_place_of_aws_is_one_clear_error(
+    body: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_aws(monkeypatch) as aws:
+        aws.says("describejobqueues", body)
+        with pytest.raises(SchedulerError, match=message) as caught:
+            ask()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "127.0.0.1:port"])
+@pytest.mark.parametrize("password", ["s3cret", "s3c#r3t", "s3c:r3t"])
+def test_the_password_of_a_proxy_or_an_endpoint_is_never_shown(
+    variable: str, host: str, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = {**KEYS, **REGION, "AWS_ENDPOINT_URL": "https://127.0.0.1:9", variable: f"http://me:{password}@{host}"}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TopcoatError) as caught:
+        ask()
+    assert "s3c" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_other_errors_pass() -> None:
-    with pytest.raises(KeyError), aws_errors("x"):
-        raise KeyError
+    with pytest.raises(ZeroDivisionError), aws_errors("x"):
+        raise ZeroDivisionError
     with pytest.raises(UsageError, match=r"^as it is$"), aws_errors("x"):
         raise UsageError("as it is")
 

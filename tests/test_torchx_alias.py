@@ -34,6 +34,7 @@ INSTALL = "import topcoat\ntopcoat.install_as_torchx()\n"
         ("torchx.schedulers.local_scheduler", "topcoat.schedulers.local_scheduler"),
         ("torchx.schedulers.docker_scheduler", "topcoat.schedulers.docker_scheduler"),
         ("torchx.schedulers.slurm_scheduler", "topcoat.schedulers.slurm_scheduler"),
+        ("torchx.schedulers.aws_batch_scheduler", "topcoat.schedulers.aws_batch_scheduler"),
         ("torchx.runner", "topcoat.runner"),
         ("torchx.runner.config", "topcoat.runner.config"),
         ("torchx.components", "topcoat.components"),

@@ -46,7 +46,7 @@ def parse_json(data: bytes | str) -> Any:
     import json
 
     try:
-        document = json.loads(data, parse_int=_integer)
+        document = json.loads(data, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deep") from None
     level = [document]
@@ -55,6 +55,10 @@ def parse_json(data: bytes | str) -> Any:
         if not level:
             return document
     raise ValueError("nested too deep")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _integer(digits: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import sys
+import tarfile
 from collections.abc import Iterator
 
 import pytest
@@ -232,3 +233,47 @@ def test_a_layer_that_is_no_tar_is_named_even_if_not_all_of_it_may_be_read(
         pytest.raises(InvalidImage, match=f"the layer {sha256_digest(no_tar)} of the base"),
     ):
         tree.find(b"nothing")
+
+
+class TestHostileLayers:
+    """A small layer does not need much memory or time: it is left, with a notice."""
+
+    @pytest.fixture
+    def notices(self) -> Iterator[list[str]]:
+        texts: list[str] = []
+        previous = show_notices(texts.append)
+        yield texts
+        show_notices(previous)
+
+    def _check_left(self, tree: LayerTree, notices: list[str], reason: str) -> None:
+        assert tree.find(b"last") is UNKNOWN
+        (text,) = notices
+        assert text.endswith(f" of the base image was not read to its end: {reason}")
+
+    def test_zeros_that_expand_a_thousand_times(
+        self, fake: FakeRegistry, client: RegistryClient, notices: list[str]
+    ) -> None:
+        # 256 MB of zeros are 260 KB.
+        zeros = tarfile.TarInfo("zeros")
+        zeros.size = 256 << 20
+        layer = gzip.compress(tar("dir first")[:512] + zeros.tobuf()) + gzip.compress(bytes(8 << 20), 1) * 32
+        with _tree(fake, client, layer) as tree:
+            assert tree.find(b"first") == ImageNode("dir")
+            self._check_left(tree, notices, "it expands to more than 32 times its size")
+
+    def test_a_zstd_window_of_two_gigabytes(
+        self, fake: FakeRegistry, client: RegistryClient, notices: list[str]
+    ) -> None:
+        pytest.importorskip("zstandard")
+        # RFC 8878, section 3.1.1.1: the frame states a window of 2 GB and has an empty last block.
+        layer = b"\x28\xb5\x2f\xfd" + bytes([0, 21 << 3]) + b"\1\0\0"
+        with _tree(fake, client, layer) as tree:
+            self._check_left(tree, notices, "zstd needs more than 128 MB of memory for it")
+
+    def test_names_that_take_much_memory(
+        self, fake: FakeRegistry, client: RegistryClient, notices: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("topcoat.bases.layer_tree._MAX_NAME_BYTES", 100_000)
+        names = [f"{number}/" + "a/" * 100 for number in range(50)]
+        with _tree(fake, client, tar("dir first", *[f"dir {name}b" for name in names])) as tree:
+            self._check_left(tree, notices, "the names of its files take too much memory")

@@ -17,8 +17,9 @@ from tests.components import host
 from tests.components.host import Tool
 from tests.components.images import Image
 from tests.components.registries import Registry
+from tests.support.images import fetch
 from topcoat.builders.tool_builder import ToolBuilder, tool_builder
-from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound
+from topcoat.errors import DaemonError, DaemonUnavailable, ImageNotFound, TagMoved
 from topcoat.registry.clients import Clients
 from topcoat.specs import AppDef, Role, Workspace
 from topcoat.state import spool_dir
@@ -238,6 +239,39 @@ def test_an_image_that_is_here_alone_can_be_built_on(
     assert builder.base_tag_inputs(name, "") == [builder.image_id("localhost/only-here:1")]
     with pytest.raises(ImageNotFound):
         builder.base_tag_inputs("sha256:" + "0" * 64, "")
+
+
+def test_an_image_that_is_kept_is_known_by_its_labels(
+    tool: str, ship: Ship, base: str, repository: str, registry: Registry
+) -> None:
+    image = ship(base, repository, quiet=True)
+    labels = fetch(registry, image).config["config"]["Labels"]
+    tag = image.rpartition(":")[2]
+    assert labels["dev.topcoat.identity"] == tag
+    assert labels["dev.topcoat.snapshot"].startswith("sha256:")
+    builder = tool_builder(Clients())
+    assert builder is not None
+    name = builder.image_name(tag)
+    assert builder.has_labels(
+        name, {label: labels[label] for label in ("dev.topcoat.identity", "dev.topcoat.snapshot")}
+    )
+    assert not builder.has_labels(name, {"dev.topcoat.identity": tag[:-1]})
+    assert not builder.has_labels("localhost/none:1", {"dev.topcoat.identity": tag})
+
+
+def test_a_tag_that_was_moved_is_an_error_and_another_machine_adopts_by_labels(
+    tool: str, ship: Ship, base: str, repository: str, registry: Registry, busybox_image: Image, home: Path
+) -> None:
+    image = ship(base, repository, quiet=True)
+    shutil.rmtree(home / ".cache" / "topcoat")
+    with registry.recording() as log:
+        assert ship(base, repository, quiet=True) == image
+    assert "PUT" not in {exchange.method for exchange in log}
+    busybox_image.push(registry, repository.partition("/")[2], image.rpartition(":")[2])
+    with pytest.raises(TagMoved):
+        ship(base, repository, quiet=True)
+    assert ship(base, repository, quiet=True, rebuild=True) == image
+    assert "dev.topcoat.identity" in fetch(registry, image).config["config"]["Labels"]
 
 
 def test_a_private_registry_with_tls_is_reached_with_the_login_and_authority_that_topcoat_uses(

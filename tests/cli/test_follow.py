@@ -20,6 +20,9 @@ class _Runner:
         self.lines, self.states = lines, iter(states)
         self.asked: list[tuple[object, ...]] = []
 
+    def follows_pending(self, handle: str) -> bool:
+        return handle.startswith("early:")
+
     def log_lines(self, handle: str, role: str, k: int, *query: object, **more: object) -> Iterator[str]:
         self.asked.append((handle, role, k, *query, more))
         yield from self.lines[ReplicaId(role, k)]
@@ -114,3 +117,8 @@ def test_it_waits_until_something_runs() -> None:
     assert wait_until_started(cast(Runner, runner), "x:///app").state is AppState.RUNNING
     with pytest.raises(UnknownApp):
         wait_until_started(cast(Runner, _Runner({}, [AppState.PENDING])), "x:///app")
+
+
+def test_a_log_that_can_be_followed_before_the_start_is_not_waited_for() -> None:
+    runner = _Runner({}, [AppState.PENDING])
+    assert wait_until_started(cast(Runner, runner), "early:///app").state is AppState.PENDING

@@ -295,7 +295,9 @@ failSwapOn: false
 failCgroupV1: false
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
-evictionHard: {imagefs.available: "0%", memory.available: "0%", nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.inodesFree: "0%"}
+evictionHard:
+  {imagefs.available: "0%", memory.available: "0%", nodefs.available: "0%", nodefs.inodesFree: "0%",
+  imagefs.inodesFree: "0%"}
 makeIPTablesUtilChains: false
 serializeImagePulls: false
 nodeStatusUpdateFrequency: 5s

@@ -19,7 +19,7 @@ from tests.support.inside import expected, look
 from tests.support.pushing import load, plan
 from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.engine import EngineDestination, push_image
-from topcoat.errors import DaemonError, DaemonUnavailable, WorkspaceChanged
+from topcoat.errors import DaemonError, DaemonUnavailable, TagMoved, WorkspaceChanged
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
 
@@ -90,6 +90,20 @@ def test_an_unchanged_workspace_loads_nothing(
 ) -> None:
     first = load(client, workspace, base)
     monkeypatch.setattr(client.api, "load_image", lambda *args: pytest.fail("loaded"))
+    assert load(client, workspace, base) == DeliveryResult(first.image)
+
+
+def test_a_name_that_was_moved_to_another_image_is_an_error_with_its_id_and_rebuild_overwrites_it(
+    client: docker.DockerClient, base: str, workspace: Workspace
+) -> None:
+    first = load(client, workspace, base)
+    name = plan(workspace, base, client=client).image
+    other = client.images.get(base).id
+    client.api.tag(base, *name.rsplit(":", 1), force=True)
+    with pytest.raises(TagMoved, match=f"{name} refers to another image, {other}") as raised:
+        load(client, workspace, base)
+    assert "rebuild=true" in (raised.value.hint or "")
+    assert load(client, workspace, base, rebuild=True).image == first.image
     assert load(client, workspace, base) == DeliveryResult(first.image)
 
 

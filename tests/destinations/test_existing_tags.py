@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -136,6 +139,26 @@ class TestMovedTags:
         with pytest.raises(TagMoved, match=IDENTITY_LABEL):
             push(workspace, base, _app(fake))
 
+    @pytest.mark.parametrize("same_machine", [True, False])
+    def test_an_image_of_somebody_else_that_has_lost_its_config_is_not_overwritten(
+        self,
+        fake: FakeRegistry,
+        base: str,
+        workspace: Workspace,
+        same_machine: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        first = push(workspace, base, _app(fake))
+        other = _move(fake, first)
+        fake.repositories["app"].blobs.discard(fake.manifest("base", "1")["config"]["digest"])  # type: ignore[index]
+        if not same_machine:
+            _other_machine(monkeypatch, tmp_path)
+        with pytest.raises(TagMoved, match=f"{other}, an image that has lost its config.*{first.digest}"):
+            push(workspace, base, _app(fake))
+        assert _digest(fake, "app", _tag(first)) == other
+        _check(fake, workspace, push(workspace, base, _app(fake), rebuild=True))
+
     def test_rebuild_overwrites_a_tag_that_was_moved(self, fake: FakeRegistry, base: str, workspace: Workspace) -> None:
         first = push(workspace, base, _app(fake))
         _move(fake, first)
@@ -208,7 +231,7 @@ class TestAdoption:
         workspaces.edit(workspace, "f1")
         _check(fake, workspace, push(workspace, base, _app(fake)))
 
-    def test_the_edit_after_an_adoption_trusts_what_was_asked_for(
+    def test_the_edit_after_an_adoption_asks_for_no_old_blob_again(
         self,
         fake: FakeRegistry,
         base: str,
@@ -222,7 +245,9 @@ class TestAdoption:
         workspaces.edit(workspace, "f0")
         fake.requests.clear()
         _check(fake, workspace, push(workspace, base, _app(fake)))
-        assert len([request for request in fake.requests if request.host == fake.host]) <= 9
+        asked = [request for request in fake.requests if request.method == "HEAD" and "/blobs/" in request.path]
+        # The new layer alone.
+        assert [request.status for request in asked] == [404]
 
     def test_an_earlier_image_of_this_machine_is_known_by_its_digest(
         self, fake: FakeRegistry, base: str, workspace: Workspace
@@ -396,6 +421,31 @@ class TestTwoMachines:
         monkeypatch.setattr(RegistryClient, "put_manifest", overtaken)
         assert push(workspace, base, _app(fake)).digest == hot.digest
 
+    def test_a_first_push_waits_for_an_edit_that_is_on_its_way(
+        self, fake: FakeRegistry, base: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        push(workspace, base, _app(fake))
+        workspaces.edit(workspace, "f0")
+        hot = push(workspace, base, _app(fake))
+        media_type, data = fake.repositories["app"].manifests[hot.digest]
+        del fake.repositories["app"].tags[_tag(hot)]
+        waits: list[float] = []
+
+        def edit_arrives(seconds: float) -> None:
+            waits.append(seconds)
+            fake.store_manifest("app", _tag(hot), data, media_type)
+
+        _other_machine(monkeypatch, tmp_path)
+        monkeypatch.setattr("topcoat.destinations.registry_delivery.time.sleep", edit_arrives)
+        assert push(workspace, base, _app(fake)).digest == hot.digest
+        assert len(waits) == 1
+
+    def test_the_first_push_to_a_repository_does_not_wait(
+        self, fake: FakeRegistry, base: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("topcoat.destinations.registry_delivery.time.sleep", lambda seconds: pytest.fail("waited"))
+        push(workspace, base, _app(fake))
+
     def test_many_at_once_agree(self, fake: FakeRegistry, base: str, workspace: Workspace) -> None:
         results: list[DeliveryResult] = []
         threads = [threading.Thread(target=lambda: results.append(push(workspace, base, _app(fake)))) for _ in range(4)]
@@ -428,3 +478,34 @@ def test_a_layer_that_another_compressor_made_is_not_lost(
     monkeypatch.setattr(LayerCache, "get_layer", of_another_machine)
     _check(fake, workspace, push(workspace, base, _app(fake)))
     assert replaced
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EDQUOT])
+def test_what_was_pushed_is_reported_although_no_cache_can_be_written(
+    fake: FakeRegistry, base: str, workspace: Workspace, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("topcoat.state.os.replace", fail)
+        first = push(workspace, base, _app(fake))
+    _check(fake, workspace, first)
+    assert push(workspace, base, _app(fake)).digest == first.digest
+
+
+def test_what_was_pushed_is_reported_although_the_cache_is_removed_meanwhile(
+    fake: FakeRegistry, base: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    put = RegistryClient.put_manifest
+
+    def put_and_remove(*args: Any) -> str:
+        digest = put(*args)
+        shutil.rmtree(cache)
+        cache.write_text("a file in the place of the directory")
+        return digest
+
+    monkeypatch.setattr(RegistryClient, "put_manifest", put_and_remove)
+    _check(fake, workspace, push(workspace, base, _app(fake)))

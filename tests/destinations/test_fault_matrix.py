@@ -6,6 +6,7 @@ chooses them.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gzip
 import os
@@ -18,14 +19,18 @@ from typing import Any
 
 import pytest
 
+from tests.components.images import Image
+from tests.components.registries import Registry
 from tests.support import workspaces
+from tests.support.bases import pushed
 from tests.support.fake_bases import layer
 from tests.support.images import fetch, stacked
 from tests.support.inside import expected
-from tests.support.pushing import push
+from tests.support.pushing import fresh, push
 from topcoat.destinations.base import DeliveryResult
 from topcoat.errors import TopcoatError
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
+from topcoat.testing.fault_proxy import FaultProxy
 from topcoat.testing.faults import FAULTS
 from topcoat.testing.registry import FakeRegistry
 
@@ -148,3 +153,29 @@ def test_every_fault_ends_in_the_right_image_or_in_one_clear_error(setting: Sett
         except Exception as error:
             wrong.append(f"{fault} at {at}, again without it: {error!r:.500}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_edit_through_a_proxy_with_faults_to_a_real_registry(
+    registry: Registry, busybox_image: Image, tmp_path: Path, fault: str
+) -> None:
+    base = pushed(registry, busybox_image, config={"WorkingDir": "/w"})
+    workspace = workspaces.write(tmp_path / "w", dict(_FILES))
+    with FaultProxy(registry.host) as proxy:
+        repository = fresh(registry)
+        name = repository.partition("/")[2]
+        target = f"{proxy.host}/{name}"
+        push(workspace, base, target)
+        # Without the base, which is asked for directly: HEAD of two tags, two sessions, two blobs, one manifest.
+        for at in random.Random(_SEED).sample(range(1, 8), 7 if _CASES == "all" else 2):
+            workspaces.edit(workspace, _EDITED, new=f"{fault} {at}".encode())
+            proxy.faults.inject(fault, at=at)
+            with contextlib.suppress(TopcoatError):
+                push(workspace, base, target)
+            assert proxy.faults.injected == 1
+            proxy.end_faults()
+            delivered = push(workspace, base, target)
+            fetched = fetch(registry, f"{repository}:{delivered.image.rpartition(':')[2]}", skip=1)
+            snapshot = scan(workspace, ScanOptions(IMAGE_IGNORE_FILES)).snapshot
+            assert stacked(fetched.layers[1:], "/w") == expected(snapshot, 0, 0)
+            assert fetched.digest == delivered.digest

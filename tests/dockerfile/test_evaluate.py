@@ -384,3 +384,23 @@ def test_the_hint_says_how_a_dockerfile_begins(context: Scan, text: str, hint: s
 
 def test_following_the_hint_of_a_dockerfile_without_from_helps(context: Scan) -> None:
     assert "train.py" in paths(carried_out(context, "ARG IMAGE\nFROM $IMAGE\nCOPY . .", IMAGE="base"))
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("FROM base\nENV A=xxxxxxxxxx\n", "ENV A=$A$A"),
+        ("FROM base\nARG A=xxxxxxxxxx\n", "ARG A=${A:-y}$A"),
+        ("FROM base\nENV A=xxxxxxxxxx\n", "LABEL a=$A$A$A$A\nENV A=$A$A"),
+        ("ARG A=xxxxxxxxxx\n", "ARG A=$A$A"),
+    ],
+)
+def test_a_variable_that_doubles_is_an_error_with_its_line(context: Scan, head: str, line: str) -> None:
+    text = head + f"{line}\n" * 60 + ("" if "FROM" in head else "FROM base\n")
+    with pytest.raises(InvalidDockerfile, match=r"Dockerfile.torchx:\d+: variables make more than 8388608 characters"):
+        carried_out(context, text)
+
+
+def test_a_dockerfile_has_a_maximum_number_of_instructions(context: Scan) -> None:
+    with pytest.raises(InvalidDockerfile, match=r"Dockerfile.torchx:10001: there are more than 10000 instructions"):
+        carried_out(context, "FROM base\n" * 20_000)

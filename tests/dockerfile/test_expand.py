@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topcoat.dockerfile.expand import expand
+from topcoat.dockerfile.expand import MAX_EXPANDED_CHARS, Scope, expand
 from topcoat.errors import NeedsBuilder
 
-VARIABLES = {"x": "value", "empty": "", "_1": "under", "0": "zero"}
+VARIABLES = Scope({"x": "value", "empty": "", "_1": "under", "0": "zero"})
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,19 @@ def test_no_text_does_anything_else_than_expand_or_be_refused(text: str) -> None
 def test_single_quotes_protect_everything_but_themselves(text: str) -> None:
     protected = text.replace("'", "'\"'\"'")
     assert expand(f"'{protected}'", VARIABLES).text == text
+
+
+@pytest.mark.parametrize("depth", [51, 100_000])
+def test_substitutions_that_are_nested_too_deep_are_an_error(depth: int) -> None:
+    with pytest.raises(ValueError, match="substitutions are nested more than 50 deep"):
+        expand("${none:-" * depth + "}" * depth, VARIABLES)
+    assert expand("${none:-" * 50 + "x" + "}" * 50, VARIABLES).text == "x"
+
+
+def test_the_values_of_a_scope_make_a_limited_number_of_characters() -> None:
+    scope = Scope({"a": "x" * 1000})
+    assert len(expand("$a" * 1000, scope).text) == 1_000_000
+    with pytest.raises(ValueError, match=f"variables make more than {MAX_EXPANDED_CHARS} characters"):
+        expand("$a" * 8000, scope)
+    with pytest.raises(ValueError, match="variables make more than"):
+        expand("$a", Scope(scope))

@@ -15,14 +15,16 @@ import pytest
 
 from tests.components.images import Image
 from tests.components.registries import Registry
+from tests.support.certificates import make_certificates
 from tests.support.http_servers import ok, read_request, scripted_server
+from tests.support.places import Place, response
 from topcoat.bases.base import Base
 from topcoat.builders.builder import Recipe
 from topcoat.builders.engine_builder import ClassicBuilder
 from topcoat.destinations.engine import pull_base, push_image
 from topcoat.engines.engine import connect
 from topcoat.engines.logins import auth_config, build_logins
-from topcoat.errors import CredentialError
+from topcoat.errors import CredentialError, RegistryError
 from topcoat.oci.config import ImageConfig
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import sha256_digest
@@ -175,3 +177,19 @@ def test_a_real_engine_builds_from_pushes_to_and_pulls_from_a_private_registry_w
             client.images.remove(name)
         fetch(client, f"{repository}:1")
         assert client.images.get(f"{repository}:1")
+
+
+@pytest.mark.parametrize(("address", "given"), [("127.0.0.2", False), ("127.0.0.1", True)])
+def test_an_engine_gets_no_login_for_a_plain_registry_that_names_a_token_service_on_another_host(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, given: bool
+) -> None:
+    with Place("127.0.0.1", make_certificates(tmp_path).tls) as registry:
+        registry.respond = lambda seen: response(401, WWW_Authenticate=f'Bearer realm="http://{address}:9/token"')
+        login = base64.b64encode(b"me:pw").decode()
+        _docker_config(home, {"auths": {registry.host: {"auth": login}}}, monkeypatch)
+        if given:
+            assert auth_config(f"{registry.host}/app")["password"] == "pw"
+        else:
+            with pytest.raises(RegistryError, match="on another host: the login is not sent there"):
+                auth_config(f"{registry.host}/app")
+        assert login not in registry.received()

@@ -113,3 +113,8 @@ def test_a_new_tag_drops_the_digest():
     assert reference.name == "ghcr.io/app"
     with pytest.raises(InvalidReference):
         reference.with_tag("no good")
+
+
+def test_a_port_with_thousands_of_digits_is_an_invalid_reference() -> None:
+    with pytest.raises(InvalidReference, match="the maximum is 65535"):
+        Reference.parse(f"host:{'9' * 5000}/a")

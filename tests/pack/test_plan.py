@@ -15,25 +15,42 @@ from hypothesis import strategies as st
 
 from tests.pack.random_trees import Tree, directory, edit, files, link, new_file, random_tree
 from topcoat.errors import InvalidImage, WorkspaceError
-from topcoat.pack.cut import MIN_LARGE_SIZE, cut
+from topcoat.pack.cut import MIN_LARGE_SIZE, EntryGroup, cut
 from topcoat.pack.layer import Directory, Layer, PackOptions, pack
-from topcoat.pack.layer_cache import LayerCache
+from topcoat.pack.layer_cache import CachedLayer, LayerCache
 from topcoat.pack.plan import HOT_DIVISOR, MAX_HOT_WEIGHT, MAX_LAYERS, PlannedLayer, plan_layers
 from topcoat.pack.tar import BLOCK
 from topcoat.scan.scanner import scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.specs.workspace import Workspace
+from topcoat.state import cache_dir
 from topcoat.testing.trees import File, Link, assert_same_tree, build_tree
 
 OPTIONS = PackOptions(b"", (), compression="none")
 ROOM = 25
 
 
+class MachineCache(LayerCache):
+    """The cache of one machine among several."""
+
+    def __init__(self, machine: Path) -> None:
+        self._machine = str(machine)
+
+    def get_layer(self, key: str) -> Layer | None:
+        return super().get_layer(self._machine + key)
+
+    def get(self, key: str) -> CachedLayer | None:
+        return super().get(self._machine + key)
+
+    def put(self, key: str, group: EntryGroup, layer: Layer) -> None:
+        super().put(self._machine + key, group, layer)
+
+
 class Place:
     """A destination: the layers that it holds, those of the last image, and the cache of the user's machine."""
 
     def __init__(self, directory: Path, options: PackOptions = OPTIONS, room: int = ROOM) -> None:
-        self.cache = LayerCache(directory)
+        self.cache = MachineCache(directory)
         self.anchor: tuple[str, ...] = ()
         self._directory = directory
         self._options = options
@@ -369,11 +386,9 @@ def test_a_plan_with_too_many_layers_falls_back_to_those_of_the_snapshot(tmp_pat
 
 
 def test_an_anchor_that_is_not_cached_is_ignored(tmp_path: Path, tree: Tree) -> None:
-    (tmp_path / "here").mkdir()
-    place = Place(tmp_path / "here")
+    place = Place(tmp_path)
     place.deliver(place.plan(tree))
-    shutil.rmtree(tmp_path / "here")
-    (tmp_path / "here").mkdir()
+    shutil.rmtree(cache_dir())
     planned = place.plan(tree)
     assert all(layer.layer is None and not layer.hot for layer in planned)
 
@@ -424,7 +439,7 @@ def test_a_base_that_leaves_no_room_is_an_error(tmp_path: Path, room: int) -> No
     """An image of more layers than an engine can mount fails only where it is pulled."""
     snapshot = Snapshot([directory(b"d")])
     with pytest.raises(InvalidImage, match=f"the base image has {MAX_LAYERS - room} layers"):
-        plan_layers(snapshot, OPTIONS, LayerCache(tmp_path), room=room)
+        plan_layers(snapshot, OPTIONS, LayerCache(), room=room)
 
 
 @pytest.mark.parametrize("name", [b".wh.a", b"d/.wh..wh..opq", b"d/.wh.x/y"])
@@ -433,8 +448,8 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
     if name.endswith(b"/y"):
         entries.append(directory(b"d/.wh.x"))
     with pytest.raises(WorkspaceError, match=r"\.wh\..* cannot be in an image"):
-        plan_layers(Snapshot(entries), OPTIONS, LayerCache(tmp_path))
-    plan_layers(Snapshot([new_file(random.Random(1), b"a.wh.b", 1)]), OPTIONS, LayerCache(tmp_path))
+        plan_layers(Snapshot(entries), OPTIONS, LayerCache())
+    plan_layers(Snapshot([new_file(random.Random(1), b"a.wh.b", 1)]), OPTIONS, LayerCache())
 
 
 # With files.
@@ -442,7 +457,7 @@ def test_a_name_that_deletes_files_in_a_layer_is_refused(tmp_path: Path, name: b
 
 def test_extracting_the_layers_in_order_gives_the_workspace(tmp_path: Path) -> None:
     chance = random.Random(8)
-    workspace, cache = tmp_path / "ws", LayerCache(tmp_path / "layers")
+    workspace, cache = tmp_path / "ws", LayerCache()
     (tmp_path / "layers").mkdir()
     build_tree(workspace, {".torchxignore": "", "run.sh": File("x", mode=0o755), "empty": {}, "link": Link("run.sh")})
     build_tree(workspace, {f"d{number % 7}/{number}": chance.randbytes(20_000) for number in range(200)})
@@ -471,3 +486,16 @@ def test_extracting_the_layers_in_order_gives_the_workspace(tmp_path: Path) -> N
         if step == 4:
             os.unlink(workspace / "d2/2")
     assert seen_hot >= 4
+
+
+def test_a_path_that_no_node_can_unpack_is_an_error() -> None:
+    path = b"/".join([b"d" * 255] * 15) + b"/" + b"f" * 249
+    assert len(path) == 15 * 256 + 249
+    options = PackOptions(b"app", ())
+    cache = LayerCache()
+    short = Snapshot([Entry(path, "file", 0o644, 0, b"", 0)])
+    directories = {path[:at] for at, char in enumerate(path) if char == ord("/")}
+    entries = [Entry(directory, "dir", 0o755, 0, b"", 0) for directory in directories]
+    assert plan_layers(Snapshot([*short.entries, *entries]), options, cache)
+    with pytest.raises(WorkspaceError, match=r"\.\.\. cannot be in an image: its path has over 4096 bytes there"):
+        plan_layers(Snapshot([*short.entries, *entries]), options._replace(target=b"x" * 10), cache)

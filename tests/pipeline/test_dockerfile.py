@@ -10,9 +10,13 @@ import pytest
 from tests.components.daemons import Docker
 from tests.components.images import Image
 from tests.components.registries import Registry
-from topcoat.errors import DaemonError
+from tests.support.images import fetch
+from topcoat.errors import DaemonError, TagMoved
+from topcoat.images.options import image_options
 from topcoat.notices import show_notices
 from topcoat.oci.manifest import ACCEPT, MANIFEST_TYPES, parse
+from topcoat.pipeline import plan_image
+from topcoat.pipeline.plans import BuilderPlan
 from topcoat.specs import Role, Workspace
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 
@@ -93,6 +97,44 @@ def test_a_plan_builds_nothing_and_its_carrying_out_builds_once_and_pushes(
         assert again is not None
         again.carry_out()
     assert [(exchange.method, exchange.status) for exchange in log] == [("HEAD", 200)]
+
+
+def test_a_built_image_is_known_by_its_labels(
+    engine: Docker,
+    busybox_image: Image,
+    workspace: Path,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    repository = f"{registry.host}/{registry.unique('dockerfile')}"
+    plan = plan_image(Workspace({str(workspace): ""}), base, image_options({"image_repo": repository, "quiet": True}))
+    assert isinstance(plan, BuilderPlan)
+    first = plan.carry_out()
+    assert fetch(registry, first.image).digest == first.digest
+    assert plan.carry_out() == first
+    # Another machine looks at the labels.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    with registry.recording() as log:
+        assert plan.carry_out() == first
+    assert {exchange.method for exchange in log} == {"HEAD", "GET"}
+    name, tag = repository.partition("/")[2], first.image.rpartition(":")[2]
+    other = busybox_image.push(registry, name, tag)
+    with pytest.raises(TagMoved, match=other.digest):
+        plan.carry_out()
+    rebuilt = plan._replace(cacheable=False).carry_out()
+    assert fetch(registry, rebuilt.image).config["config"]["Labels"] == plan.recipe.labels
+
+
+def test_a_local_name_that_was_moved_is_built_again(engine: Docker, busybox_image: Image, workspace: Path) -> None:
+    base = busybox_image.load(engine, "local/dockerfile:base")
+    plan = plan_image(Workspace({str(workspace): ""}), base, image_options({"quiet": True}))
+    first = plan.carry_out()
+    engine.run("tag", base, plan.image)
+    assert plan.carry_out().image != engine.run("image", "inspect", "--format", "{{.Id}}", base).strip()
+    assert "from" in engine.run("run", "--rm", "--network", "none", plan.image, "cat", "/made")
+    assert first.image.startswith("sha256:")
 
 
 def test_an_edit_of_the_dockerfile_an_argument_or_a_file_gives_another_tag(

@@ -392,3 +392,12 @@ def test_a_range_that_does_not_continue_is_refused(fake, client, content_range):
         fake.fail(206, method="GET", body=data[:10], headers={"Content-Range": content_range})
         with pytest.raises(RegistryError, match="does not continue it at 1000"):
             reader.read()
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, b"[]"), (200, b'{"tags": null}'), (404, b""), (405, b"")])
+def test_a_registry_that_lists_no_tags_is_taken_for_an_empty_one(fake, client, answer):
+    fake.add_image("app", "1")
+    assert client.has_tags("app")
+    assert not client.has_tags("other")
+    fake.fail(answer[0], path="tags/list", body=answer[1])
+    assert not client.has_tags("app")

@@ -128,6 +128,13 @@ def test_an_expired_session_is_one_clear_error(aws: ScriptedAws) -> None:
         Keyring().get(HOST)
 
 
+@pytest.mark.parametrize("data", [[], [{}], [{"authorizationToken": "%%"}], [{"authorizationToken": "QVdTOnA="}]])
+def test_a_login_that_cannot_be_read_is_one_clear_error(data: object, aws: ScriptedAws) -> None:
+    aws.says("getauthorizationtoken", {"authorizationData": data})
+    with pytest.raises(CredentialError, match="AWS sent a login that cannot be read"):
+        Keyring().get(HOST)
+
+
 def test_without_boto3_a_notice_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
@@ -238,6 +245,8 @@ def test_a_missing_repository_is_an_error_unless_it_may_be_created(
     assert build(tmp_path, create_repository=True) == reference
     assert {request.method for request in ecr_registry.requests} == {"HEAD"}
     assert len(aws.asked("createrepository")) == 1
+    # Neither is one that is asked for again: the registry refuses it, and the image is the same.
+    assert build(tmp_path, create_repository=True, rebuild=True) == reference
 
 
 MISSING = RegistryError("x", registry_code="NAME_UNKNOWN")

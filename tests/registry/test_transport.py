@@ -8,10 +8,11 @@ import time
 import pytest
 
 from tests.support.http_servers import ok, read_request, respond, scripted_server
+from tests.support.notices import recorded_notices
 from topcoat.errors import RegistryError, RegistryUnavailable
 from topcoat.http.request import Body
 from topcoat.registry.headers import parse_retry_after
-from topcoat.registry.transport import MAX_ATTEMPTS, Transport, backoff
+from topcoat.registry.transport import MAX_ATTEMPTS, MAX_TOTAL_WAIT_S, Transport, backoff
 from topcoat.testing.registry import FakeRegistry
 
 
@@ -436,3 +437,47 @@ def test_a_slow_transfer_is_named(fake, transport_to, monkeypatch):
     monkeypatch.setattr("topcoat.http.rate.MIN_BYTES_PER_SECOND", 10**15)
     with pytest.raises(RegistryUnavailable, match="the transfer is slower than"):
         transport_to(fake.host).send("PUT", "/v2/", {}, Body(b"x" * 100))
+
+
+def test_a_cut_at_the_first_request_to_a_loopback_registry_is_not_taken_for_tls(fake, waits, transport_to):
+    fake.cut()
+    transport = transport_to(fake.host)
+    assert _get(transport).status == 200
+    assert [request.status for request in fake.requests] == [0, 200]
+    assert waits == []
+    assert transport.base.startswith("http://")
+
+
+def test_a_loopback_port_that_speaks_tls_alone_is_found(transport_to, certificates):
+    with FakeRegistry(tls=certificates.tls) as registry:
+        assert _get(transport_to(registry.host)).status == 200
+        assert len(registry.requests) == 1
+
+
+def test_a_400_of_a_registry_in_plain_http_is_not_reported_as_missing_tls(fake, transport_to):
+    fake.fail(400, headers={"Content-Type": "text/html"}, body=b"<html>Bad Request</html>")
+    assert _get(transport_to(fake.host)).status == 400
+
+
+def test_a_long_wait_is_announced_with_the_reason(fake, waits, transport_to):
+    fake.fail(429, times=2, headers={"Retry-After": "59"})
+    with recorded_notices() as notices:
+        assert _get(transport_to(fake.host)).status == 200
+    host = fake.host
+    assert notices == [
+        f"waiting 59 s, as {host} asks with status 429; then attempt 2 of 4",
+        f"waiting 59 s, as {host} asks with status 429; then attempt 3 of 4",
+    ]
+
+
+def test_the_waits_of_one_request_have_a_limit_in_sum(fake, waits, transport_to):
+    fake.fail(429, times=9, headers={"Retry-After": "59"})
+    assert _get(transport_to(fake.host)).status == 429
+    assert sum(waits) <= MAX_TOTAL_WAIT_S
+
+
+def test_short_waits_are_not_announced(fake, waits, transport_to):
+    fake.fail(503, times=2)
+    with recorded_notices() as notices:
+        _get(transport_to(fake.host))
+    assert notices == []

@@ -86,7 +86,7 @@ def test_a_file_beside_a_writer_is_whole_or_an_error(tmp_path: Path, how: str) -
     (workspace / ".torchxignore").write_text("*.new\n")
     found = []
     with writing(workspace / "data.bin", how):
-        end = time.monotonic() + 3
+        end = time.monotonic() + 1.5
         while time.monotonic() < end and len(found) < 40:
             try:
                 (entry,) = [entry for entry in look(workspace).snapshot if entry.path == b"data.bin"]

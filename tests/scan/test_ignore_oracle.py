@@ -19,6 +19,7 @@ from topcoat.errors import InvalidIgnorePattern
 from topcoat.scan.ignore import IgnoreRules
 
 CASES = int(ENVIRON.get("TOPCOAT_ORACLE_CASES") or 10_000)
+CORPUS = Path(__file__).parents[1] / "fuzz/corpus/ignore_file"
 SEED = int(ENVIRON.get("TOPCOAT_ORACLE_SEED") or 0)
 
 _NAMES = r"""
@@ -222,6 +223,25 @@ def test_random_rules_and_trees_agree_with_the_builders_matcher(ignore_oracle: O
         f"{pairs} pairs, {lists} lists, {refused} lines refused, {excluded_by_walk} differ from MatchesOrParentMatches"
     )
     assert refused
+
+
+def test_patterns_with_many_wildcards_agree_with_the_builders_matcher_on_deep_paths(ignore_oracle: Oracle) -> None:
+    generator = Generator(SEED)
+    choose, pairs = generator.random.choice, 0
+    while pairs < CASES // 10:
+        paths = [b"/".join(choice.encode() for choice in generator.random.choices("abc", k=60)) for _ in range(10)]
+        lines = []
+        for _ in range(4):
+            parts = [choose([b"**", b"**", b"*", b"a", b"b", b"[^c]", b"a**", b"?{0,3}"]) for _ in range(15)]
+            lines.append(choose(SIMPLE_SIGNS) + b"/".join(parts))
+        _check(ignore_oracle, b"\n".join(lines), [path + b"/" for path in paths])
+        pairs += 10
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
+def test_the_inputs_of_the_fuzzer_agree_with_the_builders_matcher(ignore_oracle: Oracle, path: Path) -> None:
+    tree = [b"src/", b"src/a.py", b"a/", b"a/b/", b"a/b/c", b"x", b"b.pyc", b"keep.pyc", "é".encode(), b"\xff", b"7"]
+    _check(ignore_oracle, path.read_bytes().replace(b"\0", b""), tree)
 
 
 @pytest.mark.parametrize("case", TABLE, ids=[case.title for case in TABLE])

@@ -216,8 +216,9 @@ def test_a_path_that_is_too_long_to_open_is_an_error(tmp_path: Path, monkeypatch
     for _ in range(25):
         os.mkdir("d" * 200)
         os.chdir("d" * 200)
-    with pytest.raises(WorkspaceError, match="File name too long"):
+    with pytest.raises(WorkspaceError, match=r"^cannot read .{200}: the path is too long$") as caught:
         look(tmp_path)
+    assert f"add the line {'d' * 200} to .torchxignore" in str(caught.value.hint)
     os.chdir(tmp_path)
 
 
@@ -273,6 +274,7 @@ def test_the_hint_for_an_unreadable_ignore_file_is_not_to_ignore_it(tmp_path: Pa
     assert caught.value.hint == "make .dockerignore a readable file, or remove it"
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_file_that_changes_while_it_is_scanned_is_scanned_again_after_all_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ class Failure(NamedTuple):
 class ScriptedAws:
     """Answers each operation, by its name in lower case, with the next response; the last one is repeated.
 
-    A response is a dict, a `Failure`, or a function of the request's body that returns one of them.
+    A response is a dict, bytes, a `Failure`, or a function of the request's body that returns one of them.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def scripted_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedAws]:
             if isinstance(response, Failure):
                 self.send_header("x-amzn-ErrorType", response.code)
                 response = {"__type": response.code, "message": response.message}
-            data = json.dumps(response).encode()
+            data = response if isinstance(response, bytes) else json.dumps(response).encode()
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import DaemonError, InvalidImage
+from topcoat.foreign_text import parse_json
 from topcoat.rootfs.nodes import UNKNOWN, ImageNode
 from topcoat.rootfs.untar import Member, members
 from topcoat.scan.names import decode
@@ -231,7 +231,7 @@ def _node(member: Member) -> ImageNode:
 
 def _stat(header: str) -> dict[str, Any]:
     try:
-        stat = json.loads(base64.b64decode(header))
+        stat = parse_json(base64.b64decode(header))
     except (ValueError, binascii.Error):
         return {}
     return stat if isinstance(stat, dict) else {}
@@ -239,7 +239,7 @@ def _stat(header: str) -> dict[str, Any]:
 
 def _message(content: bytes) -> str:
     with suppress(ValueError):
-        document = json.loads(content)
+        document = parse_json(content)
         if isinstance(document, dict) and document.get("message"):
             return str(document["message"])
     return content.decode("utf-8", "replace").strip() or "no response"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from topcoat.errors import InvalidImage, MissingDependency, TopcoatError
 from topcoat.notices import notice
+from topcoat.oci.compression import TooLarge, decompressed
 from topcoat.oci.descriptor import Descriptor
 from topcoat.rootfs.merged_layers import MergedLayers
 from topcoat.rootfs.nodes import UNKNOWN, ImageNode
@@ -21,6 +22,10 @@ _BLOCK = 1 << 18
 # Members that are read from a layer before the path is looked up again; fewer before the content of a large file.
 _MAX_MEMBERS = 256
 _MIN_LARGE_SIZE = 1 << 16
+# The bytes of a layer's tar for each stored one: an archive of zeros has a thousand.
+_MAX_EXPANSION = 32
+_MIN_EXPANDED_BYTES = 64 << 20
+_MAX_NAME_BYTES = 512 << 20
 # Parts of the media types of layers that the registry does not store itself, or that only their owner can decrypt.
 _UNREADABLE_TYPES = ("foreign", "nondistributable", "encrypted")
 
@@ -80,11 +85,16 @@ class LayerTree:
         try:
             for count, member in enumerate(self._members, 1):
                 self._merged.add(member)
+                if self._merged.name_bytes > _MAX_NAME_BYTES:
+                    raise TooLarge("the names of its files take too much memory")
                 if count == _MAX_MEMBERS or member.size >= _MIN_LARGE_SIZE:
                     return
             # Bytes after the archive are read too: they are part of the digest, and the connection can be used again.
             while self._layer.read(_BLOCK):
                 pass
+        except TooLarge as error:
+            self._give_up(str(error))
+            return
         except (OSError, InvalidImage) as error:
             cause = error.__cause__
             if isinstance(cause, TopcoatError):
@@ -97,6 +107,11 @@ class LayerTree:
         else:
             self._merged.end_layer()
             self._close()
+
+    def _give_up(self, reason: str) -> None:
+        assert self._layer is not None
+        notice(f"the layer {self._layer.descriptor.digest} of the base image was not read to its end: {reason}")
+        self._stop()
 
     def _damaged(self, error: OSError | InvalidImage) -> InvalidImage:
         assert self._layer is not None
@@ -111,14 +126,15 @@ class LayerTree:
         if self._remaining_bytes == 0 or is_unreadable:
             self._stop()
             return
-        from topcoat.oci.compression import decompressed
-
         self._layer = _LimitedLayer(self._client.open_blob(self._repository, layer), layer, self._remaining_bytes)
         try:
-            self._members = members(decompressed(cast(BinaryIO, self._layer)).read)
+            tar = _LimitedTar(decompressed(cast(BinaryIO, self._layer)), layer.size)
+            self._members = members(tar.read)
         except MissingDependency as error:
             notice(f"the layers of the base image cannot be read: {error}; {error.hint}")
             self._stop()
+        except TooLarge as error:
+            self._give_up(str(error))
 
     def _stop(self) -> None:
         self._is_done = True
@@ -130,6 +146,21 @@ class LayerTree:
         if layer is not None:
             self._remaining_bytes = layer.remaining_bytes
             layer.blob.close()
+
+
+class _LimitedTar:
+    """The tar of a layer, which may have so many bytes for each stored one."""
+
+    def __init__(self, tar: BinaryIO, stored_size: int) -> None:
+        self._tar = tar
+        self._remaining_bytes = max(stored_size * _MAX_EXPANSION, _MIN_EXPANDED_BYTES)
+
+    def read(self, size: int, /) -> bytes:
+        data = self._tar.read(size)
+        self._remaining_bytes -= len(data)
+        if self._remaining_bytes < 0:
+            raise TooLarge(f"it expands to more than {_MAX_EXPANSION} times its size")
+        return data
 
 
 class _LimitedLayer:

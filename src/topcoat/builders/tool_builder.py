@@ -49,6 +49,7 @@ class ToolBuilder:
         """Build with *program*; *clients* look up base images."""
         self._program = program
         self._tool = Path(program).stem
+        self._clients = clients
         self._bases = RegistryBases(clients)
         self._keyring = Keyring()
         self._pinned: dict[str, Base] = {}
@@ -167,6 +168,7 @@ class ToolBuilder:
             flags += ["--cert-dir", str(certificates)]
         credential = self._keyring.get(registry, reference.repository)
         if credential is not None:
+            self._clients(registry).check_login()
             # Docker's files may name a credential store that these tools do not support.
             entry = {"auth": basic(credential.username, credential.password).removeprefix("Basic ")}
             if credential.identity_token:

@@ -56,7 +56,7 @@ def unknown_app(handle: str) -> UnknownApp:
 
 
 def wait_until_started(runner: Runner, handle: str) -> AppStatus:
-    """Wait until an application runs or has ended, and return its status.
+    """Wait until the log of an application can be followed, usually until it runs or has ended; return its status.
 
     Raises:
         UnknownApp: the scheduler does not know the application.
@@ -65,8 +65,9 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
     from topcoat.specs import is_started
 
     pause = 0.02
+    is_ready = runner.follows_pending(handle)
     with notice_if_slow(f"waiting for {handle} to start"):
-        while (status := runner.status(handle)) is not None and not is_started(status.state):
+        while (status := runner.status(handle)) is not None and not (is_ready or is_started(status.state)):
             time.sleep(pause)
             pause = min(pause * 1.5, 2.0)
     if status is None:

@@ -17,6 +17,7 @@ from typing import Literal
 from topcoat.destinations.copy import copy_file, new_file, reflink
 from topcoat.destinations.last_snapshot import LastSnapshot, is_unchanged
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
+from topcoat.foreign_text import parse_json
 from topcoat.leftovers import private_directory
 from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
@@ -53,7 +54,7 @@ class DirectoryDestination:
             JobDirConflict: it has other content, or files of the snapshot have been changed or removed.
         """
         try:
-            existing = json.loads(read_regular(Path(self.path, MARKER), _MAX_MARKER))["snapshot"]
+            existing = parse_json(read_regular(Path(self.path, MARKER), _MAX_MARKER))["snapshot"]
         except OSError:  # missing, or below a directory that this user cannot enter
             existing = None
         except (ValueError, KeyError, TypeError):

@@ -25,11 +25,13 @@ class ExistingImage(NamedTuple):
         digest: of its manifest or index.
         blobs: digests of the configs and layers that its registry has.
         missing: digests of the manifests, configs and layers that its registry has lost.
+        is_confirmed: whether it is known to be the expected image; False if a config whose labels tell is lost.
     """
 
     digest: str
     blobs: frozenset[str]
     missing: frozenset[str]
+    is_confirmed: bool
 
 
 def read_existing(
@@ -57,16 +59,18 @@ def read_existing(
     if labels and len(entries or (document,)) != len(labels):
         check_labels(str(target), top.digest, None, labels[0], remembered)
     children = [_read_manifest(client, repository, entry) for entry in entries]
+    is_confirmed = True
     manifests = [document] if isinstance(document, Manifest) else children
     for manifest, expected in zip(manifests, labels, strict=False):
         config = _read_config(client, repository, manifest.config) if manifest else None
-        # An image that has lost its manifest or config is nobody's: it cannot be pulled.
-        if config is not None:
+        if config is None:
+            is_confirmed = False
+        else:
             check_labels(str(target), top.digest, config.get("Labels"), expected, remembered)
     lost = {entry.digest for entry, child in zip(entries, children, strict=True) if child is None}
     blobs = {blob.digest: blob for manifest in manifests if manifest for blob in _blobs(manifest)}
     missing = missing_blobs(client, repository, list(blobs.values()))
-    return ExistingImage(top.digest, frozenset(blobs) - missing, missing | lost)
+    return ExistingImage(top.digest, frozenset(blobs) - missing, missing | lost, is_confirmed)
 
 
 def missing_blobs(client: RegistryClient, repository: str, blobs: Sequence[Descriptor]) -> frozenset[str]:

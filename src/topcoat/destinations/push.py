@@ -25,6 +25,7 @@ from topcoat.tasks import Task, TaskScope, run_all
 
 if TYPE_CHECKING:
     from topcoat.bases.engine_base import OpenEngine
+    from topcoat.destinations.index import PatchedIndex
 
 # Blobs that are uploaded at the same time. As many packed layers wait, in memory or in a spool file.
 _MAX_UPLOADS = 4
@@ -99,19 +100,29 @@ class Push:
         keys = [layer.key for layers in planned for layer in layers if not layer.hot]
         return PushRecord(self._build.tag, tuple(dict.fromkeys(keys)), tuple(dict.fromkeys(blobs)))
 
+    @property
+    def digest(self) -> str:
+        """The digest that the tag gets, after `send`."""
+        index = self._patched_index()
+        return index.digest if index else self._images[0].digest
+
     def put_manifests(self) -> str:
         """Store the manifest, or those of several platforms and their index; return the digest of the tag."""
-        repository, tag, index = self._target.repository, self._build.tag, self._build.image_index
+        repository, tag, index = self._target.repository, self._build.tag, self._patched_index()
+        put = partial(self._client.put_manifest, repository)
         if index is None:
             (image,) = self._images
-            return self._client.put_manifest(repository, tag, image.manifest, image.media_type)
-        from topcoat.destinations.index import patched_index
-
-        put = partial(self._client.put_manifest, repository)
+            return put(tag, image.manifest, image.media_type)
         puts = [partial(put, image.digest, image.manifest, image.media_type) for image in self._images]
         run_all(puts, max_at_once=_MAX_UPLOADS)
-        patched = patched_index(index, self._images)
-        return self._client.put_manifest(repository, tag, patched.data, patched.media_type)
+        return put(tag, index.data, index.media_type)
+
+    def _patched_index(self) -> PatchedIndex | None:
+        if self._build.image_index is None:
+            return None
+        from topcoat.destinations.index import patched_index
+
+        return patched_index(self._build.image_index, self._images)
 
     def _start_export(self, base: Base) -> Task[Base]:
         """Export a base that only the engine has, in the background."""

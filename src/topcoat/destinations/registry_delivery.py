@@ -10,7 +10,7 @@ from topcoat.destinations.base import DeliveryResult
 from topcoat.destinations.code_layers import CodeLayers
 from topcoat.destinations.preopened_sessions import PreopenedSessions
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
-from topcoat.errors import RegistryError
+from topcoat.errors import RegistryError, TagMoved
 from topcoat.images.image_build import ImageBuild
 from topcoat.notices import notice
 from topcoat.oci.reference import Reference
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LOST_BLOB = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_INVALID")
 # An edit is pushed in less time, and within a budget of requests: nobody else pushes the tag meanwhile.
 _MAX_UNCHECKED_S = 2.0
+# From its look at the tag, an edit takes less than this to push.
+_SETTLE_S = 0.2
 
 
 class PreparedImage(NamedTuple):
@@ -73,6 +75,8 @@ class RegistryDelivery:
         session_count = 1 + len(build.images) if changed else 0
         self._sessions = PreopenedSessions(self._client, target.repository, session_count, tasks)
         self._overwrites = build.rebuild
+        # Digest of an image that has lost the config which would tell whether it is this one.
+        self._unconfirmed = ""
 
     def __enter__(self) -> RegistryDelivery:
         return self
@@ -97,6 +101,7 @@ class RegistryDelivery:
         if existing is not None:
             notice(f"{self._target} has lost {len(existing.missing)} of its blobs: they are sent again")
             self._overwrites = True
+            self._unconfirmed = "" if existing.is_confirmed else existing.digest
         last = self._record_of(existing) if existing else self._known_record()
         code_layers = self._prepared.code_layers if self._prepared else CodeLayers(self._build.scan)
         try:
@@ -165,10 +170,17 @@ class RegistryDelivery:
 
         push = Push(self._build, code_layers, self._target, self._clients, blobs_of(last), self._sessions, self._engine)
         record = push.send(planned)
-        is_warm = last is not None and last is self._last
-        may_race = not is_warm or time.monotonic() - self._begun > _MAX_UNCHECKED_S
+        is_edit = last is not None and last is self._last and bool(last.layer_keys)
+        may_race = not is_edit or time.monotonic() - self._begun > _MAX_UNCHECKED_S
+        is_shared = may_race and self._client.has_tags(self._target.repository)
         if may_race and not self._overwrites and (digest := self._pushed_meanwhile()):
             return self._adopt(digest)
+        if self._unconfirmed not in ("", push.digest):
+            raise TagMoved(
+                f"{self._target} refers to {self._unconfirmed}, an image that has lost its config; the workspace gives "
+                f"{push.digest}",
+                hint="-cfg rebuild=true overwrites it",
+            )
         digest = push.put_manifests()
         digests = self._last.digests if self._last else {}
         record = record._replace(digests=digests, checked=last.checked if last else time.time())
@@ -176,6 +188,9 @@ class RegistryDelivery:
         if self._build.verify or self._overwrites:
             self._check_pushed()
         if may_race:
+            if is_shared:
+                # Somebody's edit may be on its way, which does not look at the tag again.
+                time.sleep(_SETTLE_S)
             digest = self._pushed_meanwhile(digest) or digest
         return DeliveryResult(str(self._target), digest, push.sent_bytes, push.packed_layers)
 

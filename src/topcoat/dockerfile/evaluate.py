@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from topcoat.dockerfile.context import Context
-from topcoat.dockerfile.expand import expand
+from topcoat.dockerfile.expand import Scope, expand
 from topcoat.dockerfile.image_filesystem import ImageFilesystem
 from topcoat.dockerfile.parse import Dockerfile, Instruction, Stage
 from topcoat.dockerfile.paths import inside
@@ -102,7 +102,7 @@ class _Evaluation:
         self._args = args
         self._platform = platform
         target = Platform.parse(platform) if platform else native_platform()
-        self._globals = platform_arguments(target, self._stage.name, args)
+        self._globals = Scope(platform_arguments(target, self._stage.name, args))
 
     def run(self, scan: Scan, find_base: FindBase) -> Evaluated:
         for argument in self._file.arguments:

@@ -13,6 +13,28 @@ from typing import NamedTuple
 from topcoat.errors import NeedsBuilder
 
 _SPECIAL = frozenset("@*#?-$!0")
+# Of all values that the variables of one scope are replaced by, and of ${a:-${b:-...}}.
+MAX_EXPANDED_CHARS = 8 << 20
+_MAX_DEPTH = 50
+
+
+class Scope(dict[str, str]):
+    """Variables whose values can be used for a limited number of characters.
+
+    Twenty lines ``ENV A=$A$A`` make a million characters of one.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self._room: int = variables._room if isinstance(variables, Scope) else MAX_EXPANDED_CHARS
+
+    def use(self, name: str) -> str | None:
+        """Return the value of a variable, to put it into a text; raise ``ValueError`` beyond the limit."""
+        value = self.get(name)
+        self._room -= len(value or "")
+        if self._room < 0:
+            raise ValueError(f"variables make more than {MAX_EXPANDED_CHARS} characters")
+        return value
 
 
 class Expansion(NamedTuple):
@@ -22,11 +44,11 @@ class Expansion(NamedTuple):
     unset: tuple[str, ...]
 
 
-def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> Expansion:
+def expand(text: str, variables: Scope, escape: str = "\\") -> Expansion:
     """Fill in *variables* and remove quotes and escapes; *escape* is the Dockerfile's escape character.
 
     Raises:
-        ValueError: a quote or brace that is not closed, or a bad substitution.
+        ValueError: a quote or brace that is not closed, a bad substitution, or a limit.
         NeedsBuilder: a substitution that cuts, replaces or requires something: ``# % / ?``.
     """
     reader = _Reader(text, variables, escape)
@@ -36,9 +58,10 @@ def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> Expan
 class _Reader:
     """Reads a text from left to right."""
 
-    def __init__(self, text: str, variables: Mapping[str, str], escape: str) -> None:
+    def __init__(self, text: str, variables: Scope, escape: str) -> None:
         self._text = text
         self._at = 0
+        self._depth = 0
         self._variables = variables
         self._escape = escape
         self.unset: list[str] = []
@@ -112,15 +135,19 @@ class _Reader:
 
     def _either(self, name: str, modifier: str, colon: str) -> str:
         """Return the value or the word of ``${name:-word}`` or ``${name:+word}``; with a *colon*, empty is unset."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise ValueError(f"substitutions are nested more than {_MAX_DEPTH} deep")
         word = self.read("}")
-        value = self._variables.get(name)
+        self._depth -= 1
+        value = self._variables.use(name)
         is_set = value is not None and (bool(value) or not colon)
         if modifier == "+":
             return word if is_set else ""
         return value or "" if is_set else word
 
     def _value(self, name: str) -> str:
-        value = self._variables.get(name)
+        value = self._variables.use(name)
         if value is None:
             self.unset.append(name)
         return value or ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import NamedTuple
 
 from topcoat.dockerfile.check import Flags, check_instruction, suggest
@@ -19,6 +18,7 @@ _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\
 _HERE = re.compile(r"\d*<<(-?)([^<]+)")
 _DIRECTIVES = ("check", "escape", "syntax")
 _MAX_LINE = 64 * 1024 - 1
+_MAX_INSTRUCTIONS = 10_000
 _MAX_SHOWN = 60
 
 _WITH_HERE_DOCUMENTS = ("ADD", "COPY", "RUN")
@@ -99,17 +99,18 @@ def parse_dockerfile(text: bytes, name: str) -> Dockerfile:
     decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     parser = _Parser(decoded, name)
     instructions = parser.parse()
-    arguments, stages = [], []
-    for number, instruction in enumerate(instructions):
+    arguments: list[Instruction] = []
+    parts: list[tuple[Instruction, list[Instruction]]] = []
+    for instruction in instructions:
         if instruction.name == "FROM":
-            words = instruction.words
-            platform = "".join(instruction.flags.get("platform", ()))
-            following = tuple(takewhile(lambda one: one.name != "FROM", instructions[number + 1 :]))
-            stages.append(Stage(words[0], platform, words[2].lower() if words[2:] else "", instruction, following))
-        elif not stages and instruction.name == "ARG":
+            parts.append((instruction, []))
+        elif parts:
+            parts[-1][1].append(instruction)
+        elif instruction.name == "ARG":
             arguments.append(instruction)
-        elif not stages:
+        else:
             parser.note(_wrong(name, instruction.line, "no build stage in current context", _BEGINNING))
+    stages = [_stage(start, following) for start, following in parts]
     if not stages:
         parser.note(InvalidDockerfile(f"{name} has no FROM", hint="add a line FROM $IMAGE after ARG IMAGE"))
     declared = {word.partition("=")[0] for line in instructions if line.name == "ARG" for word in line.words}
@@ -123,6 +124,11 @@ def parse_dockerfile(text: bytes, name: str) -> Dockerfile:
         parser.directives.get("syntax", "").partition(" ")[0],
         parser.error,
     )
+
+
+def _stage(start: Instruction, following: list[Instruction]) -> Stage:
+    words, platform = start.words, "".join(start.flags.get("platform", ()))
+    return Stage(words[0], platform, words[2].lower() if words[2:] else "", start, tuple(following))
 
 
 def _wrong(name: str, line: int, message: str, hint: str | None = None) -> InvalidDockerfile:
@@ -149,6 +155,8 @@ class _Parser:
         instructions: list[Instruction] = []
         try:
             for text, line in self._logical_lines():
+                if len(instructions) == _MAX_INSTRUCTIONS:
+                    raise _wrong(self._name, line, f"there are more than {_MAX_INSTRUCTIONS} instructions")
                 instruction = self._instruction(text, line)
                 instructions += [instruction] if instruction else []
         except InvalidDockerfile as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from topcoat.dockerfile.expand import expand
+from topcoat.dockerfile.expand import Scope, expand
 from topcoat.dockerfile.parse import Instruction
 from topcoat.oci.platform import Platform
 
@@ -34,9 +34,9 @@ def platform_arguments(target: Platform, stage: str, args: Mapping[str, str]) ->
 
 def global_arguments(
     instructions: Iterable[Instruction], built_in: Mapping[str, str], args: Mapping[str, str], escape: str
-) -> dict[str, str]:
+) -> Scope:
     """Return the arguments for ``FROM``: *built_in* ones, and those that *instructions* ahead of it declare."""
-    scope = dict(built_in)
+    scope = Scope(built_in)
     for word in [word for instruction in instructions for word in instruction.words]:
         name, has_default, default = word.partition("=")
         if name in args:
@@ -48,7 +48,7 @@ def global_arguments(
 
 def declare(
     instruction: Instruction,
-    scope: dict[str, str],
+    scope: Scope,
     global_args: Mapping[str, str],
     args: Mapping[str, str],
     escape: str,

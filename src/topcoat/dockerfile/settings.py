@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from topcoat.dockerfile.expand import Scope
 from topcoat.dockerfile.parse import Instruction
 from topcoat.errors import NeedsBuilder
 from topcoat.oci.config import DEFAULT_PATH, ImageConfig
@@ -25,7 +26,7 @@ class Settings:
         self._before = dict(config.settings)
         self._now: dict[str, Any] = dict(config.settings)
         self.author: str | None = None
-        self.scope = config.env
+        self.scope = Scope(config.env)
         self._has_command = False
         if "PATH" not in self.scope:
             self.set_variable("PATH", DEFAULT_PATH)

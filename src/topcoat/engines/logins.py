@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import InvalidReference
 from topcoat.oci.reference import Reference
+from topcoat.registry.client import RegistryClient
 from topcoat.registry.credentials import login_for, login_key
 
 if TYPE_CHECKING:
@@ -22,12 +23,15 @@ def auth_config(image: str) -> dict[str, str]:
     """Return the login for the registry of *image* as docker-py's ``auth_config``, empty if none is stored.
 
     Empty, because for None docker-py reads its own configuration. Raise ``CredentialError`` if a credential
-    store fails.
+    store fails, and ``RegistryError`` if the login may not go where the registry sends it.
     """
     reference = Reference.parse(image)
     login = login_for(reference.registry, reference.repository)
     if login is None:
         return {}
+    with RegistryClient(reference.registry) as client:
+        # An engine sends a login to whatever token service the registry names.
+        client.check_login()
     fields = {
         "username": login.username,
         "password": login.password,

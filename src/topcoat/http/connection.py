@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from topcoat.foreign_text import escaped
 from topcoat.http.connect import connect
-from topcoat.http.errors import InvalidSettings, NotHTTP, ProxyRefused, TLSTimeout, TooSlow
+from topcoat.http.errors import InvalidSettings, NotHTTP, ProxyRefused, TLSTimeout
 from topcoat.http.origin import authority
 from topcoat.http.rate import NOTICE_AFTER_S, TransferRate
 from topcoat.http.response_head import Framing, ResponseHead, parse_fields, parse_status
@@ -216,14 +216,13 @@ class Connection:
         """Return the result of an *operation* on the socket; say what is waited for if it takes long.
 
         Raises:
-            TooSlow: the deadline has passed.
-            OSError: the operation failed, or timed out.
+            OSError: the operation failed, or timed out, by the deadline or by the socket's timeout.
         """
         timeout = left = self.sock.gettimeout()
         if self.deadline is not None:
             left = min(left or sys.maxsize, self.deadline - time.monotonic())
             if left <= 0:
-                raise TooSlow("slower than the time that it may take")
+                raise TimeoutError("timed out")
         if left is None:
             return operation()
         try:

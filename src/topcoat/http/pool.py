@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from topcoat.foreign_text import escaped
 from topcoat.http.connection import Connection, ResponseBody
-from topcoat.http.errors import NotHTTP, ProxyRefused
+from topcoat.http.errors import NotHTTP, ProxyRefused, TooSlow
 from topcoat.http.origin import Origin
 from topcoat.http.proxy import Proxy, proxy_for
 from topcoat.http.rate import document_seconds
@@ -87,18 +87,22 @@ class Response:
             OSError: as `read`; TooSlow if it takes more than *seconds* (by default what `document_seconds` gives).
             NotHTTP: as `read`.
         """
-        parts, received, start = [], 0, time.monotonic()
+        parts, received, start, deadline = [], 0, time.monotonic(), 0.0
         try:
             while received < limit:
+                deadline = start + (document_seconds(received) if seconds is None else seconds)
                 if self._connection is not None:
-                    allowed = document_seconds(received) if seconds is None else seconds
-                    self._connection.deadline = start + allowed
+                    self._connection.deadline = deadline
                 part = self.read(min(limit - received, self._body.remaining or _BLOCK))
                 if not part:
                     break
                 parts.append(part)
                 received += len(part)
             return b"".join(parts)
+        except TimeoutError as error:
+            if time.monotonic() < deadline:
+                raise
+            raise TooSlow(f"slower than allowed: {received} bytes in {time.monotonic() - start:.0f} s") from error
         finally:
             self.close()
 

@@ -14,8 +14,8 @@ Compression = Literal["gzip", "zstd", "none"]
 # Level 3 makes source code a quarter smaller than gzip's level 1 does, at about the speed of reading it.
 _ZSTD_LEVEL = 3
 _BLOCK = 1 << 18
-# The largest window that `zstd --ultra --long` makes.
-_MAX_ZSTD_WINDOW = 1 << 31
+# Memory that a layer may ask for: the default limit of the zstd command, and more than levels up to 19 use.
+MAX_ZSTD_WINDOW = 1 << 27
 # RFC 1952, section 2.3.1; RFC 8878, sections 3.1.1 and 3.1.2.
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -84,7 +84,7 @@ def decompressed(stored: BinaryIO) -> BinaryIO:
     """Return the tar of a layer that is *stored*, compressed or not, as a stream at its start.
 
     The first bytes tell the compression, because media types can be wrong. Memory use is constant. Reading raises
-    ``OSError`` if the data is damaged; truncated zstd just ends.
+    ``OSError`` if the data is damaged, `TooLarge` if a zstd frame needs too much memory; truncated zstd just ends.
 
     Raises:
         MissingDependency: the layer is compressed with zstd, and the zstandard package is not installed.
@@ -97,9 +97,13 @@ def decompressed(stored: BinaryIO) -> BinaryIO:
 
         source = gzip.GzipFile(fileobj=source)
     elif kind == "zstd":
-        decompressor = _import_zstandard().ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
+        decompressor = _import_zstandard().ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
         source = decompressor.stream_reader(source, read_across_frames=True)
     return cast(BinaryIO, io.BufferedReader(_Checked(b"", source), _BLOCK))
+
+
+class TooLarge(OSError):
+    """Reading a layer needs more than is allowed."""
 
 
 class _Prefixed(io.RawIOBase):
@@ -129,4 +133,6 @@ class _Checked(_Prefixed):
         except OSError:
             raise
         except Exception as error:  # zlib.error, EOFError, ZstdError and others
+            if "too much memory" in str(error):
+                raise TooLarge(f"zstd needs more than {MAX_ZSTD_WINDOW >> 20} MB of memory for it") from error
             raise OSError(f"the compressed data is damaged: {error}") from error

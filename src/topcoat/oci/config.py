@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from topcoat.errors import InvalidImage
+from topcoat.foreign_text import parse_json
 from topcoat.oci.digest import canonical_json, sha256_digest
 from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
 from topcoat.oci.repair import repair_config
@@ -36,8 +36,8 @@ class ImageConfig(NamedTuple):
             InvalidImage: not a config, or without the layers' diff ids.
         """
         try:
-            document = json.loads(data)
-        except (ValueError, RecursionError):
+            document = parse_json(data)
+        except ValueError:
             raise InvalidImage("the image's config is not JSON") from None
         if not isinstance(document, dict):
             raise InvalidImage("the image's config is not a JSON object")

@@ -6,12 +6,12 @@ The bytes of a manifest are its identity, so a parsed one keeps them. Its flavou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from topcoat.errors import InvalidImage, NoSuchPlatform
+from topcoat.foreign_text import parse_json
 from topcoat.oci.descriptor import NOTHING, Descriptor
 from topcoat.oci.digest import canonical_json
 from topcoat.oci.platform import DEFAULT_PLATFORM, Platform
@@ -142,8 +142,8 @@ def parse(data: bytes, content_type: str = "") -> Manifest | Index:
     """
     declared = content_type.partition(";")[0].strip().lower()
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data)
+    except ValueError:
         raise InvalidImage(
             f"expected a manifest, got {declared or 'a response'} that is not JSON: {data[:60]!r}",
             hint="check the registry's address: a proxy, a login page or a web server may respond in its place",

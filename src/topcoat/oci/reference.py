@@ -95,7 +95,7 @@ def _split(text: str, path: str) -> tuple[str, str]:
         if not _REGISTRY.fullmatch(registry):
             raise _invalid(text, f"invalid registry {registry!r}: expected a host name with an optional port")
         port = registry.rpartition("]")[2].rpartition(":")[2]
-        if port.isdigit() and ":" in registry and int(port) > 65535:
+        if port.isdigit() and ":" in registry and (len(port) > 20 or int(port) > 65535):
             raise _invalid(text, f"invalid port {port}: the maximum is 65535")
     if registry == "index.docker.io":
         registry = HUB

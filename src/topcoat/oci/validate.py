@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from topcoat.foreign_text import parse_json
 from topcoat.oci.descriptor import Descriptor
 from topcoat.oci.digest import digest_like, is_digest, normal_digest
 from topcoat.oci.manifest import (
@@ -71,8 +71,8 @@ def find_mismatches(data: bytes, config: bytes, *, media_type: str = "") -> list
 def check_json(prefix: str, data: bytes) -> Generator[Mismatch, None, dict[str, Any] | None]:
     """Check that *data* is a JSON object, and that it is not a manifest and an index at the same time; return it."""
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         yield Mismatch(f"{prefix}manifest", "JSON", "an object", shown(data[:60]), fatal=True)
@@ -96,7 +96,7 @@ def check_type(
         yield Mismatch(f"{where}.schemaVersion", "version", "2", shown(version))
     media_type = stated if stated is not None else declared
     names = " or ".join(sorted(allowed))
-    if stated is not None and stated not in allowed:
+    if stated is not None and not (isinstance(stated, str) and stated in allowed):
         yield Mismatch(f"{where}.mediaType", "media type", names, shown(stated))
     elif declared and stated is not None and declared != stated:
         yield Mismatch(f"{where}.mediaType", "media type", f"{declared}, which it came as", shown(stated))

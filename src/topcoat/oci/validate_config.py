@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+from topcoat.foreign_text import parse_json
 from topcoat.oci.digest import is_digest, normal_digest
 from topcoat.oci.mismatch import Mismatch, shown
 from topcoat.oci.platform import Platform
@@ -37,8 +37,8 @@ def config_mismatches(
     *layers* is the number of layers in the manifest, *platform* what an index states for the image, if one does.
     """
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         yield Mismatch(where, "JSON", "an object", shown(data[:60]), fatal=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from topcoat.errors import InvalidImage, WorkspaceError
+from topcoat.foreign_text import escaped
 from topcoat.pack.cut import MAX_LARGE_GROUPS, MAX_SMALL_GROUPS, EntryGroup, cut, make_group
 from topcoat.pack.layer import Layer, PackOptions
 from topcoat.pack.layer_cache import CachedLayer, LayerCache
@@ -21,6 +22,9 @@ from topcoat.scan.snapshot import Entry, Snapshot
 # The weight of the hot layer: this, or this part of the heaviest layer that need not be packed, whichever is more.
 MAX_HOT_WEIGHT = 1 << 20
 HOT_DIVISOR = 8
+
+# Linux: PATH_MAX, the final NUL included.
+_MAX_PATH = 4096
 
 # Some engines cannot mount a file system of more layers.
 MAX_LAYERS = 125
@@ -66,7 +70,7 @@ def plan_layers(
         InvalidImage: the base image leaves no room.
         WorkspaceError: a file name means a deletion in a layer.
     """
-    _check(snapshot, room)
+    _check(snapshot, room, options.target)
     identity = options.identity()
 
     def planned(group: EntryGroup, *, hot: bool = False) -> PlannedLayer:
@@ -110,11 +114,17 @@ def plan_layers(
     return result if len(result) <= room else layers
 
 
-def _check(snapshot: Snapshot, room: int) -> None:
+def _check(snapshot: Snapshot, room: int, target: bytes) -> None:
     if room < 1:
         raise InvalidImage(
             f"the base image has {MAX_LAYERS - room} layers, and engines mount at most {MAX_LAYERS}",
             hint="build a base with fewer layers: docker build --squash, or a multi-stage build that copies the result",
+        )
+    max_path = _MAX_PATH - len(target) - 2
+    if too_long := [entry.path for entry in snapshot.entries if len(entry.path) > max_path]:
+        raise WorkspaceError(
+            f"{escaped(decode(too_long[0]), 200)} cannot be in an image: its path has over {_MAX_PATH} bytes there",
+            hint="move it up, or leave it out with a line in .torchxignore",
         )
     for path in [entry.path for entry in snapshot.entries if b".wh." in entry.path]:
         if path.rpartition(b"/")[2].startswith(b".wh."):

@@ -61,6 +61,13 @@ class PatchPlan(NamedTuple):
         """The variables that the image sets for the code; of several platforms, those of the first."""
         return self.planned.images[0].changes.env
 
+    @property
+    def entrypoint(self) -> tuple[str, ...]:
+        """The image's ENTRYPOINT; of several platforms, that of the first."""
+        image = self.planned.images[0]
+        settings = {**(image.base.config.document.get("config") or {}), **image.changes.settings}
+        return tuple(settings.get("Entrypoint") or ())
+
     def carry_out(self) -> DeliveryResult:
         """Deliver the image, unless it exists."""
         return deliver(self.place.destination, self.planned, self.workspace_key)
@@ -144,6 +151,11 @@ class BuilderPlan(NamedTuple):
     def env(self) -> Mapping[str, str]:
         """None: the Dockerfile sets the variables."""
         return {}
+
+    @property
+    def entrypoint(self) -> tuple[str, ...]:
+        """Empty: the Dockerfile sets it."""
+        return ()
 
     @property
     def _local_name(self) -> str:

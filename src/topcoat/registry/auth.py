@@ -108,22 +108,9 @@ class Authenticator:
             AuthenticationFailed: the registry offers no supported scheme.
             RegistryError: the token service has an invalid address, or one that must not be contacted.
         """
-        if not trust.may_challenge(response, self._transport.base):
-            return False
-        challenges = parse_challenges(response.headers("WWW-Authenticate"))
-        if not challenges:
-            return False
-        by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
-        challenge = by_scheme.get("bearer") or by_scheme.get("basic")
+        challenge = self._chosen(response)
         if challenge is None:
-            schemes = escaped(" or ".join(by_scheme), 80)
-            raise AuthenticationFailed(
-                f"{self._registry} wants {schemes} authentication; Basic and Bearer are supported",
-                status=401,
-            )
-        if challenge.scheme == "bearer":
-            realm = self._transport.check(challenge.params.get("realm", ""), source=response.url)
-            challenge = Challenge("bearer", {**challenge.params, "realm": realm})
+            return False
         with self._lock:
             self._challenge, self._challenged_at = challenge, self._transport.base
             self._tokens = [token for token in self._tokens if token.header != sent]
@@ -138,6 +125,30 @@ class Authenticator:
         # Another token cannot be had for a password, or would allow no more.
         is_final = challenge.scheme == "basic" or challenge.params.get("error") == "insufficient_scope"
         return not is_final and not (credential and credential.registry_token)
+
+    def check_login(self, response: Response) -> None:
+        """Check that a login may go where the challenge of a 401 sends it; errors are those of `challenged`."""
+        challenge = self._chosen(response)
+        if challenge is not None and challenge.scheme == "bearer":
+            trust.check_token_service(challenge.params["realm"], self._transport.base, has_credential=True)
+
+    def _chosen(self, response: Response) -> Challenge | None:
+        """Return the challenge of a 401 that is answered, None if there is none."""
+        if not trust.may_challenge(response, self._transport.base):
+            return None
+        challenges = parse_challenges(response.headers("WWW-Authenticate"))
+        by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
+        challenge = by_scheme.get("bearer") or by_scheme.get("basic")
+        if challenges and challenge is None:
+            schemes = escaped(" or ".join(by_scheme), 80)
+            raise AuthenticationFailed(
+                f"{self._registry} wants {schemes} authentication; Basic and Bearer are supported",
+                status=401,
+            )
+        if challenge is None or challenge.scheme == "basic":
+            return challenge
+        realm = self._transport.check(challenge.params.get("realm", ""), source=response.url)
+        return Challenge("bearer", {**challenge.params, "realm": realm})
 
     def _credential(self, scopes: Scopes) -> Credential | None:
         credential = self._keyring.get(self._registry, scopes[0][0] if scopes else "")
@@ -200,7 +211,8 @@ class Authenticator:
 
     def _document(self, response: Response, method: str, names: tuple[str, ...]) -> dict[str, object]:
         if response.status != 200:
-            scope = ", ".join(names) or "anything"
+            # A registry may ask for scopes of its own.
+            scope = escaped(", ".join(names)) or "anything"
             error = refusal(response, method, self._registry, scope, user=self.user, secrets=self.secrets)
             if 400 <= response.status < 500 and not error.temporary and response.status not in (401, 403):
                 error.hint = f"docker login {self._registry}"

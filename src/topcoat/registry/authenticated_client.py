@@ -71,6 +71,13 @@ class AuthenticatedClient:
                 raise
             response.close()
 
+    def check_login(self) -> None:
+        """Check where the registry sends its login, without a login; see `Authenticator.check_login`."""
+        response = self.transport.send("GET", "/v2/", {})
+        response.close()
+        if response.status == 401:
+            self._auth.check_login(response)
+
     def accept(self, response: Response, method: str, repository: str) -> None:
         """Close a successful response.
 

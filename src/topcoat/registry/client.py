@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import binascii
 import sys
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
-from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError
+from topcoat.errors import AuthenticationFailed, ImageNotFound, InvalidImage, RegistryError, RegistryUnavailable
+from topcoat.foreign_text import parse_json
 from topcoat.http.pool import Response
 from topcoat.http.rate import document_seconds
 from topcoat.http.request import Body, Source
@@ -28,6 +30,7 @@ from topcoat.registry.transport import Transport
 from topcoat.registry.upload_session import Session, cancel_session, open_session, put_chunks, put_whole, uploads_path
 
 _MAX_MANIFEST_BYTES = 32 * 2**20
+_MAX_TAGS_BYTES = 2**20
 _ACCEPT = {"Accept": ACCEPT}
 # What registries and proxies send that do not support HEAD there.
 _NO_HEAD = frozenset({400, 405, 406, 410, 501})
@@ -77,6 +80,19 @@ class RegistryClient:
     def expect_push(self, repository: str) -> None:
         """Announce a push to *repository*, so that the first token already allows it."""
         self._client.expect_push(repository)
+
+    def check_login(self) -> None:
+        """Check where a registry that may be reached in plain HTTP sends its login.
+
+        For programs that get the login and do not check this themselves. A registry that cannot be reached from here
+        is not checked: they may reach it.
+
+        Raises:
+            RegistryError: to a token service on another host.
+        """
+        if self._transport.may_be_plain:
+            with suppress(RegistryUnavailable):
+                self._client.check_login()
 
     def head_manifest(self, repository: str, identifier: str) -> Descriptor | None:
         """Return what *identifier* (a tag or a digest) refers to, None if it does not exist.
@@ -168,6 +184,16 @@ class RegistryClient:
             return response
 
         return BlobReader(fetch, descriptor, seconds=seconds)
+
+    def has_tags(self, repository: str) -> bool:
+        """Tell whether anything is tagged in *repository*; False if the registry does not list tags."""
+        path = f"/v2/{quote(repository)}/tags/list?n=1"
+        response, data = self._client.fetch(path, repository, {}, limit=_MAX_TAGS_BYTES)
+        response.close()
+        try:
+            return response.status == 200 and bool(parse_json(data).get("tags"))
+        except (ValueError, AttributeError):
+            return False
 
     def has_blob(self, repository: str, blob: Descriptor) -> bool:
         """Tell whether *repository* has *blob*; a 403 means no (see ``head_manifest``).

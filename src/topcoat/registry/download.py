@@ -96,7 +96,7 @@ class BlobReader:
                     skipped += len(part)
                 part = self._response.read(size)
                 if self._deadline is not None and time.monotonic() > self._deadline:
-                    raise TooSlow("slower than the time that it may take")
+                    raise TooSlow(f"slower than allowed: {self._received} of {self._descriptor.size} bytes")
                 break
             except NETWORK_ERRORS as error:
                 self._response.close()

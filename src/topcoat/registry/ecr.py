@@ -62,23 +62,27 @@ def login(registry: str, stored: Credential | None) -> Credential | None:
 
 def _private_login(registry: str, region: str) -> _Login:
     with aws_errors(f"getting a login of {registry} from AWS", CredentialError):
-        data = aws_client("ecr", region=region).get_authorization_token()["authorizationData"][0]
-    return _parse_login(data)
+        return _parse_login(aws_client("ecr", region=region).get_authorization_token())
 
 
 def _public_login() -> _Login:
     """Return a login of the public registry; without AWS credentials none: it serves everybody, with a lower limit."""
     try:
         with aws_errors("getting a login of ECR Public", CredentialError):
-            data = aws_client("ecr-public", region=_PUBLIC_REGION).get_authorization_token()["authorizationData"]
+            return _parse_login(aws_client("ecr-public", region=_PUBLIC_REGION).get_authorization_token())
     except CredentialError:
         return _Login(None, float("inf"))
-    return _parse_login(data)
 
 
-def _parse_login(data: Any) -> _Login:
-    username, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
-    return _Login(Credential(username, password), data["expiresAt"].timestamp() - _MARGIN_S)
+def _parse_login(response: Any) -> _Login:
+    data = response["authorizationData"]
+    try:
+        # The private service sends a list of one.
+        login = data[0] if isinstance(data, list) else data
+        username, _, password = base64.b64decode(login["authorizationToken"]).decode().partition(":")
+        return _Login(Credential(username, password), login["expiresAt"].timestamp() - _MARGIN_S)
+    except (LookupError, ValueError):
+        raise CredentialError("AWS sent a login that cannot be read", hint="log in with docker login") from None
 
 
 def _has_expired(credential: Credential) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 from topcoat.errors import InvalidImage
+from topcoat.foreign_text import parse_json
 from topcoat.oci.manifest import CONFIG_TYPES, Index, Manifest, no_such_platform, parse
 from topcoat.oci.mismatch import invalid_image
 from topcoat.oci.platform import Platform
@@ -64,7 +64,7 @@ def resolve(client: RegistryClient, reference: Reference, platform: Platform | N
     if isinstance(document, Index):
         raise InvalidImage(f"{reference} is an index of indexes, nested more than {MAX_NESTED} deep")
     config = read_config(client, reference, document)
-    actual = Platform.from_json(json.loads(config))
+    actual = Platform.from_json(parse_json(config))
     # The index selected by platform already; a config without a platform cannot contradict it.
     if platform is not None and actual.known and not Platform(*platform[:2]).matches(actual):
         raise no_such_platform(platform, [actual])

@@ -57,6 +57,11 @@ class Transport:
         """``scheme://host[:port]`` of the registry; the first scheme until one has worked."""
         return f"{self._scheme or self._schemes[0]}://{self.host}"
 
+    @property
+    def may_be_plain(self) -> bool:
+        """Whether the registry may be reached in plain HTTP."""
+        return "http" in self._schemes
+
     def send(
         self,
         method: str,

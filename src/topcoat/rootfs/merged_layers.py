@@ -28,6 +28,8 @@ class MergedLayers:
         self._implied: set[bytes] = set()
         # Lower layers do not count below these.
         self._closed: set[bytes] = set()
+        # Bytes of the names that are kept.
+        self.name_bytes = 0
         self._begin()
         self._complete = False
 
@@ -44,6 +46,7 @@ class MergedLayers:
         parent, _, name = path.rpartition(b"/")
         if not path or not self._is_open(parent):
             return
+        self.name_bytes += len(path)
         if name.startswith(_WHITEOUT):
             if name == _OPAQUE:
                 self._closing.add(parent)
@@ -65,6 +68,7 @@ class MergedLayers:
         undecided = []
         while (is_open := self._open.get(directory)) is None:
             undecided.append(directory)
+            self.name_bytes += len(directory)
             if directory in self._closed or not directory:
                 is_open = directory not in self._closed
                 break

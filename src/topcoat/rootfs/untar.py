@@ -23,8 +23,12 @@ ENDS_WITHIN = "it ends within"
 """What the error for a truncated archive says."""
 
 _READ = 1 << 18
-# In bytes: more than any path or set of records that an engine accepts.
+# In bytes: more than any set of records that an engine accepts.
 _MAX_RECORDS = 1 << 20
+# Linux: PATH_MAX. No engine can unpack a longer path.
+MAX_PATH = 4096
+_USED_RECORDS = frozenset((b"path", b"linkpath", b"uid", b"gid", b"size", b"GNU.sparse.name"))
+_MAX_DIGITS = 20
 # name, mode, uid, gid, size, checksum, type, link, magic, prefix
 _FIELDS = Struct("100s8s8s8s12s12x8sc100s6s82x155s12x").unpack
 _KINDS: dict[bytes, NodeKind] = {b"2": "link", b"3": "other", b"4": "other", b"5": "dir", b"6": "other"}
@@ -68,6 +72,8 @@ def members(read: Read) -> Iterator[Member]:
                 records |= _records(text)
             elif kind != b"g":
                 records[b"path" if kind == b"L" else b"linkpath"] = text.partition(b"\0")[0]
+            if len(records.get(b"path", b"")) > MAX_PATH or len(records.get(b"linkpath", b"")) > MAX_PATH:
+                raise _damaged(f"a path is longer than {MAX_PATH} bytes")
             continue
         path, target = name.partition(b"\0")[0], link.partition(b"\0")[0]
         # GNU's old format has dates in the place of the prefix.
@@ -192,7 +198,7 @@ def _number(field: bytes) -> int:
 def _decimal(record: bytes | None, fallback: int) -> int:
     if not record:
         return fallback
-    if not record.isdigit():
+    if not record.isdigit() or len(record) > _MAX_DIGITS:
         raise _damaged(f"a record has an invalid number {record[:40]!r}")
     return int(record)
 
@@ -200,14 +206,17 @@ def _decimal(record: bytes | None, fallback: int) -> int:
 def _records(text: bytes) -> dict[bytes, bytes]:
     """Read a sequence of ``LENGTH KEY=VALUE\\n``."""
     found: dict[bytes, bytes] = {}
-    while text:
-        length, space, _ = text.partition(b" ")
-        end = int(length) if length.isdigit() and len(length) < 8 else 0
-        key, equals, value = text[len(length) + 1 : end].partition(b"=")
-        if not space or not equals or not value.endswith(b"\n") or end > len(text):
+    at = 0
+    while at < len(text):
+        space = text.find(b" ", at, at + 8)
+        length = text[at:space] if space > 0 else b""
+        end = at + int(length) if length.isdigit() else 0
+        key, equals, value = text[space + 1 : end].partition(b"=")
+        if not equals or not value.endswith(b"\n") or end > len(text):
             raise _damaged("a record is malformed")
-        found[key] = value[:-1]
-        text = text[end:]
+        if key in _USED_RECORDS:
+            found[key] = value[:-1]
+        at = end
     return found
 
 

@@ -234,6 +234,10 @@ class Runner:
         """Tell whether a scheduler can deliver workspaces."""
         return self._scheduler(scheduler).uses_workspace
 
+    def follows_pending(self, app_handle: AppHandle) -> bool:
+        """Tell whether ``log_lines`` can follow a log before the application runs."""
+        return self._find(app_handle)[0].follows_pending
+
     def scheduler_run_opts(self, scheduler: str) -> runopts:
         """Return the run options of a scheduler."""
         return self._scheduler(scheduler).run_opts()

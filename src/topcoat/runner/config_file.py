@@ -10,9 +10,9 @@ import configparser
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from topcoat.errors import InvalidConfigFile
 from topcoat.linked_files import is_kernel_file, leads_out
@@ -140,11 +140,11 @@ class _Interpolation(configparser.BasicInterpolation):
 
     def before_get(
         self,
-        parser: configparser.RawConfigParser,
+        parser: MutableMapping[str, Mapping[str, str]],
         section: str,
         option: str,
         value: str,
-        defaults: Mapping[str, Any],
+        defaults: Mapping[str, str],
     ) -> str:
         room = MAX_VALUE_CHARS
 

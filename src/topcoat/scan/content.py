@@ -25,6 +25,9 @@ _MAX_OBEYED_BYTES = 8 << 20
 _MAX_ATTEMPTS = 5
 _MAX_WAIT_S = 0.02
 _POLL_S = 0.001
+# The first write to a page that is mapped moves the ctime; so does the first one after the page was written to disk,
+# which happens within this time.
+_MAX_MAPPED_NS = 60_000_000_000
 
 
 class Content(NamedTuple):
@@ -33,12 +36,12 @@ class Content(NamedTuple):
     Attributes:
         size: bytes of content.
         digest: raw SHA-256.
-        is_closed: no program can write the file without a change of its ctime, because none has it open for that.
+        can_be_cached: no program can write the file without a change of its ctime.
     """
 
     size: int
     digest: bytes
-    is_closed: bool = True
+    can_be_cached: bool = True
 
 
 def read_file(tree: Tree, path: str) -> bytes:
@@ -114,7 +117,7 @@ class _Watch:
     def __init__(self, source: BinaryIO, listed: Version | None = None) -> None:
         self._source = source
         self.version = _version(source)
-        self.is_open = self.version is not None and _is_open_for_writing(source)
+        self.is_open = self._is_younger(_MAX_MAPPED_NS) and _is_open_for_writing(source)
         self.only_grew = True
         self._is_busy = listed is not None and listed != self.version
 
@@ -124,11 +127,14 @@ class _Watch:
         if self.version is None:
             return True
         size, _, ctime = self.version
-        if 0 <= time.time_ns() - ctime < SETTLED:
+        if self._is_younger(SETTLED):
             self.is_open = _is_open_for_writing(self._source)
             if self.is_open:
                 return False
         return is_settled(ctime, size, is_busy=self._is_busy)
+
+    def _is_younger(self, age: int) -> bool:
+        return self.version is not None and 0 <= time.time_ns() - self.version.ctime < age
 
     def has_changed(self) -> bool:
         """Tell whether the version is another one than at the last look."""

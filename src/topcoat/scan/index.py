@@ -3,7 +3,7 @@
 A file counts as unchanged if its inode, size, mode, mtime and ctime are the same. That is right only if the file
 system's clock has advanced since the file was read: an edit in the same tick changes none of them. So a file whose
 times were not settled when the scan began (see `clock`), or are in the future, is not put into the index and is read
-again next time. So is a file that a program has open for writing, because a write through mmap may change no time.
+again next time. So is a file of the last minute that a program has open for writing: mmap may change no time.
 
 The index has one byte string for each directory: an unchanged directory takes one comparison, and is neither read nor
 written file by file.

@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from operator import methodcaller
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from topcoat.scan.automaton import Automaton
     from topcoat.scan.re2 import Element
 
 # Few patterns need these expressions or the re2 module: they are compiled and imported on demand.
@@ -26,9 +28,12 @@ _ELEMENT = rf"(?:[^\\\[*]|\\.|\[(?:\^|(?!\^))(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?
 _RUN = rf"(?s)\**(?!\*)({_ELEMENT}*)(?=\*|\Z)"
 _CLASS_RANGE = r"(?s)\\?(.)(?:-\\?(.))?"
 
-# Python 3.11 and later have atomic groups. They only make failing matches faster.
+# Python 3.11 and later have atomic groups. They only make failing matches faster; without them few stars are fast.
 _ATOMIC = "?>" if sys.version_info >= (3, 11) else "?:"
+_MAX_STARS = 3
 _ANYTHING = "(?s:.*)"
+# Combinations that `re` may try for a path.
+_MAX_WAYS = 1000
 
 
 class Term(NamedTuple):
@@ -38,11 +43,15 @@ class Term(NamedTuple):
         lead: ``re`` source of what may precede *body*; terms with the same lead share it.
         body: ``re`` source of the rest, with its own anchor at the end if it has one.
         undecoded: a test of the path's bytes, for a pattern that starts or ends within a character.
+        alternatives: set if ``re`` may take long: what an `Automaton` needs.
+        max_slashes: of a path that ``re`` matches fast nevertheless.
     """
 
     lead: str
     body: str
     undecoded: Callable[[bytes], bool] | None = None
+    alternatives: tuple[tuple[Element, ...], ...] = ()
+    max_slashes: int = 0
 
 
 def compile_pattern(pattern: str) -> Term:
@@ -76,11 +85,47 @@ def _compile_expression(expression: str) -> Term:
     alternatives = parse(expression)
     first = alternatives[0]
     if alternatives[1:] or first[0] is not BEGIN:
-        return Term("", "|".join(map(_alternative, alternatives)))
-    if first[1] is not TREE:
-        return Term("", _join(first[1:]))
-    is_name = all(element.single or element in (STAR, END) for element in first[2:])
-    return Term(_directories(".*", last=is_name), _join(first[2:]))
+        term = Term("", "|".join(map(_alternative, alternatives)))
+    elif first[1] is not TREE:
+        term = Term("", _join(first[1:]))
+    else:
+        is_name = all(element.single or element in (STAR, END) for element in first[2:])
+        term = Term(_directories(".*", last=is_name), _join(first[2:]))
+    max_slashes = min(map(_max_slashes, alternatives))
+    if max_slashes == sys.maxsize:
+        return term
+    term = term._replace(alternatives=tuple(map(tuple, alternatives)), max_slashes=max_slashes)
+    _automaton(term.alternatives)
+    return term
+
+
+def _max_slashes(elements: list[Element]) -> int:
+    """Return how many slashes a path may have for ``re`` to be fast: it tries every combination of ends of ``**``."""
+    from topcoat.scan.re2 import BEGIN, END, STAR, TAIL, TREE
+
+    trees, others = int(elements[:1] != [BEGIN]), 0
+    previous = None
+    for element, following in zip(elements, [*elements[1:], END], strict=True):
+        if element in (TREE, TAIL):
+            trees += element is not previous and following is not END
+        elif element is STAR:
+            # It ends at a slash, or where what follows first matches (`_join`); else at any character.
+            others += not (following.single or following.source == "/" or following in (STAR, END))
+        else:
+            others += element.inner is not None
+        previous = element
+    if _ATOMIC == "?:" and elements.count(STAR) > _MAX_STARS:
+        others += 2
+    if trees + others < 2:
+        return sys.maxsize
+    return -1 if others else int(_MAX_WAYS ** (1 / trees))
+
+
+@lru_cache(maxsize=1024)
+def _automaton(alternatives: tuple[tuple[Element, ...], ...]) -> Automaton:
+    from topcoat.scan.automaton import Automaton
+
+    return Automaton(alternatives)
 
 
 def _alternative(elements: list[Element]) -> str:
@@ -98,15 +143,29 @@ def _directories(anything: str, *, last: bool) -> str:
 def matcher(terms: Iterable[Term]) -> Callable[[str], object]:
     """Return a function whose result is true if any of *terms* matches a path."""
     terms = tuple(terms)
-    groups: dict[str, dict[str, None]] = {}
-    for term in terms:
-        groups.setdefault(term.lead, {})[term.body] = None
-    source = "|".join(f"{lead}(?:{'|'.join(bodies)})" for lead, bodies in groups.items())
-    match = re.compile(source, re.ASCII).match
+    match = _re_matcher(terms)
+    if slow := [term for term in terms if term.alternatives]:
+        match_shallow, match_fast = match, _re_matcher([term for term in terms if not term.alternatives])
+        automata = [_automaton(term.alternatives) for term in slow]
+        max_slashes = min([term.max_slashes for term in slow])
+
+        def match(path: str) -> object:
+            if path.count("/") <= max_slashes:
+                return match_shallow(path)
+            return match_fast(path) or any(automaton.matches(path) for automaton in automata)
+
     undecoded = [term.undecoded for term in terms if term.undecoded]
     if not undecoded:
         return match
     return lambda path: match(path) or any(test(encode(path)) for test in undecoded)
+
+
+def _re_matcher(terms: Iterable[Term]) -> Callable[[str], object]:
+    groups: dict[str, dict[str, None]] = {}
+    for term in terms:
+        groups.setdefault(term.lead, {})[term.body] = None
+    source = "|".join(f"{lead}(?:{'|'.join(bodies)})" for lead, bodies in groups.items())
+    return re.compile(source or "(?!)", re.ASCII).match
 
 
 def _is_well_formed(pattern: str) -> bool:

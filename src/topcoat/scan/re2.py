@@ -56,18 +56,24 @@ class Element(NamedTuple):
         source: Python ``re`` source, for use with ``re.ASCII``.
         single: whether it matches exactly one character, and never a slash.
         counts: its repeat counts, the outermost first; RE2 limits their product.
+        inner: the element that it repeats, from *least* to *most* times; None for no limit.
+        is_assertion: whether it matches no character.
     """
 
     source: str
     single: bool = False
     counts: tuple[int, ...] = ()
+    inner: Element | None = None
+    least: int = 1
+    most: int | None = 1
+    is_assertion: bool = False
 
 
 TREE = Element("(?:.*/|)")
 STAR = Element("[^/]*")
 TAIL = Element(".*")
-BEGIN = Element(r"\A")
-END = Element(r"\Z")
+BEGIN = Element(r"\A", is_assertion=True)
+END = Element(r"\Z", is_assertion=True)
 
 # The expressions of the wildcards. No other parenthesis, dot or repeated class of an expression is the user's.
 _REPEATED = {"(.*/)?": TREE, "[^/]*": STAR, ".*": TAIL}
@@ -98,7 +104,8 @@ def parse(expression: str) -> list[list[Element]]:
         elif char == "[":
             element, at = _class(expression, at)
             if expression.startswith("*", at):
-                element, at, repeated = Element(element.source + "*"), at + 1, True
+                element = Element(element.source + "*", inner=element, least=0, most=None)
+                at, repeated = at + 1, True
             elements.append(element)
         elif char == "\\":
             at = _backslash(expression, at, elements)
@@ -124,13 +131,14 @@ def _repeat(element: Element, count: re.Match[str]) -> Element:
         room //= number
     if least > bound or room == 0:
         raise ValueError(f"invalid repeat count {count[0]}; write \\{{ for a literal brace")
-    return Element(f"(?:{element.source}){{{least},{'' if most is None else most}}}", counts=counts)
+    source = f"(?:{element.source}){{{least},{'' if most is None else most}}}"
+    return Element(source, False, counts, element, least, most)
 
 
 def _backslash(expression: str, at: int, elements: list[Element]) -> int:
     letter = expression[at + 1]
     if letter in _ASSERTIONS:
-        elements.append(Element(_ASSERTIONS[letter]))
+        elements.append(Element(_ASSERTIONS[letter], is_assertion=True))
         return at + 2
     if letter == "Q":
         quoted, _, rest = expression[at + 2 :].partition(r"\E")

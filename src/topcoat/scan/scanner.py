@@ -298,7 +298,10 @@ class _ProjectScan:
         """Read the files again that were being written, now that all others are read."""
         self._is_patient = True
         for directory, names in self._changing.items():
-            nodes = {node.name: node for node in self._list(directory)}
+            try:
+                nodes = {node.name: node for node in self.project.tree.list(directory)}
+            except WorkspaceNotFound:
+                nodes = {}
             for name in names:
                 node = nodes.get(name)
                 if node is None:
@@ -327,7 +330,7 @@ class _ProjectScan:
             return
         else:
             content = digested
-        if content.size == node.size and content.is_closed:
+        if content.size == node.size and content.can_be_cached:
             self._index.put(directory, node, content.digest)
         mode = _mode(node, exact=self._exact)
         target = target or self._prefix + encode(path)

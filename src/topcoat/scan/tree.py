@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 from topcoat.errors import TopcoatError, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
+from topcoat.foreign_text import escaped
 from topcoat.scan import names
 from topcoat.scan.ignore import ignore_hint
 
@@ -208,6 +210,10 @@ def reading(path: str, member: str = "") -> Iterator[None]:
         hint = "make it readable" + (f", or leave it out: {ignore_hint(member)}" if member else "")
         raise WorkspaceError(f"cannot read {path}: permission denied", hint=hint) from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            # The path is of no use in a message.
+            hint = f"move it up, or leave it out: {ignore_hint(member.partition('/')[0])}"
+            raise WorkspaceError(f"cannot read {escaped(path, 200)}: the path is too long", hint=hint) from error
         raise WorkspaceError(f"cannot read {path}: {error.strerror or error}") from error
 
 

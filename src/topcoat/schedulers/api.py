@@ -61,9 +61,11 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         backend: the scheduler's name, first part of its handles.
         session_name: the second part.
         poll_interval: the maximum pause of ``Runner.wait`` between two status requests, in seconds.
+        follows_pending: whether ``log_iter`` can follow a log before the application runs.
     """
 
     poll_interval: ClassVar[float] = float("inf")
+    follows_pending: ClassVar[bool] = False
 
     def __init__(self, backend: str, session_name: str, **kwargs: object) -> None:
         """Name the scheduler; *kwargs* are for a workspace mixin that comes after this class among the bases."""

@@ -1,5 +1,7 @@
 """TorchX's module name for ``kubernetes``."""
 
+from __future__ import annotations
+
 from topcoat.schedulers.kubernetes.options import RESERVED_MEMMB, RESERVED_MILLICPU, KubernetesOpts, Opts
 from topcoat.schedulers.kubernetes.pod import PLACEHOLDER_FIELD_PATH, role_to_pod
 from topcoat.schedulers.kubernetes.request import KubernetesJob
@@ -41,4 +43,12 @@ __all__ = [
     "create_scheduler",
     "pod_labels",
     "role_to_pod",
+    "sanitize_for_serialization",
 ]
+
+
+def sanitize_for_serialization(obj: object) -> object:
+    """Return an object of the official client, or what contains one, as plain data."""
+    from kubernetes import client
+
+    return client.ApiClient().sanitize_for_serialization(obj)  # type: ignore[no-untyped-call]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from topcoat.errors import UsageError
+from topcoat.errors import InvalidApp, UsageError
 from topcoat.notices import notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from topcoat.specs.app import Role
 
 DEFAULT_IMAGE = "docker.io/library/python:3.12-slim"
 IMAGE_VARIABLE = "TOPCOAT_IMAGE"
@@ -35,3 +41,20 @@ def check_image(image: str) -> None:
             f"no image given: using {image}; choose one with --image, `image` in the section [cli:run] of "
             f".torchxconfig, or {IMAGE_VARIABLE}"
         )
+
+
+def check_role_images(roles: Iterable[Role]) -> None:
+    """Check the images of *roles* that run in containers, except where a ``Dockerfile.torchx`` may need none.
+
+    Raises:
+        InvalidApp: a role has none.
+    """
+    for role in roles:
+        if role.workspace:
+            continue
+        if not role.image:
+            raise InvalidApp(
+                f"the role {role.name} has no image to run in a container",
+                hint="--image IMAGE; components also take it from TOPCOAT_IMAGE",
+            )
+        check_image(role.image)

@@ -21,6 +21,7 @@ class Delivered(NamedTuple):
         mounts: to add to the role's.
         image_pythonpath: ``PYTHONPATH`` of the image, with *pythonpath* in it; it goes behind the role's, and a role
             without one is left alone. Empty if the image sets none.
+        entrypoint: the image's ENTRYPOINT; empty if it has none, or if that is not known.
     """
 
     image: str = ""
@@ -28,6 +29,7 @@ class Delivered(NamedTuple):
     pythonpath: tuple[str, ...] = ()
     mounts: tuple[BindMount | VolumeMount | DeviceMount, ...] = ()
     image_pythonpath: str = ""
+    entrypoint: tuple[str, ...] = ()
 
 
 class WorkspacePlan(Protocol):

@@ -30,7 +30,8 @@ def parse_app_handle(app_handle: AppHandle) -> ParsedAppHandle:
     """
     scheduler, scheme, rest = app_handle.partition("://")
     session, slash, app_id = rest.rpartition("/")
-    if not (scheduler and scheme and slash and app_id) or any(char.isspace() for char in app_handle):
+    is_one_word = app_handle.isprintable() and " " not in app_handle
+    if not (scheduler and scheme and slash and app_id and is_one_word):
         raise InvalidHandle(
             f"invalid handle {app_handle!r}: expected scheduler://session/app_id",
             hint="topcoat list shows the handles of your jobs",

@@ -185,7 +185,8 @@ def load_overlay(uri: str) -> dict[str, Any]:
         with fsspec.open(path, "r", encoding="utf-8") as file:
             text = file.read(MAX_FILE + 1)
     except (OSError, ValueError, ImportError) as error:
-        raise InvalidOverlay(f"cannot read the overlay {uri}: {error}", hint="name an existing file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidOverlay(f"cannot read the overlay {uri}: {reason}", hint="name an existing file") from error
     if len(text) > MAX_FILE:
         raise InvalidOverlay(f"the overlay {uri} is larger than {MAX_FILE >> 20} MiB")
     return parse_overlay(text, f"the overlay {uri}")

@@ -147,10 +147,10 @@ class runopts:  # noqa: N801  (TorchX's name)
 
         Raise ``InvalidRunConfigException`` for other JSON and for unknown options (*ignore_unknown* drops them).
         """
-        import json
+        from topcoat.foreign_text import parse_json
 
         try:
-            loaded = json.loads(json_repr)
+            loaded = parse_json(json_repr)
         except ValueError as error:
             raise InvalidRunConfigException(f"invalid JSON in run options: {error}") from error
         if not isinstance(loaded, dict):
@@ -191,7 +191,7 @@ class runopts:  # noqa: N801  (TorchX's name)
             for key, opt in opts:
                 default = "" if opt.is_required else f", {opt.default}"
                 lines.append(f"        {key}={key.upper()} ({get_type_name(opt.opt_type)}{default})")
-                lines.append(f"            {' '.join(opt.help.split())}")
+                lines += [f"            {line}" for line in opt.help.splitlines()]
         return "\n".join(lines)
 
 

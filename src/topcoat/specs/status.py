@@ -96,14 +96,12 @@ class AppStatus:
 
     def __repr__(self) -> str:
         """Return YAML, as TorchX does; an error file of JSON is part of it."""
-        import json
-
         import yaml
 
         fields = asdict(self)
         error = fields.pop("structured_error_msg")
         try:
-            fields["structured_error_msg"] = json.loads(error)
+            fields["structured_error_msg"] = parse_json(error)
         except ValueError:
             fields["structured_error_msg"] = error
         fields["state"] = repr(self.state)

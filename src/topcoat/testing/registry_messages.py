@@ -14,6 +14,7 @@ from topcoat.testing.registry_state import RegistryState, Repository
 _NAME = r"(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
 _OUTSIDE = "/artifacts-uploads"
 _ROUTES = (
+    ("tags", re.compile(rf"/v2/{_NAME}/tags/(?P<target>list)")),
     ("manifest", re.compile(rf"/v2/{_NAME}/manifests/(?P<target>[^/]+)")),
     ("uploads", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<target>)")),
     ("upload", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<target>[^/]+)")),
@@ -46,7 +47,7 @@ class Request:
         storage: whether the storage host received it.
         is_user: whether the user is logged in.
         is_allowed: tells whether the client may do an action (``pull`` or ``push``) in a repository.
-        kind: ``manifest``, ``blob``, ``uploads``, ``upload``, or empty for any other path.
+        kind: ``manifest``, ``blob``, ``uploads``, ``upload``, ``tags``, or empty for any other path.
         repository: the repository's name.
         target: tag, digest or upload session.
         action: ``pull`` or ``push``, the permission that the request needs.

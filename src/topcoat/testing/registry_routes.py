@@ -119,6 +119,12 @@ def _get_blob(request: Request) -> Response:
     return Response(206, data[start : end + 1], headers)
 
 
+def _get_tags(request: Request) -> Response:
+    tags = sorted(request.stored.tags)[: int(request.query.get("n", 1000))]
+    body = json.dumps({"name": request.repository, "tags": tags}).encode()
+    return Response(200, body, {"Content-Type": "application/json"})
+
+
 def _post_uploads(request: Request) -> Response:
     digest, source = request.query.get("mount"), request.query.get("from", "")
     if "read-only" in request.quirks:
@@ -190,6 +196,7 @@ _HANDLERS: Mapping[tuple[str, str], Callable[[Request], Response]] = {
     ("HEAD", "manifest"): _get_manifest,
     ("GET", "manifest"): _get_manifest,
     ("PUT", "manifest"): _put_manifest,
+    ("GET", "tags"): _get_tags,
     ("HEAD", "blob"): _get_blob,
     ("GET", "blob"): _get_blob,
     ("POST", "uploads"): _post_uploads,

@@ -201,7 +201,12 @@ def _delivered(plan: ImagePlan, image: str) -> Delivered:
     """Return *image* as it is delivered, with the PYTHONPATH that *plan* gives it."""
     pythonpath, directory = plan.env.get("PYTHONPATH", ""), plan.env.get("WORKSPACE_DIR", "")
     code = [path for path in (directory, f"{directory.rstrip('/')}/src") if path in pythonpath.split(":")]
-    return Delivered(image, pythonpath=tuple(code) if pythonpath else (), image_pythonpath=pythonpath)
+    return Delivered(
+        image,
+        pythonpath=tuple(code) if pythonpath else (),
+        image_pythonpath=pythonpath,
+        entrypoint=plan.entrypoint,
+    )
 
 
 def _missing_repository(reason: str) -> MissingRunOption:

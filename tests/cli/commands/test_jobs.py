@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands.conftest import SCRIPT
 from tests.cli.conftest import Cli
+from topcoat.schedulers.api import ListAppResponse
+from topcoat.specs import AppState
 
 UNKNOWN = "local://topcoat/no-such"
 
@@ -59,6 +62,20 @@ def test_delete_leaves_nothing_of_a_job(cli: Cli, ended_job: str, running_job: s
     assert cli("delete", ended_job, running_job) == (0, "", "")
     assert cli("status", ended_job).code == 1
     assert list((home / ".local" / "state" / "topcoat" / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "shown"), [(0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (172800, "2d"), (-5, "0s")]
+)
+def test_list_shows_ages_if_the_scheduler_knows_them(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, age: int, shown: str
+) -> None:
+    created = datetime.now(timezone.utc) - timedelta(seconds=age)
+    jobs = [ListAppResponse("a", AppState.RUNNING, "h://s/a", "x", created), ListAppResponse("b", AppState.FAILED, "h")]
+    monkeypatch.setattr("topcoat.runner.Runner.list", lambda *args: jobs)
+    rows = [line.split() for line in cli("list").out.splitlines()]
+    assert rows == [["HANDLE", "STATE", "AGE", "NAME"], ["h://s/a", "RUNNING", shown, "x"], ["h", "FAILED"]]
+    assert cli("list", "--json").json["jobs"][0]["created"] == created.isoformat()
 
 
 def test_list_has_every_job_of_a_scheduler(cli: Cli, ended_job: str, running_job: str) -> None:

@@ -145,6 +145,15 @@ def test_a_job_with_the_older_fields_for_resources_is_described() -> None:
     assert (read.image, read.resource) == ("i", Resource(2, 0, 64))
 
 
+def test_a_job_that_topcoat_did_not_submit_is_described_as_far_as_it_is_known() -> None:
+    requirements = [{"type": "QUBIT", "value": "x"}, {"type": "VCPU", "value": "0.5"}]
+    odd = {"resourceRequirements": requirements, "command": ["a"]}
+    (read,) = roles_of(detail(container=odd))
+    assert (read.name, read.image, read.entrypoint, read.resource) == ("node", "", "a", Resource(0, 0, -1))
+    (empty,) = roles_of(detail())
+    assert empty.args == []
+
+
 def test_the_logs_of_all_runs_are_read_in_order_and_each_once() -> None:
     attempts = [{"container": {"logStreamName": "s1"}}, {"container": {}}, {"container": {"logStreamName": "s2"}}]
     assert log_streams(detail(attempts=attempts, container={"logStreamName": "s2"})) == ["s1", "s2"]

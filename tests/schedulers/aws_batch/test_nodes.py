@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.schedulers.aws_batch.requests import job
+from topcoat.components.dist import ddp
 from topcoat.errors import InvalidApp
 from topcoat.schedulers.aws_batch.nodes import MAIN_ADDRESS, NODE_INDEX, REPLICA_MARK, node_command, own_command
 
@@ -54,6 +58,27 @@ def test_a_variable_that_no_shell_can_set_is_an_error_if_it_holds_the_number() -
     assert node_command(["x"], {"a.b": "1"}, 0)[1] == {"a.b": "1"}
     with pytest.raises(InvalidApp, match=r"the variable 'a\.b' holds \$\{replica_id\}"):
         node_command(["x"], {"a.b": REPLICA_MARK}, 0)
+
+
+def test_every_node_of_ddp_starts_torchrun_with_the_address_of_the_first_one(tmp_path: Path) -> None:
+    torchrun = tmp_path / "torchrun"
+    torchrun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    torchrun.chmod(0o755)
+    (role,) = ddp(script="train.py", image="i", j="2x1", rdzv_backend="static").roles
+    made = job(role)
+    (override,) = made.submission["nodeOverrides"]["nodePropertyOverrides"]
+    env = {item["name"]: item["value"] for item in override["containerOverrides"]["environment"]}
+    (group,) = made.job_def["nodeProperties"]["nodeRangeProperties"]
+    env |= {item["name"]: item["value"] for item in group["container"]["environment"]}
+    for node, address, expected in (("0", {}, "localhost"), ("1", {MAIN_ADDRESS: "10.0.0.7"}, "10.0.0.7")):
+        environ = {**env, **address, NODE_INDEX: node, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        command = override["containerOverrides"]["command"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        words = done.stdout.splitlines()
+        options = dict(zip(words[0:14:2], words[1:14:2], strict=True))
+        assert options["--rdzv_endpoint"] == f"{expected}:29500"
+        assert (options["--rdzv_id"], options["--nnodes"]) == ("train-x1", "2")
+        assert words[words.index("--node_rank") + 1] == node
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)

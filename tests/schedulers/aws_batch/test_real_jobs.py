@@ -80,6 +80,13 @@ def test_a_job_of_which_nothing_changed_uses_the_same_definition_and_gc_frees_it
     assert submit("--wait", "--", "true").code == 0
 
 
+def test_a_log_of_many_pages_has_every_line_once(submit: Submit) -> None:
+    handle = submit("--wait", "--", "seq", "1", "12000").out.strip()
+    expected = "".join(f"{number}\n" for number in range(1, 12001))
+    assert submit.topcoat("log", handle).out == expected
+    assert submit.topcoat("log", "-f", handle).out == expected
+
+
 def test_the_exit_code_of_a_failed_job_is_in_its_status(submit: Submit) -> None:
     done = submit("--wait", "--name", "job", "--", "sh", "-c", "exit 7")
     assert done.code == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -85,6 +87,17 @@ def test_a_job_is_submitted_with_its_definition(aws: ScriptedAws) -> None:
     assert f"gpus:{submitted['jobName']}" == submitted["tags"]["dev.topcoat.app-id"] == handle.rpartition("/")[2]
 
 
+def test_without_permission_to_see_the_compute_environments_the_job_is_submitted(aws: ScriptedAws) -> None:
+    environments = [{"order": 1, "computeEnvironment": "c"}]
+    aws.says("describejobqueues", {"jobQueues": [{**QUEUE, "computeEnvironmentOrder": environments}]})
+    aws.says("describecomputeenvironments", Failure("AccessDeniedException", "no", 403))
+    with recorded_notices() as notices:
+        assert submit()
+    assert notices == [
+        "AWS denies a look at the compute environments of the job queue: jobs are not checked against them"
+    ]
+
+
 def test_an_existing_definition_is_not_registered_again(aws: ScriptedAws) -> None:
     known = [
         {"jobDefinitionArn": f"{ARN}{n}", "revision": n, "jobDefinitionName": "x", "type": "container"} for n in (9, 10)
@@ -140,8 +153,7 @@ def test_throttled_requests_are_repeated(aws: ScriptedAws) -> None:
     with recorded_notices() as notices:
         submit()
     assert len(aws.asked("submitjob")) == 3
-    assert len(notices) == 1
-    assert "trying again" in notices[0]
+    assert notices == [f"AWS did not confirm the job {aws.asked('submitjob')[0]['jobName']}: trying again"]
 
 
 def test_a_throttled_submission_fails_in_the_end(aws: ScriptedAws) -> None:
@@ -364,6 +376,14 @@ def test_times_and_patterns_limit_a_log(aws: ScriptedAws) -> None:
     assert (asked["startTime"], asked["endTime"]) == (1767225601000, 1767225602001)
 
 
+@pytest.mark.parametrize("operation", ["listjobs", "describejobs", "getlogevents"])
+def test_a_login_page_in_place_of_aws_is_one_clear_error(operation: str, aws: ScriptedAws) -> None:
+    knows(aws, detail(status="SUCCEEDED", attempts=[{"container": {"logStreamName": "s1"}}]))
+    aws.says(operation, b"<html></html>")
+    with pytest.raises(SchedulerError, match="does not come from AWS"):
+        log(aws)
+
+
 def test_a_log_of_a_replica_that_the_job_does_not_have_is_an_error(aws: ScriptedAws) -> None:
     knows(aws, detail())
     with pytest.raises(UsageError, match="has no replica trainer/1") as caught:
@@ -393,6 +413,8 @@ def test_the_log_of_a_node_is_its_own(aws: ScriptedAws) -> None:
 def test_a_role_that_asks_to_restart_alone_gets_a_notice(aws: ScriptedAws) -> None:
     with recorded_notices() as notices:
         submit(role(replicas=2, max_retries=1, retry_policy=RetryPolicy.REPLICA))
+        submit(role(replicas=2, retry_policy=RetryPolicy.REPLICA), role("b", max_retries=1))
+        submit(role(max_retries=1, retry_policy=RetryPolicy.ROLE))
     assert notices == ["AWS Batch restarts all nodes of a job, not one replica: trainer"]
 
 
@@ -428,16 +450,33 @@ def test_the_platform_follows_from_the_instance_type() -> None:
         assert scheduler.role_platform(role(resource=Resource(1, 0, 1, capabilities)), {}) == expected
 
 
+def test_the_scheduler_and_its_options_do_not_import_boto3() -> None:
+    code = (
+        "import sys; from topcoat.schedulers.aws_batch.scheduler import create_scheduler as f; f('s').run_opts();"
+        "print([name for name in ('boto3', 'botocore') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_clients_of_the_caller_are_used_and_not_closed() -> None:
     class Client:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
         def describe_jobs(self, jobs: list[str]) -> dict[str, Any]:
             return {"jobs": []}
 
         def get_paginator(self, name: str) -> Any:
             return type("Paginator", (), {"paginate": lambda self, **kwargs: [{"jobSummaryList": []}]})()
 
-    scheduler = create_scheduler("s", client=Client(), log_client=Client(), unknown=1)
+    client, log_client = Client(), Client()
+    scheduler = create_scheduler("s", client=client, log_client=log_client, unknown=1)
     assert scheduler.describe("q:x") is None
     scheduler.close()
     scheduler.close()
     assert scheduler.describe("q:x") is None
+    assert not client.closed
+    assert not log_client.closed

@@ -27,6 +27,8 @@ TEXT = st.text(_LETTERS, max_size=30) | st.sampled_from(
         "é$é",
         " ",
         "- x",
+        "---",
+        "0o17",
         "#",
         "\x85\u2028",
     ]
@@ -62,11 +64,7 @@ _MOUNTS = st.lists(
 _METADATA: Any = st.sampled_from(
     [
         {},
-        {
-            "kubernetes": {
-                "spec": {"tolerations": [{"operator": "Exists"}], "volumes": ({"name": "dshm", "emptyDir": {}},)}
-            }
-        },
+        {"kubernetes": {"spec": {"tolerations": [{"operator": "Exists"}], "imagePullSecrets": ({"name": "x"},)}}},
         {"kubernetes": {"V1Pod": {"metadata": {"labels": {"dev.topcoat.app": "mine"}}, "spec": {"hostNetwork": True}}}},
     ]
 )

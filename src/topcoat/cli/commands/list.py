@@ -8,6 +8,7 @@ from topcoat.cli.arguments import add_cfg, add_json, add_scheduler, open_runner,
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from datetime import datetime
 
     from topcoat.cli.parser import Parser
     from topcoat.schedulers.api import ListAppResponse
@@ -36,34 +37,30 @@ def run(args: Namespace) -> int:
         config.apply(scheduler, cfg)
         jobs = runner.list(scheduler, cfg)
     if args.json:
-        facts = [
-            {
-                "handle": job.app_handle,
-                "state": str(job.state),
-                "name": job.name,
-                **({"created": job.created.isoformat()} if job.created else {}),
-            }
-            for job in jobs
-        ]
-        json_result({"scheduler": scheduler, "jobs": facts})
+        json_result({"scheduler": scheduler, "jobs": [_facts(job) for job in jobs]})
         return 0
-    rows = [
-        ("HANDLE", "STATE", "NAME", "AGE"),
-        *((job.app_handle, str(job.state), job.name, _age(job)) for job in jobs),
-    ]
-    columns = 4 if any(job.created for job in jobs) else 3
-    result(table([row[:columns] for row in rows]))
+    rows: list[tuple[str, ...]] = [("HANDLE", "STATE", "NAME")]
+    rows += [*((job.app_handle, str(job.state), job.name) for job in jobs)]
+    if any(job.created for job in jobs):
+        ages = ["AGE", *(_age(job.created) for job in jobs)]
+        rows = [(*row[:2], age, row[2]) for row, age in zip(rows, ages, strict=True)]
+    result(table(rows))
     return 0
 
 
-def _age(job: ListAppResponse) -> str:
-    """Return how long ago a job was submitted, such as ``5m``; empty if that is not known."""
+def _facts(job: ListAppResponse) -> dict[str, str]:
+    facts = {"handle": job.app_handle, "state": str(job.state), "name": job.name}
+    return {**facts, "created": job.created.isoformat()} if job.created else facts
+
+
+def _age(created: datetime | None) -> str:
+    """Return the time since *created* in its largest unit, as kubectl does; empty if it is not known."""
     from datetime import datetime, timezone
 
-    if job.created is None:
+    if created is None:
         return ""
-    seconds = max(0, int((datetime.now(timezone.utc) - job.created).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length}{unit}"
+    seconds = max(0, int((datetime.now(timezone.utc) - created).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
     return f"{seconds}s"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from topcoat.aws import aws_client, aws_errors, error_code, error_text, is_throttled
+from topcoat.aws import aws_client, aws_errors, error_code, error_text, is_denied, is_throttled
 from topcoat.errors import InvalidRunConfigException
 from topcoat.notices import notice
 from topcoat.schedulers.aws_batch.queue import Queue, environment_names, parse_queue, why_stuck
@@ -35,12 +35,9 @@ class Batch:
     def __init__(self, client: Any = None, log_client: Any = None) -> None:
         """Use *client* and *log_client*; by default those of boto3, made when they are first needed."""
         self._lock = threading.Lock()
-        self._given = client
-        self._clients: dict[str, Any] = {}
-        if client is not None:
-            self._clients = {"batch": client, "submit": client}
-        if log_client is not None:
-            self._clients["logs"] = log_client
+        given = {"batch": client, "submit": client, "logs": log_client}
+        self._given = {kind: client for kind, client in given.items() if client is not None}
+        self._clients = dict(self._given)
 
     @property
     def client(self) -> BatchClient:
@@ -65,10 +62,8 @@ class Batch:
     def close(self) -> None:
         """Close the clients, unless they were given."""
         with self._lock:
-            for client in self._clients.values():
-                if client is not self._given and hasattr(client, "close"):
-                    client.close()
-            self._clients = {kind: client for kind, client in self._clients.items() if client is self._given}
+            for kind in self._clients.keys() - self._given.keys():
+                self._clients.pop(kind).close()
 
     def queue(self, text: str) -> Queue:
         """Return the job queue of this name or ARN.
@@ -108,7 +103,13 @@ class Batch:
         if not names:
             return []
         with aws_errors("looking up the compute environments of the job queue"):
-            return list(self.client.describe_compute_environments(computeEnvironments=names)["computeEnvironments"])
+            try:
+                return list(self.client.describe_compute_environments(computeEnvironments=names)["computeEnvironments"])
+            except Exception as error:
+                if not is_denied(error):
+                    raise
+        notice("AWS denies a look at the compute environments of the job queue: jobs are not checked against them")
+        return []
 
     def queue_names(self) -> list[str]:
         """Return the names of all job queues that list jobs: those of SageMaker list something else."""
@@ -121,7 +122,9 @@ class Batch:
         """Return the ARN of the active job definition of this name, which is registered if there is none."""
         name = definition["jobDefinitionName"]
         with aws_errors(f"registering the job definition {name}"):
-            known = self.client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")["jobDefinitions"]
+            pages = self.client.get_paginator("describe_job_definitions")
+            found = pages.paginate(jobDefinitionName=name, status="ACTIVE")
+            known = [item for page in found for item in page["jobDefinitions"]]
             if known:
                 return str(max(known, key=lambda item: item["revision"])["jobDefinitionArn"])
             return str(self.client.register_job_definition(**definition)["jobDefinitionArn"])
@@ -129,21 +132,20 @@ class Batch:
     def submit(self, submission: Json) -> str:
         """Submit a job once, and return its id: after a broken connection, look first whether AWS has got it."""
         name, queue = submission["jobName"], submission["jobQueue"]
-        pause = _FIRST_PAUSE_S
+        tries, pause = 1, _FIRST_PAUSE_S
         with aws_errors(f"submitting the job {name}"):
-            for attempt in range(1, _SUBMIT_TRIES + 1):
+            while True:
                 try:
                     return str(self._client("submit").submit_job(**submission)["jobId"])
                 except Exception as error:
-                    if attempt == _SUBMIT_TRIES or not (is_throttled(error) or _is_uncertain(error)):
+                    is_uncertain = _may_be_done(error)
+                    if tries == _SUBMIT_TRIES or not (is_uncertain or is_throttled(error)):
                         raise
-                    if attempt == 1:
-                        notice(f"AWS did not take the job {name} at once: trying again")
-                    time.sleep(pause if is_throttled(error) else max(pause, _LISTED_AFTER_S))
-                    pause *= 2
-                    if _is_uncertain(error) and (summary := self.find(queue, name)):
-                        return str(summary["jobId"])
-        raise AssertionError
+                notice(f"AWS did not confirm the job {name}: trying again")
+                time.sleep(max(pause, _LISTED_AFTER_S) if is_uncertain else pause)
+                if is_uncertain and (summary := self.find(queue, name)):
+                    return str(summary["jobId"])
+                tries, pause = tries + 1, pause * 2
 
     def find(self, queue: str, name: str) -> Mapping[str, Any] | None:
         """Return the summary of the newest job of this name, ``None`` without one or without the queue."""
@@ -210,7 +212,7 @@ class Batch:
             self.client.deregister_job_definition(jobDefinition=arn)
 
 
-def _is_uncertain(error: Exception) -> bool:
+def _may_be_done(error: Exception) -> bool:
     """Tell whether the service may have carried out the request all the same."""
     from botocore.exceptions import ConnectionClosedError, HTTPClientError
 

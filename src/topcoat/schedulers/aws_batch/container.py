@@ -150,6 +150,8 @@ def role_of(container: Mapping[str, Any], num_replicas: int, max_retries: int) -
         for type_, key in (("VCPU", "vcpus"), ("MEMORY", "memory"))
         if container.get(key)
     ]
+    # A job of somebody else may require what this version does not know.
+    requirements = [item for item in requirements if item.get("type") in ResourceType.__members__]
     return Role(
         role_name(container),
         str(container.get("image") or env.get("TORCHX_IMAGE") or ""),

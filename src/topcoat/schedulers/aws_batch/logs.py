@@ -81,13 +81,14 @@ class _Stream:
             with aws_errors(f"reading the log {self._fixed['logStreamName']}"):
                 try:
                     page = self._client.get_log_events(**self._fixed, **position)
+                    events, token = page["events"], page["nextForwardToken"]
                 except Exception as error:
                     # The stream is made with its first line.
                     if is_missing(error):
                         return
                     raise
-            yield from (f"{event.get('message') or ''}\n" for event in page["events"])
+            yield from (f"{event.get('message') or ''}\n" for event in events)
             # A page may be empty; the end is where the token stays the same.
-            if page["nextForwardToken"] == self._token:
+            if token == self._token:
                 return
-            self._token = page["nextForwardToken"]
+            self._token = token

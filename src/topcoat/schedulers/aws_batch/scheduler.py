@@ -23,7 +23,7 @@ from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.image_entrypoint import add_image_entrypoint
 from topcoat.schedulers.logs import filter_regex
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, RetryPolicy, Role, is_terminal, runopts
-from topcoat.specs.default_image import check_image
+from topcoat.specs.default_image import check_role_images
 from topcoat.specs.delivery import Delivered
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 from topcoat.workspace.hooks import RunsFrom
@@ -79,9 +79,10 @@ class AWSBatchScheduler(DockerWorkspaceMixin, Scheduler[AWSBatchOpts]):
         if any(role.workspace for role in app.roles):
             # A missing repository is an error before any host is contacted.
             self._options(cfg)
+        check_role_images(app.roles)
         for role in app.roles:
-            check_image(role.image)
-            if role.retry_policy is not RetryPolicy.APPLICATION and len(app.roles) + role.num_replicas > 2:
+            is_alone = role.retry_policy is RetryPolicy.APPLICATION or len(app.roles) == role.num_replicas == 1
+            if role.max_retries and not is_alone:
                 notice(f"AWS Batch restarts all nodes of a job, not one {role.retry_policy.value.lower()}: {role.name}")
         # A queue may have been changed since the last submission.
         self._queues.pop(cfg.queue, None)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.engines.engine import engine_errors
-from topcoat.errors import DaemonError, InvalidApp, TopcoatError
+from topcoat.errors import DaemonError, TopcoatError
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream, StructuredOpts
 from topcoat.schedulers.docker import containers as docker
 from topcoat.schedulers.docker.request import (
@@ -48,7 +48,7 @@ from topcoat.specs import (
     is_terminal,
     runopts,
 )
-from topcoat.specs.default_image import check_image
+from topcoat.specs.default_image import check_role_images
 from topcoat.tasks import run_all
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
 from topcoat.workspace.hooks import RunsFrom
@@ -99,15 +99,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Refuse invalid options and a role without an image before anything is looked up or built."""
         keeps_entrypoint(cfg, KEEP_OR_REPLACE)
-        for role in app.roles:
-            if role.workspace:
-                continue  # a Dockerfile.torchx may not need one
-            if not role.image:
-                raise InvalidApp(
-                    f"the role {role.name} has no image to run in a container",
-                    hint="--image IMAGE; components also take it from TOPCOAT_IMAGE",
-                )
-            check_image(role.image)
+        check_role_images(app.roles)
 
     def _validate(self, app: AppDef, scheduler: str, cfg: Mapping[str, CfgVal]) -> None:
         """Accept roles without a resource: their containers have no limits."""

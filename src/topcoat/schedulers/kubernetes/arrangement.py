@@ -99,6 +99,10 @@ def _best(app: AppDef, together: Sequence[Role], serves: Serves | None) -> Arran
         return _restarting(app, together, serves)
     if serves is None:
         return Arrangement(JOB, "none", "gang=none: no cluster can be asked what it has; gang=podgroup or kueue set it")
+    if any(role.max_retries > 0 for role in app.roles):
+        # A PodGroup counts the pods that have not ended: a replica that is retried after others have ended would wait
+        # for ever, in silence.
+        return Arrangement(JOB, "none", "gang=none: replicas that are retried one by one also start one by one")
     if serves(POD_GROUP):
         return Arrangement(JOB, "podgroup", "gang=podgroup: the cluster's scheduler starts all replicas or none")
     if serves(VOLCANO_JOB):
@@ -113,6 +117,8 @@ def _restarting(app: AppDef, together: Sequence[Role], serves: Serves | None) ->
     """Choose what restarts several replicas together."""
     if serves is None or serves(JOB_SET):
         note = "gang=none: a JobSet restarts the replicas together, and replicas start one by one"
+        if serves is None:
+            note += "; no cluster can be asked whether it has JobSet"
         if len(app.roles) > 1 and any(role.retry_policy is RetryPolicy.ROLE for role in together):
             note += "; a JobSet restarts all roles, also for the policy ROLE"
         return Arrangement(JOB_SET, "none", note)

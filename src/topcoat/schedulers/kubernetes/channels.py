@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 from topcoat.errors import SchedulerError, SchedulerUnavailable
 from topcoat.foreign_text import escaped, parse_json
 from topcoat.schedulers.kubernetes.api_errors import refusal
-from topcoat.schedulers.kubernetes.client import CONNECT_TIMEOUT_S, Client
+from topcoat.schedulers.kubernetes.client import Client
 from topcoat.schedulers.kubernetes.fields import items, text
+from topcoat.schedulers.kubernetes.transport import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -68,6 +69,8 @@ class Channels:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._socket.close(timeout=1)
+        # close() does nothing once the server has closed.
+        self._socket.shutdown()  # type: ignore[no-untyped-call]
 
     def send(self, data: bytes) -> None:
         """Write to the input of the process."""

@@ -266,7 +266,8 @@ def _raw_terminal(channels: Channels) -> Iterator[None]:
     try:
         resize()
         if is_terminal:
-            tty.setraw(descriptor)
+            # What has been typed already is kept.
+            tty.setraw(descriptor, termios.TCSADRAIN)
         yield
     finally:
         signal.signal(signal.SIGWINCH, previous)

@@ -31,11 +31,13 @@ CONTAINER = "main"
 """Name of the container that runs the role's command; Volcano's pods have TorchX's name instead."""
 ERROR_FILE = "/dev/termination-log"
 """Where torchrun writes its error: the cluster shows it as the message of the terminated container."""
+WAITING_SHELL = "topcoat"
+"""Name of the shell, its argument 3, that waits in a pod for the first replica before it runs the command."""
 MAX_NAME = 63
 _SUFFIX = 8
 # The role's part, a number and JobSet's suffixes have to fit behind it.
 _MAX_APP_NAME = 30
-_APP_ID = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_APP_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def new_name(app_name: str) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from topcoat.notices import notice
 from topcoat.schedulers.kubernetes.client import Client, Objects
 from topcoat.schedulers.kubernetes.fields import (
     TORCHX_REPLICA,
@@ -22,11 +23,12 @@ from topcoat.schedulers.kubernetes.kinds import POD, VOLCANO_JOB
 from topcoat.schedulers.kubernetes.labels import COMPLETION_INDEX, LABEL_APP, LABEL_ROLE, role_label
 from topcoat.schedulers.kubernetes.observe import AppObjects, fetch
 from topcoat.schedulers.kubernetes.pod_log import PodLog, Window
+from topcoat.schedulers.kubernetes.replica_states import replicas_of
 from topcoat.schedulers.kubernetes.status import summarize
 from topcoat.schedulers.logs import decode, filter_regex
-from topcoat.specs import is_terminal
+from topcoat.specs import AppState, is_terminal
 
-_CHECK_S = 10
+_CHECK_S = 5
 _ENDING_PAUSE_S = 0.3
 
 
@@ -62,6 +64,7 @@ class ReplicaLog:
         self._replica = replica
         self._where = f"{role}/{replica}"
         self._window = window
+        self._shown = ""
         role_labels = f"{LABEL_APP}={app},{LABEL_ROLE}={role_label(role)}"
         has_volcano = client.serves(VOLCANO_JOB) and client.list(VOLCANO_JOB, namespace, labels=f"{LABEL_APP}={app}")
         index_label = TORCHX_REPLICA if has_volcano else COMPLETION_INDEX
@@ -119,7 +122,22 @@ class ReplicaLog:
     def _has_ended(self) -> bool:
         """Tell whether the replica will have no further pod."""
         objects = fetch(self._client, self._namespace, self._app)
-        return objects is None or _no_pod_will_come(objects, self._role, self._replica)
+        if objects is None or _no_pod_will_come(objects, self._role, self._replica):
+            return True
+        self._say_why_it_waits(objects)
+        return False
+
+    def _say_why_it_waits(self, objects: AppObjects) -> None:
+        """Tell the user once why the replica does not run."""
+        replicas = [item for item in replicas_of(objects) if (item.role, item.number) == (self._role, self._replica)]
+        reason = next((item.reason for item in replicas if item.state is AppState.PENDING), None)
+        shown = f"{self._where}: {reason.text}" if reason else ""
+        if not shown and replicas and replicas[0].pod is None:
+            # A queue, or a quota.
+            shown = summarize(objects).msg
+        if shown and shown != self._shown:
+            notice(shown)
+        self._shown = shown
 
 
 def _no_pod_will_come(objects: AppObjects, role: str, replica: int) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import signal
-from enum import IntEnum
-from typing import NamedTuple
 
 from topcoat.foreign_text import escaped
+from topcoat.schedulers.kubernetes.failures import PULLS, failure, pull_reason, pull_trouble
 from topcoat.schedulers.kubernetes.fields import (
     Manifest,
     Manifests,
@@ -24,54 +22,19 @@ from topcoat.schedulers.kubernetes.fields import (
     section,
     text,
 )
+from topcoat.schedulers.kubernetes.reason import Rank, Reason, events_of, first_seen, last_seen, named, shown
 
-_MAX_TEXT = 600
 _STARTING = ("ContainerCreating", "PodInitializing", "")
-_PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
-_HOPELESS_REASONS = ("InvalidImageName", "ErrImageNeverPull")
-# Of registries, containerd and CRI-O, for an image or a login that is missing.
-_HOPELESS = re.compile(
-    r"not found|notfound|manifest unknown|no match for platform|no such (image|manifest)|access denied|denied:"
-    r"|unauthorized|authentication required|authorization failed|forbidden",
-    re.IGNORECASE,
-)
 _GANG = re.compile(r"pod group is unschedulable|minCount")
 _MOUNT_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedMapVolume")
 # The scheduler takes a pod, or says why not, within a fraction of a second.
 _SCHEDULER_IS_SILENT_S = 10
 
 
-class Rank(IntEnum):
-    """How much a reason matters: the lowest is shown first."""
-
-    FAILED = 0
-    CANNOT_PULL = 1
-    NOT_CREATED = 2
-    NOT_STARTED = 3
-    NOT_SCHEDULED = 4
-    WAITS_FOR_GANG = 5
-    WAITS_FOR_QUEUE = 6
-    RETRIES = 7
-
-
-class Reason(NamedTuple):
-    """Why something does not run.
-
-    Attributes:
-        since: when that began, in seconds since 1970.
-        is_hopeless: it does not end by itself.
-    """
-
-    rank: Rank
-    text: str
-    since: float = 0.0
-    is_hopeless: bool = False
-
-
 def needs_events(jobs: Manifests, pods: Manifests) -> list[str]:
     """Return the uids of the Jobs and pods of which only events can tell why they do not run."""
     unclear = [job for job in jobs if misses_pods(job)]
-    unclear += [pod for pod in pods if _is_starting(pod) or _pull_trouble(pod) or _is_lost(pod)]
+    unclear += [pod for pod in pods if _is_starting(pod) or pull_trouble(pod) or _is_lost(pod)]
     return [text(manifest, "metadata", "uid") for manifest in unclear]
 
 
@@ -88,14 +51,14 @@ def reason_of_job(job: Manifest, pods: Manifests, events: Manifests) -> Reason |
     """Return why a Job has failed, or why it has too few pods; *pods* are those of the Job."""
     failed = condition(job, "Failed")
     if failed and is_true(job, "Failed"):
-        return Reason(Rank.FAILED, _named(failed), seconds(text(failed, "lastTransitionTime")) or 0.0)
+        return Reason(Rank.FAILED, named(failed), seconds(text(failed, "lastTransitionTime")) or 0.0)
     if not misses_pods(job):
         return None
     newest = max(map(created, pods), default=0.0)
-    for event in _events_of(job, events, "FailedCreate"):
-        if _last_seen(event) >= newest:
+    for event in events_of(job, events, "FailedCreate"):
+        if last_seen(event) >= newest:
             return Reason(
-                Rank.NOT_CREATED, f"pods cannot be created: {_shown(text(event, 'message'))}", _first_seen(event)
+                Rank.NOT_CREATED, f"pods cannot be created: {shown(text(event, 'message'))}", first_seen(event)
             )
     return None
 
@@ -113,8 +76,8 @@ def reason_of_pod(
         now: the server's time, in seconds since 1970.
     """
     return (
-        _failure(pod)
-        or _pull_reason(pod, events)
+        failure(pod)
+        or pull_reason(pod, events)
         or _start_reason(pod)
         or _scheduling_reason(pod, pod_groups, peers, now)
         or _mount_reason(pod, events)
@@ -122,82 +85,11 @@ def reason_of_pod(
     )
 
 
-def exit_code(pod: Manifest) -> int | None:
-    """Return the exit code of the role's container, ``None`` while it runs."""
-    code = field(main_container(pod), "state", "terminated", "exitCode")
-    return code if isinstance(code, int) else None
-
-
-def _failure(pod: Manifest) -> Reason | None:
-    disrupted = condition(pod, "DisruptionTarget")
-    if disrupted and is_true(pod, "DisruptionTarget"):
-        return Reason(
-            Rank.FAILED, f"evicted: {_named(disrupted)}", seconds(text(disrupted, "lastTransitionTime")) or 0.0
-        )
-    if text(pod, "status", "reason") and text(pod, "status", "phase") == "Failed":
-        return Reason(Rank.FAILED, _named(section(pod, "status")), created(pod))
-    statuses = [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]
-    first = text(pod, "spec", "containers", 0, "name")
-    for status in statuses:
-        ended = section(status, "state", "terminated")
-        code = number(ended, "exitCode")
-        is_out_of_memory = ended.get("reason") == "OOMKilled"
-        if not ended or (code == 0 and not is_out_of_memory):
-            continue
-        where = "" if status.get("name") == first else f"container {escaped(text(status, 'name'))}: "
-        cause = _cause(pod, status, ended, code)
-        return Reason(Rank.FAILED, f"{where}{cause}", seconds(text(ended, "finishedAt")) or created(pod))
-    return None
-
-
-def _cause(pod: Manifest, status: Manifest, ended: Manifest, code: int) -> str:
-    reason = text(ended, "reason")
-    if reason == "OOMKilled":
-        specs = [*items(pod, "spec", "initContainers"), *items(pod, "spec", "containers")]
-        limits = [section(spec, "resources", "limits") for spec in specs if spec.get("name") == status.get("name")]
-        limit = escaped(str(limits[0].get("memory") or "")) if limits else ""
-        return "ran out of memory (OOMKilled" + f", limit {limit}" * bool(limit) + f"), exit code {code}"
-    if reason in ("Error", "Completed", ""):
-        if code > 128 and code - 128 in set(signal.Signals):
-            return f"was killed by {signal.Signals(code - 128).name} (exit code {code})"
-        return f"ended with exit code {code}"
-    # StartError, ContainerCannotRun: the program does not exist, or a mount failed.
-    return f"could not run: {_named(ended)}"
-
-
-def _pull_trouble(pod: Manifest) -> Manifest | None:
-    for status in [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]:
-        waiting = section(status, "state", "waiting")
-        if waiting.get("reason") in _PULLS:
-            return waiting
-    return None
-
-
-def _pull_reason(pod: Manifest, events: Manifests) -> Reason | None:
-    waiting = _pull_trouble(pod)
-    if waiting is None:
-        return None
-    pulls = [event for event in _events_of(pod, events, "Failed") if "pull image" in text(event, "message")]
-    message = text(waiting, "message")
-    # The text of ImagePullBackOff has the cause on newer nodes only.
-    if pulls and "ErrImagePull: " not in message and waiting.get("reason") == "ImagePullBackOff":
-        message = text(pulls[-1], "message")
-    message = message.rpartition("ErrImagePull: ")[2]
-    secrets = _events_of(pod, events, "FailedToRetrieveImagePullSecret")
-    if secrets:
-        message += f" ({text(secrets[0], 'message')})"
-    scheduled = section(condition(pod, "PodScheduled"))
-    since = min(map(_first_seen, pulls), default=seconds(text(scheduled, "lastTransitionTime")) or created(pod))
-    is_hopeless = waiting.get("reason") in _HOPELESS_REASONS or bool(_HOPELESS.search(message))
-    reason = text(waiting, "reason").replace("ImagePullBackOff", "ErrImagePull")
-    return Reason(Rank.CANNOT_PULL, f"the image cannot be pulled: {reason}: {_shown(message)}", since, is_hopeless)
-
-
 def _start_reason(pod: Manifest) -> Reason | None:
     for status in [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]:
         waiting = section(status, "state", "waiting")
-        if waiting and waiting.get("reason") not in (*_STARTING, *_PULLS, None):
-            return Reason(Rank.NOT_STARTED, f"cannot start: {_named(waiting)}", created(pod))
+        if waiting and waiting.get("reason") not in (*_STARTING, *PULLS, None):
+            return Reason(Rank.NOT_STARTED, f"cannot start: {named(waiting)}", created(pod))
     return None
 
 
@@ -209,10 +101,10 @@ def _scheduling_reason(pod: Manifest, pod_groups: Manifests, peers: Manifests, n
             return None
         message = text(scheduled, "message")
         if _GANG.match(message):
-            return Reason(Rank.WAITS_FOR_GANG, f"waits for its gang: {_shown(message)}", since)
+            return Reason(Rank.WAITS_FOR_GANG, f"waits for its gang: {shown(message)}", since)
         if scheduled.get("reason") == "SchedulingGated":
-            return Reason(Rank.WAITS_FOR_QUEUE, f"waits to be admitted: {_shown(message)}", since)
-        return Reason(Rank.NOT_SCHEDULED, f"cannot be scheduled: {_shown(message)}", since)
+            return Reason(Rank.WAITS_FOR_QUEUE, f"waits to be admitted: {shown(message)}", since)
+        return Reason(Rank.NOT_SCHEDULED, f"cannot be scheduled: {shown(message)}", since)
     if text(pod, "status", "phase") != "Pending":
         return None
     gang = text(pod, "spec", "schedulingGroup", "podGroupName")
@@ -253,8 +145,8 @@ def _is_starting(pod: Manifest) -> bool:
 def _mount_reason(pod: Manifest, events: Manifests) -> Reason | None:
     if not _is_starting(pod):
         return None
-    for event in _events_of(pod, events, *_MOUNT_EVENTS):
-        return Reason(Rank.NOT_STARTED, f"cannot start: {_named(event)}", _first_seen(event))
+    for event in events_of(pod, events, *_MOUNT_EVENTS):
+        return Reason(Rank.NOT_STARTED, f"cannot start: {named(event)}", first_seen(event))
     return None
 
 
@@ -267,35 +159,7 @@ def _is_lost(pod: Manifest) -> bool:
 def _lost_reason(pod: Manifest, events: Manifests) -> Reason | None:
     if not _is_lost(pod):
         return None
-    for event in _events_of(pod, events, "NodeNotReady"):
+    for event in events_of(pod, events, "NodeNotReady"):
         node = escaped(text(pod, "spec", "nodeName"))
-        return Reason(Rank.NOT_STARTED, f"the node {node} does not respond: {_named(event)}", _first_seen(event))
+        return Reason(Rank.NOT_STARTED, f"the node {node} does not respond: {named(event)}", first_seen(event))
     return None
-
-
-def _events_of(manifest: Manifest, events: Manifests, *reasons: str) -> Manifests:
-    """Return the events of an object with one of *reasons*, the newest first."""
-    uid = field(manifest, "metadata", "uid")
-    found = [
-        event for event in events if field(event, "involvedObject", "uid") == uid and event.get("reason") in reasons
-    ]
-    return sorted(found, key=_last_seen, reverse=True)
-
-
-def _first_seen(event: Manifest) -> float:
-    return seconds(text(event, "firstTimestamp")) or seconds(text(event, "eventTime")) or created(event)
-
-
-def _last_seen(event: Manifest) -> float:
-    stamps = (text(event, "lastTimestamp"), text(event, "series", "lastObservedTime"), text(event, "eventTime"))
-    return max((seconds(stamp) or 0.0 for stamp in stamps), default=0.0) or created(event)
-
-
-def _named(manifest: Manifest) -> str:
-    """Return reason and message of a condition, a state or an event."""
-    reason, message = escaped(text(manifest, "reason")), _shown(text(manifest, "message"))
-    return f"{reason}: {message}" if reason and message else reason or message
-
-
-def _shown(message: str) -> str:
-    return escaped(" ".join(message.split()), _MAX_TEXT)

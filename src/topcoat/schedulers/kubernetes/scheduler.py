@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
 from topcoat.notices import notice
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream
-from topcoat.schedulers.image_entrypoint import add_image_entrypoint
+from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
+from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
+from topcoat.schedulers.kubernetes.abilities import ReplicaAbilities
 from topcoat.schedulers.kubernetes.arrangement import Arrangement, arrange
-from topcoat.schedulers.kubernetes.labels import CONTAINER, app_id, new_name, split_app_id
+from topcoat.schedulers.kubernetes.clusters import OPTIONS, Named, forget, recall, remember
+from topcoat.schedulers.kubernetes.labels import CONTAINER, LABEL_APP, app_id, new_name, split_app_id
 from topcoat.schedulers.kubernetes.options import (
     REPLACE_OR_KEEP,
     KubernetesOpts,
@@ -20,7 +21,6 @@ from topcoat.schedulers.kubernetes.options import (
     read_overlay,
 )
 from topcoat.schedulers.kubernetes.pod import role_to_pod
-from topcoat.schedulers.kubernetes.replicas import ReplicaAbilities
 from topcoat.schedulers.kubernetes.request import KubernetesJob, make_job, set_app_def, set_images
 from topcoat.schedulers.kubernetes.template import Submission, read_files, selected_nodes
 from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, runopts
@@ -64,8 +64,8 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         """
         super().__init__("kubernetes", session_name, docker_client=docker_client)
         self._api_client = client
-        self._default = (kubeconfig, context)
-        self._clients: dict[tuple[str | None, str | None], Client] = {}
+        self._default = Named(kubeconfig, context)
+        self._clients: dict[Named, Client] = {}
         self._submitted_to: dict[str, Client] = {}
 
     def close(self) -> None:
@@ -80,8 +80,8 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         """Return the client of the cluster that *cfg* names, or that an application was submitted to."""
         if app_id in self._submitted_to:
             return self._submitted_to[app_id]
-        options = cfg or {}
-        key = (_text(options, "kubeconfig") or self._default[0], _text(options, "context") or self._default[1])
+        named = recall(app_id) if app_id else _named(cfg or {})
+        key = Named(named.kubeconfig or self._default.kubeconfig, named.context or self._default.context)
         if key not in self._clients:
             from topcoat.schedulers.kubernetes.client import Client, connect
 
@@ -165,6 +165,9 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         if plan is None or app is None:
             return
         planned = plan.expected()
+        keep = keeps_entrypoint(dryrun_info.cfg, REPLACE_OR_KEEP)
+        for result in delivered.values():
+            check_entrypoint(result.image, result.entrypoint, keep=keep)
         set_images(
             dryrun_info.request,
             {role: (planned[role].image, result.image) for role, result in delivered.items() if result.image},
@@ -187,8 +190,10 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
             self._check(request, cfg)
         submit(client, request)
         metadata = request.resource["metadata"]
-        submitted = app_id(metadata["namespace"], dryrun_info.app_id or metadata["name"])
+        name = (metadata.get("labels") or {}).get(LABEL_APP) or metadata["name"]
+        submitted = app_id(metadata.get("namespace") or client.namespace, name)
         self._submitted_to[submitted] = client
+        remember(submitted, _named(cfg))
         return submitted
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
@@ -244,52 +249,12 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
 
         delete(self._client(None, app_id), *split_app_id(app_id))
         self._submitted_to.pop(app_id, None)
-
-    def log_iter(
-        self,
-        app_id: str,
-        role_name: str,
-        k: int = 0,
-        regex: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        should_tail: bool = False,
-        streams: Stream | None = None,
-    ) -> Iterable[str]:
-        """Return the log lines of one replica, of both outputs together: the cluster keeps them as one log."""
-        from topcoat.schedulers.kubernetes.logs import replica_log
-
-        if streams is not None and Stream(streams) is not Stream.COMBINED:
-            raise self._unsupported(f"separate {Stream(streams).value} from the other output", "leave the stream out")
-        client, (namespace, name) = self._client(None, app_id), split_app_id(app_id)
-        self._check_replica(client, app_id, role_name, k)
-        return replica_log(
-            client, namespace, name, role_name, k, regex=regex, since=since, until=until, should_tail=should_tail
-        )
-
-    def _check_replica(self, client: Client, app_id: str, role: str, replica: int) -> None:
-        """Raise ``UsageError`` if the application has no such replica."""
-        from topcoat.schedulers.kubernetes.observe import fetch
-        from topcoat.schedulers.kubernetes.status import replicas_of
-
-        objects = fetch(client, *split_app_id(app_id))
-        existing = [] if objects is None else [(found.role, found.number) for found in replicas_of(objects)]
-        if (role, replica) not in existing:
-            raise self._no_replica(app_id, role, replica, existing)
-
-    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
-        """Return what the newest pod of each replica tells."""
-        from topcoat.schedulers.kubernetes.observe import fetch
-        from topcoat.schedulers.kubernetes.read_back import read_app
-        from topcoat.schedulers.kubernetes.status import replica_times
-
-        objects = fetch(self._client(None, app_id), *split_app_id(app_id))
-        return [] if objects is None else replica_times(objects, [role.name for role in read_app(objects.owners).roles])
+        forget(app_id)
 
 
-def _text(cfg: Mapping[str, CfgVal], key: str) -> str | None:
-    value = cfg.get(key)
-    return str(value) if value else None
+def _named(cfg: Mapping[str, CfgVal]) -> Named:
+    values = [cfg.get(name) for name in OPTIONS]
+    return Named(*(str(value) if value else None for value in values))
 
 
 def create_scheduler(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from topcoat.foreign_text import escaped
@@ -12,21 +12,19 @@ from topcoat.schedulers.kubernetes.fields import (
     condition,
     created,
     field,
-    indexes,
     is_true,
-    items,
     main_container,
     number,
     replica_of,
     role_of,
     section,
     text,
-    time_of,
 )
-from topcoat.schedulers.kubernetes.labels import ANNOTATION_CANCELLED
+from topcoat.schedulers.kubernetes.labels import LABEL_QUEUE
 from topcoat.schedulers.kubernetes.observe import AppObjects
-from topcoat.schedulers.kubernetes.reasons import Rank, Reason, exit_code, reason_of_job, reason_of_pod
-from topcoat.schedulers.responses import ReplicaTimes
+from topcoat.schedulers.kubernetes.reason import Rank, Reason
+from topcoat.schedulers.kubernetes.reasons import reason_of_job
+from topcoat.schedulers.kubernetes.replica_states import Replica, is_cancelled, replicas_of
 from topcoat.specs import NONE, AppState, ReplicaStatus, RoleStatus, is_started
 
 ANNOTATION_PULL_PATIENCE = "dev.topcoat.pull-patience"
@@ -34,7 +32,6 @@ ANNOTATION_PULL_PATIENCE = "dev.topcoat.pull-patience"
 PULL_PATIENCE_S = 60
 # A registry that does not respond may come back; an image that does not exist will not.
 _HOPE_FACTOR = 10
-_QUEUE = "kueue.x-k8s.io/queue-name"
 _MAX_REASONS = 3
 
 
@@ -46,16 +43,6 @@ class AppSummary(NamedTuple):
     num_restarts: int
     structured_error_msg: str
     roles_statuses: list[RoleStatus]
-
-
-class Replica(NamedTuple):
-    """One replica and its newest pod."""
-
-    role: str
-    number: int
-    state: AppState
-    pod: Manifest | None
-    reason: Reason | None
 
 
 def summarize(objects: AppObjects, role_order: Sequence[str] = ()) -> AppSummary:
@@ -82,99 +69,13 @@ def summarize(objects: AppObjects, role_order: Sequence[str] = ()) -> AppSummary
     )
 
 
-def replicas_of(objects: AppObjects, role_order: Sequence[str] = ()) -> list[Replica]:
-    """Return every replica, in the order of the roles."""
-    pods: dict[tuple[str, int], Manifest] = {}
-    for pod in sorted(objects.pods, key=lambda pod: (created(pod), not _is_going(pod))):
-        pods[role_of(pod), replica_of(pod)] = pod
-    jobs = {role_of(job): job for job in objects.jobs}
-    replicas = []
-    for role, count in _roles(objects, role_order).items():
-        for index in range(count):
-            found = pods.get((role, index))
-            reason = found and reason_of_pod(found, objects.events, objects.pod_groups, objects.pods, objects.now)
-            state = _replica_state(found, index, jobs.get(role), objects)
-            replicas.append(Replica(role, index, state, found, reason or None))
-    return replicas
-
-
-def replica_times(objects: AppObjects, role_order: Sequence[str] = ()) -> list[ReplicaTimes]:
-    """Return when each replica started and ended, and its exit code."""
-    times = []
-    for replica in replicas_of(objects, role_order):
-        state = section(main_container(replica.pod or {}), "state")
-        running, ended = section(state, "running"), section(state, "terminated")
-        times.append(
-            ReplicaTimes(
-                replica.role,
-                replica.number,
-                time_of(text(ended or running, "startedAt")),
-                time_of(text(ended, "finishedAt")),
-                None if replica.pod is None else exit_code(replica.pod),
-            )
-        )
-    return times
-
-
-def _roles(objects: AppObjects, role_order: Sequence[str]) -> dict[str, int]:
-    """Return the number of replicas of each role."""
-    counts: dict[str, int] = {}
-    templates: Iterable[tuple[Manifest, int]]
-    if objects.job_sets:
-        replicated = [item for owner in objects.job_sets for item in items(owner, "spec", "replicatedJobs")]
-        templates = [
-            (section(item, "template"), number(item, "template", "spec", "completions")) for item in replicated
-        ]
-    elif objects.volcano_jobs:
-        tasks = [task for owner in objects.volcano_jobs for task in items(owner, "spec", "tasks")]
-        templates = [(section(task, "template"), number(task, "replicas")) for task in tasks]
-    else:
-        templates = [(job, number(job, "spec", "completions")) for job in objects.jobs]
-    for template, count in templates:
-        counts[role_of(template)] = counts.get(role_of(template), 0) + count
-    position = {role: index for index, role in enumerate(role_order)}
-    return {role: counts[role] for role in sorted(counts, key=lambda role: (position.get(role, len(position)), role))}
-
-
-def _is_going(pod: Manifest) -> bool:
-    return bool(field(pod, "metadata", "deletionTimestamp"))
-
-
-def _replica_state(pod: Manifest | None, index: int, job: Manifest | None, objects: AppObjects) -> AppState:
-    """Return the state of a replica; its pod may not exist yet, or no longer."""
-    if pod is not None:
-        code = exit_code(pod)
-        phase = text(pod, "status", "phase")
-        # The container ends a second before the phase of its pod changes.
-        if phase == "Failed" or code:
-            return AppState.FAILED
-        if phase == "Succeeded" or code == 0:
-            return AppState.SUCCEEDED
-        if phase == "Running":
-            return AppState.RUNNING
-        if not _has_ended(job):
-            return AppState.PENDING
-    if job is not None:
-        if is_true(job, "Complete") or any(index in part for part in indexes(job, "status", "completedIndexes")):
-            return AppState.SUCCEEDED
-        if is_true(job, "Failed") or any(index in part for part in indexes(job, "status", "failedIndexes")):
-            return AppState.FAILED
-    if _is_cancelled(objects):
-        return AppState.CANCELLED
-    return AppState.PENDING
-
-
-def _has_ended(job: Manifest | None) -> bool:
-    return job is not None and (is_true(job, "Complete") or is_true(job, "Failed"))
-
-
 def _state(objects: AppObjects, replicas: list[Replica]) -> AppState:
     owners = objects.owners
     if any(_has_failed(owner) for owner in owners):
         return AppState.FAILED
     if all(_has_succeeded(owner) for owner in owners):
         return AppState.SUCCEEDED
-    if _is_cancelled(objects):
+    if is_cancelled(objects):
         return AppState.CANCELLED
     if any(_pull_has_failed(replica, objects) for replica in replicas):
         return AppState.FAILED
@@ -193,16 +94,6 @@ def _has_succeeded(owner: Manifest) -> bool:
         or is_true(owner, "Completed")  # a JobSet's
         or text(owner, "status", "state", "phase") == "Completed"
     )
-
-
-def _is_cancelled(objects: AppObjects) -> bool:
-    """Tell whether somebody has stopped the application: topcoat, or a suspend that is not Kueue's."""
-    for owner in objects.owners:
-        if text(owner, "metadata", "annotations", ANNOTATION_CANCELLED):
-            return True
-        if field(owner, "spec", "suspend") and not text(owner, "metadata", "labels", _QUEUE):
-            return True
-    return any(field(workload, "spec", "active") is False for workload in objects.workloads)
 
 
 def _pull_has_failed(replica: Replica, objects: AppObjects) -> bool:
@@ -231,7 +122,7 @@ def _reasons(objects: AppObjects, replicas: list[Replica]) -> list[tuple[str, Re
         if reason and not (reason.rank is Rank.FAILED and has_failed_pod and "DeadlineExceeded" not in reason.text):
             found.append((role, reason))
     found += [("", reason) for reason in map(_owner_reason, objects.owners) if reason]
-    if not _is_cancelled(objects):
+    if not is_cancelled(objects):
         found += _queue_reasons(objects)
     return sorted(found, key=lambda item: (item[1].rank, item[1].since))
 
@@ -253,7 +144,7 @@ def _queue_reasons(objects: AppObjects) -> list[tuple[str, Reason]]:
     """Return why Kueue keeps the application back."""
     found = []
     for owner in objects.owners:
-        queue = text(owner, "metadata", "labels", _QUEUE)
+        queue = text(owner, "metadata", "labels", LABEL_QUEUE)
         if not queue or not field(owner, "spec", "suspend"):
             continue
         uid = text(owner, "metadata", "uid")
@@ -315,5 +206,5 @@ def _error_file(pod: Manifest | None) -> str:
     message = text(main_container(pod or {}), "state", "terminated", "message")
     try:
         return message if message.startswith("{") and isinstance(json.loads(message), dict) else ""
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""

@@ -30,6 +30,8 @@ _KINDS = (JOB_SET, VOLCANO_JOB, JOB, POD_GROUP, SERVICE)
 _TOP = (JOB_SET, VOLCANO_JOB, JOB)
 _UNDO_TIMEOUT_S = 60.0
 _MAX_PAUSE_S = 2.0
+# Kueue makes it within a second of the job.
+_WORKLOAD_TIMEOUT_S = 3.0
 _WORKLOAD_OF = "kueue.x-k8s.io/job-uid"
 
 
@@ -80,15 +82,16 @@ def _undo(client: Client, created: Sequence[dict[str, Any]]) -> None:
     left = list(created)
     while left:
         metadata = left[0]["metadata"]
+        namespace = metadata.get("namespace") or client.namespace
         try:
-            client.delete(kind_of(left[0]), metadata["namespace"], metadata["name"])
+            client.delete(kind_of(left[0]), namespace, metadata["name"])
             del left[0]
             continue
         except SchedulerError as failure:
             if not isinstance(failure, SchedulerUnavailable) or time.monotonic() + pause > deadline:
                 notice(
                     f"objects of the job may be left: {failure}; to remove them: kubectl delete jobs,services "
-                    f"-n {metadata['namespace']} -l {LABEL_APP}={metadata['labels'][LABEL_APP]}"
+                    f"-n {namespace} -l {LABEL_APP}={(metadata.get('labels') or {}).get(LABEL_APP)}"
                 )
                 return
         time.sleep(pause)
@@ -147,21 +150,21 @@ def _stop(client: Client, kind: Kind, manifest: dict[str, Any], mark: dict[str, 
         _abort(client, namespace, name)
         return
     queued = LABEL_QUEUE in (manifest["metadata"].get("labels") or {})
-    client.patch(kind, namespace, name, mark if queued else {**mark, "spec": {"suspend": True}})
-    if queued:
-        _deactivate(client, namespace, manifest["metadata"]["uid"], name)
+    is_deactivated = queued and _deactivate(client, namespace, manifest["metadata"]["uid"])
+    client.patch(kind, namespace, name, mark if is_deactivated else {**mark, "spec": {"suspend": True}})
 
 
-def _deactivate(client: Client, namespace: str, uid: str, name: str) -> None:
-    """Tell Kueue to stop a job: it would start one again that is only suspended."""
-    workloads = client.list(WORKLOAD, namespace, labels=f"{_WORKLOAD_OF}={uid}") if client.serves(WORKLOAD) else []
-    if not workloads:
-        raise SchedulerError(
-            f"cannot cancel {namespace}:{name}: Kueue has no Workload for it",
-            hint="`topcoat delete` removes the job",
-        )
-    for workload in workloads:
-        client.patch(WORKLOAD, namespace, workload["metadata"]["name"], {"spec": {"active": False}})
+def _deactivate(client: Client, namespace: str, uid: str) -> bool:
+    """Tell Kueue to stop a job, which it would resume if it were only suspended; tell whether Kueue has it."""
+    deadline = time.monotonic() + _WORKLOAD_TIMEOUT_S
+    while client.serves(WORKLOAD):
+        workloads = client.list(WORKLOAD, namespace, labels=f"{_WORKLOAD_OF}={uid}")
+        for workload in workloads:
+            client.patch(WORKLOAD, namespace, workload["metadata"]["name"], {"spec": {"active": False}})
+        if workloads or time.monotonic() > deadline:
+            return bool(workloads)
+        time.sleep(0.2)
+    return False
 
 
 def _abort(client: Client, namespace: str, name: str) -> None:

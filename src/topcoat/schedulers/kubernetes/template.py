@@ -17,6 +17,7 @@ from topcoat.schedulers.kubernetes.labels import (
     ERROR_FILE,
     LABEL_APP,
     LABEL_ROLE,
+    WAITING_SHELL,
     app_id,
     label_value,
     role_label,
@@ -139,7 +140,7 @@ def pod_template(
     if submission.num_replicas > 1 and submission.cfg.wait_for_rank0:
         is_first = role is submission.app.roles[0] and RANK0_ENV not in role.env
         script = (_RANK0 if is_first else _WAIT) + _START
-        container["command"] = ["sh", "-c", literal(script), "topcoat", *container["command"]]
+        container["command"] = ["sh", "-c", literal(script), WAITING_SHELL, *container["command"]]
     if keeps_entrypoint(submission.cfg, REPLACE_OR_KEEP):
         container["args"] = container.pop("command")
     template: dict[str, Any] = _with_index(overlaid(pod, submission, role, replica))

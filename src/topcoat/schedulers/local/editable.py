@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from topcoat.foreign_text import parse_json
 from topcoat.notices import notice
 from topcoat.scan.snapshot import Snapshot
 from topcoat.scan.sources import local_path
@@ -68,10 +69,9 @@ def _editable_source(direct_url: str) -> str:
             text = file.read()
         if b"editable" not in text:
             return ""
-        import json
         from urllib.parse import unquote
 
-        data = json.loads(text)
+        data = parse_json(text)
         path = unquote(data["url"].removeprefix("file://")) if data["dir_info"]["editable"] else ""
         return os.path.realpath(path) if path else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,8 +1,8 @@
 """What was written for TorchX, and knows nothing of topcoat."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 
-from argparse import ArgumentParser, Namespace
 from torchx.cli.cmd_base import SubCommand
 from torchx.schedulers.api import AppDryRunInfo, DescribeAppResponse, ListAppResponse, Scheduler
 from torchx.specs import AppDef, AppState, CfgVal, Resource, Role

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from topcoat.errors import SchedulerError, UnknownApp, UsageError
 from topcoat.schedulers.api import ReplicaTimes, Scheduler, Stream
@@ -23,6 +23,8 @@ T = TypeVar("T", bound=Mapping[str, CfgVal])
 
 class ReplicaAbilities(Scheduler[T]):
     """The optional abilities of a scheduler, through the API server."""
+
+    follows_pending: ClassVar[bool] = True
 
     def _client(self, cfg: Mapping[str, CfgVal] | None = None, app_id: str = "") -> Client:
         """Return the client of the cluster that has an application."""
@@ -78,7 +80,7 @@ class ReplicaAbilities(Scheduler[T]):
     def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
         """Return when each replica started and ended, and its exit code."""
         from topcoat.schedulers.kubernetes.read_back import read_app
-        from topcoat.schedulers.kubernetes.status import replica_times
+        from topcoat.schedulers.kubernetes.replica_states import replica_times
 
         objects = self._objects(app_id)
         return replica_times(objects, [role.name for role in read_app(objects.owners).roles])
@@ -92,7 +94,7 @@ class ReplicaAbilities(Scheduler[T]):
         return objects
 
     def _check_replica(self, objects: AppObjects, app_id: str, role: str, replica: int) -> None:
-        from topcoat.schedulers.kubernetes.status import replicas_of
+        from topcoat.schedulers.kubernetes.replica_states import replicas_of
 
         existing = [(item.role, item.number) for item in replicas_of(objects)]
         if (role, replica) not in existing:
@@ -100,7 +102,7 @@ class ReplicaAbilities(Scheduler[T]):
 
     def _running(self, app_id: str, role: str, replica: int) -> RunningReplica:
         from topcoat.schedulers.kubernetes.execute import RunningReplica
-        from topcoat.schedulers.kubernetes.status import replicas_of
+        from topcoat.schedulers.kubernetes.replica_states import replicas_of
 
         objects = self._objects(app_id)
         self._check_replica(objects, app_id, role, replica)
