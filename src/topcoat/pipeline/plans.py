@@ -17,7 +17,8 @@ from topcoat.pipeline.connections import Connections, Place
 from topcoat.scan.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from topcoat.builders.builder import Builder, OnOutput, Recipe
+    from topcoat.builders.builder import Builder, Recipe
+    from topcoat.builders.programs import OnOutput
     from topcoat.destinations.registry_delivery import PreparedImage
 
 
