@@ -27,10 +27,6 @@ class RoleDelivery(Protocol):
     def describe(self) -> str:
         """Return the plan as one line of text."""
 
-    @property
-    def shipped(self) -> tuple[str, Snapshot] | None:
-        """The workspace and what is shipped of it; ``None`` if that is not known."""
-
 
 class RolePlans:
     """A `WorkspacePlan` of one delivery for each role; roles that expect the same share one delivery."""
@@ -57,7 +53,7 @@ class RolePlans:
         }
 
     def snapshots(self) -> list[tuple[str, Snapshot]]:
-        """Return each workspace and what is shipped of it, for the distinct deliveries that tell."""
+        """Return each workspace and what is shipped of it, for the distinct deliveries that tell: those with ``shipped``."""
         return [shipped for delivery in self._distinct if (shipped := getattr(delivery, "shipped", None))]
 
     def lines(self) -> list[str]:

@@ -24,12 +24,17 @@ _SPOOLED = 64 << 20
 _GO_DIRECTORY = 1 << 31  # os.ModeDir of Go
 
 
-def attach(container: Container) -> None:
-    """Connect this process's standard streams to the process of *container*, which has a terminal, until it ends."""
+def open_terminal(container: Container) -> Any:
+    """Return the stream of *container*'s terminal. Open it before the start: engines log whole lines only."""
     api, container_id = _api(container)
     with engine_errors(f"attaching to {container.name}"):
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 1}
-        stream = api.attach_socket(container_id, params)
+        return api.attach_socket(container_id, params)
+
+
+def attach(container: Container, stream: Any) -> None:
+    """Connect this process's standard streams to the terminal of *container* until its process ends."""
+    api, container_id = _api(container)
     _connect(stream, lambda columns, lines: api.resize(container_id, height=lines, width=columns), tty=True)
 
 
@@ -71,13 +76,26 @@ def _connect(stream: Any, resize: Callable[[int, int], object], *, tty: bool) ->
     def end_input() -> None:
         connection.shutdown(socket.SHUT_WR)
 
+    first = _received(stream, connection)
     connection.settimeout(None)
     try:
         with raw_terminal(resize) if tty else nullcontext():
+            if first:
+                show(first)
             relay(connection.fileno(), connection.sendall, show, end_input)
     finally:
         with suppress(OSError):
             connection.close()
+
+
+def _received(stream: Any, connection: socket.socket) -> bytes:
+    """Return what came in one piece with the headers of the response: docker-py leaves it in their buffer."""
+    buffer = getattr(getattr(getattr(stream, "_response", None), "raw", None), "_fp", None)
+    reader = getattr(buffer, "fp", None)
+    if not isinstance(reader, io.BufferedReader):
+        return b""
+    connection.settimeout(0)
+    return reader.read1(len(reader.peek()))
 
 
 class _Demultiplexer:

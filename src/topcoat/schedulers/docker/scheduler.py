@@ -95,6 +95,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("local_docker", session_name, docker_client=docker_client)
+        self._terminals: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the connection to the engine, unless the caller passed it in."""
@@ -154,6 +155,8 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         try:
             for request in job.containers:
                 created.append(docker.create(client, request, cpus))
+            if job.containers and job.containers[0].kwargs.get("tty"):
+                self._terminals[job.app_id] = replicas.open_terminal(created[0])
             run_all([partial(docker.start, container) for container in created])
         except BaseException:
             for container in created:
@@ -240,7 +243,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
                 f"the container {container.name} has no terminal",
                 hint=f"topcoat log -f {app_id}; topcoat run -i starts one that has",
             )
-        replicas.attach(container)
+        replicas.attach(container, self._terminals.pop(app_id, None) or replicas.open_terminal(container))
 
     def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
         """Run a command in a running container."""
