@@ -127,7 +127,7 @@ class _Watch:
         self._source = source
         self.version = _version(source)
         self.is_open = self._is_younger(_MAX_MAPPED_NS) and _is_open_for_writing(source)
-        self.only_grew = True
+        self.only_grew = listed is None or self.version is None or self.version.size >= listed.size
         self._is_busy = listed is not None and listed != self.version
 
     @property
