@@ -76,6 +76,13 @@ def test_replicas_that_are_retried_alone_are_no_gang() -> None:
     assert chosen(app(role(replicas=2, retries=1, policy=REPLICA)), POD_GROUP, VOLCANO_JOB) == (PLAIN, "none")
 
 
+def test_a_gang_of_replicas_that_are_retried_alone_comes_with_a_warning() -> None:
+    arrangement = arrange(app(role(replicas=2, retries=1, policy=REPLICA)), Opts(gang="podgroup"), lambda _: True)
+    assert arrangement[:2] == (JOB, "podgroup")
+    assert "waits for ever" in arrangement.note
+    assert not arrange(GANG, Opts(gang="podgroup"), lambda _: True).note
+
+
 @pytest.mark.parametrize("policy", list(RetryPolicy))
 @pytest.mark.parametrize("gang", ["auto", "podgroup", "none", "volcano", "kueue"])
 def test_no_policy_is_refused_without_retries(policy: RetryPolicy, gang: str) -> None:
@@ -95,6 +102,13 @@ def test_restarts_of_several_replicas_are_a_job_sets_or_volcanos(policy: RetryPo
     assert raised.value.hint
     for choice in ("--retry-policy REPLICA", "--max-retries 0", "gang=volcano", "JobSet"):
         assert choice in raised.value.hint
+
+
+def test_no_gang_is_made_for_restarts_if_the_user_wants_none() -> None:
+    with pytest.raises(InvalidApp):
+        chosen(app(role(replicas=2, retries=2)), VOLCANO_JOB, gang="none")
+    trainer = Role("a", "image", entrypoint="torchrun", args=["x.py"], num_replicas=2, max_retries=1)
+    assert chosen(app(trainer), POD_GROUP, VOLCANO_JOB, gang="none") == (PLAIN, "none")
 
 
 def test_a_role_of_one_replica_is_restarted_alone() -> None:

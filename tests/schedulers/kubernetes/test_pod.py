@@ -96,6 +96,10 @@ def test_shared_memory_has_the_size_of_the_role_unless_it_mounts_its_own() -> No
         {"args": ["a\0b"]},
         {"args": ["\udc80"]},
         {"env": {"A": "\0"}},
+        {"env": {"A": 1}},
+        {"env": {1: "a"}},
+        {"args": [1]},
+        {"port_map": {"p": "80"}},
         {"env": {"": "x"}},
         {"env": {"A=B": "x"}},
         {"env": {"é": "x"}},
@@ -136,7 +140,7 @@ def test_options_reach_the_pod() -> None:
         image_pull_secrets=["login"],
         image_pull_policy="Always",
         priority_class="high",
-        labels={"team": "a"},
+        labels={"team": "a", "app.kubernetes.io/managed-by": "me", "dev.topcoat.app": "mine"},
         annotations={"note": "b"},
         tolerations=["gpu:NoSchedule"],
         affinity="{nodeAffinity: {}}",
@@ -149,7 +153,9 @@ def test_options_reach_the_pod() -> None:
     assert spec["priorityClassName"] == "high"
     assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert spec["affinity"] == {"nodeAffinity": {}}
-    assert pod["metadata"]["labels"]["team"] == "a"
+    labels = pod["metadata"]["labels"]
+    assert (labels["team"], labels["app.kubernetes.io/managed-by"]) == ("a", "me")
+    assert labels["dev.topcoat.app"] == "train-x1234567"
     assert pod["metadata"]["annotations"]["note"] == "b"
     assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
 

@@ -338,7 +338,7 @@ def test_the_definition_is_read_back_with_what_all_replicas_have_in_common() -> 
 )
 def test_a_definition_that_is_missing_or_malformed_is_read_from_the_pods(definition: str) -> None:
     for arrangement in (PLAIN, JOBSET, VOLCANO):
-        request = request_of(two_roles(args=["a"]), Opts(wait_for_rank0=False), arrangement, name="app-x1")
+        request = request_of(two_roles(args=["a"]), arrangement=arrangement, name="app-x1")
         tops = [item for item in request.objects if item["kind"] != "Service"]
         for top in tops:
             top["metadata"]["annotations"][ANNOTATION_APP_DEF] = definition

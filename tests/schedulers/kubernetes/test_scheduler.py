@@ -62,6 +62,18 @@ def test_a_dry_run_needs_no_cluster_and_says_what_it_leaves_out(runner: Runner, 
     assert text.startswith("gang=none: no cluster")
 
 
+@pytest.mark.parametrize("config", ["", "kind: Config", "current-context: absent"])
+def test_a_dry_run_needs_no_context(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    (tmp_path / "config").write_text(config)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    assert objects(runner, app(2))[0]["metadata"]["namespace"] == "default"
+    if config:
+        with pytest.raises(InvalidRunConfigException, match="context"):
+            objects(runner, app(2), context="named")
+
+
 @pytest.mark.usefixtures("no_cluster")
 def test_a_job_of_one_replica_tells_nothing(runner: Runner, notices: list[str]) -> None:
     objects(runner, app())
@@ -119,6 +131,30 @@ def test_the_image_is_submitted_by_tag_and_digest_and_described(
         described = other.describe(entry.app_handle)
     assert described is not None
     assert described.roles[0].image == container["image"]
+
+
+@pytest.mark.parametrize("validate_spec", [True, False])
+def test_nothing_is_pushed_for_a_cluster_that_does_not_respond_or_refuses(
+    runner: Runner,
+    cluster: FakeClient,
+    fake_registry: FakeRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    validate_spec: bool,
+) -> None:
+    def fail(*args: object) -> None:
+        raise SchedulerUnavailable("away")
+
+    (tmp_path / "train.py").write_text("print('trained')\n")
+    application = app(workspace=Workspace({str(tmp_path): ""}))
+    application.roles[0].image = add_base(fake_registry)
+    cfg: dict[str, CfgVal] = {"image_repo": f"{fake_registry.host}/app", "validate_spec": validate_spec}
+    info = runner.dryrun(application, "kubernetes", {**cfg, "validate_spec": validate_spec or None})
+    cluster.before = fail
+    monkeypatch.setattr(cluster, "serves", fail)
+    with pytest.raises(SchedulerUnavailable):
+        runner.schedule(info)
+    assert list(fake_registry.repositories) == ["base"]
 
 
 def test_a_replaced_entrypoint_is_named(

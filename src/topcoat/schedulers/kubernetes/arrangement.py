@@ -74,9 +74,11 @@ def arrange(app: AppDef, cfg: Opts, serves: Serves | None) -> Arrangement:
         _check_served(POD_GROUP, "gang=podgroup", serves)
         if together and not _is_torchrun(app):
             raise _cannot_restart(together[0], "a JobSet cannot be in a PodGroup")
-        return Arrangement(JOB, gang, torchrun_restarts=bool(together))
+        if any(role.max_retries > 0 for role in app.roles):
+            note = "gang=podgroup: a replica that is retried after others have ended waits for ever, for its gang"
+        return Arrangement(JOB, gang, note, torchrun_restarts=bool(together))
     if together:
-        return _restarting(app, together, serves)
+        return _restarting(app, together, serves, may_be_gang=False)
     return Arrangement(JOB, "none")
 
 
@@ -96,7 +98,7 @@ def _best(app: AppDef, together: Sequence[Role], serves: Serves | None) -> Arran
     if sum(role.num_replicas for role in app.roles) == 1:
         return Arrangement(JOB, "none")
     if together:
-        return _restarting(app, together, serves)
+        return _restarting(app, together, serves, may_be_gang=True)
     if serves is None:
         return Arrangement(JOB, "none", "gang=none: no cluster can be asked what it has; gang=podgroup or kueue set it")
     if any(role.max_retries > 0 for role in app.roles):
@@ -113,8 +115,8 @@ def _best(app: AppDef, together: Sequence[Role], serves: Serves | None) -> Arran
     return Arrangement(JOB, "none", note)
 
 
-def _restarting(app: AppDef, together: Sequence[Role], serves: Serves | None) -> Arrangement:
-    """Choose what restarts several replicas together."""
+def _restarting(app: AppDef, together: Sequence[Role], serves: Serves | None, *, may_be_gang: bool) -> Arrangement:
+    """Choose what restarts several replicas together; it may also start them together if *may_be_gang*."""
     if serves is None or serves(JOB_SET):
         note = "gang=none: a JobSet restarts the replicas together, and replicas start one by one"
         if serves is None:
@@ -122,10 +124,10 @@ def _restarting(app: AppDef, together: Sequence[Role], serves: Serves | None) ->
         if len(app.roles) > 1 and any(role.retry_policy is RetryPolicy.ROLE for role in together):
             note += "; a JobSet restarts all roles, also for the policy ROLE"
         return Arrangement(JOB_SET, "none", note)
-    if serves(VOLCANO_JOB) and not _roles_alone(app, together):
+    if may_be_gang and serves(VOLCANO_JOB) and not _roles_alone(app, together):
         return Arrangement(VOLCANO_JOB, "volcano", "gang=volcano: Volcano restarts the replicas together")
     if _is_torchrun(app):
-        gang = "podgroup" if serves(POD_GROUP) else "none"
+        gang = "podgroup" if may_be_gang and serves(POD_GROUP) else "none"
         note = f"gang={gang}: torchrun restarts its processes, and the cluster a replica that fails"
         return Arrangement(JOB, gang, note, torchrun_restarts=True)
     raise _cannot_restart(together[0], "it has neither JobSet nor Volcano")

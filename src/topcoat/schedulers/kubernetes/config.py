@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from topcoat.errors import InvalidRunConfigException, MissingDependency, SchedulerUnavailable
 from topcoat.foreign_text import escaped
@@ -58,42 +58,44 @@ def find_cluster(kubeconfig: str | None = None, context: str | None = None) -> C
         ) from error
     files = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_FILE
     configuration = Configuration()
-    try:
-        if any(os.path.exists(os.path.expanduser(file)) for file in files.split(os.pathsep) if file):
-            return _from_file(configuration, files, context)
-        if kubeconfig:
-            raise InvalidRunConfigException(f"kubeconfig {kubeconfig!r} does not exist", "kubeconfig", hint=_HINT)
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
+    if any(os.path.exists(os.path.expanduser(file)) for file in files.split(os.pathsep) if file):
+        return _from_file(configuration, files, context)
+    if kubeconfig:
+        raise InvalidRunConfigException(f"kubeconfig {kubeconfig!r} does not exist", "kubeconfig", hint=_HINT)
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        try:
             return _from_pod(configuration)
-    except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InvalidRunConfigException):
-            raise
-        raise SchedulerUnavailable(f"cannot read the kubeconfig {files}: {escaped(str(error))}", hint=_HINT) from error
+        except (ConfigException, OSError) as error:
+            raise SchedulerUnavailable(f"cannot log in as this pod: {escaped(str(error))}", hint=_HINT) from error
     raise SchedulerUnavailable(f"no Kubernetes cluster is configured: {files} does not exist", hint=_HINT)
 
 
 def _from_file(configuration: Configuration, files: str, context: str | None) -> Cluster:
     import yaml
-    from kubernetes.config import ConfigException, list_kube_config_contexts, load_kube_config
+    from kubernetes.config import ConfigException, load_kube_config
+    from kubernetes.config.kube_config import KubeConfigMerger
 
     try:
-        contexts, current = list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
-    except (ConfigException, yaml.YAMLError) as error:
-        # Without a current context the list fails; --cfg context=... does not need one.
-        if not context or isinstance(error, yaml.YAMLError):
-            raise SchedulerUnavailable(
-                f"cannot read the kubeconfig {files}: {escaped(str(error))}", hint=_HINT
-            ) from error
-        contexts, current = None, {"name": context}
-    by_name: dict[str, Any] = {item["name"]: item.get("context") or {} for item in contexts or [current]}
-    name = context or current["name"]
-    if name not in by_name:
-        raise InvalidRunConfigException(
-            f"invalid context {name!r}: {files} has {', '.join(sorted(by_name)) or 'none'}", "context", hint=_HINT
+        merged = KubeConfigMerger(files).config  # type: ignore[no-untyped-call]
+        namespaces = {item["name"]: item["context"].safe_get("namespace") for item in merged["contexts"]}
+        name = context or merged.safe_get("current-context")
+        if name in namespaces:
+            with _login_errors(f"logging in to the context {name!r}"):
+                load_kube_config(files, name, configuration, persist_config=False)  # type: ignore[no-untyped-call]
+            return Cluster(configuration, name, namespaces[name] or _DEFAULT_NAMESPACE)
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = (
+            " ".join(str(error).split())
+            if isinstance(error, (ConfigException, yaml.YAMLError, OSError))
+            else "malformed"
         )
-    with _login_errors(f"logging in to the context {name!r}"):
-        load_kube_config(files, name, configuration, persist_config=False)  # type: ignore[no-untyped-call]
-    return Cluster(configuration, name, by_name[name].get("namespace") or _DEFAULT_NAMESPACE)
+        raise SchedulerUnavailable(f"cannot read the kubeconfig {files}: {escaped(why)}", hint=_HINT) from error
+    choices = ", ".join(sorted(namespaces)) or "none"
+    if not name:
+        raise InvalidRunConfigException(
+            f"{files} has no current context", "context", hint=f"-cfg context=NAME; contexts: {choices}"
+        )
+    raise InvalidRunConfigException(f"invalid context {name!r}: {files} has {choices}", "context", hint=_HINT)
 
 
 def _from_pod(configuration: Configuration) -> Cluster:

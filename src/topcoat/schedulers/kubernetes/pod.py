@@ -76,7 +76,9 @@ def checked_words(role: Role) -> list[str]:
     return words
 
 
-def _check_text(text: str, role: Role, place: str) -> None:
+def _check_text(text: object, role: Role, place: str) -> None:
+    if not isinstance(text, str):
+        raise InvalidApp(f"the {place} of role {role.name!r} has {text!r}, which is no string", hint="write a string")
     if "\0" in text or not _is_unicode(text):
         raise InvalidApp(
             f"the {place} of role {role.name!r} has a text that is not valid UTF-8, or has a NUL: {text!r}",
@@ -96,7 +98,7 @@ def env_entries(env: Mapping[str, str], role: Role) -> list[dict[str, Any]]:
     """Return environment variables as the API wants them."""
     entries: list[dict[str, Any]] = []
     for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name):
+        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
             raise InvalidApp(
                 f"invalid environment variable name {name!r} of role {role.name!r}",
                 hint="a name has printable ASCII characters, without =",
@@ -158,7 +160,7 @@ def _ports(role: Role) -> list[dict[str, Any]]:
     ports: list[dict[str, Any]] = []
     names: set[str] = set()
     for name, port in role.port_map.items():
-        if not 1 <= port <= 65535:
+        if not isinstance(port, int) or not 1 <= port <= 65535:
             raise InvalidApp(f"invalid port {name}={port} of role {role.name!r}", hint="ports are from 1 to 65535")
         label = dns_label(name, _MAX_PORT_NAME)
         if not re.search("[a-z]", label):

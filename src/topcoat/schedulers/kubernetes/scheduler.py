@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
+from topcoat.errors import (
+    InvalidApp,
+    InvalidRunConfigException,
+    MissingDependency,
+    RequestRefused,
+    SchedulerUnavailable,
+    TopcoatError,
+)
 from topcoat.notices import notice
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
 from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
@@ -39,6 +46,25 @@ __all__ = ["KubernetesJob", "KubernetesOpts", "KubernetesScheduler", "create_sch
 
 _ARCHITECTURE = ("kubernetes.io/arch", "beta.kubernetes.io/arch")
 _OS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+
+
+class CheckedDryRunInfo(AppDryRunInfo[KubernetesJob]):
+    """A request that the cluster checks before an image is pushed for it.
+
+    Attributes:
+        is_checked: whether that was done.
+    """
+
+    def __init__(self, request: KubernetesJob, check: Callable[[KubernetesJob, Mapping[str, CfgVal]], None]) -> None:
+        super().__init__(request, str)
+        self.is_checked = False
+        self._check = check
+
+    def deliver(self) -> Mapping[str, Delivered]:
+        """Have the cluster check the request, then deliver the workspaces."""
+        self._check(self.request, self.cfg)
+        self.is_checked = True
+        return super().deliver()
 
 
 class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Scheduler[Opts]):
@@ -138,26 +164,35 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         request = make_job(read_files(submission), arrangement, images_to_push)
         if cfg.validate_spec:
             self._check(request, cfg)
-        return AppDryRunInfo(request, str)
+        return CheckedDryRunInfo(request, self._check)
 
     def _namespace(self, cfg: Opts) -> str:
         if cfg.namespace:
             return cfg.namespace
         try:
             return self._client(cfg).namespace
-        except (MissingDependency, SchedulerUnavailable):
+        except TopcoatError as error:
+            if not _is_no_cluster(error, cfg):
+                raise
             return "default"
 
     def _arrange(self, app: AppDef, cfg: Opts) -> Arrangement:
         try:
             return arrange(app, cfg, lambda kind: self._client(cfg).serves(kind))
-        except (MissingDependency, SchedulerUnavailable):
+        except TopcoatError as error:
+            if not _is_no_cluster(error, cfg):
+                raise
             return arrange(app, cfg, None)
 
     def _check(self, request: KubernetesJob, cfg: Mapping[str, CfgVal]) -> None:
+        """Ask the cluster whether it would accept *request*, or only whether it responds."""
+        from topcoat.schedulers.kubernetes.kinds import JOB
         from topcoat.schedulers.kubernetes.submit import validate
 
-        validate(self._client(cfg), request)
+        if cfg.get("validate_spec") is False:
+            self._client(cfg).serves(JOB)
+        else:
+            validate(self._client(cfg), request)
 
     def update_request(self, dryrun_info: AppDryRunInfo[KubernetesJob], delivered: Mapping[str, Delivered]) -> None:
         """Put the digests of the images into the request."""
@@ -186,7 +221,7 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         request, cfg = dryrun_info.request, dryrun_info.cfg
         self.push_images(request.images_to_push)
         client = self._client(cfg)
-        if cfg.get("validate_spec") is not False:
+        if not (isinstance(dryrun_info, CheckedDryRunInfo) and dryrun_info.is_checked):
             self._check(request, cfg)
         submit(client, request)
         metadata = request.resource["metadata"]
@@ -250,6 +285,13 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         delete(self._client(None, app_id), *split_app_id(app_id))
         self._submitted_to.pop(app_id, None)
         forget(app_id)
+
+
+def _is_no_cluster(error: TopcoatError, cfg: Opts) -> bool:
+    """Tell whether no cluster is configured or responds: a dry run does without. A named one has to exist."""
+    if isinstance(error, InvalidRunConfigException):
+        return error.cfg_key == "context" and not cfg.context
+    return isinstance(error, (MissingDependency, SchedulerUnavailable))
 
 
 def _named(cfg: Mapping[str, CfgVal]) -> Named:

@@ -105,9 +105,9 @@ class Submission(NamedTuple):
     def labels(self, role: Role | None = None) -> dict[str, str]:
         """Return the labels of all objects, or of those of one role."""
         return {
-            **(self.cfg.labels or {}),
             "app.kubernetes.io/name": label_value(self.app.name),
             "app.kubernetes.io/managed-by": "topcoat",
+            **(self.cfg.labels or {}),
             LABEL_APP: self.name,
             **({LABEL_ROLE: role_label(role.name)} if role else {}),
         }
