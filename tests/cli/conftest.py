@@ -27,6 +27,11 @@ class Done(NamedTuple):
     err: str
 
     @property
+    def logs(self) -> list[str]:
+        """The lines on stderr that are not topcoat's own."""
+        return [line for line in self.err.splitlines() if not line.startswith(("topcoat: ", "  hint: "))]
+
+    @property
     def json(self) -> Any:
         """The one JSON object on stdout."""
         return json.loads(self.out)

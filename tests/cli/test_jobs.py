@@ -50,5 +50,7 @@ def test_a_status_has_torchxs_keys_and_the_names_of_the_replicas_states() -> Non
     (role,) = facts["roles"]
     assert role["role"] == "b"
     assert (int(role["replicas"][0]["state"]), role["replicas"][0]["state_name"]) == (5, "FAILED")
+    assert (role["replicas"][0]["structured_error_msg"], role["replicas"][0]["exit_code"]) == (None, None)
     # The status itself is as it was.
-    assert status.to_json()["roles"][1]["replicas"][0].keys() == role["replicas"][0].keys() - {"state_name"}
+    added = {"state_name", "started", "ended", "duration_s", "exit_code"}
+    assert status.to_json()["roles"][1]["replicas"][0].keys() == role["replicas"][0].keys() - added

@@ -53,7 +53,15 @@ def test_every_command_has_help_with_examples(cli: Cli, command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_refuses_a_flag_that_it_does_not_have(cli: Cli, command: str) -> None:
-    needed = {"log": ["x"], "status": ["x"], "describe": ["x"], "cancel": ["x"], "delete": ["x"], "completion": ["zsh"]}
+    needed = {
+        "log": ["x"],
+        "status": ["x"],
+        "describe": ["x"],
+        "cancel": ["x"],
+        "delete": ["x"],
+        "completion": ["zsh"],
+        "cp": ["a", "b"],
+    }
     done = cli(command, *needed.get(command, []), "--no-such-flag")
     assert done.code == 2
     assert "--no-such-flag" in done.error[0]

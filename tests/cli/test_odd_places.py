@@ -205,7 +205,7 @@ def test_a_proxys_login_is_not_shown(proxy: str, topcoat: Cli, workspace: Path) 
 
 @pytest.mark.parametrize("size", [(10, 200), (200, 10), (0, 0)])
 def test_a_terminal_of_any_size_shows_the_help_and_the_files(size: tuple[int, int], workspace: Path) -> None:
-    for words, text in ((["run", "--help"], b"--workspace"), (["ls"], b"train.py"), (["list"], b"HANDLE")):
+    for words, text in ((["run", "--help"], b"--workspace"), (["ls"], b"train.py"), (["list"], b"SCHEDULER")):
         process, terminal = on_terminal([*TOPCOAT, *words], size=size)
         shown = read_until(terminal)
         os.close(terminal)

@@ -69,3 +69,50 @@ def test_no_spinner_without_a_terminal_or_when_quiet(
     with Progress("doing a thing", quiet=quiet):
         time.sleep(0.1)
     assert stream.getvalue() == ""
+
+
+TRANSFER = """
+import sys, time
+from topcoat.cli import progress
+from topcoat.transfers import advance, expect
+progress.LINE_INTERVAL_S = 0.3
+with progress.Progress("doing a thing"):
+    expect("pushing", 4 << 20)
+    for _ in range(10):
+        time.sleep(0.15)
+        advance("pushing", 300 << 10)
+"""
+
+
+def _transfer(**env: str) -> tuple[str, str]:
+    """Return what a terminal shows of a transfer, and what a file gets."""
+    import pexpect
+
+    environ = {**environment(TERM="xterm"), **env}
+    process = pexpect.spawn(
+        sys.executable, ["-c", TRANSFER], env=environ, encoding="utf-8", timeout=30, dimensions=(30, 100)
+    )
+    process.expect(pexpect.EOF)
+    redirected = subprocess.run(
+        [sys.executable, "-c", TRANSFER], env=environ, capture_output=True, text=True, check=True
+    )
+    return str(process.before), redirected.stderr
+
+
+def test_a_slow_transfer_shows_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
+    shown, lines = _transfer()
+    for text in ("pushing", "━", "/4.0 MiB", "/s", "0:00:0"):
+        assert text in shown
+    assert "topcoat: pushing 600.0 KiB of 4.0 MiB, " in lines
+    assert "/s, " in lines
+    assert lines.endswith(" left\n")
+    assert "━" not in lines
+    assert "\x1b" not in lines
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "CI"])
+def test_without_colors_and_in_ci_a_terminal_gets_plain_lines(variable: str) -> None:
+    shown, _ = _transfer(**{variable: "1"})
+    assert "topcoat: pushing" in shown
+    assert "━" not in shown
+    assert "\x1b" not in shown

@@ -193,7 +193,7 @@ def test_a_pipe_gets_names_and_logs_byte_by_byte(workspace: Path) -> None:
     assert EVIL in {entry["path"] for entry in json.loads(output("ls", "--json"))["entries"]}
     log = b"\x1b[31mred \xe2\x82\xac \xff\x00\x1b[0m\n"
     script = "printf '\\033[31mred \\342\\202\\254 \\377\\000\\033[0m\\n'"
-    assert output("run", "--", "sh", "-c", script, stream="stderr").endswith(log)
+    assert output("run", "--", "sh", "-c", script, stream="stderr").count(log) == 1
     assert output("log", get_runner().list("local")[0].app_handle) == log
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+JOB_METAVAR = "JOB"
+JOB_HELP = "a handle, or a part of one or of a job's name that only one job has (default: the newest of this workspace)"
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ActionsContainer
 
@@ -13,13 +16,15 @@ if TYPE_CHECKING:
     from topcoat.specs import CfgVal, runopts
 
 
-def add_scheduler(parser: _ActionsContainer) -> None:
-    """Add ``-s``; ``scheduler_name`` resolves its default."""
+def add_scheduler(
+    parser: _ActionsContainer, *, default: str = "[cli:run] scheduler of .torchxconfig, else local"
+) -> None:
+    """Add ``-s``, whose help names the *default*; ``scheduler_name`` resolves the usual one."""
     parser.add_argument(
         "-s",
         "--scheduler",
         metavar="SCHED",
-        help="scheduler (default: [cli:run] scheduler of .torchxconfig, else local); topcoat runopts lists them",
+        help=f"scheduler (default: {default}); topcoat runopts lists them",
     )
 
 
@@ -76,9 +81,14 @@ def add_json(parser: _ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def add_handles(parser: ArgumentParser) -> None:
-    """Add one or more handles."""
-    parser.add_argument("handles", nargs="+", metavar="HANDLE", help="scheduler://session/app_id")
+def add_jobs(parser: ArgumentParser) -> None:
+    """Add any number of jobs; none means the newest of this workspace."""
+    parser.add_argument("jobs", nargs="*", metavar=JOB_METAVAR, help=JOB_HELP)
+
+
+def add_job(parser: ArgumentParser) -> None:
+    """Add one job, by default the newest of this workspace; ``find_job`` finds it."""
+    parser.add_argument("job", nargs="?", metavar=JOB_METAVAR, help=JOB_HELP)
 
 
 def open_runner() -> Runner:

@@ -17,8 +17,11 @@ _KINDS: dict[tuple[str, str], Kind] = {
     ("", "scheduler"): "scheduler",
     ("", "schedulers"): "scheduler",
     ("", "handle"): "handle",
-    ("", "handles"): "handle",
+    ("", "jobs"): "handle",
+    ("", "job"): "handle",
     ("log", "identifier"): "handle",
+    ("cp", "source"): "handle",
+    ("exec", "words"): "handle",
     ("run", "env_file"): "file",
     ("run", "words"): "component",
     ("builtins", "print"): "component",
@@ -116,7 +119,11 @@ def _usage(name: str, actions: Sequence[argparse.Action]) -> str:
     for action in actions:
         if not action.option_strings:
             metavar = _metavar(action)
-            words.append({"?": f"[{metavar}]", "+": f"{metavar} [{metavar} ...]"}.get(str(action.nargs), metavar))
+            words.append(
+                {"?": f"[{metavar}]", "+": f"{metavar} [{metavar} ...]", "*": f"[{metavar} ...]"}.get(
+                    str(action.nargs), metavar
+                )
+            )
     return " ".join(words)
 
 

@@ -6,8 +6,9 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
-from topcoat.cli.output import discard, say, write_stderr
+from topcoat.cli.output import discard, expect_json, json_error, say, write_stderr
 from topcoat.notices import notices_once, show_notices
 
 INTERRUPTED = 130
@@ -28,13 +29,16 @@ class ErrorHandler:
 
     Attributes:
         debug: whether to show tracebacks; ``TOPCOAT_DEBUG`` and ``--debug`` set it.
+        json: whether to print an error on stdout as JSON too (``--json``).
     """
 
     def __init__(self) -> None:
         self.debug = os.environ.get("TOPCOAT_DEBUG", "") not in ("", "0")
+        self.json = False
 
     def run(self, command: Callable[[ErrorHandler], int]) -> int:
         """Return the exit code of *command*, or that of the exception that it raised."""
+        expect_json()
         previous = show_notices(say)
         try:
             with notices_once():
@@ -68,6 +72,9 @@ class ErrorHandler:
             write_stderr("".join(traceback.format_exception(error)))
         if isinstance(error, TopcoatError):
             say(f"error: {error.message}", hint=error.hint or "")
+            if self.json:
+                with suppress(TopcoatError, OSError):
+                    json_error(error)
             return error.exit_code
         if isinstance(error, OSError) and error.errno in _LIMITS:
             where = f": {error.filename}" if error.filename else ""

@@ -84,8 +84,10 @@ def print_logs(
     query: LogQuery,
     out: TextIO,
     always_prefix: bool = False,
-) -> None:
-    """Print the logs of *replicas* to *out*; for several, or with *always_prefix*, lines begin with ``role/replica``.
+) -> bool:
+    """Print the logs of *replicas* to *out*, and tell whether the last line is complete.
+
+    For several replicas, or with *always_prefix*, lines begin with ``role/replica``.
 
     With ``query.follow``, print all replicas concurrently until the application has ended; else one after the other.
     """
@@ -98,10 +100,12 @@ def print_logs(
 
     with undecodable_bytes_kept():
         if len(replicas) == 1 and not always_prefix:
+            piece = "\n"
             for piece in lines(replicas[0]):
                 emit(piece, out)
-        else:
-            _print_together(lines, replicas, query.follow, out)
+            return piece.endswith("\n")
+        _print_together(lines, replicas, query.follow, out)
+    return True
 
 
 def _print_together(

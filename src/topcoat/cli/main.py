@@ -105,6 +105,7 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
         write_stderr(help_text())
         return 2
     name = words[0]
+    handler.json = "--json" in words[: words.index("--") if "--" in words else None]
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug

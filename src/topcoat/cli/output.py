@@ -13,6 +13,12 @@ from topcoat.foreign_text import printable
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from topcoat.errors import TopcoatError
+
+
+class _Printed:
+    json = False
+
 
 def result(text: str) -> None:
     """Print *text*, the result or a part of it, on stdout."""
@@ -31,7 +37,20 @@ def json_result(value: object) -> None:
     """Print the result as one JSON object on stdout."""
     import json
 
+    _Printed.json = True
     result(json.dumps(value, indent=2, default=str))
+
+
+def json_error(error: TopcoatError) -> None:
+    """Print an error as JSON on stdout, unless a result was printed: there is one object."""
+    if not _Printed.json:
+        facts = {"class": type(error).__name__, "code": error.code, "message": error.message, "hint": error.hint}
+        json_result({"error": facts})
+
+
+def expect_json() -> None:
+    """Forget what an earlier command of this process has printed."""
+    _Printed.json = False
 
 
 def emit(text: str | bytes, stream: TextIO) -> None:

@@ -22,6 +22,7 @@ from topcoat.pack.layer import Layer
 from topcoat.pack.plan import PlannedLayer
 from topcoat.pack.tar import END, Ownership, header, padding
 from topcoat.scan.snapshot import Entry
+from topcoat.transfers import expect
 
 _BLOCK = 1 << 20
 
@@ -57,6 +58,7 @@ class SparseArchive:
             layer, blob = self._code_layers.pack(planned, self._image.pack)
             self.packed += 1
             self.sent += layer.size
+            expect("loading", layer.size)
             layers.append(layer)
             yield from _blob(_blob_path(layer.digest), layer.size, blob)
         image = self._image.patch(layers)

@@ -17,6 +17,7 @@ from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import LocalTree
+from topcoat.transfers import advance
 
 _BLOCK = 1 << 20
 _PAGE = 4096
@@ -43,6 +44,7 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
         with new_file(path, entry) as out:
             if entry.size < _BLOCK:
                 _write(out.handle, scan.read(entry))
+                advance("copying", entry.size)
             else:
                 with scan.open(entry) as source:
                     _copy_checked(scan, entry, source, out.handle)
@@ -62,6 +64,7 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
             devices = before.st_dev, out.device
             if entry.size and devices not in _devices_without_reflink and reflink(handle, out.handle):
                 os.ftruncate(out.handle, entry.size)
+                advance("copying", entry.size)
                 if not is_unchanged:
                     with open(out.handle, "rb", buffering=0, closefd=False) as clone:
                         _check(scan, entry, clone)
@@ -143,6 +146,7 @@ def _copy_unchecked(scan: Scan, entry: Entry, source: int, out: int) -> None:
             raise scan.changed(entry)
         remaining -= len(block)
         _write(out, block)
+        advance("copying", len(block))
 
 
 def _copy_checked(scan: Scan, entry: Entry, source: BinaryIO, out: int) -> None:
@@ -152,6 +156,7 @@ def _copy_checked(scan: Scan, entry: Entry, source: BinaryIO, out: int) -> None:
         digest.update(block)
         remaining -= len(block)
         write(out, block)
+        advance("copying", len(block))
     if remaining or digest.digest() != entry.content:
         raise scan.changed(entry)
     os.ftruncate(out, entry.size)

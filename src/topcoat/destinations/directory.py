@@ -25,6 +25,7 @@ from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.state import make_directories, make_private, state_dir
+from topcoat.transfers import advance, expect
 
 LinkPolicy = Literal["copy", "hard"]
 
@@ -202,6 +203,7 @@ def _clone(old: str, entry: Entry, path: str) -> None:
 def _fill(root: str, scan: Scan, share: Share | None) -> None:
     """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
     directories = []
+    expect("copying", scan.snapshot.size)
     for entry in scan.snapshot.entries:
         path = f"{root}/{os.fsdecode(entry.path)}"
         if entry.path == MARKER.encode():
@@ -209,7 +211,9 @@ def _fill(root: str, scan: Scan, share: Share | None) -> None:
             continue
         try:
             if entry.kind == "file":
-                if share is None or not share(entry, path):
+                if share is not None and share(entry, path):
+                    advance("copying", entry.size)
+                else:
                     copy_file(scan, entry, path)
             elif entry.kind == "dir":
                 os.mkdir(path, 0o700)

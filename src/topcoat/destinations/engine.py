@@ -28,6 +28,7 @@ from topcoat.oci.compression import Compression
 from topcoat.oci.reference import Reference
 from topcoat.pack.plan import PlannedLayer
 from topcoat.tasks import TaskScope
+from topcoat.transfers import count_layers, counted
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -116,7 +117,7 @@ class EngineDelivery:
 
     def _load(self, archive: SparseArchive) -> dict[str, Any]:
         with engine_errors(f"loading {self._name}"):
-            for line in self._client.api.load_image(archive.blocks()):  # type: ignore[no-untyped-call]
+            for line in self._client.api.load_image(counted("loading", archive.blocks())):  # type: ignore[no-untyped-call]
                 if line.get("error"):
                     raise DaemonError(f"the container engine cannot load {self._name}: {escaped(line['error'])}")
         loaded = inspect_image(self._client, self._name)
@@ -203,7 +204,8 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
     with engine_errors(f"pushing {name}"):
         # Through client.images, as TorchX does: users' tests pass a double that has only these.
         client.images.get(image).tag(repository, tag=tag)
-        for line in client.images.push(repository, tag=tag, stream=True, decode=True, auth_config=auth_config(name)):
+        lines = client.images.push(repository, tag=tag, stream=True, decode=True, auth_config=auth_config(name))
+        for line in count_layers("pushing", lines):
             if line.get("error"):
                 hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
                 if "content digest" in line["error"]:

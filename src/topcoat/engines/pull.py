@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from topcoat.engines.logins import auth_config
 from topcoat.errors import DaemonError
 from topcoat.foreign_text import escaped
+from topcoat.transfers import count_layers
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -29,7 +30,7 @@ def pull(client: DockerClient, image: str, *, login_for: str = "", platform: str
         repository, tag=tag or "latest", stream=True, decode=True, auth_config=login, platform=platform
     )
     # To the end, so that the connection is closed.
-    errors = [str(line["error"]) for line in lines if line.get("error")]
+    errors = [str(line["error"]) for line in count_layers("pulling", lines) if line.get("error")]
     if errors:
         raise DaemonError(
             f"the container engine cannot pull {image}: {escaped(errors[0])}",

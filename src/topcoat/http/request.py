@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from topcoat.http.errors import BodyTooShort
+from topcoat.transfers import advance
 
 _BLOCK = 2**20
 
@@ -57,6 +58,7 @@ class Body:
             if not block:
                 raise BodyTooShort(f"the uploaded file ended after {offset} of {self.size} bytes")
             write(block)
+            advance("pushing", len(block))
             offset += len(block)
 
 

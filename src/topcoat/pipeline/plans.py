@@ -14,6 +14,7 @@ from topcoat.errors import RegistryError
 from topcoat.images.image_build import ImageBuild
 from topcoat.oci.reference import Reference
 from topcoat.pipeline.connections import Connections, Place
+from topcoat.scan.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from topcoat.builders.builder import Builder, Recipe
@@ -83,6 +84,11 @@ class PatchPlan(NamedTuple):
         prepared = destination.prepare(self.planned, self.workspace_key)
         pusher = _PreparedPusher(prepared, self.connections, self.workspace_key)
         return BuiltImage(prepared.image_id, self.planned.tag, pusher.push)
+
+    @property
+    def shipped(self) -> tuple[str, Snapshot] | None:
+        """The workspace and its snapshot."""
+        return self.workspace_key, self.planned.scan.snapshot
 
     def describe(self) -> str:
         """Return the plan as one line of text."""
@@ -200,6 +206,11 @@ class BuilderPlan(NamedTuple):
                     hint="-cfg rebuild=true builds and pushes it again",
                 )
         return DeliveryResult(self.image, digest)
+
+    @property
+    def shipped(self) -> tuple[str, Snapshot] | None:
+        """The workspace and the context that the builder gets."""
+        return self.workspace_key, self.recipe.scan.snapshot
 
     def describe(self) -> str:
         """Return the plan as one line of text."""

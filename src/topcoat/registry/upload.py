@@ -9,6 +9,7 @@ from topcoat.http.request import Source
 from topcoat.oci.descriptor import Descriptor
 from topcoat.registry.client import RegistryClient
 from topcoat.registry.transport import backoff
+from topcoat.transfers import expect
 
 _MAX_ATTEMPTS = 3
 # The session was lost or damaged; a new one may work.
@@ -37,6 +38,7 @@ def upload_blob(
         RegistryError: every attempt failed, or one failed permanently.
         InvalidImage: the body does not have the size of the descriptor.
     """
+    expect("pushing", descriptor.size)
     start = 0 if isinstance(body, bytes) else body.tell()
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         is_last = attempt == _MAX_ATTEMPTS

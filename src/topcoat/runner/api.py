@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from inspect import signature
 from types import TracebackType
@@ -12,11 +12,12 @@ from typing import Any, Literal, overload
 
 from topcoat.errors import UnknownApp, UsageError
 from topcoat.notices import notices_once
+from topcoat.runner import journal
 from topcoat.runner.dry_run import Submission, dry_run
 from topcoat.runner.prebuild import prebuild
 from topcoat.scan.retry import retry_if_changed
 from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
-from topcoat.schedulers.api import JobOutputs, ListAppResponse, Scheduler, Stream
+from topcoat.schedulers.api import Freeable, JobOutputs, ListAppResponse, ReplicaTimes, Scheduler, Stream
 from topcoat.specs import (
     AppDef,
     AppDryRunInfo,
@@ -204,6 +205,7 @@ class Runner:
             sched.update_request(dryrun_info, delivered)
         handle = make_app_handle(scheduler, self._name, sched.schedule(dryrun_info))
         self._apps[handle] = app
+        journal.record(handle, app)
         return handle
 
     @overload
@@ -291,11 +293,57 @@ class Runner:
         sched, app_id = self._find(app_handle)
         sched.delete(app_id)
         self._apps.pop(app_handle, None)
+        journal.forget(app_handle)
 
     def outputs(self, app_handle: AppHandle) -> JobOutputs | None:
         """Return which files an application wrote into its job directory (``Scheduler.outputs``)."""
         sched, app_id = self._find(app_handle)
         return sched.outputs(app_id)
+
+    def replica_times(self, app_handle: AppHandle) -> Sequence[ReplicaTimes]:
+        """Return when each replica started and ended, and its exit code (``Scheduler.replica_times``)."""
+        sched, app_id = self._find_existing(app_handle)
+        return sched.replica_times(app_id)
+
+    def copy_from(
+        self, app_handle: AppHandle, role: str, replica: int, path: str, destination: str | os.PathLike[str]
+    ) -> None:
+        """Copy a file or directory of a replica to this machine (``Scheduler.copy_from``)."""
+        sched, app_id = self._find_existing(app_handle)
+        sched.copy_from(app_id, role, replica, path, destination)
+
+    def copy_to(
+        self, app_handle: AppHandle, role: str, replica: int, source: str | os.PathLike[str], path: str
+    ) -> None:
+        """Copy a local file or directory into a replica (``Scheduler.copy_to``)."""
+        sched, app_id = self._find_existing(app_handle)
+        sched.copy_to(app_id, role, replica, source, path)
+
+    def execute(
+        self, app_handle: AppHandle, role: str, replica: int, command: Sequence[str], *, tty: bool = False
+    ) -> int:
+        """Run *command* in a running replica and return its exit code (``Scheduler.execute``)."""
+        sched, app_id = self._find_existing(app_handle)
+        return sched.execute(app_id, role, replica, command, tty=tty)
+
+    def attach(self, app_handle: AppHandle, role: str, replica: int) -> None:
+        """Connect this terminal to the process of a running replica (``Scheduler.attach``)."""
+        sched, app_id = self._find_existing(app_handle)
+        sched.attach(app_id, role, replica)
+
+    def make_interactive(self, dryrun_info: AppDryRunInfo[Any]) -> None:
+        """Change the request so that ``attach`` can connect a terminal (``Scheduler.make_interactive``)."""
+        if dryrun_info.scheduler is None:
+            raise UsageError("the dry-run info was not created by Runner.dryrun: no scheduler recorded")
+        self._scheduler(dryrun_info.scheduler).make_interactive(dryrun_info)
+
+    def freeable(self, scheduler: str) -> Sequence[Freeable]:
+        """Return what a scheduler keeps and no longer needs (``Scheduler.freeable``)."""
+        return self._scheduler(scheduler).freeable()
+
+    def free(self, scheduler: str, item: Freeable) -> None:
+        """Remove an item of ``freeable``."""
+        self._scheduler(scheduler).free(item)
 
     def stop(self, app_handle: AppHandle) -> None:
         """Call ``cancel``. Deprecated."""
@@ -337,14 +385,18 @@ class Runner:
         Raises:
             UnknownApp: the scheduler does not know the application.
         """
-        sched, app_id = self._find(app_handle)
-        if not sched.exists(app_id):
-            raise UnknownApp(f"unknown application {app_handle}", hint=f"topcoat list -s {sched.backend}")
+        sched, app_id = self._find_existing(app_handle)
         return sched.log_iter(app_id, role_name, k, regex, since, until, should_tail, streams=streams)
 
     def _find(self, app_handle: AppHandle) -> tuple[Scheduler[Any], str]:
         parsed = parse_app_handle(app_handle)
         return self._scheduler(parsed.scheduler_backend), parsed.app_id
+
+    def _find_existing(self, app_handle: AppHandle) -> tuple[Scheduler[Any], str]:
+        sched, app_id = self._find(app_handle)
+        if not sched.exists(app_id):
+            raise UnknownApp(f"unknown application {app_handle}", hint=f"topcoat list -s {sched.backend}")
+        return sched, app_id
 
     def _scheduler(self, name: str) -> Scheduler[Any]:
         if name not in self._schedulers:

@@ -278,6 +278,14 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         """
         raise self._unsupported("run commands in a job", "run them as a job of their own: topcoat run -- CMD")
 
+    def make_interactive(self, dryrun_info: AppDryRunInfo[Any]) -> None:
+        """Change the request of a dry run so that ``attach`` can connect a terminal to its one replica.
+
+        Raises:
+            UsageError: the scheduler cannot do this.
+        """
+        raise self._unsupported("run a job in a terminal", "without -i; topcoat exec runs a command in a running job")
+
     def attach(self, app_id: str, role: str, replica: int) -> None:
         """Connect this terminal to the process of a running replica until it ends or the user detaches.
 

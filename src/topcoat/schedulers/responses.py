@@ -38,7 +38,8 @@ class DescribeAppResponse:
 class ListAppResponse:
     """Hold one line of a list of applications; the runner fills in the handle (TorchX's names).
 
-    *created*, with a time zone, is when it was submitted; ``None`` if the backend does not tell.
+    *created* and *ended*, with a time zone, are when it was submitted and when it ended; ``None`` if the backend does
+    not tell. *directory* has its code, logs and files on this machine; empty without one.
     """
 
     app_id: str
@@ -46,6 +47,8 @@ class ListAppResponse:
     app_handle: str = "<NOT_SET>"
     name: str = ""
     created: datetime | None = None
+    ended: datetime | None = None
+    directory: str = ""
 
     def __hash__(self) -> int:
         return hash((self.app_id, self.app_handle, self.state))

@@ -185,6 +185,11 @@ class DirDelivery(NamedTuple):
         self.destination.deliver(self.scan, self.workspace_key)
         return self.expected
 
+    @property
+    def shipped(self) -> tuple[str, Snapshot] | None:
+        """The workspace and its snapshot."""
+        return self.workspace_key, self.scan.snapshot
+
     def describe(self) -> str:
         """Return the plan as one line of text."""
         snapshot = self.scan.snapshot

@@ -13,6 +13,7 @@ from topcoat.oci.reference import Reference
 from topcoat.pipeline import TORCHX_DOCKERFILE, Connections, ImageOptions, plan_image, pushing
 from topcoat.pipeline.plans import BuiltImage, ImagePlan
 from topcoat.scan.retry import retry_if_changed
+from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import AppDef, CfgVal, Role, Workspace, runopts
 from topcoat.specs.delivery import Delivered
 from topcoat.workspace.api import WorkspaceMixin
@@ -43,6 +44,11 @@ class ImageDelivery(NamedTuple):
     def describe(self) -> str:
         """Return the plan as one line of text."""
         return self.plan.describe()
+
+    @property
+    def shipped(self) -> tuple[str, Snapshot] | None:
+        """The workspace and its snapshot."""
+        return self.plan.shipped
 
 
 class DockerWorkspaceMixin(WorkspaceMixin[dict[str, tuple[str, str]]]):

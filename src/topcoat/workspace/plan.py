@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import Role
 from topcoat.specs.delivery import Delivered
 
@@ -50,6 +51,10 @@ class RolePlans:
             role: next(result for expected, result in results if expected == delivery.expected)
             for role, delivery in self._deliveries.items()
         }
+
+    def snapshots(self) -> list[tuple[str, Snapshot]]:
+        """Return each workspace and what is shipped of it, for the distinct deliveries that tell: those with ``shipped``."""
+        return [shipped for delivery in self._distinct if (shipped := getattr(delivery, "shipped", None))]
 
     def lines(self) -> list[str]:
         """Describe the plan, a line for each distinct delivery."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from topcoat.cli.commands.log import parse_identifier, parse_time
+from topcoat.cli.commands.log import parse_time
+from topcoat.cli.job_names import find_job_path
 from topcoat.errors import InvalidHandle, UsageError
 
 
@@ -46,7 +47,7 @@ def test_log_prints_the_output_so_far_of_a_running_job(cli: Cli, running_job: st
     [
         ("/jobb", "has no role 'jobb'", "it has job/0, job/1"),
         ("/job/2", "has no replica 2", "it has job/0, job/1"),
-        ("/job/0,x", "expected scheduler://session/app_id[/role[/k,k]]", "topcoat list"),
+        ("/job/0,x", "invalid replica '0,x'", "JOB/ROLE/0"),
     ],
 )
 def test_an_unknown_replica_is_wrong_usage(cli: Cli, ended_job: str, rest: str, message: str, hint: str) -> None:
@@ -73,13 +74,13 @@ def test_an_invalid_regex_is_wrong_usage(cli: Cli, ended_job: str) -> None:
     ],
 )
 def test_an_identifier_is_parsed(identifier: str, parsed: tuple[str, list[str], list[int]]) -> None:
-    assert parse_identifier(identifier) == parsed
+    assert find_job_path(identifier) == parsed
 
 
-@pytest.mark.parametrize("identifier", ["app", "x://app", "x://s/app/a/b", "x://s/app/a/0/1", "x://s/a b", "://s/app"])
+@pytest.mark.parametrize("identifier", ["x://app", "x://s/app/a/0/1", "x://s/a b", "://s/app"])
 def test_an_invalid_identifier_is_an_error(identifier: str) -> None:
     with pytest.raises(InvalidHandle):
-        parse_identifier(identifier)
+        find_job_path(identifier)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)])

@@ -43,8 +43,8 @@ def test_a_command_runs_with_the_code_of_the_current_directory(cli: Cli, workspa
     done = cli("run", "--", PY, "train.py")
     assert done.code == 0
     assert done.out.startswith("local://topcoat/train-")
-    plan, *logs = done.err.splitlines()
-    assert logs == ["trained"]
+    assert done.logs == ["trained"]
+    plan = next(line for line in done.err.splitlines() if "entries" in line)
     job_dir = plan.removeprefix("topcoat: ").partition(": ")[0]
     assert {path.name for path in Path(job_dir).iterdir()} - {".topcoat.json"} == {".torchxignore", "pkg", "train.py"}
 
@@ -52,12 +52,12 @@ def test_a_command_runs_with_the_code_of_the_current_directory(cli: Cli, workspa
 def test_an_edit_reaches_the_next_run(cli: Cli, workspace: Path) -> None:
     for text in ("before", "after!"):
         (workspace / "train.py").write_text(f"print({text!r})\n")
-        assert cli("run", "--", PY, "train.py").err.splitlines()[-1] == text
+        assert cli("run", "--", PY, "train.py").logs[-1] == text
 
 
 def test_lines_of_several_replicas_have_a_prefix(cli: Cli, workspace: Path) -> None:
     done = cli("run", "--name", "w", "--num-replicas", "2", "--", "sh", "-c", "echo $TOPCOAT_REPLICA_ID")
-    assert sorted(done.err.splitlines()[1:]) == ["w/0 0", "w/1 1"]
+    assert sorted(done.logs) == ["w/0 0", "w/1 1"]
 
 
 def test_json_is_one_object_with_the_outcome(cli: Cli, workspace: Path) -> None:
@@ -111,41 +111,41 @@ def test_a_dry_run_prints_the_plan_and_the_request_and_leaves_nothing(cli: Cli, 
 def test_a_component_runs_by_name(cli: Cli, workspace: Path) -> None:
     done = cli("run", "utils.echo", "--msg", "hello from here")
     assert done.code == 0
-    assert done.err.splitlines()[-1] == "hello from here"
+    assert done.logs[-1] == "hello from here"
 
 
 def test_a_component_runs_from_a_file(cli: Cli, jobs: str) -> None:
-    assert cli("run", f"{jobs}:job", "--", "train.py").err.splitlines()[-1] == "print('trained')"
-    assert sorted(cli("run", f"{jobs}:two").err.splitlines()[1:]) == ["first/0  first", "second/0 second"]
+    assert cli("run", f"{jobs}:job", "--", "train.py").logs[-1] == "print('trained')"
+    assert sorted(cli("run", f"{jobs}:two").logs) == ["first/0  first", "second/0 second"]
 
 
 def test_help_after_the_name_of_a_component_is_the_components_help(cli: Cli, jobs: str) -> None:
     done = cli("run", f"{jobs}:job", "--help")
     assert done.code == 0
     assert "a workspace of its own" in done.out
-    assert cli("run", "--", "printf", "%s", "--help").err.splitlines()[-1] == "--help"
+    assert cli("run", "--", "printf", "%s", "--help").logs[-1] == "--help"
 
 
 def test_the_dashes_end_a_components_flags(cli: Cli, workspace: Path) -> None:
     done = cli("run", "utils.sh", "--", "echo", "--help")
     assert done.code == 0
-    assert done.err.splitlines()[-1] == "--help"
+    assert done.logs[-1] == "--help"
 
 
 def test_a_roles_own_workspace_overrides_the_current_directory(cli: Cli, jobs: str, tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "train.py").write_text("of the library\n")
     words = (f"{jobs}:job", "--lib", str(tmp_path / "lib"), "train.py")
-    assert cli("run", *words).err.splitlines()[-1] == "of the library"
-    assert cli("run", "--workspace", ".", *words).err.splitlines()[-1] == "print('trained')"
-    assert cli("run", "--workspace", "", *words).err.splitlines() == ["print('trained')"]
+    assert cli("run", *words).logs[-1] == "of the library"
+    assert cli("run", "--workspace", ".", *words).logs[-1] == "print('trained')"
+    assert cli("run", "--workspace", "", *words).logs == ["print('trained')"]
 
 
 def test_no_workspace_runs_in_place(cli: Cli, workspace: Path) -> None:
     done = cli("run", "--workspace", "", "--", "cat", "notes.txt")
-    assert (done.code, done.err) == (0, "left out\n")
+    assert (done.code, done.logs) == (0, ["left out"])
     done = cli("run", "-s", "local_cwd", "--", "cat", "notes.txt")
-    assert (done.code, done.err) == (0, "left out\n")
+    assert (done.code, done.logs) == (0, ["left out"])
     done = cli("run", "--", "cat", "notes.txt")
     assert done.code == 1
 
@@ -154,7 +154,7 @@ def test_a_workspace_can_be_several_directories(cli: Cli, workspace: Path, tmp_p
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "a.txt").write_text("of the library\n")
     done = cli("run", "--workspace", f"{{{workspace}: , {tmp_path / 'lib'}: deps}}", "--", "cat", "deps/a.txt")
-    assert done.err.splitlines()[-1] == "of the library"
+    assert done.logs[-1] == "of the library"
 
 
 def test_a_scheduler_that_takes_no_workspace_refuses_one(cli: Cli, workspace: Path) -> None:
@@ -175,7 +175,7 @@ def test_torchx_spellings_of_flags_work(cli: Cli, workspace: Path) -> None:
         "p1",
     )
     done = cli("run", *words, "--", "sh", "-c", "echo $TORCHX_PARENT_RUN_ID")
-    assert done.err.splitlines()[-1] == "p1"
+    assert done.logs[-1] == "p1"
 
 
 def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_configuration_file_sets_defaults(cli: Cli, workspace: Path) -> None:
     assert [line for line in lines if "unknown run option 'no_such' of local_cwd" in line]
     assert (workspace / "logs").is_dir()
     assert cli("run", "--msg", "given").code == 2
-    assert cli("run", "utils.echo", "--msg", "given").err.splitlines()[-1] == "given"
+    assert cli("run", "utils.echo", "--msg", "given").logs[-1] == "given"
     assert cli("run", "-s", "local", "--", "true").out.startswith("local://topcoat/named-")
 
 
@@ -300,7 +300,7 @@ def test_the_default_image_is_announced_where_it_is_used(cli: Cli, workspace: Pa
 
 
 def test_tee_logs_prefixes_the_lines_of_one_replica(cli: Cli, workspace: Path) -> None:
-    assert cli("run", "--tee_logs", "utils.echo", "--msg", "hi").err.splitlines()[-1] == "echo/0 hi"
+    assert cli("run", "--tee_logs", "utils.echo", "--msg", "hi").logs[-1] == "echo/0 hi"
 
 
 def test_arguments_are_read_from_stdin(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +313,7 @@ def test_arguments_are_read_from_stdin(cli: Cli, workspace: Path, monkeypatch: p
     info = run({**fields, "component_args": {"msg": "hi"}}, "--dryrun", "--json").json
     assert (info["scheduler"], info["cfg"]["prepend_cwd"]) == ("local_cwd", True)
     assert info["app"]["roles"][0]["args"] == ["hi"]
-    assert run({**fields, "component_args_str": ["--msg", "hello"], "tee_logs": True}).err.endswith("echo/0 hello\n")
+    assert run({**fields, "component_args_str": ["--msg", "hello"], "tee_logs": True}).logs == ["echo/0 hello"]
     for bad, message in (
         ("{", "invalid JSON on stdin"),
         ([], "must be a JSON object, not a list"),

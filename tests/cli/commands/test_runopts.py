@@ -7,7 +7,7 @@ from topcoat.schedulers import BUILT_IN
 def test_runopts_lists_the_options_of_every_scheduler(cli: Cli) -> None:
     result = cli("runopts")
     assert result.code == 0
-    assert [line[:-1] for line in result.out.splitlines() if line[:1].isalpha()] == list(BUILT_IN)
+    assert [name for name in BUILT_IN if f"\n{name}:\n" in f"\n{result.out}"] == list(BUILT_IN)
 
 
 def test_runopts_lists_the_options_of_one_scheduler(cli: Cli) -> None:

@@ -28,14 +28,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print the script, with the schedulers and components that are installed now, or the handles of local jobs."""
+    """Print the script, with the schedulers and components that are installed now, or the handles of jobs."""
     from topcoat.cli.output import emit, result
     from topcoat.errors import UsageError
 
     if args.handles:
-        from topcoat.cli.jobs import local_handles
+        from topcoat.cli.job_names import known_handles
 
-        emit("".join([f"{handle}\n" for handle in local_handles()]), sys.stdout)
+        emit("".join([f"{handle}\n" for handle in known_handles()]), sys.stdout)
         return 0
     if args.shell is None:
         raise UsageError("topcoat completion: no shell given", hint=f"choose {', '.join(SHELLS)}")

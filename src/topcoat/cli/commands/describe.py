@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import add_json, open_runner
+from topcoat.cli.arguments import add_job, add_json, open_runner
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from topcoat.specs import AppDef
 
 EXAMPLES = """\
+  topcoat describe
   topcoat describe local://topcoat/train-x1y2z3w4
 """
 
 
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument("handle", metavar="HANDLE", help="scheduler://session/app_id")
+    add_job(parser)
     add_json(parser)
 
 
@@ -28,14 +29,16 @@ def run(args: Namespace) -> int:
     from dataclasses import asdict
 
     from topcoat.cli.follow import unknown_app
+    from topcoat.cli.job_names import find_job
     from topcoat.cli.output import json_result, result
 
+    handle = find_job(args.job)
     with open_runner() as runner:
-        app = runner.describe(args.handle)
+        app = runner.describe(handle)
     if app is None:
-        raise unknown_app(args.handle)
+        raise unknown_app(handle)
     if args.json:
-        json_result({"handle": args.handle, **asdict(app)})
+        json_result({"handle": handle, **asdict(app)})
     else:
         result(_text(app))
     return 0

@@ -1,16 +1,17 @@
-"""``topcoat list``: list the jobs of a scheduler."""
+"""``topcoat list``: list jobs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from topcoat.cli.arguments import add_cfg, add_json, add_scheduler, open_runner, parse_cfg, scheduler_name
+from topcoat.cli.arguments import add_cfg, add_json, add_scheduler, open_runner, parse_cfg
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from topcoat.cli.parser import Parser
+    from topcoat.runner import Runner
     from topcoat.schedulers.api import ListAppResponse
 
 EXAMPLES = """\
@@ -21,46 +22,92 @@ EXAMPLES = """\
 
 def add_arguments(parser: Parser) -> None:
     """Declare the flags."""
-    add_scheduler(parser)
-    add_cfg(parser, "run options that say where to look, such as a namespace")
+    add_scheduler(parser, default="every scheduler that was used from this machine")
+    add_cfg(parser, "run options that say where to look, such as a namespace; with -s")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
-    """Print a line for each job: handle, state, name, and its age if the scheduler knows it."""
+    """Print a line for each job, the newest first."""
     from topcoat.cli.output import json_result, result, table
-    from topcoat.runner import config
+    from topcoat.errors import UsageError
 
-    scheduler = scheduler_name(args.scheduler)
+    if args.cfg and not args.scheduler:
+        raise UsageError("-cfg needs -s: run options belong to one scheduler", hint="topcoat list -s SCHED -cfg K=V")
     with open_runner() as runner:
-        cfg = parse_cfg(runner.scheduler_run_opts(scheduler), args.cfg)
-        config.apply(scheduler, cfg)
-        jobs = runner.list(scheduler, cfg)
+        one = args.scheduler
+        jobs = _jobs_of(runner, one, args.cfg) if one else jobs_of_every_scheduler(runner)
     if args.json:
-        json_result({"scheduler": scheduler, "jobs": [_facts(job) for job in jobs]})
-        return 0
-    rows: list[tuple[str, ...]] = [("HANDLE", "STATE", "NAME")]
-    rows += [*((job.app_handle, str(job.state), job.name) for job in jobs)]
-    if any(job.created for job in jobs):
-        ages = ["AGE", *(_age(job.created) for job in jobs)]
-        rows = [(*row[:2], age, row[2]) for row, age in zip(rows, ages, strict=True)]
-    result(table(rows))
+        json_result({"scheduler": args.scheduler, "jobs": [_facts(job) for job in jobs]})
+    else:
+        result(table([("NAME", "STATE", "AGE", "DURATION", "SCHEDULER", "SIZE", "JOB"), *map(_row, jobs)]))
     return 0
 
 
-def _facts(job: ListAppResponse) -> dict[str, str]:
-    facts = {"handle": job.app_handle, "state": str(job.state), "name": job.name}
-    return {**facts, "created": job.created.isoformat()} if job.created else facts
+def _jobs_of(runner: Runner, scheduler: str, cfg_texts: Sequence[str] = ()) -> list[ListAppResponse]:
+    from topcoat.runner import config
+
+    cfg = parse_cfg(runner.scheduler_run_opts(scheduler), cfg_texts)
+    config.apply(scheduler, cfg)
+    return runner.list(scheduler, cfg)
 
 
-def _age(created: datetime | None) -> str:
-    """Return the time since *created* in its largest unit, as kubectl does; empty if it is not known."""
+def jobs_of_every_scheduler(runner: Runner) -> list[ListAppResponse]:
+    """Return the jobs of the schedulers that were used; one that cannot list them gives a message."""
+    from topcoat.cli.job_names import LOCAL_SCHEDULERS
+    from topcoat.cli.output import say
+    from topcoat.errors import TopcoatError
+    from topcoat.runner import journal
+
+    used = dict.fromkeys([*LOCAL_SCHEDULERS, *(job.scheduler for job in journal.submitted())])
+    jobs: list[ListAppResponse] = []
+    for scheduler in used:
+        try:
+            jobs += _jobs_of(runner, scheduler)
+        except TopcoatError as error:
+            say(f"the jobs of {scheduler} are missing here: {error}", hint=error.hint or "")
+    return sorted(jobs, key=lambda job: job.created.timestamp() if job.created else 0.0, reverse=True)
+
+
+def _duration(job: ListAppResponse) -> float | None:
     from datetime import datetime, timezone
 
-    if created is None:
-        return ""
-    seconds = max(0, int((datetime.now(timezone.utc) - created).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    from topcoat.specs import is_terminal
+
+    if job.created is None or (job.ended is None and is_terminal(job.state)):
+        return None
+    return ((job.ended or datetime.now(timezone.utc)) - job.created).total_seconds()
+
+
+def _size(job: ListAppResponse) -> int | None:
+    from topcoat.cli.sizes import disk_usage
+
+    return disk_usage(job.directory) if job.directory else None
+
+
+def _facts(job: ListAppResponse) -> dict[str, Any]:
+    return {
+        "handle": job.app_handle,
+        "state": str(job.state),
+        "name": job.name,
+        "scheduler": job.app_handle.partition("://")[0],
+        "created": job.created.isoformat() if job.created else None,
+        "ended": job.ended.isoformat() if job.ended else None,
+        "duration_s": _duration(job),
+        "size": _size(job),
+    }
+
+
+def _row(job: ListAppResponse) -> tuple[str, ...]:
+    from topcoat.cli.sizes import age, human_duration, human_size
+
+    duration = _duration(job)
+    return (
+        job.name,
+        str(job.state),
+        age(job.created),
+        "" if duration is None else human_duration(duration),
+        job.app_handle.partition("://")[0],
+        human_size(_size(job)),
+        job.app_id,
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import open_runner
-from topcoat.errors import InvalidHandle, UsageError
+from topcoat.cli.arguments import JOB_HELP, open_runner
+from topcoat.cli.job_names import find_job_path
+from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from topcoat.runner import Runner
 
 EXAMPLES = """\
-  topcoat log local://topcoat/train-x1y2z3w4
-  topcoat log -f local://topcoat/train-x1y2z3w4/worker
+  topcoat log
+  topcoat log -f train-x1y2/worker
   topcoat log --since 10m --regex loss local://topcoat/train-x1y2z3w4/worker/0,2
 """
 
-_IDENTIFIER = re.compile(r"([^\s/:]+://[^\s/]*/[^\s/]+)(?:/([^\s/]+)(?:/([\d,]+))?)?")
 _TIME_FORMS = "10m (ago; s, m, h or d), or 2030-01-31T12:00"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -30,7 +29,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "identifier", metavar="HANDLE[/ROLE[/K,K]]", help="a job, one of its roles, or replicas of a role"
+        "identifier",
+        nargs="?",
+        metavar="JOB[/ROLE[/K,K]]",
+        help=f"a job, one of its roles, or replicas of it; JOB: {JOB_HELP}",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="continue until the job has ended")
     parser.add_argument("--since", metavar="TIME", help=f"only lines written since then: {_TIME_FORMS}")
@@ -49,7 +51,7 @@ def run(args: Namespace) -> int:
     from topcoat.cli.follow import LogQuery, print_logs, wait_until_started
     from topcoat.schedulers.api import Stream
 
-    handle, roles, numbers = parse_identifier(args.identifier)
+    handle, roles, numbers = find_job_path(args.identifier)
     query = LogQuery(
         args.regex,
         parse_time("--since", args.since),
@@ -62,22 +64,6 @@ def run(args: Namespace) -> int:
             wait_until_started(runner, handle)
         print_logs(runner, handle, _replicas(runner, handle, roles, numbers), query, sys.stdout)
     return 0
-
-
-def parse_identifier(identifier: str) -> tuple[str, list[str], list[int]]:
-    """Return handle, roles and replica numbers of ``handle[/role,role[/k,k]]``; an empty list means all.
-
-    Raises:
-        InvalidHandle: the identifier has another form.
-    """
-    match = _IDENTIFIER.fullmatch(identifier)
-    if match is None:
-        raise InvalidHandle(
-            f"invalid handle {identifier!r}: expected scheduler://session/app_id[/role[/k,k]]",
-            hint="topcoat list shows the handles of your jobs",
-        )
-    handle, roles, numbers = match.groups(default="")
-    return handle, [role for role in roles.split(",") if role], [int(text) for text in numbers.split(",") if text]
 
 
 def parse_time(flag: str, text: str | None) -> datetime | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from topcoat.cli.parser import Parser
     from topcoat.runner import Runner
+    from topcoat.runner.dry_run import Submission
     from topcoat.specs import AppDef, AppDryRunInfo, CfgVal
 
 EXAMPLES = """\
@@ -78,6 +79,17 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="do not wait; without it, local* schedulers wait and print the logs"
     )
+    parser.add_argument(
+        "-i",
+        "--interactive",
+        action="store_true",
+        help="connect this terminal to the job's one replica: breakpoint(), input() and progress bars work",
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="start the job again with the new code when shipped files have changed (local, local_docker); ^C ends it",
+    )
     parser.add_argument("--tee-logs", action="store_true", help="begin each log line with its role and replica")
     parser.add_argument(
         "--stdin", action="store_true", help="read component, arguments and options from stdin, as one JSON object"
@@ -94,6 +106,10 @@ def run(args: Namespace) -> int:
     """Submit, print the handle, and wait if the flags say so."""
     if args.detach and (args.wait or args.log):
         raise UsageError("--detach cannot be combined with --wait or --log", hint="give one or the other")
+    if args.watch and (args.interactive or args.detach or args.json or args.dryrun or args.stdin):
+        raise UsageError("--watch cannot be combined with -i, --detach, --json, --dryrun or --stdin")
+    if args.interactive and (args.detach or args.log or args.json or args.dryrun or args.stdin):
+        raise UsageError("-i cannot be combined with --detach, --log, --json, --dryrun or --stdin")
     scheduler_args: dict[str, Any] = {}
     arguments: dict[str, Any] | list[str]
     if args.stdin:
@@ -121,8 +137,17 @@ def run(args: Namespace) -> int:
 
             print_dry_run(info, as_json=args.json)
             return 0
-        handle = _submit(runner, app, scheduler, cfg, workspace, args.parent_run_id)
-        return _after_submit(runner, handle, local=scheduler == "local" or scheduler.startswith("local_"), args=args)
+        from topcoat.runner.dry_run import Submission
+
+        submission = Submission(scheduler, runner.name(), cfg, workspace, args.parent_run_id)
+        if args.watch:
+            return _watch(runner, app, submission)
+        handle = _submit(runner, app, submission, interactive=args.interactive)
+        if args.interactive:
+            from topcoat.cli.wait import attach_to
+
+            return attach_to(runner, handle, app, cancel=_is_local(scheduler))
+        return _after_submit(runner, handle, local=_is_local(scheduler), args=args)
 
 
 def _component(args: Namespace) -> tuple[str, list[str]]:
@@ -227,22 +252,38 @@ def _workspace(runner: Runner, scheduler: str, app: AppDef, args: Namespace) -> 
     return "." if configured is None else configured or None
 
 
-def _submit(
-    runner: Runner,
-    app: AppDef,
-    scheduler: str,
-    cfg: dict[str, CfgVal],
-    workspace: str | None,
-    parent_run_id: str | None,
-) -> str:
+def _watch(runner: Runner, app: AppDef, submission: Submission) -> int:
+    from topcoat.cli.watch import watch
+
+    if submission.scheduler not in ("local", "local_docker"):
+        raise UsageError(
+            f"--watch works with local and local_docker, not with {submission.scheduler}",
+            hint="topcoat run -s local --watch ...",
+        )
+    workspace = submission.workspace or (app.roles[0].workspace if app.roles else None)
+    return watch(runner, lambda: _submit(runner, app, submission, interactive=False), str(workspace or ""))
+
+
+def _is_local(scheduler: str) -> bool:
+    return scheduler == "local" or scheduler.startswith("local_")
+
+
+def _submit(runner: Runner, app: AppDef, submission: Submission, *, interactive: bool) -> str:
     from topcoat.cli.progress import Progress
+    from topcoat.cli.what_goes import shipments
+    from topcoat.notices import notice
     from topcoat.scan.retry import retry_if_changed
 
     def attempt() -> tuple[AppDryRunInfo[Any], str]:
+        scheduler, _, cfg, workspace, parent_run_id = submission
         info = runner.dryrun(app, scheduler, cfg, workspace, parent_run_id)
+        if interactive:
+            runner.make_interactive(info)
+        for shipment in shipments(info.workspace_plan, remember=True):
+            notice(str(shipment))
         return info, runner.schedule(info)
 
-    with Progress(f"submitting {app.name} to {scheduler}", quiet=bool(cfg.get("quiet"))):
+    with Progress(f"submitting {app.name} to {submission.scheduler}", quiet=bool(submission.cfg.get("quiet"))):
         info, handle = retry_if_changed(attempt)
     for line in info.workspace_plan.lines() if info.workspace_plan else []:
         say(line)

@@ -6,14 +6,15 @@ import contextlib
 import io
 import tarfile
 import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.engine import engine_errors
 from topcoat.engines.pull import pull
 from topcoat.errors import DaemonError, ImageNotFound
 from topcoat.foreign_text import escaped
+from topcoat.images.tag import SNAPSHOT_LABEL
 from topcoat.notices import notice
 from topcoat.schedulers.docker.request import (
     CANCELLED_POLICY,
@@ -23,6 +24,7 @@ from topcoat.schedulers.docker.request import (
     container_state,
 )
 from topcoat.schedulers.logs import MAX_ERROR_FILE, error_text
+from topcoat.schedulers.responses import Freeable
 from topcoat.specs import is_terminal
 
 if TYPE_CHECKING:
@@ -126,6 +128,34 @@ def remove(container: Container) -> None:
         container.remove(force=True, v=True)
 
 
+def unused_images(client: DockerClient) -> list[Freeable]:
+    """Return topcoat's images that no container uses, running or not."""
+    with engine_errors("listing images"):
+        used = {container.attrs["ImageID"] for container in client.containers.list(all=True, sparse=True)}
+        images = client.images.list(filters={"label": SNAPSHOT_LABEL})
+    return [
+        Freeable(f"image {(image.tags or [str(image.id)[:19]])[0]}", str(image.id), _own_size(image))
+        for image in images
+        if image.id not in used
+    ]
+
+
+def _own_size(image: Image) -> int | None:
+    """Return the bytes of an image; ``None`` if the engine does not tell. Layers of the base are shared with it."""
+    size = image.attrs.get("Size")
+    return None if size is None else int(size)
+
+
+def remove_image(client: DockerClient, image_id: str) -> None:
+    """Remove an image with all of its names; do nothing if it is gone or a container uses it by now."""
+    from docker.errors import APIError, ImageNotFound
+
+    with engine_errors(f"removing the image {image_id}"), contextlib.suppress(ImageNotFound):
+        for tag in client.images.get(image_id).tags or [image_id]:
+            with contextlib.suppress(APIError):
+                client.images.remove(tag)
+
+
 def read_log(container: Container, options: dict[str, Any], *, follow: bool) -> Iterator[bytes]:
     """Yield the log of a container entry by entry; with *follow*, until the container has ended for good."""
     last, count = "", 0
@@ -176,6 +206,30 @@ def seconds(stamp: str) -> float:
     """Return an engine's time (RFC 3339, up to nanoseconds, UTC) as seconds since 1970."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction[:6] or 0}")
+
+
+def _time(stamp: str) -> datetime | None:
+    """Return an engine's time; ``None`` for the year 1, which means never."""
+    return None if not stamp or stamp.startswith("0001") else datetime.fromtimestamp(seconds(stamp), timezone.utc)
+
+
+def created(container: Container) -> datetime:
+    """Return when a container was created."""
+    return datetime.fromtimestamp(seconds(container.attrs["Created"]), timezone.utc)
+
+
+def times(container: Container) -> tuple[datetime | None, datetime | None, int | None]:
+    """Return when the last process of a container started and ended, and its exit code."""
+    state = container.attrs["State"]
+    if not is_terminal(container_state(container.attrs)):
+        return _time(state.get("StartedAt", "")), None, None
+    return _time(state.get("StartedAt", "")), _time(state.get("FinishedAt", "")), int(state.get("ExitCode", 0))
+
+
+def ended(containers: Iterable[Container]) -> datetime | None:
+    """Return when the last of *containers* ended; ``None`` if one of them has not."""
+    ends = [times(container)[1] for container in containers]
+    return max((end for end in ends if end), default=None) if all(ends) else None
 
 
 def error_file(container: Container) -> str:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from topcoat.engines.engine import engine_errors
-from topcoat.errors import DaemonError, TopcoatError
-from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler, Stream, StructuredOpts
+from topcoat.errors import DaemonError, TopcoatError, UsageError
+from topcoat.schedulers.api import (
+    DescribeAppResponse,
+    Freeable,
+    ListAppResponse,
+    ReplicaTimes,
+    Scheduler,
+    Stream,
+    StructuredOpts,
+)
 from topcoat.schedulers.docker import containers as docker
+from topcoat.schedulers.docker import replicas
 from topcoat.schedulers.docker.request import (
     APP_ID,
     APP_NAME,
@@ -86,6 +95,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("local_docker", session_name, docker_client=docker_client)
+        self._terminals: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the connection to the engine, unless the caller passed it in."""
@@ -145,6 +155,8 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         try:
             for request in job.containers:
                 created.append(docker.create(client, request, cpus))
+            if job.containers and job.containers[0].kwargs.get("tty"):
+                self._terminals[job.app_id] = replicas.open_terminal(created[0])
             run_all([partial(docker.start, container) for container in created])
         except BaseException:
             for container in created:
@@ -199,6 +211,8 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
                 app_id,
                 app_state(container_state(container.attrs) for container in containers),
                 name=containers[0].labels[APP_NAME],
+                created=min(docker.created(container) for container in containers),
+                ended=docker.ended(containers),
             )
             for app_id, containers in apps.items()
         ]
@@ -210,6 +224,58 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
 
     def _delete_existing(self, app_id: str) -> None:
         run_all([partial(docker.remove, container) for container in self._containers(f"{APP_ID}={app_id}")])
+
+    def make_interactive(self, dryrun_info: AppDryRunInfo[DockerJob]) -> None:
+        """Give the one container a terminal."""
+        containers = dryrun_info.request.containers
+        if len(containers) != 1:
+            raise UsageError(
+                f"run -i needs a job with one replica, and this one has {len(containers)}",
+                hint="topcoat run without -i; topcoat exec opens a shell in one of its replicas",
+            )
+        containers[0].kwargs.update(tty=True, stdin_open=True)
+
+    def attach(self, app_id: str, role: str, replica: int) -> None:
+        """Connect the user's terminal to a container that has one (``topcoat run -i``)."""
+        container = self._container(app_id, role, replica)
+        if not container.attrs["Config"]["Tty"]:
+            raise UsageError(
+                f"the container {container.name} has no terminal",
+                hint=f"topcoat log -f {app_id}; topcoat run -i starts one that has",
+            )
+        replicas.attach(container, self._terminals.pop(app_id, None) or replicas.open_terminal(container))
+
+    def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run a command in a running container."""
+        return replicas.execute(self._container(app_id, role, replica), command, tty=tty)
+
+    def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory of a container, also of one that has ended."""
+        replicas.copy_from(self._container(app_id, role, replica), path, destination)
+
+    def copy_to(self, app_id: str, role: str, replica: int, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a file or directory into a container."""
+        replicas.copy_to(self._container(app_id, role, replica), source, path)
+
+    def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
+        """Return what the engine knows of the containers."""
+        containers = sorted(self._containers(f"{APP_ID}={app_id}"), key=_replica_id)
+        found = [(*_replica_id(container), docker.times(container)) for container in containers]
+        return [ReplicaTimes(role, number, *times) for role, number, times in found]
+
+    def freeable(self) -> Sequence[Freeable]:
+        """Return the images that topcoat loaded and that no container uses."""
+        return docker.unused_images(self._docker_client)
+
+    def free(self, item: Freeable) -> None:
+        """Remove an image."""
+        docker.remove_image(self._docker_client, item.id)
+
+    def _container(self, app_id: str, role: str, replica: int) -> Container:
+        containers = {_replica_id(container): container for container in self._containers(f"{APP_ID}={app_id}")}
+        if (role, replica) not in containers:
+            raise self._no_replica(app_id, role, replica, containers)
+        return containers[role, replica]
 
     def log_iter(
         self,
@@ -223,9 +289,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
         streams: Stream | None = None,
     ) -> Iterable[str]:
         """Return the log lines of one container, by default of both outputs together."""
-        containers = {_replica_id(container): container for container in self._containers(f"{APP_ID}={app_id}")}
-        if (role_name, k) not in containers:
-            raise self._no_replica(app_id, role_name, k, containers)
+        container = self._container(app_id, role_name, k)
         stream = Stream.COMBINED if streams is None else Stream(streams)
         options: dict[str, Any] = {
             "stdout": stream is not Stream.STDERR,
@@ -233,7 +297,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
             "since": since.timestamp() if since else None,
             "until": until.timestamp() if until else None,
         }
-        log = docker.read_log(containers[role_name, k], options, follow=should_tail)
+        log = docker.read_log(container, options, follow=should_tail)
         lines = decode(log, whole=regex is not None)
         return lines if regex is None else filter_regex(regex, lines)
 

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import StateError, TopcoatError, UsageError
+from topcoat.errors import SchedulerError, StateError, TopcoatError, UsageError
 from topcoat.foreign_text import escaped
 from topcoat.notices import notice_if_slow
 from topcoat.regular_files import open_regular
@@ -43,6 +43,9 @@ from topcoat.specs import (
     macros,
     runopts,
 )
+
+if TYPE_CHECKING:
+    from topcoat.schedulers.local.interactive import Terminal
 
 __all__ = ["LocalScheduler", "Opts", "PopenRequest", "ReplicaParam", "create_scheduler"]
 
@@ -92,6 +95,7 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
             raise UsageError(f"invalid cache_size {cache_size}: it is at least 1")
         self._image_provider_class = image_provider_class
         self._extra_paths = tuple(extra_paths or ())
+        self._terminals: dict[str, Terminal] = {}
 
     def _run_opts(self) -> runopts:
         return Opts.as_runopts()
@@ -158,6 +162,53 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
     def _job_dir_facts(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> dict[str, Any]:
         return {}
 
+    def make_interactive(self, dryrun_info: AppDryRunInfo[PopenRequest]) -> None:
+        """Give the one replica a terminal of its own, which ``attach`` connects to the user's."""
+        from topcoat.schedulers.local.interactive import Terminal
+
+        self._terminals[dryrun_info.request.app_id] = Terminal(dryrun_info.request)
+
+    def attach(self, app_id: str, role: str, replica: int) -> None:
+        """Connect the user's terminal to a job that ``make_interactive`` prepared in this process."""
+        terminal = self._terminals.pop(app_id, None)
+        if terminal is None:
+            raise UsageError(
+                f"the job {app_id} has no terminal", hint=f"topcoat log -f {app_id}; topcoat run -i starts one that has"
+            )
+        terminal.connect()
+
+    def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory from the replica's working directory, or from an absolute path."""
+        from topcoat.schedulers.local import files
+
+        files.copy_from(self._replica(app_id, role, replica)["cwd"], path, destination)
+
+    def copy_to(self, app_id: str, role: str, replica: int, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a file or directory to the replica's working directory, or to an absolute path."""
+        from topcoat.schedulers.local import files
+
+        files.copy_to(self._replica(app_id, role, replica)["cwd"], source, path)
+
+    def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run a command beside the replica's process, which must run."""
+        from topcoat.schedulers.local import files
+
+        spec = self._replica(app_id, role, replica)
+        job = self._load(app_id)
+        states = {(item["role"], item["id"]): item["state"] for item in (job.status["replicas"] if job else ())}
+        if (state := states.get((role, replica), "UNKNOWN")) != "RUNNING":
+            hint = "topcoat cp copies its files"
+            raise SchedulerError(f"the replica {role}/{replica} does not run: {state}", hint=hint)
+        return files.execute(spec, command)
+
+    def _replica(self, app_id: str, role: str, replica: int) -> dict[str, Any]:
+        job = self._load(app_id)
+        replicas = {} if job is None else job.logs
+        if (role, replica) not in replicas:
+            raise self._no_replica(app_id, role, replica, replicas)
+        spec: dict[str, Any] = replicas[role, replica]
+        return spec
+
     def _load(self, app_id: str) -> local_jobs.LocalJob | None:
         job = local_jobs.load(app_id)
         return job if job is not None and job.job["scheduler"] == self.backend else None
@@ -209,7 +260,14 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this scheduler's jobs, the newest first."""
         return [
-            ListAppResponse(job.directory.name, job.state, name=job.job.get("name") or "")
+            ListAppResponse(
+                job.directory.name,
+                job.state,
+                name=job.job.get("name") or "",
+                created=_time(job.job["created"]),
+                ended=_time(_ended_at(job)),
+                directory=str(job.directory),
+            )
             for job in local_jobs.load_all()
             if job.job["scheduler"] == self.backend
         ]
@@ -285,6 +343,11 @@ def cuda_device_count() -> int:
     except TopcoatError:
         return 0
     return len(finished.stdout.splitlines()) if finished.exit_code == 0 else 0
+
+
+def _ended_at(job: local_jobs.LocalJob) -> float | None:
+    times = [replica.get("ended_at") for replica in job.status["replicas"]]
+    return max((time for time in times if time is not None), default=None) if is_terminal(job.state) else None
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -17,6 +17,13 @@ def all_files(directory: str) -> list[str]:
     return sorted(path for path, _ in _walk(directory))
 
 
+def unchanged_files(directory: str, job_file: str, linked: Collection[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the files of the snapshot that are as the job got them, with their stat data; see `written_files`."""
+    written = frozenset(written_files(directory, job_file, linked))
+    if os.path.exists(job_file):
+        yield from ((path, status) for path, status in _walk(directory) if path not in written)
+
+
 def written_files(directory: str, job_file: str, linked: Collection[str]) -> list[str]:
     """Return the files and links that the job has written, relative to *directory*, sorted.
 

@@ -78,13 +78,11 @@ class Replica:
                 spec["args"],
                 cwd=spec["cwd"],
                 env={**os.environ, **spec["env"]},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                **_streams(spec.get("terminal")),
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             self.state, self._ended_at = "FAILED", self._started_at
             self.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
             self.problem = _why_not_started(spec["args"][0], spec["cwd"], error)
@@ -93,7 +91,8 @@ class Replica:
         with contextlib.suppress(OSError):
             self._start = start_mark(process.pid)
         for name in ("stdout", "stderr"):
-            pipe = getattr(process, name)
+            if (pipe := getattr(process, name)) is None:
+                continue
             self.streams.append(OutputPump(pipe.fileno(), self.logs[name], self.logs["combined"]))
 
     def next_deadline(self) -> float:
@@ -149,7 +148,24 @@ class Replica:
         }
 
 
-def _why_not_started(program: str, cwd: str, error: OSError | ValueError) -> str:
+def _streams(terminal: str | None) -> dict[str, Any]:
+    """Return the arguments of ``Popen`` for pipes, or for a *terminal* that controls the process."""
+    if terminal is None:
+        return {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    import fcntl
+    import termios
+
+    def take_terminal() -> None:
+        descriptor = os.open(terminal, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(descriptor, number)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        os.close(descriptor)
+
+    return {"preexec_fn": take_terminal}
+
+
+def _why_not_started(program: str, cwd: str, error: Exception) -> str:
     if not os.path.isdir(cwd):
         return f"the working directory {cwd} does not exist"
     if isinstance(error, FileNotFoundError):

@@ -18,6 +18,8 @@ CUDA = "CUDA_VISIBLE_DEVICES"
 class ReplicaParam:
     """Hold what one replica runs; *env* is added to the environment of the submitting process.
 
+    With *terminal*, the path of one, the process uses it for input and output, and its logs are written elsewhere.
+
     The scheduler sets all fields; those with a default need not be given by an image provider.
     """
 
@@ -27,6 +29,7 @@ class ReplicaParam:
     stderr: str | None = None
     combined: str | None = None
     cwd: str | None = None
+    terminal: str | None = None
 
 
 @dataclass

@@ -7,7 +7,7 @@ nothing for the job. The rules are those of images.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +17,15 @@ from topcoat.leftovers import claim, release
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan
 from topcoat.scan.sources import current_directory
 from topcoat.schedulers.local import jobs as local_jobs
+from topcoat.schedulers.local import retention
 from topcoat.schedulers.local.cwd_scheduler import LocalScheduler
 from topcoat.schedulers.local.editable import warn_of_editable_installs
 from topcoat.schedulers.local.image_providers import ImageProvider
 from topcoat.schedulers.local.job_records import JOB
 from topcoat.schedulers.local.outputs import all_files, written_files
 from topcoat.schedulers.local.request import PopenRequest, ReplicaParam, RoleStart
-from topcoat.schedulers.responses import JobOutputs
-from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, Workspace, runopts
+from topcoat.schedulers.responses import Freeable, JobOutputs
+from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, Workspace, is_terminal, runopts
 from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin
 
 _CODE = "code"
@@ -64,6 +65,16 @@ class SnapshotScheduler(DirWorkspaceMixin, LocalScheduler):
             return {}
         directory = os.path.abspath(os.path.expanduser(str(cfg.get("job_dir"))))
         return {"job_dir": directory, "linked": all_files(directory) if cfg.get("link") == "hard" else []}
+
+    def freeable(self) -> Sequence[Freeable]:
+        """Return the code of old jobs, see ``retention``."""
+        return retention.freeable(local_jobs.load_all())
+
+    def free(self, item: Freeable) -> None:
+        """Remove the unchanged code of an old job."""
+        job = local_jobs.load(item.id)
+        if job is not None and is_terminal(job.state):
+            retention.free(job)
 
     def outputs(self, app_id: str) -> JobOutputs | None:
         """Return the files that the job made or changed in its job directory."""
