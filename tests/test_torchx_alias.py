@@ -33,6 +33,7 @@ INSTALL = "import topcoat\ntopcoat.install_as_torchx()\n"
         ("torchx.schedulers.ids", "topcoat.schedulers.ids"),
         ("torchx.schedulers.local_scheduler", "topcoat.schedulers.local_scheduler"),
         ("torchx.schedulers.docker_scheduler", "topcoat.schedulers.docker_scheduler"),
+        ("torchx.schedulers.slurm_scheduler", "topcoat.schedulers.slurm_scheduler"),
         ("torchx.schedulers.aws_batch_scheduler", "topcoat.schedulers.aws_batch_scheduler"),
         ("torchx.runner", "topcoat.runner"),
         ("torchx.runner.config", "topcoat.runner.config"),
@@ -52,11 +53,14 @@ def test_a_module_of_torchx_is_the_module_of_topcoat(theirs: str, ours: str) -> 
     run(INSTALL + code)
 
 
-def test_the_modules_of_the_local_schedulers_have_torchxs_names() -> None:
+def test_the_modules_of_the_schedulers_have_torchxs_names() -> None:
     run(
         INSTALL
         + "from torchx.schedulers.local_scheduler import LocalScheduler, PopenRequest, ReplicaParam, create_scheduler\n"
         + "from torchx.schedulers.docker_scheduler import DockerContainer, DockerJob, DockerScheduler\n"
+        + "from torchx.schedulers.slurm_scheduler import SlurmBatchRequest, SlurmOpts, SlurmReplicaRequest\n"
+        + "from torchx.schedulers.slurm_scheduler import SLURM_STATES, SlurmScheduler, create_scheduler\n"
+        + "from torchx.schedulers.slurm_scheduler import appstate_from_slurm_state, get_appstate_from_job\n"
     )
 
 

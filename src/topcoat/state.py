@@ -7,6 +7,7 @@ so a reader sees the old file or the new one and never a part.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -130,7 +131,8 @@ def _base(variable: str, fallback: str) -> Path:
     # Spelled out for Linux, because importing platformdirs takes longer than a whole warm scan.
     if _LINUX:
         directory = os.environ.get(variable, "")
-        return (Path(directory) if os.path.isabs(directory) else _home() / fallback) / "topcoat"
+        # Normal, because the paths of jobs are compared with it.
+        return (Path(os.path.normpath(directory)) if os.path.isabs(directory) else _home() / fallback) / "topcoat"
     import platformdirs
 
     find = platformdirs.user_cache_dir if variable == "XDG_CACHE_HOME" else platformdirs.user_state_dir
@@ -173,4 +175,5 @@ def make_directories(path: Path, mode: int) -> None:
 def _unusable(path: Path, error: OSError) -> StateError:
     if _NO_HOME in path.parents:
         return StateError("cannot find a home directory for caches and jobs", hint=f"set HOME, or {_HINT}")
-    return StateError(f"cannot write to {path}: {error.strerror or error}", hint=f"make it writable, or {_HINT}")
+    remedy = "free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+    return StateError(f"cannot write to {path}: {error.strerror or error}", hint=f"{remedy}, or {_HINT}")

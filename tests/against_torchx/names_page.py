@@ -26,6 +26,7 @@ REASONS = {
     "torchx.schedulers.local_scheduler.LocalScheduler.describe_native": "see `Runner.describe_native`",
     "torchx.schedulers.local_scheduler.LocalScheduler.run_local_job": "jobs run under a supervisor of their own",
     "torchx.schedulers.local_scheduler.SignalException": "a signal ends the command, and the job with it",
+    "torchx.schedulers.slurm_scheduler.SlurmBatchRequest.images_to_push": "the plan of the workspaces pushes images",
     "torchx.specs.file_linter": "a component is checked when it is loaded",
     "torchx.tracker": "experiment trackers",
 }

@@ -56,6 +56,14 @@ def test_torchrun_on_several_nodes_uses_the_first_replica_for_rendezvous(tmp_pat
     assert (role.name, role.num_replicas, role.min_replicas) == ("train", 5, 2)
 
 
+def test_a_scheduler_whose_jobs_share_nodes_chooses_the_default_rendezvous_port(tmp_path: Path) -> None:
+    _, role = make("torchrun", "-j", "2x8", "-m", "train")
+    assert torchrun_words(role, tmp_path)[1] == "localhost:29500"
+    assert torchrun_words(role, tmp_path, HOST0="n1", TOPCOAT_RANK0_PORT="20007")[1] == "n1:20007"
+    _, role = make("torchrun", "-j", "2x8", "-m", "train", "--rdzv_port=1234")
+    assert torchrun_words(role, tmp_path, TOPCOAT_RANK0_PORT="20007")[1] == "localhost:1234"
+
+
 def test_the_static_backend_gets_the_node_rank(tmp_path: Path) -> None:
     _, role = make("torchrun", "-j=2x1", "-m=a", "--rdzv_backend=static")
     words = torchrun_words(role, tmp_path)

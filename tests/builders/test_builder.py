@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +12,8 @@ from topcoat.builders.builder import (
     Recipe,
     build,
     context_tar,
-    run_streaming,
 )
-from topcoat.errors import DaemonError, NeedsBuilder, TopcoatError
+from topcoat.errors import DaemonError, NeedsBuilder
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, ScanOptions, scan
 from topcoat.specs import Workspace
 
@@ -65,31 +61,3 @@ def test_the_dockerfile_is_once_in_the_context_that_needs_it(tmp_path: Path, ign
                 source = archive.extractfile("Dockerfile.torchx")
                 assert source is not None
                 assert source.read() == TEXT
-
-
-def test_lines_arrive_as_they_are_printed_and_input_of_any_size_is_fed() -> None:
-    program = (
-        "import sys; d = sys.stdin.buffer.read(); print(len(d)); sys.stdout.buffer.write(b'\\xff\\n'); sys.exit(3)"
-    )
-    lines: list[str] = []
-    code = run_streaming([sys.executable, "-c", program], lines.append, env={}, stdin=io.BytesIO(b"x" * (5 << 20)))
-    assert (code, lines) == (3, [str(5 << 20), "\\xff"])
-
-
-def test_a_program_that_does_not_read_its_input_does_no_harm() -> None:
-    lines: list[str] = []
-    code = run_streaming(
-        [sys.executable, "-c", "print('no')"], lines.append, env={}, stdin=io.BytesIO(b"x" * (5 << 20))
-    )
-    assert (code, lines) == (0, ["no"])
-
-
-def test_a_build_ends_if_its_output_cannot_be_printed() -> None:
-    def broken(line: str) -> None:
-        raise TopcoatError("the output cannot be printed")
-
-    program = "import sys, time; print('here', flush=True); time.sleep(600)"
-    started = time.monotonic()
-    with pytest.raises(TopcoatError, match="the output cannot be printed"):
-        run_streaming([sys.executable, "-c", program], broken, env={})
-    assert time.monotonic() - started < 300

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.notices import recorded_notices
+from topcoat import notices
 from topcoat.cli.follow import LogQuery, ReplicaId, print_logs, replicas_of, wait_until_started
 from topcoat.errors import UnknownApp, UsageError
 from topcoat.runner import Runner
@@ -117,6 +119,20 @@ def test_it_waits_until_something_runs() -> None:
     assert wait_until_started(cast(Runner, runner), "x:///app").state is AppState.RUNNING
     with pytest.raises(UnknownApp):
         wait_until_started(cast(Runner, _Runner({}, [AppState.PENDING])), "x:///app")
+
+
+def test_a_line_without_end_beside_another_replica_is_printed_in_parts() -> None:
+    printed = _printed({ReplicaId("a", 0): ["x" * (1 << 19)] * 7, ReplicaId("b", 0): ["short\n"]})
+    assert [len(line) for line in printed.splitlines()] == [4 + (1 << 20)] * 3 + [4 + (1 << 19), len("b/0 short")]
+    assert printed.count("x") == 7 << 19
+
+
+def test_the_wait_for_the_start_of_a_job_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices.notice_if_slow.__wrapped__, "__defaults__", (0.01,))  # type: ignore[attr-defined]
+    runner = cast(Runner, _Runner({}, [AppState.PENDING] * 8 + [AppState.RUNNING]))
+    with recorded_notices() as texts:
+        wait_until_started(runner, "x:///app")
+    assert texts == ["waiting for x:///app to start"]
 
 
 def test_a_log_that_can_be_followed_before_the_start_is_not_waited_for() -> None:

@@ -14,7 +14,7 @@ from tests.support.signals import default_signals
 
 _PROGRAM = """
 import sys
-from topcoat.builders.builder import run_streaming
+from topcoat.builders.programs import run_streaming
 from topcoat.cli.error_handler import ErrorHandler
 from topcoat.cli.signals import signals_as_exceptions
 

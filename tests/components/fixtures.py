@@ -25,6 +25,7 @@ from tests.components.registries import Registry, plain_registry, secure_registr
 from tests.components.rootfs import busybox_layers, python_layers
 from tests.components.slurm import Slurm
 from tests.components.slurm import slurm as slurm_cluster
+from tests.components.ssh import LoginNode, login_node
 from tests.scan.oracle.client import Oracle, build
 
 _T = TypeVar("_T")
@@ -246,6 +247,13 @@ def podman(containers_env: dict[str, str], scratch: Path, logs: Path) -> Iterato
 
 
 @pytest.fixture(scope="session")
+def login(scratch: Path, logs: Path) -> Iterator[LoginNode]:
+    """A real sshd; ``login.use(monkeypatch)`` makes ssh reach it under the name ``login``."""
+    with _started("sshd", login_node(scratch / "sshd", logs)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def skopeo(containers_env: dict[str, str]) -> Tool:
     """``skopeo(*args)`` gives its stdout; the plain registries need no flags."""
     return _with_registries("skopeo", containers_env)
@@ -305,3 +313,34 @@ def slurm(scratch: Path, logs: Path) -> Iterator[Slurm]:
     host.need_root("slurm")
     with _started("slurm", slurm_cluster(scratch / "slurm", logs)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def slurm_login(slurm: Slurm, scratch: Path, logs: Path) -> Iterator[LoginNode]:
+    """A real sshd whose commands find the cluster of ``slurm``; its home directory is a new one."""
+    home = scratch / "login-home"
+    home.mkdir()
+    variables = {"SLURM_CONF": slurm.env["SLURM_CONF"], "HOME": str(home)}
+    with _started("sshd", login_node(scratch / "slurm-sshd", logs, variables)) as running:
+        yield running
+
+
+
+@pytest.fixture(scope="session")
+def torchrun(scratch: Path) -> Path:
+    """A directory for PATH with Debian's torchrun (1.13), and a python that has PyTorch."""
+    host.tool("torchrun", "python3-torch")
+    directory = scratch / "torchrun"
+    directory.mkdir()
+    # Its parser of --tee loops over the members of a flag, which Python 3.11 has changed.
+    lines = (
+        "#!/usr/bin/python3",
+        "from torch.distributed.elastic.multiprocessing import api",
+        "api.Std.from_str = classmethod(lambda cls, text: cls(int(text)))",
+        "from torch.distributed.run import main",
+        "main()",
+    )
+    (directory / "torchrun").write_text("\n".join(lines) + "\n")
+    (directory / "torchrun").chmod(0o755)
+    (directory / "python3").symlink_to("/usr/bin/python3")
+    return directory

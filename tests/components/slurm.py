@@ -174,6 +174,7 @@ def slurm(directory: Path, logs: Path) -> Iterator[Slurm]:
         (directory / name).mkdir(parents=True)
     ports = {"controller": free_port(), "accounting": free_port()}
     _write_configuration(directory, logs, ports)
+    _write_container_runtime(directory, tool("runc", "runc"))
     env = environment(SLURM_CONF=str(directory / "slurm.conf"), MYSQL_UNIX_PORT=str(directory / "sql.sock"))
     cluster = Slurm(directory, logs, env)
     with contextlib.ExitStack() as stack:
@@ -209,11 +210,28 @@ def _write_configuration(directory: Path, logs: Path, ports: Mapping[str, int]) 
     secret.write_text(_DATABASE_CONF.format(**values))
 
 
+def _write_container_runtime(directory: Path, runc: Path) -> None:
+    """Let ``--container`` run bundles with runc."""
+    runtime, name = f"{runc} --root={directory}/runc", "%n.%u.%j.%s.%t"
+    (directory / "oci.conf").write_text(
+        f'RunTimeQuery="{runtime} state {name}"\n'
+        f'RunTimeKill="{runtime} kill {name} KILL"\n'
+        f'RunTimeDelete="{runtime} delete --force {name}"\n'
+        f'RunTimeRun="{runtime} run {name} -b %b"\n'
+    )
+
+
 def _munge(directory: Path, logs: Path, env: Mapping[str, str]) -> contextlib.AbstractContextManager[object]:
     key, munge_socket = directory / "munge.key", directory / "munge.sock"
     key.touch(0o600)
     key.write_bytes(os.urandom(128))
-    command: list[str | Path] = [tool("munged", "munge"), "--foreground", "--force", f"--key-file={key}", f"--socket={munge_socket}"]
+    command: list[str | Path] = [
+        tool("munged", "munge"),
+        "--foreground",
+        "--force",
+        f"--key-file={key}",
+        f"--socket={munge_socket}",
+    ]
     command += [f"--pid-file={directory}/munge.pid", f"--seed-file={directory}/munge.seed", "--num-threads=4"]
     return serve(command, log=logs / "munged.log", env=env, ready=lambda: answers(munge_socket))
 

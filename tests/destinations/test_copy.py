@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support import workspaces
 from topcoat.destinations import copy
-from topcoat.destinations.copy import clone_file, copy_file
+from topcoat.destinations.copy import copy_file
 from topcoat.errors import WorkspaceChanged
 from topcoat.scan.scanner import Scan, scan
 from topcoat.scan.snapshot import Entry
@@ -60,7 +61,6 @@ def test_a_large_file_of_another_file_system_is_streamed(tmp_path: Path) -> None
     memory.pipe_file("/copied/large", b"y" * (3 << 20))
     scanned = scan(Workspace({"memory://copied": ""}))
     entry = _entry(scanned, "large")
-    assert not clone_file(scanned, entry, str(tmp_path / "copy"))
     copy_file(scanned, entry, str(tmp_path / "copy"))
     memory.pipe_file("/copied/large", b"z" * (3 << 20))
     with pytest.raises(WorkspaceChanged, match="large"):
@@ -91,7 +91,7 @@ class TestClone:
         return made
 
     def test_a_clone_is_the_file(self, scanned: Scan, tmp_path: Path, calls: list[int]) -> None:
-        assert clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
+        copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
         assert calls == [0x40049409]
         assert (tmp_path / "clone").read_text() == "small"
         assert (tmp_path / "clone").stat().st_mode & 0o7777 == 0o755
@@ -100,7 +100,7 @@ class TestClone:
     def test_a_clone_of_a_changed_file_is_an_error(self, scanned: Scan, tmp_path: Path, calls: list[int]) -> None:
         workspaces.write(tmp_path / "w", {"small": "SMALL"})
         with pytest.raises(WorkspaceChanged, match="small"):
-            clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
+            copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
 
     @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY])
     def test_a_device_without_reflinks_is_tried_once(
@@ -114,9 +114,9 @@ class TestClone:
 
         monkeypatch.setattr(fcntl, "ioctl", refuse)
         for name in ("small", "large"):
-            assert not clone_file(scanned, _entry(scanned, name), str(tmp_path / "clone"))
+            copy_file(scanned, _entry(scanned, name), str(tmp_path / name))
+            assert (tmp_path / name).read_bytes() == (tmp_path / "w" / name).read_bytes()
         assert len(collected) == 1
-        assert not (tmp_path / "clone").exists()
 
     def test_a_full_disk_is_an_error(self, scanned: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*args: Any) -> None:
@@ -124,8 +124,7 @@ class TestClone:
 
         monkeypatch.setattr(fcntl, "ioctl", refuse)
         with pytest.raises(OSError, match="No space left"):
-            clone_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
-        assert not (tmp_path / "clone").exists()
+            copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
 
 
 @pytest.mark.parametrize("copy_or_clone", ["copy", "clone"])
@@ -138,10 +137,48 @@ def test_a_file_that_grew_since_the_scan_is_copied_as_it_was_scanned(
             file.write(b"another line")
         if copy_or_clone == "clone":
             monkeypatch.setattr(fcntl, "ioctl", lambda out, _, source: os.sendfile(out, source, 0, 1 << 30))
-            assert clone_file(scanned, _entry(scanned, name), str(tmp_path / name))
-        else:
-            copy_file(scanned, _entry(scanned, name), str(tmp_path / name))
+        copy_file(scanned, _entry(scanned, name), str(tmp_path / name))
         assert (tmp_path / name).read_bytes() == before
+
+
+class TestSettledFiles:
+    """A file that has not changed since before the scan is not read a second time to hash it."""
+
+    @pytest.fixture
+    def settled(self, scanned: Scan, monkeypatch: pytest.MonkeyPatch) -> Scan:
+        # As if this process had started an hour after the files were written.
+        monkeypatch.setattr(copy, "_STARTED_NS", time.time_ns() + 3_600_000_000_000)
+        monkeypatch.setattr(copy, "_copy_checked", None)
+        return scanned
+
+    @pytest.mark.parametrize("name", ["small", "empty", "large"])
+    def test_the_copy_is_the_file(self, settled: Scan, tmp_path: Path, name: str) -> None:
+        copy_file(settled, _entry(settled, name), str(tmp_path / "copy"))
+        assert (tmp_path / "copy").read_bytes() == (tmp_path / "w" / name).read_bytes()
+        assert (tmp_path / "copy").stat().st_mtime_ns == (tmp_path / "w" / name).stat().st_mtime_ns
+
+    @pytest.mark.parametrize("name", ["small", "large"])
+    def test_a_write_during_the_copy_is_an_error(
+        self, settled: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        write = copy._write
+
+        def write_and_meddle(handle: int, data: bytes) -> None:
+            write(handle, data)
+            os.utime(tmp_path / "w" / name, (1, 1))
+
+        monkeypatch.setattr(copy, "_write", write_and_meddle)
+        with pytest.raises(WorkspaceChanged, match=name):
+            copy_file(settled, _entry(settled, name), str(tmp_path / "copy"))
+
+
+def test_an_edit_that_keeps_size_and_mtime_is_an_error(scanned: Scan, tmp_path: Path) -> None:
+    """A program can set the mtime back, and not the ctime."""
+    before = (tmp_path / "w/small").stat()
+    (tmp_path / "w/small").write_text("SMALL")
+    os.utime(tmp_path / "w/small", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(WorkspaceChanged, match="small"):
+        copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "copy"))
 
 
 def test_a_sparse_file_stays_sparse(tmp_path: Path) -> None:

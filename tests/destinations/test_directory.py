@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan, ScanOptions, scan
 from topcoat.scan.snapshot import Entry
 from topcoat.specs import Workspace
+from topcoat.state import cache_dir
 
 
 @pytest.fixture
@@ -292,6 +294,29 @@ class TestHardLinks:
         assert self._inodes(workspace, tmp_path, "two")["a"] != first_inodes["a"]
         assert (tmp_path / "two/a").stat().st_mtime == 1
 
+    @pytest.mark.parametrize("name", ["jobs/{}", "jobs/{}/code"])
+    def test_an_old_snapshot_is_found_without_a_record(self, tmp_path: Path, name: str) -> None:
+        """The cache was removed, or another machine made the snapshot."""
+        workspace = workspaces.write(tmp_path / "w", {"a": "a", "b": "b", "c": "c"})
+        first_inodes = self._inodes(workspace, tmp_path, name.format(1))
+        shutil.rmtree(cache_dir("jobdirs"))
+        changed = tmp_path / name.format(1) / "c"
+        before = changed.stat()
+        changed.write_text("C")
+        os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+        workspaces.edit(workspace, "b", new=b"B")
+        two = self._inodes(workspace, tmp_path, name.format(2))
+        assert {file for file in two if two[file] == first_inodes[file]} == {"a"}
+        assert (tmp_path / name.format(2) / "c").read_text() == "c"
+
+    def test_an_old_snapshot_is_found_if_the_last_one_was_removed(self, tmp_path: Path) -> None:
+        workspace = workspaces.write(tmp_path / "w", {"a": "a"})
+        first_inodes = self._inodes(workspace, tmp_path, "one")
+        workspaces.write(tmp_path / "other", {"b": ""})
+        DirectoryDestination(str(tmp_path / "gone")).deliver(scan(Workspace({str(tmp_path / "other"): ""})), "context")
+        shutil.rmtree(tmp_path / "gone")
+        assert self._inodes(workspace, tmp_path, "two") == first_inodes
+
     def test_a_previous_directory_that_is_gone_is_no_trouble(self, tmp_path: Path) -> None:
         workspace = workspaces.write(tmp_path / "w", {"a": "a"})
         self._inodes(workspace, tmp_path, "one")
@@ -335,7 +360,6 @@ def folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     real_symlink, real_link = os.symlink, os.link
     monkeypatch.setattr(os, "symlink", lambda target, path, *rest: real_symlink(target, resolve(path), *rest))
     monkeypatch.setattr(os, "link", lambda old, path: real_link(old, resolve(path)))
-    monkeypatch.setattr(directory, "clone_file", lambda scan, entry, path: False)
     return root
 
 

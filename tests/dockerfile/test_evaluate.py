@@ -23,6 +23,7 @@ from topcoat.errors import (
 from topcoat.oci.reference import Reference
 from topcoat.rootfs.nodes import ImageNode
 from topcoat.scan.scanner import Scan, ScanOptions, scan
+from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.specs import Workspace
 from topcoat.testing.trees import build_tree
 
@@ -404,3 +405,20 @@ def test_a_variable_that_doubles_is_an_error_with_its_line(context: Scan, head: 
 def test_a_dockerfile_has_a_maximum_number_of_instructions(context: Scan) -> None:
     with pytest.raises(InvalidDockerfile, match=r"Dockerfile.torchx:10001: there are more than 10000 instructions"):
         carried_out(context, "FROM base\n" * 20_000)
+
+
+def test_paths_with_two_thousand_components_are_evaluated(context: Scan) -> None:
+    deep = "d/" * 2000
+    entries = [Entry(deep[: 2 * number - 1].encode(), "dir", 0o755, 0, b"", 0) for number in range(1, 2001)]
+    workspace = context.narrow(Snapshot([*context.snapshot.entries, *entries]))
+    evaluated = carried_out(workspace, f"FROM base\nWORKDIR /{'w/' * 2000}\nCOPY . .\n")
+    assert max(entry.path.count(b"/") for entry in evaluated.scan.snapshot) == 3999
+    with pytest.raises(NeedsBuilder, match="nothing in /d of the workspace matches"):
+        carried_out(workspace, "FROM base\nCOPY d/*/*.py /x/\n")
+
+
+def test_a_source_with_many_wildcards_takes_little_time(context: Scan) -> None:
+    name = b"a" * 200
+    snapshot = Snapshot([Entry(name, "link", 0o777, 0, b"/train.py", 0), *context.snapshot.entries])
+    text = f"FROM base\nCOPY {'*a' * 20}* /x/\nCOPY t*.py {'*a' * 20}*b* /y/\n"
+    assert "x/" + name.decode() in paths(carried_out(context.narrow(snapshot), text))

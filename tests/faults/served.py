@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,15 +49,6 @@ def get(host: str, path: str) -> bytes:
     with urllib.request.urlopen(request, timeout=30) as response:
         data: bytes = response.read()
         return data
-
-
-def tags(host: str, repository: str) -> list[str]:
-    """Return the tags of *repository*, none if it does not exist."""
-    try:
-        return list(json.loads(get(host, f"{repository}/tags/list")).get("tags") or [])
-    except urllib.error.HTTPError as error:
-        error.close()
-        return []
 
 
 def code_of(host: str, repository: str, reference: str) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.forked import NO_KILL, Ended, Kill, eventually, run
-from tests.faults.served import code_of, served_registry, tags
+from tests.faults.served import code_of, served_registry
 from topcoat.destinations.directory import DirectoryDestination
 from topcoat.scan.scanner import scan
 from topcoat.schedulers.local import jobs as local_jobs
@@ -38,7 +38,7 @@ class Machine:
         for number in range(30):
             self.write(f"pkg{number % 5}/module{number}.py")
         self.job_dirs = 0
-        self.events: dict[str, int] = {}
+        self.images: set[str] = set()
 
     def write(self, name: str) -> None:
         path = self.workspace / name
@@ -67,6 +67,7 @@ class Machine:
 
     def check_build(self, ended: Ended) -> None:
         name = next(line for line in ended.output.splitlines() if line.startswith(f"{self.host}/app"))
+        self.images.add(name.rpartition("@")[2])
         assert code_of(self.host, "app", name.rpartition("@")[2]) == self.code()
 
     def run(self, kill: Kill = NO_KILL) -> Ended:
@@ -101,6 +102,15 @@ class Machine:
 
     def check_delete(self, ended: Ended) -> None:
         """The job that is deleted in the end is another one."""
+
+    def clean_up(self, kill: Kill = NO_KILL) -> Ended:
+        """Kill the command that removes what an earlier kill has left."""
+        self.job_dir(Kill(event=self.random.randint(20, 100)))
+        self.job_dirs -= 1
+        return self.command("list", kill=kill)
+
+    def check_clean_up(self, ended: Ended) -> None:
+        """Leftovers are checked after every command."""
 
     def supervisor(self, kill: Kill = NO_KILL) -> Ended:
         """Kill the process that watches a job."""
@@ -138,8 +148,9 @@ class Machine:
                 assert not is_process(replica["pid"], replica["start"]), job.status
 
     def check_images(self) -> None:
-        for tag in tags(self.host, "app"):
-            code_of(self.host, "app", tag)
+        assert self.images
+        for digest in self.images:
+            code_of(self.host, "app", digest)
 
 
 @pytest.fixture
@@ -162,9 +173,10 @@ def test_after_a_kill_at_any_moment_nothing_is_lost_wrong_or_left_over(machine: 
         machine.run: machine.check_run,
         machine.job_dir: machine.check_job_dir,
         machine.delete: machine.check_delete,
+        machine.clean_up: machine.check_clean_up,
         machine.supervisor: machine.check_supervisor,
     }
-    weights = (8, 4, 5, 2, 1)
+    weights = (8, 4, 5, 2, 2, 1)
     assert machine.build().code == 0
     assert machine.run().code == 0
     events = {

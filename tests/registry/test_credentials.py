@@ -274,3 +274,29 @@ def test_the_error_of_a_helper_is_escaped(home, helper):
     write_docker_config(home, {"credsStore": "bad"})
     with pytest.raises(CredentialError, match=r"failed for ghcr\.io: it is \\x1b\[Jlocked"):
         Keyring().get("ghcr.io")
+
+
+def test_the_wait_for_a_helper_is_said(home, helper, monkeypatch):
+    monkeypatch.setattr("topcoat.notices.notice_if_slow.__wrapped__.__defaults__", (0.1,))
+    helper("late", "sleep 0.4\n" + _say("me", "pw"))
+    write_docker_config(home, {"credsStore": "late"})
+    with recorded_notices() as notices:
+        assert Keyring().get("ghcr.io") == _ME
+    assert notices == ["waiting for the credential helper docker-credential-late for ghcr.io"]
+
+
+def test_a_helper_that_fails_after_it_has_printed_the_secret_does_not_leak_it(home, helper):
+    helper("bad", _say("me", "hunter2") + "\necho the agent has crashed >&2; exit 1")
+    write_docker_config(home, {"credsStore": "bad"})
+    with pytest.raises(CredentialError, match=r"failed for ghcr\.io: \*\*\*") as caught:
+        Keyring().get("ghcr.io")
+    assert "hunter2" not in str(caught.value) + str(caught.value.hint)
+    assert "docker-credential-bad get" in caught.value.hint
+
+
+def test_a_helper_that_prints_without_end_is_stopped(home, helper, monkeypatch):
+    monkeypatch.setattr("topcoat.registry.credentials._MAX_HELPER_OUTPUT", 1000)
+    helper("endless", "exec yes")
+    write_docker_config(home, {"credsStore": "endless"})
+    with pytest.raises(CredentialError, match="did not finish"):
+        Keyring().get("ghcr.io")

@@ -176,6 +176,12 @@ class TestLimits:
         with pytest.raises(InvalidConfigFile, match="conf is longer than 1048576 characters"):
             parse_config(io.StringIO("#" * ((1 << 20) + 1)), "conf")
 
+    @pytest.mark.parametrize("line", ["a{}b = 1", "a{}b", "  a{}b = 1", "[a{}", "a = 1{}2"])
+    def test_many_spaces_in_a_row_are_an_error(self, line: str) -> None:
+        # The standard library's parser takes hours for them.
+        with pytest.raises(InvalidConfigFile, match="conf:2: 500 spaces or more in a row"):
+            parse_config(io.StringIO("[a]\n" + line.format(" " * 500_000) + "\n"), "conf")
+
     def test_a_value_that_uses_itself_is_an_error(self) -> None:
         with pytest.raises(InvalidConfigFile, match="conf:2: k refers to other values more than 10 deep"):
             parse_config(io.StringIO("[a]\nk = %(k)s\n"), "conf")

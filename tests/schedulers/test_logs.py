@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topcoat.errors import UsageError
+from topcoat.errors import StateError, UsageError
 from topcoat.schedulers import logs
 from topcoat.schedulers.local.output_pump import LogFile
 from topcoat.schedulers.logs import decode, filter_regex, follow, split_lines, split_lines_iterator
@@ -232,6 +232,18 @@ def test_pieces_end_where_they_may(chunks: list[bytes]) -> None:
     text = b"".join(chunks).decode()
     pieces = list(decode([chunk for chunk in chunks if chunk]))
     assert pieces == [piece for piece in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text) if piece]
+
+
+def test_a_log_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.log").mkdir()
+    with pytest.raises(StateError, match=r"cannot read the log .*x\.log: not a regular file"):
+        list(follow(str(tmp_path / "x.log")))
+
+
+def test_a_fifo_in_the_place_of_a_time_index_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_text("one\n")
+    os.mkfifo(index_path(str(tmp_path / "x.log")))
+    assert list(follow(str(tmp_path / "x.log"), until=datetime.now())) == ["one\n"]
 
 
 def test_a_fifo_in_the_place_of_a_log_makes_nobody_wait(tmp_path: Path) -> None:

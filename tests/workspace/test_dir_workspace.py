@@ -356,7 +356,6 @@ class TestTmpDirWorkspaceMixin:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(directory, "copy_file", fail)
-        monkeypatch.setattr(directory, "clone_file", lambda *args: False)
         with pytest.raises(DestinationError, match="No space left"):
             TmpDirWorkspaceMixin().build_workspaces([_role(workspace)], {})
         assert os.listdir(temporary) == []

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from topcoat.bases.base import images_of, look_up
 from topcoat.bases.engine_base import engine_base
 from topcoat.bases.engine_bases import EngineBases
-from topcoat.builders.builder import Builder, OnOutput, Recipe, context_tar, run_quick, run_streaming
+from topcoat.builders.builder import Builder, Recipe, context_tar
+from topcoat.builders.programs import OnOutput, run_quick, run_streaming
 from topcoat.destinations.engine import REPOSITORY, push_image
 from topcoat.engines.engine import engine_errors, is_podman
 from topcoat.engines.logins import build_logins

@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from topcoat.bases.base import Base, images_of, look_up
 from topcoat.bases.registry_bases import RegistryBases
-from topcoat.builders.builder import OnOutput, Recipe, context_tar, run_quick, run_streaming
+from topcoat.builders.builder import Recipe, context_tar
+from topcoat.builders.programs import OnOutput, run_quick, run_streaming
 from topcoat.destinations.engine import REPOSITORY
 from topcoat.dockerfile.scope import native_platform
 from topcoat.errors import DaemonError, ImageError, RegistryError, StateError

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from topcoat.schedulers.api import Stream
     from topcoat.specs import AppStatus
 
+# A longer one is printed as several lines.
+_MAX_LINE = 1 << 20
 _COLORS = (36, 33, 32, 35, 34, 31)
 
 
@@ -146,9 +148,10 @@ def _copier(
         for piece in lines(replica):
             # Write whole lines, so that lines of two replicas do not mix.
             line += piece
-            if line.endswith(("\n", "\r")):
+            is_whole = line.endswith(("\n", "\r"))
+            if is_whole or len(line) >= _MAX_LINE:
                 with lock:
-                    emit(f"{prefix}{line[:-1]}\n", out)
+                    emit(f"{prefix}{line[:-1] if is_whole else line}\n", out)
                 line = ""
         if line:
             with lock:

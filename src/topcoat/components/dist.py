@@ -19,6 +19,8 @@ from topcoat.specs.default_image import default_image
 
 P = ParamSpec("P")
 
+DEFAULT_RDZV_PORT = 29500
+
 _DEBUG_ENV = {
     "CUDA_LAUNCH_BLOCKING": "1",
     "NCCL_DESYNC_DEBUG": "1",
@@ -41,7 +43,7 @@ def torchrun(
     env: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     max_retries: int = 0,
-    rdzv_port: int = 29500,
+    rdzv_port: int = DEFAULT_RDZV_PORT,
     rdzv_backend: str = "c10d",
     rdzv_conf: str | None = None,
     mounts: list[str] | None = None,
@@ -68,7 +70,7 @@ def torchrun(
         env: environment variables (K=V,K2=V2)
         metadata: for the scheduler (K=V,K2=V2)
         max_retries: maximum number of restarts
-        rdzv_port: rendezvous port of the first replica
+        rdzv_port: rendezvous port of the first replica (the default on Slurm follows from the job's id)
         rdzv_backend: torchrun's rendezvous backend
         rdzv_conf: torchrun's rendezvous configuration (timeout=600,join_timeout=600)
         mounts: mounts of the container, such as type=bind,src=/host,dst=/job,readonly
@@ -85,7 +87,9 @@ def torchrun(
         words += ["--node_rank", specs.macros.replica_id]
     words += ["-m", m] if m else [script or ""]
     # The scheduler substitutes the variable's name, and the shell reads it; $$ is a dollar sign in text with macros.
-    rank0 = f'"$${{{specs.macros.rank0_env}:=localhost}}":{rdzv_port}'
+    # On Slurm, replicas of several jobs may share a node, so there the default port follows from the job's id.
+    port = f"$${{TOPCOAT_RANK0_PORT:-{rdzv_port}}}" if rdzv_port == DEFAULT_RDZV_PORT else str(rdzv_port)
+    rank0 = f'"$${{{specs.macros.rank0_env}:=localhost}}":{port}'
     endpoint = rank0 if shape.nodes > 1 else "localhost:0"
     command = f"torchrun --rdzv_endpoint {endpoint} {shlex.join([*words, *script_args])}"
     role = specs.Role(

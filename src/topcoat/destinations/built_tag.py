@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from topcoat.destinations.existing_image import read_existing
 from topcoat.destinations.push_records import PushRecord, last_push_record, write_push_record
+from topcoat.errors import TagMoved
 from topcoat.notices import notice
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients
@@ -38,6 +39,11 @@ class BuiltTag:
         existing = read_existing(self._client, self._target, [self._labels], remembered)
         if existing is None:
             return ""
+        if not existing.is_confirmed:
+            raise TagMoved(
+                f"{self._target} refers to {existing.digest}, an image that has lost its config: it may be another one",
+                hint="-cfg rebuild=true overwrites it",
+            )
         if existing.missing:
             notice(f"{self._target} has lost {len(existing.missing)} of its blobs")
             return ""

@@ -1,63 +1,35 @@
-"""Copy one file of a snapshot, by reflink if the file system supports it, and check its digest."""
+"""Copy one file of a snapshot: by reflink if the file system supports it, and never as another version."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import stat
 import sys
+import time
+from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO
 
+from topcoat.scan.clock import settling_time
+from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import LocalTree
 
 _BLOCK = 1 << 20
 _PAGE = 4096
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 # ioctl_ficlone(2)
 _FICLONE = 0x40049409
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
 # Pairs of source and target devices: an attempt for each of thousands of files would cost more than reflinks save.
 _devices_without_reflink: set[tuple[int, int]] = set()
-
-
-def clone_file(scan: Scan, entry: Entry, path: str) -> bool:
-    """Make *path* share the blocks of the workspace's file; return False if the file system does not support it.
-
-    Raises:
-        WorkspaceChanged: the file is no longer what *entry* says.
-    """
-    tree, _ = scan.source_of(entry)
-    if sys.platform != "linux" or not isinstance(tree, LocalTree) or not entry.size:
-        return False
-    import fcntl
-
-    with scan.open(entry) as source:
-        st = os.fstat(source.fileno())
-        devices = st.st_dev, os.stat(os.path.dirname(path)).st_dev
-        if devices in _devices_without_reflink:
-            return False
-        with open(path, "xb", buffering=0) as out:
-            try:
-                fcntl.ioctl(out.fileno(), _FICLONE, source.fileno())
-            except OSError as error:
-                os.unlink(path)
-                if error.errno not in _NO_REFLINK:
-                    raise
-                _devices_without_reflink.add(devices)
-                return False
-            if st.st_size > entry.size:
-                out.truncate(entry.size)
-            with open(path, "rb", buffering=0) as clone:
-                digest = hashlib.sha256()
-                while block := clone.read(_BLOCK):
-                    digest.update(block)
-            if digest.digest() != entry.content:
-                raise scan.changed(entry)
-            _finish(out.fileno(), entry)
-    return True
+# No scan of this process began earlier: whatever needs one imports this module first.
+_STARTED_NS = time.time_ns()
 
 
 def copy_file(scan: Scan, entry: Entry, path: str) -> None:
@@ -66,38 +38,149 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
     Raises:
         WorkspaceChanged: the file is no longer what *entry* says.
     """
-    out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    tree, name = scan.source_of(entry)
+    if not isinstance(tree, LocalTree):
+        with new_file(path, entry) as out:
+            if entry.size < _BLOCK:
+                _write(out.handle, scan.read(entry))
+            else:
+                with scan.open(entry) as source:
+                    _copy_checked(scan, entry, source, out.handle)
+        return
     try:
-        if entry.size < _BLOCK:
-            _write(out, scan.read(entry))
-        else:
-            digest, remaining = hashlib.sha256(), entry.size
-            with scan.open(entry) as source:
-                write = _write_pages if _is_sparse(source) else _write
-                while remaining and (block := source.read(min(_BLOCK, remaining))):
-                    digest.update(block)
-                    remaining -= len(block)
-                    write(out, block)
-            if remaining or digest.digest() != entry.content:
+        handle = os.open(to_system(tree.full(name)), _READ_ONLY)
+    except OSError:
+        # It raises the error that says what is wrong.
+        scan.open(entry).close()
+        raise
+    try:
+        before = os.fstat(handle)
+        if not stat.S_ISREG(before.st_mode):
+            raise scan.changed(entry)
+        with new_file(path, entry) as out:
+            is_unchanged = _is_settled(before, entry, tree.root)
+            devices = before.st_dev, out.device
+            if entry.size and devices not in _devices_without_reflink and reflink(handle, out.handle):
+                os.ftruncate(out.handle, entry.size)
+                if not is_unchanged:
+                    with open(out.handle, "rb", buffering=0, closefd=False) as clone:
+                        _check(scan, entry, clone)
+            elif is_unchanged and not _is_sparse(before):
+                _copy_unchecked(scan, entry, handle, out.handle)
+            else:
+                with open(handle, "rb", buffering=0, closefd=False) as source:
+                    _copy_checked(scan, entry, source, out.handle)
+            if is_unchanged and os.fstat(handle).st_ctime_ns != before.st_ctime_ns:
                 raise scan.changed(entry)
-            os.ftruncate(out, entry.size)
-        _finish(out, entry)
     finally:
-        os.close(out)
+        os.close(handle)
+
+
+class new_file:  # noqa: N801 (a context manager; a generator would take as long as the copy of a small file)
+    """A new file at *path*; it gets the mode and the time of *entry* at the end of the ``with`` block."""
+
+    __slots__ = ("_has_mode", "_mode", "_mtime", "device", "handle")
+
+    def __init__(self, path: str, entry: Entry) -> None:
+        self._mode, self._mtime = entry.mode, entry.mtime
+        self.handle = os.open(path, _NEW_FILE, entry.mode)
+        st = os.fstat(self.handle)
+        self.device = st.st_dev
+        # The umask leaves most modes as they are.
+        self._has_mode = st.st_mode & 0o7777 == entry.mode
+
+    def __enter__(self) -> new_file:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None:
+                if not self._has_mode:
+                    os.fchmod(self.handle, self._mode)
+                os.utime(self.handle, ns=(self._mtime, self._mtime))
+        finally:
+            os.close(self.handle)
+
+
+def reflink(source: int, out: int) -> bool:
+    """Make the new file *out* share all blocks of *source*; return False if the file system does not support it."""
+    if sys.platform != "linux":
+        return False
+    devices = os.fstat(source).st_dev, os.fstat(out).st_dev
+    if devices in _devices_without_reflink:
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(out, _FICLONE, source)
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise
+        _devices_without_reflink.add(devices)
+        return False
+    return True
+
+
+def _is_settled(st: os.stat_result, entry: Entry, root: str) -> bool:
+    """Tell from the stat data whether a file is what was scanned: a program can set the mtime back, not the ctime."""
+    return (
+        st.st_size == entry.size
+        and st.st_mtime_ns == entry.mtime
+        and max(st.st_mtime_ns, st.st_ctime_ns) < _STARTED_NS - _settling_time(root)
+    )
+
+
+@lru_cache(maxsize=16)
+def _settling_time(root: str) -> int:
+    return settling_time(root)
+
+
+def _copy_unchecked(scan: Scan, entry: Entry, source: int, out: int) -> None:
+    remaining = entry.size
+    while remaining:
+        block = os.read(source, min(_BLOCK, remaining))
+        if not block:
+            raise scan.changed(entry)
+        remaining -= len(block)
+        _write(out, block)
+
+
+def _copy_checked(scan: Scan, entry: Entry, source: BinaryIO, out: int) -> None:
+    write = _write_pages if _has_holes(source) else _write
+    digest, remaining = hashlib.sha256(), entry.size
+    while remaining and (block := source.read(min(_BLOCK, remaining))):
+        digest.update(block)
+        remaining -= len(block)
+        write(out, block)
+    if remaining or digest.digest() != entry.content:
+        raise scan.changed(entry)
+    os.ftruncate(out, entry.size)
+
+
+def _check(scan: Scan, entry: Entry, file: BinaryIO) -> None:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    if digest.digest() != entry.content:
+        raise scan.changed(entry)
 
 
 def _write(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
+    written = os.write(handle, data)
+    while written < len(data):
+        written += os.write(handle, memoryview(data)[written:])
 
 
-def _is_sparse(source: BinaryIO) -> bool:
+def _has_holes(source: BinaryIO) -> bool:
     try:
-        st = os.fstat(source.fileno())
+        return _is_sparse(os.fstat(source.fileno()))
     except (OSError, AttributeError):  # not a local file
         return False
-    return getattr(st, "st_blocks", st.st_size) * 512 < st.st_size
+
+
+def _is_sparse(st: os.stat_result) -> bool:
+    return st.st_size >= _BLOCK and getattr(st, "st_blocks", st.st_size) * 512 < st.st_size
 
 
 def _write_pages(handle: int, data: bytes) -> None:
@@ -109,8 +192,3 @@ def _write_pages(handle: int, data: bytes) -> None:
             os.lseek(handle, len(part), os.SEEK_CUR)
         else:
             _write(handle, part)
-
-
-def _finish(handle: int, entry: Entry) -> None:
-    os.fchmod(handle, entry.mode)
-    os.utime(handle, ns=(entry.mtime, entry.mtime))

@@ -6,19 +6,19 @@ The directory is created beside its final place and renamed. A small file in it 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import json
 import os
-import stat
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from topcoat.destinations.copy import clone_file, copy_file
+from topcoat.destinations.copy import copy_file, new_file, reflink
+from topcoat.destinations.last_snapshot import LastSnapshot, is_unchanged
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.foreign_text import parse_json
 from topcoat.leftovers import private_directory
-from topcoat.pack.layer_cache import format_entries, parse_entries
-from topcoat.records import Cache
 from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.names import decode
@@ -28,13 +28,13 @@ from topcoat.state import make_directories, make_private, state_dir
 
 LinkPolicy = Literal["copy", "hard"]
 
-_LAST_JOB_DIRS = Cache("jobdirs", 2)
-
 # A file system that does not keep permission bits shows another mode.
 _MARKER_MODE = 0o444
 _MAX_SHOWN = 3
 _MAX_MARKER = 1 << 16
-_BLOCK = 1 << 20
+
+Share = Callable[[Entry, str], bool]
+"""Make a path of the new directory from an earlier snapshot; return False if that is not possible."""
 
 
 class DirectoryDestination:
@@ -66,13 +66,8 @@ class DirectoryDestination:
             changed = _find_changed(self.path, snapshot)
             if not changed:
                 return True
-            shown = ", ".join(map(decode, changed[:_MAX_SHOWN]))
-            more = f" and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
-            what = f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
-        raise JobDirConflict(
-            f"the job directory {self.path} already holds {what}",
-            hint="name another one with -cfg job_dir=..., or remove it",
-        )
+            what = changed_files(changed)
+        raise conflict(self.path, what)
 
     def _is_empty(self) -> bool:
         try:
@@ -103,7 +98,7 @@ class DirectoryDestination:
                 with os.fdopen(marker, "w") as file:
                     file.write(json.dumps({"snapshot": scan.snapshot.digest}))
                     os.fchmod(marker, _MARKER_MODE)
-                _fill(str(new_dir), scan, _LastJobDir.read(workspace_key) if self._link == "hard" else None)
+                _fill(str(new_dir), scan, self._share(str(new_dir), final, workspace_key))
                 os.chmod(new_dir, 0o755)
                 if not self._rename(str(new_dir), final, scan.snapshot):
                     return False
@@ -111,8 +106,34 @@ class DirectoryDestination:
             raise
         except OSError as error:
             raise self._unwritable(error) from error
-        _LastJobDir.write(workspace_key, final, scan.snapshot.entries)
+        LastSnapshot.write(final, scan.snapshot.entries, workspace_key)
         return True
+
+    def _share(self, new_dir: str, final: str, workspace_key: str) -> Share | None:
+        """Return how unchanged files come from the last snapshot, None if they are copied from the workspace."""
+        if self._link == "copy" and not _supports_reflinks(new_dir):
+            return None
+        last = LastSnapshot.read(workspace_key)
+        if last is None or not os.path.isdir(last.directory):
+            last = LastSnapshot.find_beside(final)
+        if last is None:
+            return None
+        has, old_dir, length, clone = last.has, last.directory, len(new_dir), self._link == "copy"
+
+        def share(entry: Entry, path: str) -> bool:
+            old = old_dir + path[length:]
+            try:
+                if not has(entry, old):
+                    return False
+                if clone:
+                    _clone(old, entry, path)
+                else:
+                    os.link(old, path)
+            except OSError:  # too many links, another file system, another owner
+                return False
+            return True
+
+        return share
 
     def _rename(self, new_dir: str, final: str, snapshot: Snapshot) -> bool:
         """Put the directory in its place; return False if another process has put the same snapshot there."""
@@ -131,67 +152,54 @@ class DirectoryDestination:
         )
 
 
-class _LastJobDir(NamedTuple):
-    """The last job directory of a workspace, and the entries that were copied there."""
-
-    directory: str
-    entries: dict[bytes, Entry]
-
-    @classmethod
-    def read(cls, workspace_key: str) -> _LastJobDir | None:
-        return _LAST_JOB_DIRS.read(workspace_key, cls._parse)
-
-    @classmethod
-    def _parse(cls, body: bytes) -> _LastJobDir:
-        directory, _, entries = body.partition(b"\0")
-        return cls(os.fsdecode(directory), {entry.path: entry for entry in parse_entries(entries)})
-
-    @staticmethod
-    def write(workspace_key: str, directory: str, entries: tuple[Entry, ...]) -> None:
-        _LAST_JOB_DIRS.write(workspace_key, os.fsencode(directory) + b"\0" + format_entries(entries))
-
-    def find(self, entry: Entry) -> str | None:
-        """Return the path of the file if it is still what *entry* says, else None."""
-        if self.entries.get(entry.path) != entry:
-            return None
-        path = os.path.join(self.directory, os.fsdecode(entry.path))
-        # A job may have written to it since.
-        return path if _is_unchanged(path, entry) else None
+def conflict(place: str, what: str) -> JobDirConflict:
+    """Return the error for a job directory at *place* that already holds *what*."""
+    return JobDirConflict(
+        f"the job directory {place} already holds {what}",
+        hint="name another one with -cfg job_dir=..., or remove it",
+    )
 
 
-def _is_unchanged(path: str, entry: Entry, *, modes: bool = True, content: bool = False) -> bool:
-    """Tell from the stat data whether *path* is what was made of *entry*; with *content*, read a file in doubt."""
-    try:
-        st = os.lstat(path)
-        if entry.kind == "dir":
-            return stat.S_ISDIR(st.st_mode)
-        if entry.kind == "link":
-            return stat.S_ISLNK(st.st_mode) and os.fsencode(os.readlink(path)) == entry.content
-        if not stat.S_ISREG(st.st_mode) or st.st_size != entry.size or (modes and st.st_mode & 0o7777 != entry.mode):
-            return False
-        if st.st_mtime_ns == entry.mtime or not content:
-            return st.st_mtime_ns == entry.mtime
-        digest = hashlib.sha256()
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        return digest.digest() == entry.content
-    except OSError:
-        return False
+def changed_files(entries: Sequence[Entry]) -> str:
+    """Describe the snapshot of a job directory in which *entries* are no longer what was delivered."""
+    shown = ", ".join([decode(entry.path) for entry in entries[:_MAX_SHOWN]])
+    more = f" and {len(entries) - _MAX_SHOWN} more" if len(entries) > _MAX_SHOWN else ""
+    return f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
 
 
-def _find_changed(root: str, snapshot: Snapshot) -> list[bytes]:
-    """Return the paths of *snapshot* that are no longer what they were made as in the job directory *root*."""
+def _find_changed(root: str, snapshot: Snapshot) -> list[Entry]:
+    """Return the entries of *snapshot* that are no longer what they were made as in the job directory *root*."""
     modes = os.stat(f"{root}/{MARKER}").st_mode & 0o7777 == _MARKER_MODE
     return [
-        entry.path
+        entry
         for entry in snapshot
         if entry.path != MARKER.encode()
-        and not _is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
+        and not is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
     ]
 
 
-def _fill(root: str, scan: Scan, last: _LastJobDir | None) -> None:
+def _supports_reflinks(directory: str) -> bool:
+    """Tell whether the file system of *directory* can share blocks between files."""
+    with (
+        contextlib.suppress(OSError),
+        tempfile.TemporaryFile(dir=directory) as out,
+        open(f"{directory}/{MARKER}", "rb") as source,
+    ):
+        return reflink(source.fileno(), out.fileno())
+    return False
+
+
+def _clone(old: str, entry: Entry, path: str) -> None:
+    with open(old, "rb") as source, new_file(path, entry) as out:
+        try:
+            if entry.size and not reflink(source.fileno(), out.handle):
+                raise OSError(errno.EOPNOTSUPP, "no reflinks")
+        except OSError:
+            os.unlink(path)
+            raise
+
+
+def _fill(root: str, scan: Scan, share: Share | None) -> None:
     """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
     directories = []
     for entry in scan.snapshot.entries:
@@ -200,33 +208,22 @@ def _fill(root: str, scan: Scan, last: _LastJobDir | None) -> None:
             # The workspace is a job directory itself.
             continue
         try:
-            _make(scan, entry, path, last)
+            if entry.kind == "file":
+                if share is None or not share(entry, path):
+                    copy_file(scan, entry, path)
+            elif entry.kind == "dir":
+                os.mkdir(path, 0o700)
+                directories.append((path, entry))
+            else:
+                os.symlink(os.fsdecode(entry.content), path)
+                if os.utime in os.supports_follow_symlinks:
+                    os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
         except FileExistsError:
             raise _name_conflict(root, entry, scan.snapshot) from None
-        if entry.kind == "dir":
-            directories.append((path, entry))
     # Deepest first: adding a file to a directory changes its time, and its mode may forbid it.
     for path, entry in reversed(directories):
         os.chmod(path, entry.mode)
         os.utime(path, ns=(entry.mtime, entry.mtime))
-
-
-def _make(scan: Scan, entry: Entry, path: str, last: _LastJobDir | None) -> None:
-    if entry.kind == "dir":
-        os.mkdir(path, 0o700)
-    elif entry.kind == "link":
-        os.symlink(os.fsdecode(entry.content), path)
-        if os.utime in os.supports_follow_symlinks:
-            os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
-    else:
-        old = last.find(entry) if last else None
-        if old is not None:
-            # Copy if the link fails: too many links, another file system.
-            with contextlib.suppress(OSError):
-                os.link(old, path)
-                return
-        if not clone_file(scan, entry, path):
-            copy_file(scan, entry, path)
 
 
 def _name_conflict(root: str, entry: Entry, snapshot: Snapshot) -> DestinationError:

@@ -68,12 +68,15 @@ class Context:
         return matching
 
     def _matching(self, top: bytes, relative: bytes, matches: Callable[[str], object]) -> Iterator[bytes]:
-        for entry in self.members(join(top, relative)):
-            path = join(relative, entry.path.rpartition(b"/")[2])
+        # Depth first, without recursion: a path can have two thousand components.
+        pending = [(entry, relative) for entry in reversed(self.members(join(top, relative)))]
+        while pending:
+            entry, above = pending.pop()
+            path = join(above, entry.path.rpartition(b"/")[2])
             if matches(decode(path)):
                 yield entry.path
             elif entry.kind == "dir":
-                yield from self._matching(top, path, matches)
+                pending += [(member, path) for member in reversed(self.members(join(top, path)))]
 
     def may_be_archive(self, entry: Entry) -> bool:
         """Tell whether ``ADD`` may unpack this file: a tar, or anything that is compressed."""

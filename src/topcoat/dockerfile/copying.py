@@ -120,11 +120,14 @@ class _Copying(NamedTuple):
         return target
 
     def _put_members(self, directory: bytes, target: bytes) -> None:
-        for entry in self.context.members(directory):
-            path = join(target, entry.path.rpartition(b"/")[2])
-            self._put(entry, path)
-            if entry.kind == "dir":
-                self._put_members(entry.path, path)
+        pending = [(directory, target)]
+        while pending:
+            directory, target = pending.pop()
+            for entry in self.context.members(directory):
+                path = join(target, entry.path.rpartition(b"/")[2])
+                self._put(entry, path)
+                if entry.kind == "dir":
+                    pending.append((entry.path, path))
 
     def _put(self, entry: Entry, target: bytes) -> None:
         if entry.kind == "dir":

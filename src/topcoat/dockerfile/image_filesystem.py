@@ -51,13 +51,16 @@ class ImageFilesystem:
 
     def _find_in_base(self, path: bytes) -> ImageNode | None:
         """Look *path* up in the base, once, and only if its directory exists."""
-        if not path:
-            return ImageNode("dir")
-        if path not in self._found:
-            above = self._find_in_base(path.rpartition(b"/")[0])
-            is_dir = above is not None and above.kind in ("dir", "unknown")
-            self._found[path] = self._base.find(path) if is_dir else None
-        return self._found[path]
+        # Without recursion: a path can have two thousand components.
+        missing: list[bytes] = []
+        while path and path not in self._found:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        node = self._found[path] if path else ImageNode("dir")
+        for path in reversed(missing):
+            is_dir = node is not None and node.kind in ("dir", "unknown")
+            node = self._found[path] = self._base.find(path) if is_dir else None
+        return node
 
     def learn(self, directory: bytes) -> None:
         """Record the paths below *directory*, which exists, that the base has read already."""

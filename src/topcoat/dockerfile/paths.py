@@ -8,8 +8,10 @@ from collections.abc import Callable
 from topcoat.errors import InvalidImage, NeedsBuilder
 from topcoat.rootfs.nodes import BaseTree
 from topcoat.rootfs.target import resolve_target
+from topcoat.scan.automaton import Automaton
 from topcoat.scan.ignore import clean
 from topcoat.scan.pattern import decode, encode
+from topcoat.scan.re2 import BEGIN, END, STAR, Element
 
 # BuildKit's limit.
 _MAX_LINKS = 255
@@ -75,5 +77,7 @@ def matcher(pattern: str) -> Callable[[str], object]:
         raise ValueError(f"{pattern}: syntax error in pattern")
     if "[" in tokens:
         raise NeedsBuilder(f"the wildcard {pattern} has a class of characters")
-    wildcards = {"*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join([wildcards.get(token) or re.escape(token[-1]) for token in tokens]), re.DOTALL).fullmatch
+    elements = [
+        STAR if token == "*" else Element("[^/]" if token == "?" else re.escape(token[-1]), True) for token in tokens
+    ]
+    return Automaton([(BEGIN, *elements, END)]).matches

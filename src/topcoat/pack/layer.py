@@ -82,7 +82,7 @@ def pack(group: EntryGroup, scan: Scan, options: PackOptions) -> Packed:
     blob = io.BytesIO() if weight <= _MAX_IN_MEMORY else spool_file("a layer", weight)
     try:
         sink = _Sink(blob, options.compression)
-        with closing(_blocks(group, scan, options)) as blocks:
+        with closing(tar_blocks(group, scan, options)) as blocks:
             if weight < _MAX_ONE_THREAD:
                 for block in blocks:
                     sink.write(block)
@@ -95,7 +95,8 @@ def pack(group: EntryGroup, scan: Scan, options: PackOptions) -> Packed:
         raise
 
 
-def _blocks(group: EntryGroup, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
+def tar_blocks(group: EntryGroup, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
+    """Return the tar of *group*, not compressed; raise ``WorkspaceChanged`` as `pack` does."""
     parts: list[bytes] = []
     size = 0
     for part in _parts(group, scan, options):

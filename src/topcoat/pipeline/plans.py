@@ -16,7 +16,8 @@ from topcoat.oci.reference import Reference
 from topcoat.pipeline.connections import Connections, Place
 
 if TYPE_CHECKING:
-    from topcoat.builders.builder import Builder, OnOutput, Recipe
+    from topcoat.builders.builder import Builder, Recipe
+    from topcoat.builders.programs import OnOutput
     from topcoat.destinations.registry_delivery import PreparedImage
 
 

@@ -26,7 +26,6 @@ from topcoat.registry.login_files import (
     read_logins,
     section,
 )
-from topcoat.registry.masked_output import masked_output
 
 if TYPE_CHECKING:
     import subprocess
@@ -168,6 +167,8 @@ def _run_helper(name: str, host: str, source: str) -> Credential | None:
         # Helpers print their error on stdout.
         if _NOT_FOUND.encode() in (stdout or stderr).lower():
             return None
+        from topcoat.registry.masked_output import masked_output
+
         why = masked_output(stdout or stderr) or f"exit code {process.returncode}"
         raise CredentialError(
             f"the credential helper {program} failed for {host}: {why}",

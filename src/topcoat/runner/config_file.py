@@ -24,7 +24,12 @@ MAX_FILE_CHARS = 1 << 20
 # Of one value, and of all values, with the values that they refer to.
 MAX_VALUE_CHARS = 1 << 16
 MAX_TOTAL_CHARS = 4 << 20
+# Memory of a value besides its text.
+_VALUE_CHARS = 50
 
+# The standard library takes quadratic time for them.
+_MAX_SPACES = 500
+_MANY_SPACES = re.compile(rf"(?<=\S)[^\S\n]{{{_MAX_SPACES}}}")
 # Text, "%%", or the name in "%(name)s"; no name for another percent sign.
 _REFERENCE = re.compile(r"([^%]+)|(%%)|%(?:\(([^)]+)\)s)?")
 
@@ -102,6 +107,9 @@ def parse_config(file: TextIO, name: str | None = None) -> ConfigFile:
     text = file.read(MAX_FILE_CHARS + 1)
     if len(text) > MAX_FILE_CHARS:
         raise InvalidConfigFile(f"{shown} is longer than {MAX_FILE_CHARS} characters")
+    if spaces := _MANY_SPACES.search(text):
+        line = text.count("\n", 0, spaces.start()) + 1
+        raise InvalidConfigFile(f"{shown}:{line}: {_MAX_SPACES} spaces or more in a row")
     parser = new_parser()
     try:
         parser.read_string(text, shown)
@@ -127,7 +135,7 @@ def parse_config(file: TextIO, name: str | None = None) -> ConfigFile:
                 sections[section][key] = Setting(parser.get(section, key), where)
             except configparser.InterpolationError as error:
                 raise InvalidConfigFile(f"{where}: {key} {error.message}", hint="write %% for a percent sign") from None
-            room -= len(key) + len(sections[section][key].text)
+            room -= _VALUE_CHARS + len(key) + len(sections[section][key].text)
             if room < 0:
                 raise InvalidConfigFile(
                     f"{shown}: the values of all sections have more than {MAX_TOTAL_CHARS} characters"

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import BinaryIO
 
-from topcoat.errors import UsageError
+from topcoat.errors import StateError, UsageError
 from topcoat.regular_files import open_regular
 from topcoat.schedulers import time_index
 
@@ -124,7 +125,7 @@ def _chunks(
         end = _size(path) if stop is None else _offset(path, stop)
         quiet = offset >= end
         if not quiet:
-            with open_regular(path) as file:
+            with _open_log(path) as file:
                 file.seek(offset)
                 while offset < end and (data := file.read(min(_MAX_READ, end - offset))):
                     offset += len(data)
@@ -134,6 +135,13 @@ def _chunks(
         if quiet:
             yield b""
             time.sleep(_POLL_S)
+
+
+def _open_log(path: str) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise StateError(f"cannot read the log {path}: {error.strerror or error}", hint=f"ls -l {path}") from error
 
 
 def _size(path: str) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from struct import Struct
 
+from topcoat.regular_files import open_regular
+
 ENTRY = Struct(">dQ")
 """An entry: seconds since 1970, and the first byte that was written then."""
 STEP_S = 0.05
@@ -23,9 +25,9 @@ def index_path(log: str) -> str:
 def first_byte_after(log: str, moment: float) -> int | None:
     """Return the first byte of *log* written after *moment* (seconds since 1970), ``None`` without one."""
     try:
-        with open(index_path(log), "rb") as file:
+        with open_regular(index_path(log)) as file:
             index = file.read()
-    except FileNotFoundError:
+    except OSError:
         return None
     # The last entry may be half written.
     complete = len(index) - len(index) % ENTRY.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, Protocol, cast
 
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.destinations.push_records import workspace_key
@@ -15,6 +15,7 @@ from topcoat.scan.import_paths import import_paths
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
 from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, Modes, Scan, ScanOptions, scan
+from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
 from topcoat.specs.delivery import Delivered
@@ -105,7 +106,8 @@ class DirWorkspaceMixin(WorkspaceMixin[None]):
         return {(DirWorkspaceMixin, name): directory for name, directory in directories.items()}
 
     def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
-        return plan_directory(workspace, directory, options, self.ignore_files)
+        destination = DirectoryDestination(directory, link=options.link)
+        return plan_directory(workspace, destination, options, self.ignore_files, exclude=options.job_dir or directory)
 
 
 class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
@@ -137,10 +139,24 @@ class TmpDirWorkspaceMixin(WorkspaceMixin[None]):
         parent = tempfile.mkdtemp(prefix="topcoat-")
         with claimed(parent):
             try:
-                return _carry_out(lambda: plan_directory(workspace, f"{parent}/workspace", DirOptions.parse(cfg))).image
+                options = DirOptions.parse(cfg)
+                destination = DirectoryDestination(f"{parent}/workspace", link=options.link)
+                return _carry_out(lambda: plan_directory(workspace, destination, options, exclude=parent)).image
             except BaseException:
                 os.rmdir(parent)
                 raise
+
+
+class SnapshotDestination(Protocol):
+    """A directory, here or on another machine, that gets a snapshot; see `DirectoryDestination`."""
+
+    path: str
+
+    def check(self, snapshot: Snapshot) -> bool:
+        """Tell whether the directory has *snapshot* already, or raise `JobDirConflict`."""
+
+    def deliver(self, scan: Scan, workspace_key: str) -> bool:
+        """Fill the directory; return False if it has the snapshot already."""
 
 
 class DirDelivery(NamedTuple):
@@ -154,7 +170,7 @@ class DirDelivery(NamedTuple):
     """
 
     scan: Scan
-    destination: DirectoryDestination
+    destination: SnapshotDestination
     workspace_key: str
     pythonpath: tuple[str, ...]
 
@@ -176,12 +192,13 @@ class DirDelivery(NamedTuple):
 
 
 class DirOptions(NamedTuple):
-    """The run options of directory workspaces, parsed."""
+    """The run options of directory workspaces, parsed; *cfg* has all run options."""
 
     job_dir: str
     link: LinkPolicy
     modes: Modes
     pythonpath: bool
+    cfg: Mapping[str, CfgVal]
 
     @classmethod
     def parse(cls, cfg: Mapping[str, CfgVal]) -> DirOptions:
@@ -190,23 +207,24 @@ class DirOptions(NamedTuple):
             cast(LinkPolicy, one_of(cfg, "link", ("copy", "hard"))),
             cast(Modes, one_of(cfg, "modes", ("portable", "exact"))),
             cfg.get("pythonpath") is not False,
+            cfg,
         )
 
 
 def plan_directory(
     workspace: Workspace,
-    directory: str,
+    destination: SnapshotDestination,
     options: DirOptions,
     ignore_files: tuple[str, ...] = DIRECTORY_IGNORE_FILES,
+    *,
+    exclude: str = "",
 ) -> DirDelivery:
-    """Scan *workspace* and plan to copy it to *directory*.
+    """Scan *workspace* without the directory *exclude* and earlier job directories, and plan to deliver it.
 
     Raises:
-        JobDirConflict: the directory has other content.
+        JobDirConflict: the destination has other content.
     """
-    destination = DirectoryDestination(directory, link=options.link)
-    scanned = scan(workspace, ScanOptions(ignore_files, options.modes))
-    scanned = without_job_dirs(scanned, workspace, options.job_dir or directory)
+    scanned = without_job_dirs(scan(workspace, ScanOptions(ignore_files, options.modes)), workspace, exclude)
     destination.check(scanned.snapshot)
     paths = import_paths(scanned.snapshot, destination.path) if options.pythonpath else ()
     return DirDelivery(scanned, destination, workspace_key(workspace), paths)

@@ -62,6 +62,18 @@ def test_a_dry_run_needs_no_cluster_and_says_what_it_leaves_out(runner: Runner, 
     assert text.startswith("gang=none: no cluster")
 
 
+@pytest.mark.parametrize("config", ["", "kind: Config", "current-context: absent"])
+def test_a_dry_run_needs_no_context(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    (tmp_path / "config").write_text(config)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    assert objects(runner, app(2))[0]["metadata"]["namespace"] == "default"
+    if config:
+        with pytest.raises(InvalidRunConfigException, match="context"):
+            objects(runner, app(2), context="named")
+
+
 @pytest.mark.usefixtures("no_cluster")
 def test_a_job_of_one_replica_tells_nothing(runner: Runner, notices: list[str]) -> None:
     objects(runner, app())

@@ -19,7 +19,7 @@ from topcoat.errors import InvalidRunConfigException, RequestRefused, SchedulerU
 from topcoat.runner import Runner
 from topcoat.schedulers.kubernetes.arrangement import Arrangement
 from topcoat.schedulers.kubernetes.client import Client, connect
-from topcoat.schedulers.kubernetes.kinds import JOB
+from topcoat.schedulers.kubernetes.kinds import JOB, JOB_SET
 from topcoat.schedulers.kubernetes.labels import LABEL_APP, new_name
 from topcoat.schedulers.kubernetes.options import Opts
 from topcoat.schedulers.kubernetes.request import make_job
@@ -84,19 +84,34 @@ def shared_directory(path: str) -> dict[str, Any]:
     return {"kubernetes": {"spec": {"volumes": [volume], JOIN("containers", on="name"): [container]}}}
 
 
-@settings(
+# Each example costs a second, so a failing one is shown as it is.
+_some = settings(
     max_examples=25,
     deadline=None,
-    # Each example costs a second.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
+
+
+def check_on_server(namespace: str, app: AppDef, cfg: Opts, arrangement: Arrangement) -> None:
+    app.roles[:] = [role for role in app.roles if role.num_replicas < 1000] or app.roles[:1]
+    planned = submission(app, cfg, new_name(app.name))._replace(namespace=namespace)
+    client = connect()
+    validate(client, make_job(planned, arrangement, {}))
+    client.close()
+
+
+@_some
 @given(app=APPS, cfg=OPTIONS, gang=st.sampled_from(["none", "podgroup"]))
 def test_the_server_accepts_what_is_built(namespace: str, app: AppDef, cfg: Opts, gang: str) -> None:
-    app.roles[:] = [role for role in app.roles if role.num_replicas < 1000] or app.roles[:1]
-    client = connect()
-    planned = submission(app, cfg, new_name(app.name))._replace(namespace=namespace)
-    validate(client, make_job(planned, Arrangement(JOB, gang), {}))
+    check_on_server(namespace, app, cfg, Arrangement(JOB, gang))
+
+
+@pytest.mark.usefixtures("job_sets")
+@_some
+@given(app=APPS, cfg=OPTIONS)
+def test_job_set_accepts_what_is_built(namespace: str, app: AppDef, cfg: Opts) -> None:
+    check_on_server(namespace, app, cfg, Arrangement(JOB_SET, "none"))
 
 
 def test_kubectl_applies_a_dry_run(kubernetes: Kubernetes, runner: Runner, namespace: str, image: str) -> None:

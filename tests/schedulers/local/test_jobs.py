@@ -15,6 +15,7 @@ import pytest
 
 from tests.schedulers.local.test_supervisor import end, load, replica, run
 from topcoat.errors import SchedulerError, StateError
+from topcoat.leftovers import remove_leftovers
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.process import boot_time, host_identity, start_mark
 from topcoat.specs import AppState
@@ -325,3 +326,46 @@ def test_one_bad_record_is_one_line_and_the_other_jobs_are_listed(
     assert notices[0].startswith(f"cannot read the job bad: {name}: ")
     assert f"rm -r {bad}" in notices[0]
     assert len(notices[0]) < 400
+
+
+def test_a_job_that_has_not_ended_is_not_removed(sleeping: local_jobs.LocalJob) -> None:
+    with pytest.raises(SchedulerError, match="has not ended yet"):
+        local_jobs.remove(sleeping)
+    assert sleeping.directory.exists()
+
+
+def test_a_removal_that_is_killed_is_finished_by_the_next_command(tmp_path: Path) -> None:
+    run(replica(tmp_path, "true"))
+    job = end()
+    child = os.fork()
+    if not child:
+        shutil.rmtree = lambda path: (os.unlink(f"{path}/job.json"), os.kill(os.getpid(), signal.SIGKILL))  # type: ignore[assignment,misc]
+        local_jobs.remove(job)
+    os.waitpid(child, 0)
+    assert job.directory.exists()
+    assert list(local_jobs.load_all()) == []
+    remove_leftovers()
+    assert not job.directory.exists()
+
+
+def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(replica(tmp_path, "true"))
+    job = end()
+
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", f"{path}/code/x")
+
+    monkeypatch.setattr(shutil, "rmtree", denied)
+    with pytest.raises(StateError, match=r"cannot remove .*/code/x: Permission denied") as caught:
+        local_jobs.remove(job)
+    assert caught.value.hint == f"rm -r {job.directory}"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\udcff\udcfe", "a b", "$(touch x)"])
+def test_an_unusual_name_of_a_bad_job_is_one_printable_line(name: str, notices: list[str]) -> None:
+    home = local_jobs.directory(name)
+    home.mkdir(parents=True)
+    (home / "job.json").write_text("{")
+    assert list(local_jobs.load_all()) == []
+    assert len(notices) == 1
+    assert notices[0].isprintable()

@@ -1,23 +1,29 @@
+"""What the tests of Slurm share."""
+
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Cli
 from tests.cli.conftest import topcoat as topcoat  # noqa: PLC0414
+from tests.components import host
 from tests.components.slurm import Slurm
+from tests.components.ssh import LoginNode
 from topcoat.runner import Runner, get_runner
+from topcoat.schedulers.slurm.ssh import SshSite
 from topcoat.specs import AppDef, AppState, Resource, Role
 
 SHOW = """
 import os, sys, time
 from pathlib import Path
 import code_under_test
-variable = os.environ.get
-print(code_under_test.TEXT, variable("TOPCOAT_ROLE"), variable("TOPCOAT_REPLICA_ID"), variable("SLURMD_NODENAME"), flush=True)
+who = map(os.environ.get, ("TOPCOAT_ROLE", "TOPCOAT_REPLICA_ID", "SLURMD_NODENAME"))
+print(code_under_test.TEXT, *who, flush=True)
 print("error output", file=sys.stderr, flush=True)
 gate = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 while gate and not gate.exists():
@@ -90,4 +96,28 @@ def is_running(runner: Runner, handle: str) -> Callable[[], bool]:
     return lambda: state_of(runner, handle) is AppState.RUNNING
 
 
-__all__ = ["Cli"]
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the OCI runtime specification: busybox, the variable BASE, the working directory /workspace."""
+    directory = tmp_path_factory.mktemp("bundle")
+    root = directory / "rootfs"
+    for name in ("bin", "etc", "tmp", "proc", "dev", "sys", "root"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(host.tool("busybox", "busybox-static"), root / "bin" / "busybox")
+    for name in ("sh", "cat", "date", "mkdir", "mv", "touch", "uname"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "sbin").symlink_to("bin")
+    host.run_tool([host.tool("runc", "runc"), "spec"], cwd=directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["process"] |= {"cwd": "/workspace", "env": ["PATH=/bin", "BASE=1"], "terminal": False}
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.fixture
+def site(login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshSite]:
+    """A login node over a real ssh connection."""
+    login.use(monkeypatch)
+    site = SshSite("login")
+    yield site
+    site.close()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.cli.conftest import Cli
 from tests.components.slurm import Slurm
 from tests.schedulers.slurm.conftest import job_id, log_of, role, shell, state_of
-from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError
+from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError, UsageError
 from topcoat.runner import Runner, get_runner
 from topcoat.schedulers.api import Stream
+from topcoat.schedulers.slurm.scheduler import create_scheduler
 from topcoat.specs import AppDef, AppState, Resource, RetryPolicy, Workspace
 
 
@@ -359,7 +362,7 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
     try:
         done = topcoat("run", "-s", "slurm", "--", "true")
         assert done.code == 1
-        assert "Unable to contact slurm controller" in done.err
+        assert "Slurm's controller is down" in done.err
         assert "scontrol ping" in done.err
         assert set((home / ".topcoat/jobs").glob("*")) == kept
         # The accounting still knows jobs that have ended.
@@ -371,3 +374,191 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
                 lambda node=node: cluster.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T") == "idle",  # type: ignore[misc]
                 node,
             )
+
+
+def test_a_command_runs_beside_a_replica_in_its_directory_and_environment(
+    runner: Runner, cluster: Slurm, workspace: Path, topcoat: Cli, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    handle = runner.run(two_roles(workspace, gate), "slurm")
+    cluster.wait_until(lambda: "first" in log_of(runner, handle, "ev'al", 1), "the replica", poke=True)
+    output = tmp_path / "output"
+    code = """
+import os, sys
+names = ("TOPCOAT_ROLE", "TOPCOAT_REPLICA_ID", "SLURMD_NODENAME", "TORCHX_RANK0_HOST")
+print(os.getcwd(), *map(os.environ.get, names), file=open(sys.argv[1], "w"))
+sys.exit(7)
+"""
+    scheduler = create_scheduler("topcoat")
+    assert scheduler.execute(job_id(handle), "ev'al", 1, ["python3", "-c", code, str(output)]) == 7
+    directory, *rest = output.read_text().split()
+    assert (Path(directory) / "show.py").exists()
+    assert rest == ["ev'al", "1", "n4", "127.0.0.1"]
+    gate.touch()
+    runner.wait(handle)
+    with pytest.raises(SchedulerError, match=r"ev'al/1 of the job \d+ does not run"):
+        scheduler.execute(job_id(handle), "ev'al", 1, ["true"])
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+def test_files_are_copied_out_of_a_replica_and_into_it(
+    runner: Runner, cluster: Slurm, workspace: Path, tmp_path: Path, *, ends_first: bool
+) -> None:
+    script = f"mkdir out; echo result > out/file; ln -s file out/link; echo ready; {'' if ends_first else 'sleep 60'}"
+    app = AppDef("job", [role("job", "sh", "-c", script, workspace=Workspace({str(workspace): ""}))])
+    handle = runner.run(app, "slurm")
+    wanted = AppState.SUCCEEDED if ends_first else AppState.RUNNING
+    cluster.wait_until(lambda: state_of(runner, handle) is wanted and log_of(runner, handle) != "", "the job")
+    scheduler = create_scheduler("topcoat")
+    (tmp_path / "new").write_text("input")
+    scheduler.copy_to(job_id(handle), "job", 0, tmp_path / "new", "out/renamed")
+    scheduler.copy_from(job_id(handle), "job", 0, "out", tmp_path / "copied")
+    assert (tmp_path / "copied" / "file").read_text() == "result\n"
+    assert (tmp_path / "copied" / "renamed").read_text() == "input"
+    assert os.readlink(tmp_path / "copied" / "link") == "file"
+    scheduler.copy_from(job_id(handle), "job", 0, "out/file", tmp_path / "single")
+    assert (tmp_path / "single").read_text() == "result\n"
+    with pytest.raises(SchedulerError, match="cannot copy missing of job/0: tar: missing"):
+        scheduler.copy_from(job_id(handle), "job", 0, "missing", tmp_path / "x")
+    assert not list(tmp_path.glob(".topcoat-*"))
+
+
+def test_files_that_a_job_wrote_are_named_and_delete_asks_first(
+    runner: Runner, cluster: Slurm, workspace: Path, topcoat: Cli, home: Path
+) -> None:
+    app = AppDef(
+        "job", [role("job", "sh", "-c", "echo x > result; echo >> show.py", workspace=Workspace({str(workspace): ""}))]
+    )
+    handle = runner.run(app, "slurm")
+    runner.wait(handle)
+    outputs = runner.outputs(handle)
+    assert outputs is not None
+    assert (list(outputs.files), outputs.are_deleted) == (["result", "show.py"], True)
+    done = topcoat("delete", handle)
+    assert done.code == 1
+    assert "2 files of the job" in done.error[0]
+    assert topcoat("delete", "--force", handle).code == 0
+    assert not list((home / ".topcoat/jobs").glob("*"))
+
+
+def test_list_says_when_a_job_was_submitted(runner: Runner, cluster: Slurm) -> None:
+    handle = runner.run(shell("true"), "slurm")
+    job = next(job for job in runner.list("slurm") if job.app_handle == handle)
+    assert job.created is not None
+    assert abs(job.created.timestamp() - time.time()) < 60
+
+
+def test_torchrun_reduces_between_two_nodes_and_two_jobs_share_them(
+    runner: Runner, cluster: Slurm, workspace: Path, torchrun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "reduce.py").write_text(
+        "import torch, torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "number = torch.ones(1) * (dist.get_rank() + 1)\n"
+        "dist.all_reduce(number)\n"
+        "print('the sum is', int(number.item()), flush=True)\n"
+    )
+    monkeypatch.setenv("PATH", str(torchrun), prepend=":")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    args = ["-j", "2x2", "--cpu", "1", "--memMB", "400", "--script", "reduce.py"]
+    cfg = {"nodelist": "n1,n2"}
+    handles = [runner.run_component("dist.ddp", args, "slurm", cfg, str(workspace)) for _ in range(2)]
+    for handle in handles:
+        status = runner.wait(handle)
+        text = "".join(log_of(runner, handle, "reduce", number) for number in (0, 1))
+        assert status is not None
+        assert (status.state, text.count("the sum is 10")) == (AppState.SUCCEEDED, 4), text
+
+
+def test_a_container_of_slurm_runs_the_snapshot_over_a_base_that_stays_as_it_is(
+    runner: Runner, cluster: Slurm, workspace: Path, bundle: Path
+) -> None:
+    before = sorted(bundle.rglob("*"))
+    script = (
+        "pwd; cat code_under_test.py; echo $WORKSPACE_DIR $BASE $TOPCOAT_REPLICA_ID; touch written; "
+        "exit $TOPCOAT_REPLICA_ID"
+    )
+    cfg = {"container": "oci"}
+    app = AppDef("pair", [role("job", "sh", "-c", script, image=str(bundle), num_replicas=2)])
+    handle = runner.run(app, "slurm", cfg, str(workspace))
+    (workspace / "code_under_test.py").write_text("TEXT = 'too late'\n")
+    cluster.wait_until(lambda: state_of(runner, handle) is AppState.FAILED, "the job", poke=True)
+    for number in (0, 1):
+        assert log_of(runner, handle, "job", number, streams=Stream.STDOUT).splitlines() == [
+            "/workspace",
+            "TEXT = 'first'",
+            f"/workspace 1 {number}",
+        ]
+    status = runner.status(handle)
+    assert status is not None
+    assert status.msg.startswith("job/1 ended with exit code 1 on n")
+    assert sorted(bundle.rglob("*")) == before
+    outputs = runner.outputs(handle)
+    assert outputs is not None
+    assert list(outputs.files) == ["written"]
+
+
+def test_a_container_is_refused_if_the_cluster_would_ignore_it(
+    runner: Runner, cluster: Slurm, bundle: Path, home: Path
+) -> None:
+    conf = cluster.directory / "oci.conf"
+    moved = conf.rename(conf.with_name("oci.conf.moved"))
+    try:
+        app = AppDef("job", [role("job", "true", image=str(bundle))])
+        with pytest.raises(SchedulerError, match=r"this cluster has no oci\.conf"):
+            runner.run(app, "slurm", {"container": "oci"})
+        with pytest.raises(SchedulerError, match="this cluster has no pyxis"):
+            runner.run(app, "slurm", {"container": "pyxis"})
+    finally:
+        moved.rename(conf)
+    assert not list((home / ".topcoat/jobs").glob("*"))
+
+
+def test_a_cluster_without_accounting_leaves_the_job_to_its_directory(
+    runner: Runner, cluster: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    handles = [runner.run(shell(f"echo hello; exit {code}"), "slurm") for code in (0, 3)]
+    for handle in handles:
+        runner.wait(handle)
+
+    def forgotten() -> bool:
+        return not any(cluster.call("squeue", "-h", "-t", "all", "-j", job_id(handle)).stdout for handle in handles)
+
+    cluster.wait_until(forgotten, "forgetting")
+    (tmp_path / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    first, second = map(runner.status, handles)
+    assert first is not None
+    assert second is not None
+    assert (first.state, first.msg) == (AppState.SUCCEEDED, "")
+    assert second.state is AppState.FAILED
+    assert second.msg.startswith("job/0 ended with exit code 3 on n")
+    assert log_of(runner, handles[1]).startswith("hello\n")
+    assert runner.status("slurm://topcoat/99999") is None
+
+
+def test_an_interactive_job_runs_in_a_terminal(runner: Runner, cluster: Slurm, workspace: Path) -> None:
+    (workspace / "ask.py").write_text("print('you said', input('name? '), __import__('sys').stdin.isatty())\n")
+    app = AppDef("job", [role("job", "python3", "ask.py", workspace=Workspace({str(workspace): ""}))])
+    handle = runner.run(app, "slurm", {"interactive": True})
+    code = (
+        "import sys; from topcoat.schedulers.slurm.scheduler import create_scheduler\n"
+        "create_scheduler('topcoat').attach(*sys.argv[1:], 0)"
+    )
+    terminal = pexpect.spawn(sys.executable, ["-c", code, job_id(handle), "job"], encoding="utf-8", timeout=60)
+    terminal.expect("name\\? ")
+    terminal.sendline("topcoat")
+    terminal.expect("you said topcoat True")
+    terminal.expect(pexpect.EOF)
+    status = runner.wait(handle)
+    assert status is not None
+    assert status.state is AppState.SUCCEEDED
+
+
+def test_only_an_interactive_job_has_a_terminal(runner: Runner, cluster: Slurm, tmp_path: Path) -> None:
+    handle = runner.run(shell("sleep 60"), "slurm")
+    with pytest.raises(UsageError, match="has no terminal"):
+        create_scheduler("topcoat").attach(job_id(handle), "job", 0)
+    with pytest.raises(InvalidApp, match="one replica"):
+        runner.run(shell("true", num_replicas=2), "slurm", {"interactive": True})

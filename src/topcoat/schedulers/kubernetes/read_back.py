@@ -13,7 +13,13 @@ from topcoat.schedulers.env import RANK0_ENV
 from topcoat.schedulers.kubernetes.client import Client
 from topcoat.schedulers.kubernetes.fields import Manifest, Manifests, created, field, items, number, role_of, text
 from topcoat.schedulers.kubernetes.kinds import JOB, JOB_SET, POD, VOLCANO_JOB, Kind
-from topcoat.schedulers.kubernetes.labels import ANNOTATION_APP_DEF, ANNOTATION_APP_NAME, LABEL_APP, app_id
+from topcoat.schedulers.kubernetes.labels import (
+    ANNOTATION_APP_DEF,
+    ANNOTATION_APP_NAME,
+    LABEL_APP,
+    WAITING_SHELL,
+    app_id,
+)
 from topcoat.schedulers.kubernetes.observe import AppObjects
 from topcoat.schedulers.kubernetes.status import summarize
 from topcoat.schedulers.local.app_json import role_from_dict
@@ -73,7 +79,9 @@ def _templates(owner: Manifest) -> Iterator[tuple[Manifest, int]]:
 
 def _role(name: str, template: Manifest, count: int) -> Role:
     container = field(template, "spec", "containers", 0) or {}
-    words = [word for word in [*(field(container, "command") or []), *(field(container, "args") or [])] if word]
+    words = [*(field(container, "command") or []), *(field(container, "args") or [])]
+    if words[3:4] == [WAITING_SHELL]:
+        words = words[4:]
     env = {text(entry, "name"): text(entry, "value") for entry in items(container, "env") if field(entry, "value")}
     return Role(
         name, text(container, "image"), entrypoint=(words or [""])[0], args=words[1:], env=env, num_replicas=count

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from topcoat.errors import InvalidApp, MissingDependency, RequestRefused, SchedulerUnavailable
+from topcoat.errors import (
+    InvalidApp,
+    InvalidRunConfigException,
+    MissingDependency,
+    RequestRefused,
+    SchedulerUnavailable,
+    TopcoatError,
+)
 from topcoat.notices import notice
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
 from topcoat.schedulers.image_entrypoint import add_image_entrypoint, check_entrypoint, keeps_entrypoint
@@ -164,13 +171,17 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
             return cfg.namespace
         try:
             return self._client(cfg).namespace
-        except (MissingDependency, SchedulerUnavailable):
+        except TopcoatError as error:
+            if not _is_no_cluster(error, cfg):
+                raise
             return "default"
 
     def _arrange(self, app: AppDef, cfg: Opts) -> Arrangement:
         try:
             return arrange(app, cfg, lambda kind: self._client(cfg).serves(kind))
-        except (MissingDependency, SchedulerUnavailable):
+        except TopcoatError as error:
+            if not _is_no_cluster(error, cfg):
+                raise
             return arrange(app, cfg, None)
 
     def _check(self, request: KubernetesJob, cfg: Mapping[str, CfgVal]) -> None:
@@ -274,6 +285,13 @@ class KubernetesScheduler(DockerWorkspaceMixin, ReplicaAbilities[Opts], Schedule
         delete(self._client(None, app_id), *split_app_id(app_id))
         self._submitted_to.pop(app_id, None)
         forget(app_id)
+
+
+def _is_no_cluster(error: TopcoatError, cfg: Opts) -> bool:
+    """Tell whether no cluster is configured or responds: a dry run does without. A named one has to exist."""
+    if isinstance(error, InvalidRunConfigException):
+        return error.cfg_key == "context" and not cfg.context
+    return isinstance(error, (MissingDependency, SchedulerUnavailable))
 
 
 def _named(cfg: Mapping[str, CfgVal]) -> Named:

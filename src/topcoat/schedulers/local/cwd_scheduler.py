@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from topcoat.errors import StateError, TopcoatError, UsageError
 from topcoat.foreign_text import escaped
+from topcoat.notices import notice_if_slow
 from topcoat.regular_files import open_regular
 from topcoat.scan.sources import current_directory
 from topcoat.schedulers.api import DescribeAppResponse, ListAppResponse, ReplicaTimes, Scheduler, Stream, StructuredOpts
@@ -221,8 +222,9 @@ class LocalScheduler(Scheduler[Mapping[str, CfgVal]]):
     def _delete_existing(self, app_id: str) -> None:
         self._cancel_existing(app_id)
         deadline = time.monotonic() + 2 * GRACE_S
-        while (job := self._load(app_id)) and not is_terminal(job.state) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        with notice_if_slow(f"waiting for {app_id} to end"):
+            while (job := self._load(app_id)) and not is_terminal(job.state) and time.monotonic() < deadline:
+                time.sleep(0.05)
         if job is not None:
             local_jobs.remove(job)
 

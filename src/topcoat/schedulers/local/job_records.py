@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from topcoat.foreign_text import parse_json
+from topcoat.foreign_text import escaped, parse_json
 from topcoat.regular_files import read_regular
 from topcoat.specs import AppState
 
@@ -108,7 +108,9 @@ def _fits(value: object, kind: Any) -> bool:
 
 def why_unreadable(error: OSError | ValueError, home: Path) -> tuple[str, str]:
     """Return the reason why a record in *home* cannot be read, and what to do about it."""
+    # An unusual name must not break the line.
+    shown = shlex.quote(escaped(str(home), 4096))
     if isinstance(error, PermissionError):
-        return "it belongs to another user", f"sudo rm -r {home}" if os.name == "posix" else f"remove {home}"
+        return "it belongs to another user", f"sudo rm -r {shown}"
     reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return reason, f"if it is not needed: rm -r {home}"
+    return reason, f"if it is not needed: rm -r {shown}"

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from topcoat.errors import SchedulerError, StateError
 from topcoat.foreign_text import escaped
-from topcoat.leftovers import release
+from topcoat.leftovers import claim, claimed, release
 from topcoat.notices import notice, notice_if_slow
 from topcoat.schedulers.local import job_records
 from topcoat.schedulers.local.descendants import kill_all_of
@@ -86,6 +86,7 @@ def start(app_id: str, job: dict[str, Any]) -> None:
     home = directory(app_id)
     if (home / JOB).exists():
         raise SchedulerError(f"the job {app_id} was started already", hint="make a new request to run it again")
+    claim(home, unless=home / JOB)
     try:
         _write_records(home, app_id, job)
     except BaseException:
@@ -101,7 +102,7 @@ def start(app_id: str, job: dict[str, Any]) -> None:
         _withdraw(home)
         raise
     if done.stdout != STARTED:
-        shutil.rmtree(home, ignore_errors=True)
+        _remove(home)
         raise SchedulerError(f"cannot start the job's supervisor: {escaped(done.stderr.strip()) or done.exit_code}")
 
 
@@ -200,8 +201,26 @@ def cancel(job: LocalJob) -> None:
 
 
 def remove(job: LocalJob) -> None:
-    """Remove the directory of a job that has ended."""
-    shutil.rmtree(job.directory, ignore_errors=True)
+    """Remove the directory of a job that has ended.
+
+    Raises:
+        SchedulerError: the job has not ended.
+        StateError: a part of the directory cannot be removed.
+    """
+    if not is_terminal(job.state):
+        name = job.directory.name
+        raise SchedulerError(f"the job {name} was cancelled and has not ended yet", hint="try again later")
+    _remove(job.directory)
+
+
+def _remove(home: Path) -> None:
+    try:
+        # Without its job.json, nothing but the claim would name it.
+        with claimed(home):
+            shutil.rmtree(home)
+    except OSError as error:
+        where = error.filename or home
+        raise StateError(f"cannot remove {where}: {error.strerror}", hint=f"rm -r {home}") from error
 
 
 def _unreadable(home: Path, name: str, error: OSError | ValueError) -> StateError:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import threading
 import time
 from collections.abc import Sequence
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped, parse_json
+from topcoat.scan.job_dirs import MARKER
 from topcoat.schedulers.slurm import parse
+from topcoat.schedulers.slurm.files import FACTS
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
 from topcoat.schedulers.slurm.site import CommandResult, Site
 from topcoat.schedulers.slurm.status import JobFacts
@@ -18,12 +22,15 @@ SUBMIT_TIMEOUT_S = 90.0
 MAX_AGE_S = 1.0
 """How long a state of a job is believed while its logs are followed, by all of its replicas together."""
 
+MAX_OUTPUTS = 10_000
+_NO_OUTPUTS = (FACTS, MARKER, "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "*.pyc")
 _ENV = ("env", "-u", "SQUEUE_FORMAT", "-u", "SQUEUE_FORMAT2", "-u", "SQUEUE_STATES", "-u", "SACCT_FORMAT", parse.EPOCH)
 # What squeue prints for an id that it does not know, in several releases.
 _UNKNOWN_ID = ("Invalid job id",)
 _SECTIONS = """cd "$1" 2>/dev/null || exit 0
 cat job.json 2>/dev/null; printf '\\036'
 cat exit/run 2>/dev/null; printf '\\036'
+cat exit/code 2>/dev/null; printf '\\036'
 head -c 2000 exit/failure 2>/dev/null; printf '\\036'
 for file in exit/*-*[0-9]; do [ ! -f "$file" ] || cat "$file"; done; printf '\\036'
 for file in exit/*.error; do
@@ -85,7 +92,9 @@ class SlurmClient:
 
     def accounting_of_user(self, days: int) -> list[Run]:
         """Return the last runs of this user's jobs of some days; empty without accounting."""
-        done = self._sacct("-X", "-S", f"now-{days}days")
+        # Root would get the jobs of all users.
+        user = self.site.run(["id", "-un"], timeout_s=QUERY_TIMEOUT_S).stdout.strip()
+        done = self._sacct("-X", "-S", f"now-{days}days", "-u", user)
         return [] if done.exit_code else parse.accounting_runs(done.stdout)
 
     def cancel(self, job_id: str) -> None:
@@ -100,15 +109,30 @@ class SlurmClient:
         Raises:
             SchedulerError: the controller cannot be reached.
         """
+        # It responds at once, where the others try for ten seconds.
+        ping = self._query("scontrol", "ping")
+        if ping.exit_code and " is DOWN" in ping.stdout:
+            raise SchedulerError(f"Slurm's controller is down: {escaped(ping.stdout.strip())}", hint="scontrol ping")
         done = self._query("sinfo", "-h", "-a", "-e", "-o", parse.SINFO_FORMAT)
         if done.exit_code:
             raise _failed("sinfo", done)
         return parse.partitions(done.stdout)
 
+    def has_oci_conf(self) -> bool:
+        """Return whether the cluster has an ``oci.conf``, beside its ``slurm.conf``."""
+        done = self._query("scontrol", "show", "config")
+        match = re.search(r"^SLURM_CONF\s*=\s*(/.*)/[^/]*$", done.stdout, re.MULTILINE)
+        if match is None:
+            return False
+        try:
+            return bool(self.site.read_file(f"{match[1].strip()}/oci.conf", 0, 1))
+        except OSError:
+            return False
+
     def facts(self, directory: str) -> JobFacts:
         """Return what the facts directory of a job says; nothing if it does not exist."""
         done = self.site.run(["/bin/sh", "-c", _SECTIONS, "sh", directory], timeout_s=QUERY_TIMEOUT_S)
-        job, run, failure, records, errors = [*done.stdout.split(parse.ROW), "", "", "", "", ""][:5]
+        job, run, code, failure, records, errors = [*done.stdout.split(parse.ROW), *[""] * 6][:6]
         try:
             app = parse_json(job) if job else {}
         except ValueError:
@@ -118,10 +142,34 @@ class SlurmClient:
         return JobFacts(
             app=app if isinstance(app, dict) else {},
             restarts=int(words[1]) if len(words) == 3 and words[1].isdecimal() else None,
+            exit_code=int(code) if code.strip().isdecimal() else None,
             records=parse.records(records),
             failure=escaped(failure.strip()),
             errors={name.removesuffix(".error"): text.strip() for name, text in files if text.strip()},
         )
+
+    def find_directory(self, root: str, job_id: str) -> str:
+        """Return the facts directory below *root* of a job that has run; empty without one."""
+        script = 'cd "$1" 2>/dev/null && grep -ls "^$2 " */.topcoat/exit/run | head -n 1'
+        done = self.site.run(["/bin/sh", "-c", script, "sh", root, job_id], timeout_s=QUERY_TIMEOUT_S)
+        found = done.stdout.strip("\n")
+        return f"{root}/{posixpath.dirname(posixpath.dirname(found))}" if found else ""
+
+    def written_files(self, directories: Sequence[str], job_file: str, *, by_time: bool) -> list[str]:
+        """Return the files that a job wrote into *directories*, sorted.
+
+        Args:
+            directories: the snapshots, complete before *job_file* was written.
+            job_file: written before the job started.
+            by_time: compare modification times: the time of change of a hard link changes with each new link.
+        """
+        if not directories:
+            return []
+        names = [word for name in _NO_OUTPUTS for word in ("-name", name, "-prune", "-o")]
+        test = "-newer" if by_time else "-cnewer"
+        command = ["find", *directories, *names, "!", "-type", "d", test, job_file, "-print0"]
+        done = self.site.run(command, timeout_s=QUERY_TIMEOUT_S)
+        return sorted(path for path in done.stdout.split("\0") if path)[:MAX_OUTPUTS]
 
     def _query(self, *command: str) -> CommandResult:
         return self.site.run([*_ENV, *command], timeout_s=QUERY_TIMEOUT_S)

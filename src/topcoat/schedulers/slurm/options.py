@@ -18,7 +18,7 @@ MAX_VALUE = 1024
 _TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}", re.ASCII)
 _NO_LIMIT = ("infinite", "unlimited")
 _HOST = re.compile(r"(?:[^\s/@:-][^\s/@:]*@)?(?:[^\s/@:\[-][^\s/@:]*|\[[0-9A-Fa-f:.%\w]+\])(?::\d{1,5})?")
-_SBATCH_OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]*)(?:=(.*))?", re.DOTALL)
+_SBATCH_OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]+)(?:=(.*))?", re.DOTALL)
 _OURS = {
     "array": "submit one job for each value",
     "chdir": "the job runs in its snapshot; --workspace chooses it",
@@ -99,6 +99,9 @@ class SlurmOpts(StructuredOpts):
     slurm_host: str | None = None
     """login node that is reached over ssh: user@login or user@login:port (default: Slurm's commands on this machine)"""
 
+    interactive: bool = False
+    """the replica waits until a terminal is attached to it, and runs in that terminal (one replica)"""
+
     container: str = "none"
     """how the nodes run images: pyxis, apptainer, or oci (Slurm's own --container, the image is a bundle); none: the
     command runs on the node, and the role's image is ignored"""
@@ -152,7 +155,9 @@ def free_options(opts: Mapping[str, CfgVal]) -> dict[str, str | None]:
         try:
             words = shlex.split(str(item))
         except ValueError as error:
-            raise InvalidRunConfigException(f"invalid sbatch option {item!r}: {error}", "sbatch") from None
+            raise InvalidRunConfigException(
+                f"invalid sbatch option {item!r}: {error}", "sbatch", hint="close the quotation mark"
+            ) from None
         for word in words:
             match = _SBATCH_OPTION.fullmatch(word)
             if match is None:
@@ -194,4 +199,6 @@ def time_limit_s(text: str) -> float:
     return float((int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds)
 
 
-_RUN_OPTIONS = frozenset(key for key in SlurmOpts() if key not in ("job_dir", "sbatch", "slurm_host", "container"))
+_RUN_OPTIONS = frozenset(
+    key for key in SlurmOpts() if key not in ("job_dir", "sbatch", "slurm_host", "interactive", "container")
+)

@@ -7,14 +7,16 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from topcoat.errors import InvalidApp, InvalidRunConfigException
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.local.app_json import role_to_dict
+from topcoat.schedulers.slurm.bundle import JobBundle
+from topcoat.schedulers.slurm.containers import Containers
 from topcoat.schedulers.slurm.files import FACTS, JobFiles
 from topcoat.schedulers.slurm.options import free_options
-from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, replica_script
+from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, quote, replica_script
 from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
 from topcoat.version import __version__
 
@@ -29,27 +31,87 @@ _SET_BY_SCRIPT = ("TORCHX_RANK0_HOST", "TOPCOAT_RANK0_HOST")
 _PER_JOB = ("mail-user", "mail-type")
 
 
+class RolePlace(NamedTuple):
+    """Where the replicas of a role run.
+
+    Attributes:
+        directory: their working directory.
+        required: directories of the node that must exist.
+        inner_files: the facts directory as a replica sees it.
+        img_root: the value of the macro.
+        container: how they are put into containers.
+        snapshot: the directory of the node that their workspace was copied to; empty without one.
+    """
+
+    directory: str
+    required: Sequence[str]
+    inner_files: str
+    img_root: str
+    container: Containers = Containers()
+    snapshot: str = ""
+
+
 @dataclass
 class SlurmReplicaRequest:
-    """Hold what one replica runs (TorchX's name); text may contain `JOB_ID`."""
+    """Hold what one replica runs, and what it needs (TorchX's name); text may contain `JOB_ID`.
+
+    Attributes:
+        name: ``role-number``.
+        entrypoint: the program.
+        args: its arguments.
+        srun_opts: options of srun for this replica alone.
+        sbatch_opts: options of sbatch for this replica alone.
+        env: its variables.
+        directory: its working directory; empty for that of the image.
+    """
 
     name: str
     entrypoint: str
     args: list[str]
+    srun_opts: dict[str, str | None]
+    sbatch_opts: dict[str, str | None]
     env: dict[str, str]
-    directory: str
+    directory: str = ""
+
+    @classmethod
+    def from_role(
+        cls, name: str, role: Role, cfg: Mapping[str, CfgVal], nomem: bool, container_image: str | None = None
+    ) -> SlurmReplicaRequest:
+        """Return the request for a replica of *role*, whose macros are substituted; *nomem* requests no memory."""
+        image: dict[str, str | None] = {"container-image": container_image} if container_image else {}
+        return cls(
+            name=name,
+            entrypoint=role.entrypoint,
+            args=list(role.args),
+            srun_opts={**_step_size(role, 1), **image},
+            sbatch_opts={"job-name": name, **_role_options(role, cfg, 1, use_memory=not nomem)},
+            env=dict(role.env),
+        )
+
+    def materialize(self) -> tuple[list[str], list[str]]:
+        """Return the arguments of sbatch, and the words of srun for a shell."""
+        return options(self.sbatch_opts), [*map(quote, (*options(self.srun_opts), self.entrypoint, *self.args))]
 
 
 @dataclass
 class SlurmRoleRequest:
-    """Hold the group of nodes of one role: a component of a heterogeneous job, or the whole job."""
+    """Hold the group of nodes of one role: a component of a heterogeneous job, or the whole job.
+
+    Attributes:
+        replica: the number of the only replica, if each replica has a group; ``None``: the group has all of them.
+        files: the facts directory as a task sees it.
+        inner_files: the facts directory as a replica sees it.
+    """
 
     name: str
     num_replicas: int
+    files: str
+    inner_files: str
     sbatch_opts: dict[str, str | None]
     srun_opts: dict[str, str | None]
     restarts: int = 0
     replica_restarts: int = 0
+    replica: int | None = None
     wrapper: list[str] = field(default_factory=list)
 
 
@@ -64,8 +126,10 @@ class SlurmBatchRequest:
         job_dir: the directory of the code that the user chose; ``None`` for the job's own.
         max_retries: how often a failure restarts the job.
         files: where the job's files are.
-        snapshots: the directories that must exist when the job starts.
+        required: the directories that must exist when the job starts.
         facts: the content of ``job.json``.
+        bundles: the bundles of the roles, for Slurm's own containers.
+        interactive: whether the replica waits for a terminal.
     """
 
     cmd: list[str]
@@ -74,12 +138,14 @@ class SlurmBatchRequest:
     job_dir: str | None
     max_retries: int
     files: JobFiles
-    snapshots: list[str]
+    required: list[str]
     facts: dict[str, Any]
+    bundles: list[JobBundle] = field(default_factory=list)
+    interactive: bool = False
 
     def materialize(self) -> str:
         """Return the batch script."""
-        return batch_script(self.files.directory, self.snapshots, self._steps())
+        return batch_script(self.files.directory, self.required, self._steps(), interactive=self.interactive)
 
     def replica_script(self) -> str:
         """Return the script of the replicas."""
@@ -87,7 +153,7 @@ class SlurmBatchRequest:
             ReplicaCommand(name, [replica.entrypoint, *replica.args], replica.env, replica.directory)
             for name, replica in self.replicas.items()
         ]
-        return replica_script(self.files.directory, self._steps(), commands)
+        return replica_script(self._steps(), commands)
 
     def command(self) -> list[str]:
         """Return the whole command line of sbatch."""
@@ -99,9 +165,21 @@ class SlurmBatchRequest:
 
     def _steps(self) -> list[RoleStep]:
         steps, first = [], 0
-        for role in self.roles:
-            srun = options(role.srun_opts)
-            steps.append(RoleStep(role.name, first, role.restarts, role.replica_restarts, srun, role.wrapper))
+        for number, role in enumerate(self.roles):
+            steps.append(
+                RoleStep(
+                    role=role.name,
+                    first=str(first) if role.replica is None else f"={role.replica}",
+                    restarts=role.restarts,
+                    replica_restarts=role.replica_restarts,
+                    srun=options(role.srun_opts),
+                    group=number if len(self.roles) > 1 else None,
+                    files=role.files,
+                    inner_files=role.inner_files,
+                    wrapper=role.wrapper,
+                    is_alone=role.replica is not None,
+                )
+            )
             first += role.num_replicas
         return steps
 
@@ -120,10 +198,10 @@ def options(values: Mapping[str, str | None]) -> list[str]:
     return [f"--{name}" if value is None else f"--{name}={value}" for name, value in values.items()]
 
 
-def check_app(app: AppDef, *, has_container: bool = False) -> None:
+def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = False) -> None:
     """Raise ``InvalidApp`` if Slurm cannot run *app*."""
-    if len(app.roles) > MAX_GROUPS:
-        raise InvalidApp(f"the application has {len(app.roles)} roles, and Slurm allows {MAX_GROUPS}")
+    if interactive and (len(app.roles) > 1 or app.roles[0].num_replicas > 1):
+        raise InvalidApp("interactive=true needs an application of one replica", hint="--num-replicas 1")
     for role in app.roles:
         if role.name in ("", ".", "..", FACTS) or "/" in role.name or _CONTROL.search(role.name):
             raise InvalidApp(f"invalid role name {role.name!r}: not a file name", hint="rename the role")
@@ -149,10 +227,7 @@ def make_request(
     backend: str,
     session_name: str,
     files: JobFiles,
-    directories: Mapping[str, str],
-    snapshots: Sequence[str],
-    wrappers: Mapping[str, list[str]] | None = None,
-    srun: Mapping[str, dict[str, str | None]] | None = None,
+    places: Mapping[str, RolePlace],
     use_memory: bool = True,
 ) -> SlurmBatchRequest:
     """Return the request for *app*.
@@ -163,27 +238,33 @@ def make_request(
         backend: name of the scheduler.
         session_name: second part of the handle.
         files: where the job's files go.
-        directories: the working directory of each role.
-        snapshots: the directories that must exist on the nodes.
-        wrappers: the words before the script of a role's replicas: a container runtime.
-        srun: options of srun for a role: a container plugin.
+        places: where each role runs.
         use_memory: request the memory of the roles.
     """
-    groups, replicas = [], {}
+    groups: list[SlurmRoleRequest] = []
+    replicas = {}
     for role in app.roles:
+        place = places[role.name]
         per_replica = role.retry_policy is RetryPolicy.REPLICA
-        group = SlurmRoleRequest(
-            name=role.name,
-            num_replicas=role.num_replicas,
-            sbatch_opts=_sbatch_options(app, role, cfg, files, use_memory=use_memory),
-            srun_opts={**_step_size(role), **(srun or {}).get(role.name, {})},
-            restarts=0 if per_replica else role.max_retries,
-            replica_restarts=role.max_retries if per_replica else 0,
-            wrapper=(wrappers or {}).get(role.name, []),
-        )
-        groups.append(group)
+        # A container of Slurm's own does not know the number of its task.
+        numbers = [None] if place.container.task_has_env else range(role.num_replicas)
+        for number in numbers:
+            count = role.num_replicas if number is None else 1
+            group = SlurmRoleRequest(
+                name=role.name,
+                num_replicas=count,
+                files=files.directory if place.container.wrapper else place.inner_files,
+                inner_files=place.inner_files,
+                sbatch_opts=_sbatch_options(app, role, cfg, files, count, use_memory=use_memory),
+                srun_opts={**_step_size(role, count), **place.container.srun},
+                restarts=0 if per_replica else role.max_retries,
+                replica_restarts=role.max_retries if per_replica else 0,
+                replica=number,
+                wrapper=list(place.container.wrapper),
+            )
+            groups.append(group)
         for number in range(role.num_replicas):
-            values = macros.Values(directories[role.name], JOB_ID, str(number), RANK0_ENV)
+            values = macros.Values(place.img_root, JOB_ID, str(number), RANK0_ENV)
             replica, name = values.apply(role), f"{role.name}-{number}"
             own = job_env(
                 backend=backend,
@@ -196,13 +277,20 @@ def make_request(
             for variable in _SET_BY_SCRIPT:
                 del own[variable]
             env = {
+                **place.container.env,
                 **own,
                 "TORCHX_MAX_RETRIES": str(role.max_retries),
-                "TORCHELASTIC_ERROR_FILE": f"{files.records}/{name}.error",
+                "TORCHELASTIC_ERROR_FILE": f"{place.inner_files}/exit/{name}.error",
                 "PYTHONUNBUFFERED": "1",
                 **replica.env,
             }
-            replicas[name] = SlurmReplicaRequest(name, replica.entrypoint, replica.args, env, directories[role.name])
+            made = SlurmReplicaRequest.from_role(name, replica, cfg, nomem=not use_memory)
+            made.env, made.directory = env, place.directory
+            replicas[name] = made
+    if len(groups) > MAX_GROUPS:
+        raise InvalidApp(f"the job has {len(groups)} groups of nodes, and Slurm allows {MAX_GROUPS}")
+    required = [directory for place in places.values() for directory in place.required]
+    snapshots = [place.snapshot for place in places.values() if place.snapshot]
     job_dir = str(cfg.get("job_dir") or "")
     return SlurmBatchRequest(
         cmd=[
@@ -218,8 +306,9 @@ def make_request(
         job_dir=job_dir or None,
         max_retries=min(role.max_retries for role in app.roles),
         files=files,
-        snapshots=list(dict.fromkeys(snapshots)),
-        facts=_facts(app, session_name, snapshots),
+        required=list(dict.fromkeys(required)),
+        facts={**_facts(app, session_name, snapshots, groups), "interactive": bool(cfg.get("interactive"))},
+        interactive=bool(cfg.get("interactive")),
     )
 
 
@@ -231,13 +320,17 @@ def check_size(request: SlurmBatchRequest) -> None:
 
 
 def _sbatch_options(
-    app: AppDef, role: Role, cfg: Mapping[str, CfgVal], files: JobFiles, *, use_memory: bool
+    app: AppDef, role: Role, cfg: Mapping[str, CfgVal], files: JobFiles, count: int, *, use_memory: bool
 ) -> dict[str, str | None]:
     name = app.name if len(app.roles) == 1 else f"{app.name}-{role.name}"
-    values: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
+    job: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
+    return {**job, **_role_options(role, cfg, count, use_memory=use_memory), "requeue": None, "chdir": files.directory}
+
+
+def _role_options(role: Role, cfg: Mapping[str, CfgVal], replicas: int, *, use_memory: bool) -> dict[str, str | None]:
     keys = ("account", "partition", "time", "comment", "constraint", "qos", "reservation", "nodelist", "exclude")
-    values.update({key: str(cfg[key]) for key in keys if cfg.get(key) is not None})
-    values.update({"requeue": None, "chdir": files.directory, **_step_size(role)})
+    values: dict[str, str | None] = {key: str(cfg[key]) for key in keys if cfg.get(key) is not None}
+    values.update(_step_size(role, replicas))
     resource = role.resource
     if use_memory and resource.memMB > 0:
         values["mem"] = f"{int(resource.memMB)}M"
@@ -258,16 +351,18 @@ def _sbatch_options(
     return values
 
 
-def _step_size(role: Role) -> dict[str, str | None]:
+def _step_size(role: Role, replicas: int) -> dict[str, str | None]:
     """Return the options for a node for each replica, which sbatch and srun both need (srun inherits no CPUs)."""
-    count = str(role.num_replicas)
+    count = str(replicas)
     size: dict[str, str | None] = {"nodes": count, "ntasks": count, "ntasks-per-node": "1"}
     if role.resource.cpu > 0:
         size["cpus-per-task"] = str(int(-(-role.resource.cpu // 1)))
     return size
 
 
-def _facts(app: AppDef, session_name: str, snapshots: Sequence[str]) -> dict[str, Any]:
+def _facts(
+    app: AppDef, session_name: str, snapshots: Sequence[str], groups: Sequence[SlurmRoleRequest]
+) -> dict[str, Any]:
     return {
         "version": 1,
         "topcoat": __version__,
@@ -276,6 +371,16 @@ def _facts(app: AppDef, session_name: str, snapshots: Sequence[str]) -> dict[str
         "metadata": dict(app.metadata),
         "snapshots": list(dict.fromkeys(snapshots)),
         "roles": [role_to_dict(role) for role in app.roles],
+        "groups": [
+            {
+                "role": group.name,
+                "replica": group.replica,
+                "srun": {name: value for name, value in group.srun_opts.items() if name.startswith("container")},
+                "wrapper": group.wrapper,
+                "inner_files": group.inner_files,
+            }
+            for group in groups
+        ],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import os
 import posixpath
 import re
@@ -12,9 +12,11 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import SchedulerError, UsageError
+from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
+    Freeable,
+    JobOutputs,
     ListAppResponse,
     ReplicaTimes,
     Scheduler,
@@ -22,42 +24,38 @@ from topcoat.schedulers.api import (
 )
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
+from topcoat.schedulers.slurm import observe, old_snapshots
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
 from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
+from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
+from topcoat.schedulers.slurm.images import RoleImages
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options
-from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
+from topcoat.schedulers.slurm.parse import PartitionNodes
+from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
     SlurmBatchRequest,
     check_app,
     check_size,
-    facts_json,
     make_request,
 )
-from topcoat.schedulers.slurm.site import Site, open_site
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace, absolute, shared_root
+from topcoat.schedulers.slurm.ssh import open_site
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
-from topcoat.schedulers.slurm.status import (
-    JobFacts,
-    describe_ended,
-    describe_forgotten,
-    describe_queued,
-    last_runs,
-    run_state,
-)
-from topcoat.specs import AppDef, AppDryRunInfo, CfgVal, Role, is_terminal, runopts
+from topcoat.schedulers.slurm.submit import discard, submit
+from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
+from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
 from topcoat.workspace.docker_workspace import DockerWorkspaceMixin
+from topcoat.workspace.plan import apply_images, apply_to_role
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
-_LIST_DAYS = 14
 _DELETE_TIMEOUT_S = 60.0
-_ACCOUNTING_LAG_S = 5.0
 
 
 class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
@@ -71,7 +69,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("slurm", session_name)
         self._builders: dict[str, WorkspaceMixin[Any]] = {
-            "dir": SnapshotWorkspace(),
+            "dir": SnapshotWorkspace(lambda host: self._client(host).site),
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
@@ -115,7 +113,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Refuse what Slurm cannot run before anything is read or copied."""
-        check_app(app, has_container=cfg.container != "none")
+        check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive)
         options = _with_default_partition(cfg)
         check_capacity(app, options, nodes_of(self._partitions(cfg), options))
 
@@ -132,6 +130,53 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 self._known_partitions[host], self._unreachable[host] = [], error
         return self._known_partitions[host]
 
+    def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
+        return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
+
+    def plan_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> WorkspacePlan | None:
+        """Plan the snapshots, or the images; in a container a snapshot is mounted, and the image stays as it is."""
+        container, (kind, _) = str(cfg.get("container") or "none"), self.workspace_builder(cfg)
+        if not any(role.workspace for role in roles):
+            return super().plan_workspaces(roles, cfg)
+        if kind == "docker" and container in ("none", "oci"):
+            raise InvalidRunConfigException(
+                f"invalid workspace_type 'docker' with container={container}: the nodes run no image of a registry",
+                self.WORKSPACE_TYPE_OPT,
+                hint="-cfg container=pyxis or container=apptainer, or workspace_type=dir",
+            )
+        if kind == "docker" or container == "none":
+            return super().plan_workspaces(roles, cfg)
+        workdirs = {role.name: self._images(cfg).workdir(role) for role in roles if role.workspace}
+        plan = super().plan_workspaces(copy.deepcopy(roles), cfg)
+        if plan is None:
+            return None
+        mounted = MountedPlan(plan, workdirs)
+        for role in roles:
+            if role.workspace:
+                apply_to_role(role, mounted.expected()[role.name])
+        return mounted
+
+    def build_workspaces(self, roles: list[Role], cfg: Mapping[str, CfgVal]) -> None:
+        """Deliver the workspaces at once."""
+        if str(cfg.get("container") or "none") == "none":
+            super().build_workspaces(roles, cfg)
+        elif plan := self.plan_workspaces(roles, cfg):
+            apply_images(roles, plan.carry_out())
+
+    def update_request(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest], delivered: Mapping[str, Delivered]) -> None:
+        """Put the images with their digests into the request."""
+        request, app = dryrun_info.request, dryrun_info.app
+        for role in app.roles if app else ():
+            if role.name not in delivered or dryrun_info.cfg.get("container", "none") == "none":
+                continue
+            container = self._images(dryrun_info.cfg).place(role, request.files).container
+            for group in request.roles:
+                if group.name == role.name:
+                    group.srun_opts.update(container.srun)
+                    group.wrapper[:] = container.wrapper
+            for number in range(role.num_replicas):
+                request.replicas[f"{role.name}-{number}"].env["TORCHX_IMAGE"] = role.image
+
     def _submit_dryrun(self, app: AppDef, cfg: SlurmOpts) -> AppDryRunInfo[SlurmBatchRequest]:
         return self._make_request(app, cfg, self.new_app_id(app))
 
@@ -141,18 +186,17 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
         nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
-        directories = {role.name: _directory(role, site) for role in app.roles}
         request = make_request(
             app,
             cfg,
             backend=self.backend,
             session_name=self.session_name,
             files=files,
-            directories=directories,
-            snapshots=list(directories.values()),
+            places={role.name: self._images(cfg).place(role, files) for role in app.roles},
             use_memory=memory_is_configured(nodes),
         )
-        request.facts["host"] = cfg.slurm_host or ""
+        request.bundles = [self._images(cfg).bundle(role, files) for role in app.roles if cfg.container == "oci"]
+        request.facts["link"] = cfg.get("link", "copy")
         check_size(request)
         return AppDryRunInfo(request, str)
 
@@ -162,21 +206,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         Raises:
             SchedulerError: Slurm cannot be reached or refuses the job, or the shared directory cannot be written.
         """
-        request: SlurmBatchRequest = dryrun_info.request
-        host = str(dryrun_info.cfg.get("slurm_host") or "")
-        client = self._client(host)
-        files, is_submitted = request.files, False
-        try:
-            if host in self._unreachable:
-                raise self._unreachable[host]
-            _write_files(client.site, request)
-            job_id = client.submit(request.command())
-            is_submitted = True
-        finally:
-            if not is_submitted:
-                with contextlib.suppress(OSError, SchedulerError):
-                    client.site.remove_tree(own_directory(files))
-        return f"{job_id}@{host}" if host else job_id
+        cfg = dryrun_info.cfg
+        host = str(cfg.get("slurm_host") or "")
+        if host in self._unreachable:
+            discard(self._client(host), dryrun_info.request)
+            raise self._unreachable[host]
+        job_id = submit(self._client(host), dryrun_info.request, str(cfg.get("container") or "none"))
+        return observe.app_id_of(job_id, host)
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Return what Slurm and the job's directory say of an application.
@@ -185,62 +221,11 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             SchedulerError: Slurm cannot be reached.
         """
         found = self._find(app_id)
-        return None if found is None else self._describe(app_id, *found)
-
-    def _describe(self, app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
-        deadline = time.monotonic() + _ACCOUNTING_LAG_S
-        while True:
-            rows, failure = _try_queue(client, job_id)
-            states = [appstate_from_slurm_state(row.state) for row in rows]
-            if rows and not is_terminal(combined_state(states)):
-                return describe_queued(app_id, rows, _facts(client, rows[0].directory))
-            runs = client.accounting(job_id)
-            last = last_runs(runs)
-            # The accounting learns of the working directory later than of the end.
-            directory = rows[0].directory if rows else last[0].directory if last else ""
-            has_ended = bool(last and directory) and is_terminal(combined_state(run_state(run) for run in last))
-            if has_ended or (last and failure):
-                return describe_ended(app_id, runs, _facts(client, directory), rows[0].reason if rows else "")
-            if rows:
-                # Without accounting, or before the end has reached it.
-                state = next(
-                    row.state for row in rows if appstate_from_slurm_state(row.state) is combined_state(states)
-                )
-                return describe_forgotten(app_id, state, _facts(client, rows[0].directory), rows[0].reason)
-            if failure:
-                raise failure
-            if not last:
-                return None
-            if time.monotonic() > deadline:
-                # Slurm's controller has lost the job.
-                return describe_ended(app_id, runs, _facts(client, directory))
-            # The accounting says PENDING or RUNNING for a moment after the end.
-            time.sleep(0.3)
+        return None if found is None else observe.describe(app_id, *found)
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this user's jobs that topcoat submitted: those that Slurm has in memory, and those of two weeks."""
-        host = str((cfg or {}).get("slurm_host") or "")
-        client = self._client(host)
-        jobs: dict[str, Sequence[QueueRow | Run]] = {}
-        runs = client.accounting_of_user(_LIST_DAYS)
-        try:
-            rows = client.queue_of_user()
-        except SchedulerError:
-            if not runs:
-                raise
-            rows = []
-        for run in runs:
-            jobs[run.job_id] = [*jobs.get(run.job_id, ()), run]
-        for row in rows:
-            # The controller is ahead of the accounting.
-            jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
-        apps = []
-        for job_id, parts in jobs.items():
-            first = min(parts, key=lambda part: part.component)
-            if is_facts_directory(first.directory):
-                state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
-                apps.append((first.submitted or 0.0, ListAppResponse(_app_id(job_id, host), state, name=first.name)))
-        return [app for _, app in sorted(apps, key=lambda pair: pair[0], reverse=True)]
+        return observe.list_jobs(self._client(str((cfg or {}).get("slurm_host") or "")))
 
     def _cancel_existing(self, app_id: str) -> None:
         # A component's own id would end only the step of the others.
@@ -254,9 +239,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if found is None:
             return
         client, job_id = found
-        rows, _ = _try_queue(client, job_id)
-        directory = rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
-        if any(not is_terminal(appstate_from_slurm_state(row.state)) for row in rows):
+        directory = observe.job_directory(client, job_id)
+        if not self._has_ended(client, job_id):
             client.cancel(job_id)
             self._wait_for_end(client, job_id)
         if is_facts_directory(directory):
@@ -264,7 +248,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _wait_for_end(self, client: SlurmClient, job_id: str) -> None:
         deadline = time.monotonic() + _DELETE_TIMEOUT_S
-        while any(not is_terminal(appstate_from_slurm_state(row.state)) for row in client.queue(job_id)):
+        while not self._has_ended(client, job_id, max_age_s=0.0):
             if time.monotonic() > deadline:
                 raise SchedulerError(f"the job {job_id} does not end", hint=f"see: scontrol show job {job_id}")
             time.sleep(0.2)
@@ -301,8 +285,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         lines = follow(client.site, paths, whole=regex is not None, has_ended=has_ended)
         return lines if regex is None else filter_regex(regex, lines)
 
-    def _has_ended(self, client: SlurmClient, job_id: str) -> bool:
-        rows = client.queue(job_id, max_age_s=MAX_AGE_S)
+    def _has_ended(self, client: SlurmClient, job_id: str, max_age_s: float = MAX_AGE_S) -> bool:
+        rows = client.queue(job_id, max_age_s=max_age_s)
         return all(is_terminal(appstate_from_slurm_state(row.state)) for row in rows)
 
     def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
@@ -321,6 +305,70 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 times.append(ReplicaTimes(role.name, number, moment(started), moment(ended), code))
         return times
 
+    def execute(self, app_id: str, role: str, replica: int, command: Sequence[str], *, tty: bool = False) -> int:
+        """Run a command beside the process of a running replica."""
+        found = self._replica(app_id, role, replica)
+        if not found.is_running:
+            raise SchedulerError(f"{role}/{replica} of the job {app_id} does not run", hint="topcoat status shows why")
+        return found.execute(command, tty=tty)
+
+    def attach(self, app_id: str, role: str, replica: int) -> None:
+        """Run the replica of a job with ``interactive=true`` in this terminal, once the job has its node."""
+        found = self._replica(app_id, role, replica)
+        if not found.facts.app.get("interactive"):
+            raise UsageError(
+                f"the job {app_id} has no terminal: it was not submitted with interactive=true",
+                hint="topcoat log -f shows its output; topcoat run -cfg interactive=true",
+            )
+        while not (rows := [row for row in found.client.queue(found.job_id) if row.state == "RUNNING"]):
+            if self._has_ended(found.client, found.job_id):
+                raise SchedulerError(f"the job {app_id} has ended", hint="topcoat status shows why")
+            time.sleep(0.5)
+        found.attach(rows[0].nodes)
+
+    def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copy a file or directory of a replica to this machine; of one that has ended, from the shared directories."""
+        self._replica(app_id, role, replica).copy_from(path, destination)
+
+    def copy_to(self, app_id: str, role: str, replica: int, source: str | os.PathLike[str], path: str) -> None:
+        """Copy a local file or directory into a replica."""
+        self._replica(app_id, role, replica).copy_to(source, path)
+
+    def _replica(self, app_id: str, role: str, number: int) -> Replica:
+        client, job_id, files, roles = self._job(app_id)
+        replicas = [(each.name, k) for each in roles for k in range(each.num_replicas)]
+        if (role, number) not in replicas:
+            raise self._no_replica(app_id, role, number, replicas)
+        facts = client.facts(files.directory)
+        states = [appstate_from_slurm_state(row.state) for row in client.queue(job_id)]
+        record = facts.records.get(f"{role}-{number}")
+        is_running = combined_state(states) is AppState.RUNNING and record is not None and record.exit_code is None
+        return Replica(client, job_id, files, facts, role, number, is_running)
+
+    def outputs(self, app_id: str) -> JobOutputs | None:
+        """Return the files that the job made or changed in its snapshots."""
+        try:
+            client, _, files, _ = self._job(app_id)
+        except UsageError:
+            return None
+        facts = client.facts(files.directory)
+        snapshots = [str(path) for path in facts.app.get("snapshots", [])]
+        written = client.written_files(snapshots, files.job_json, by_time=facts.app.get("link") == "hard")
+        if not written:
+            return None
+        parent = posixpath.commonpath(snapshots)
+        own = own_directory(files)
+        are_deleted = parent == own or parent.startswith(f"{own}/")
+        return JobOutputs(parent, [posixpath.relpath(path, parent) for path in written], are_deleted)
+
+    def freeable(self) -> Sequence[Freeable]:
+        """Return the snapshots that no job uses, at the sites that were used before; else of this machine's Slurm."""
+        return [item for host in list(self._clients) or [""] for item in old_snapshots.freeable(self._client(host))]
+
+    def free(self, item: Freeable) -> None:
+        """Remove a snapshot, unless a job uses it by now; files that a job wrote stay."""
+        old_snapshots.free(self._client(old_snapshots.split_id(item.id)[0]), item)
+
     def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:
         """Return where a job of topcoat is, its files and its roles.
 
@@ -330,8 +378,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         found = self._find(app_id)
         if found is not None:
             client, job_id = found
-            rows, _ = _try_queue(client, job_id)
-            directory = rows[0].directory if rows else next((run.directory for run in client.accounting(job_id)), "")
+            directory = observe.job_directory(client, job_id)
             if is_facts_directory(directory):
                 roles = client.facts(directory).roles()
                 if roles:
@@ -340,51 +387,10 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         raise UsageError(f"the job {app_id} was not submitted by topcoat", hint="topcoat list -s slurm")
 
 
-def _app_id(job_id: str, host: str) -> str:
-    return f"{job_id}@{host}" if host else job_id
-
-
 def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
     """Return *cfg* with the partition that sbatch takes from the environment."""
     default = "" if cfg.slurm_host or cfg.partition else os.environ.get("SBATCH_PARTITION", "")
     return {**cfg, "partition": default} if default else cfg
-
-
-def _directory(role: Role, site: Site) -> str:
-    """Return the working directory of a role: its snapshot, a directory that is its image, or the current one."""
-    if role.workspace or posixpath.isabs(role.image):
-        return role.image
-    return site.home() if site.host else os.getcwd()
-
-
-def _write_files(site: Site, request: SlurmBatchRequest) -> None:
-    files = request.files
-    try:
-        # The scripts have the variables of the job.
-        site.make_dir(files.directory, 0o700)
-        site.make_dir(files.logs, 0o700)
-        for path, data in (
-            (f"{files.directory}/replica.sh", request.replica_script()),
-            (files.script, request.materialize()),
-        ):
-            site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
-        site.write_file(files.job_json, facts_json(request), 0o600)
-    except OSError as error:
-        raise SchedulerError(
-            f"cannot write the files of the job to {files.directory}: {error.strerror or error}",
-            hint="choose a directory that the nodes share and that has room: -cfg job_root=DIR",
-        ) from error
-
-
-def _try_queue(client: SlurmClient, job_id: str) -> tuple[list[QueueRow], SchedulerError | None]:
-    try:
-        return client.queue(job_id), None
-    except SchedulerError as error:
-        return [], error
-
-
-def _facts(client: SlurmClient, directory: str) -> JobFacts:
-    return client.facts(directory) if is_facts_directory(directory) else JobFacts()
 
 
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> SlurmScheduler:

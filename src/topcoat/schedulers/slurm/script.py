@@ -19,6 +19,20 @@ FIRST_PORT, PORTS = 20000, 12000
 """Rendezvous ports: below the ephemeral ones (32768 and up), a different one for each job id."""
 
 
+MAX_WAIT_FOR_TERMINAL_S = 900
+"""How long a job that needs a terminal keeps its nodes without one."""
+_WAIT_FOR_TERMINAL = f"""{{
+  waited=0
+  until [ -e exit/terminal ]; do
+    [ $waited -lt {MAX_WAIT_FOR_TERMINAL_S} ] || fail "no terminal was attached in {MAX_WAIT_FOR_TERMINAL_S} s"
+    sleep 1
+    waited=$((waited + 1))
+  done
+  until [ -s exit/terminal ]; do sleep 1; done
+  exit "$(cat exit/terminal)"
+}} &"""
+
+
 class ReplicaCommand(NamedTuple):
     """What one replica runs: *words* in *directory* with *env*, all of which may contain `JOB_ID`."""
 
@@ -33,19 +47,27 @@ class RoleStep(NamedTuple):
 
     Attributes:
         role: its name.
-        first: number of its first task in the step.
+        first: number of its first task in the step; ``=NUMBER`` for the one replica *NUMBER*.
         restarts: how often a failure restarts the whole job.
         replica_restarts: how often a failure restarts the replica alone.
         srun: options of srun for this role.
+        group: number of its component in a heterogeneous job; ``None`` in a job of one role.
         wrapper: the words before the replica's script: a container runtime, or nothing.
+        files: the facts directory as the task sees it.
+        inner_files: the facts directory as the replica sees it.
+        is_alone: whether it is a step of its own: Slurm 22.05 mixes up the containers of one step.
     """
 
     role: str
-    first: int
+    first: str
     restarts: int
     replica_restarts: int
     srun: Sequence[str]
+    group: int | None
+    files: str
+    inner_files: str
     wrapper: Sequence[str] = ()
+    is_alone: bool = False
 
 
 def quote(text: str) -> str:
@@ -53,14 +75,16 @@ def quote(text: str) -> str:
     return '"$SLURM_JOB_ID"'.join([shlex.quote(part) if part else "" for part in text.split(JOB_ID)]) or "''"
 
 
-def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleStep]) -> str:
+def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleStep], *, interactive: bool) -> str:
     """Return the script that Slurm runs on the first node.
 
     Args:
         files: the facts directory.
-        directories: the snapshots, which must exist on the node.
+        directories: the snapshots and other directories that must exist on the node.
         steps: one for each role, in the order of the groups.
+        interactive: leave the start of the replica to a terminal, and wait for its end.
     """
+    start = _WAIT_FOR_TERMINAL if interactive else _sruns(steps)
     checks = "".join(
         f"[ -d {quote(directory)} ] || fail {quote(f'the snapshot {directory} does not exist')}\n"
         for directory in directories
@@ -78,17 +102,28 @@ cd "$files" 2>/dev/null || {{
 }}
 rm -rf exit && mkdir exit || exit
 printf '%s %s %s\\n' "$SLURM_JOB_ID" "${{SLURM_RESTART_COUNT:-0}}" "$(date +%s)" > exit/run
+trap 'echo "$?" > exit/code' EXIT
 {checks}node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$(scontrol -o show node "$node" | sed -n 's/.*[[:space:]]NodeAddr=\\([^[:space:]]*\\).*/\\1/p')
 export TORCHX_RANK0_HOST=${{address:-$node}} TOPCOAT_RANK0_HOST=${{address:-$node}}
 export TOPCOAT_RANK0_PORT=$(({FIRST_PORT} + SLURM_JOB_ID % {PORTS}))
+# For commands that are run in a replica from outside.
+printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HOST "$TOPCOAT_RANK0_HOST" \\
+  TOPCOAT_RANK0_PORT "$TOPCOAT_RANK0_PORT" > exit/environment
 
-{_srun(steps)} &
-step=$!
-for signal in TERM USR1 USR2; do trap "kill -$signal $step" "$signal"; done
-wait "$step"; code=$?
-while kill -0 "$step" 2>/dev/null; do wait "$step"; code=$?; done
-[ "$code" -ne 0 ] || exit 0
+{start}
+forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
+for signal in TERM USR1 USR2; do trap "forward $signal" "$signal"; done
+code=0 running=$(jobs -p | wc -l)
+while [ "$running" -gt 0 ]; do
+  wait -n; result=$?
+  left=$(jobs -pr | wc -l)
+  # A signal ends the wait, and no step.
+  [ "$left" -lt "$running" ] || continue
+  running=$left
+  [ "$result" -eq 0 ] || {{ code=$result; forward TERM; }}
+done
+[ "$code" -ne 0 ] || [ -e exit/first/replica ] || exit 0
 
 # The first replica that failed decides: srun returns the exit code of those that were ended because of it.
 name=srun restarts={min(step.restarts for step in steps)}
@@ -104,42 +139,64 @@ exit "$code"
 """
 
 
+def _sruns(steps: Sequence[RoleStep]) -> str:
+    """Return the commands that start the replicas: one step for all groups, and one for each that is alone."""
+    together = [step for step in steps if not step.is_alone]
+    sruns = [together] if together else []
+    return "\n".join(_srun(group) for group in [*sruns, *([step] for step in steps if step.is_alone)])
+
+
 def _srun(steps: Sequence[RoleStep]) -> str:
     groups = []
-    for number, step in enumerate(steps):
-        group = [f"--het-group={number}"] if len(steps) > 1 else []
-        words = [*group, *step.srun, "/bin/sh", "replica.sh", step.role, str(step.first)]
+    for step in steps:
+        group = [] if step.group is None else [f"--het-group={step.group}"]
+        words = [*group, *step.srun, "/bin/sh", f"{step.files}/replica.sh", "task", step.role, step.first]
         words += [str(step.restarts), str(step.replica_restarts)]
-        groups.append(" ".join(map(quote, words)))
-    return "srun --export=ALL --kill-on-bad-exit=1 --wait=0 " + " : \\\n  ".join(groups)
+        # Slurm 22.05 gives a container the variables of the batch script, its node among them.
+        component = "" if step.group is None else f"_HET_GROUP_{step.group}"
+        node = [f'"$SLURM_JOB_NODELIST{component}"'] if step.is_alone else []
+        groups.append(" ".join([*map(quote, words), *node]))
+    return "srun --export=ALL --kill-on-bad-exit=1 --wait=0 " + " : \\\n  ".join(groups) + " &"
 
 
-def replica_script(files: str, steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]) -> str:
+def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]) -> str:
     """Return the script that each task of the step runs: it finds out which replica it is.
 
     Args:
-        files: the facts directory.
-        steps: one for each role.
+        steps: one for each role, or for each replica.
         commands: one for each replica.
     """
+    wrapped = {step.role: step for step in steps if step.wrapper}
     wrappers = "".join(
-        f"  {quote(step.role)}) set -- {' '.join(map(quote, step.wrapper))} ;;\n" for step in steps if step.wrapper
+        f"  {quote(role)}) inner={quote(step.inner_files)}; set -- {' '.join(map(quote, step.wrapper))} ;;\n"
+        for role, step in wrapped.items()
     )
-    wrapper = f"case $role in\n{wrappers}esac\n" if wrappers else ""
+    # A terminal's task is in the container already.
+    wrapper = f'[ "$mode" = terminal ] || case $role in\n{wrappers}esac\n' if wrappers else ""
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
-# replica.sh ROLE FIRST RESTARTS REPLICA_RESTARTS: run the replica of this task.
-# replica.sh NAME: be the replica NAME, in its container if it has one.
-files={quote(files)}
-if [ $# = 1 ]; then
-  case $1 in
+# replica.sh task ROLE FIRST RESTARTS REPLICA_RESTARTS [NODE]: run the replica of this task.
+# replica.sh terminal ROLE =NUMBER 0 0 NODE: run it in the terminal of this task.
+# replica.sh be NAME [COMMAND...]: be the replica NAME, or run a command in its place.
+files=${{0%/*}}
+if [ "$1" = be ]; then
+  name=$2
+  shift 2
+  [ ! -e "$files/exit/environment" ] || . "$files/exit/environment"
+  case $name in
 {cases}  esac
-  exit
+  exit {MISSING_EXIT_CODE}
 fi
-role=$1 number=$((SLURM_PROCID - $2)) restarts=$3 attempts=$(($4 + 1))
-name=$role-$number node=${{SLURMD_NODENAME:-$(hostname)}}
+case $3 in =*) number=${{3#=}} ;; *) number=$((SLURM_PROCID - $3)) ;; esac
+role=$2 restarts=$4 attempts=$(($5 + 1))
+name=$role-$number node=${{6:-${{SLURMD_NODENAME:-$(uname -n)}}}} inner=$files
 cd "$files" || exit {MISSING_EXIT_CODE}
-exec >> "logs/$name.out" 2>> "logs/$name.err"
+if [ "$1" = terminal ]; then
+  : > exit/terminal
+else
+  exec >> "logs/$name.out" 2>> "logs/$name.err"
+fi
+mode=$1
 started=$(date +%s)
 record() {{
   printf '%s %s %s %s %s\\n' "$node" "$started" "$1" "$2" "$name" > "exit/.$name" && mv -f "exit/.$name" "exit/$name"
@@ -150,11 +207,12 @@ set --
 trap : TERM INT HUP USR1 USR2
 while [ $attempts -gt 0 ]; do
   attempts=$((attempts - 1))
-  "$@" /bin/sh "$files/replica.sh" "$name"; code=$?
+  "$@" /bin/sh "$inner/replica.sh" be "$name"; code=$?
   [ $code -ne 0 ] || break
   [ $attempts -eq 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
 done
 record "$(date +%s)" $code
+[ "$mode" != terminal ] || echo $code > exit/terminal
 if [ $code -ne 0 ] && mkdir exit/first 2>/dev/null; then
   printf '%s %s\\n%s\\n' $code "$restarts" "$name" > exit/first/replica
 fi
@@ -163,8 +221,10 @@ exit $code
 
 
 def _case(command: ReplicaCommand) -> str:
-    missing = quote(f"topcoat: the snapshot {command.directory} does not exist: nothing was run")
-    lines = [f"cd {quote(command.directory)} || {{ printf '%s\\n' {missing} >&2; exit {MISSING_EXIT_CODE}; }}"]
+    # The image knows its own directory: topcoat has written it there.
+    directory = quote(command.directory) if command.directory else '"${WORKSPACE_DIR:-.}"'
+    missing = quote(f"topcoat: the directory {command.directory} does not exist: nothing was run")
+    lines = [f"cd {directory} || {{ printf '%s\\n' {missing} >&2; exit {MISSING_EXIT_CODE}; }}"]
     odd_names = []
     for name, value in command.env.items():
         if not _SHELL_NAME.fullmatch(name):
@@ -176,5 +236,6 @@ def _case(command: ReplicaCommand) -> str:
         else:
             lines.append(f"export {name}={quote(value)}")
     env = ["env", *odd_names] if odd_names else []
-    lines.append(" ".join(["exec", *env, *map(quote, command.words), ";;"]))
+    lines.append(" ".join(["[ $# -gt 0 ] || set --", *map(quote, command.words)]))
+    lines.append(" ".join(["exec", *env, '"$@" ;;']))
     return f"  {quote(command.name)})\n" + "".join(f"    {line}\n" for line in lines)

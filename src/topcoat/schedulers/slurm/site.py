@@ -16,6 +16,9 @@ MAX_OUTPUT = 64 << 20
 """Bytes of a command's output that are kept."""
 
 
+_NOT_OF_A_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+
+
 class CommandResult(NamedTuple):
     """Hold what a command did; text that is not UTF-8 is kept as ``surrogateescape`` does."""
 
@@ -78,21 +81,29 @@ class LocalSite:
         try:
             # In a session of its own: ^C is for topcoat, which ends the command itself.
             done = subprocess.run(
-                command, input=stdin, capture_output=True, timeout=timeout_s, check=False, start_new_session=True
+                command,
+                input=stdin,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                start_new_session=True,
+                env=_environment(),
             )
         except FileNotFoundError:
             raise no_program(command[0]) from None
         except subprocess.TimeoutExpired:
-            raise no_response(command[0], timeout_s) from None
+            raise no_response(program_of(command), timeout_s) from None
         except OSError as error:
             raise SchedulerError(f"cannot run {command[0]}: {error.strerror or error}") from error
+        if command[0] == "env" and done.returncode == 127:
+            raise no_program(program_of(command))
         stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
         return CommandResult(done.returncode, stdout, stderr)
 
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
         try:
-            return subprocess.run(command, check=False).returncode
+            return subprocess.run(command, check=False, env=_environment()).returncode
         except FileNotFoundError:
             raise no_program(command[0]) from None
 
@@ -139,6 +150,23 @@ class LocalSite:
         """Do nothing: there is no connection."""
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment for Slurm's commands: those of a job that runs topcoat would be options of the new job."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name in _NOT_OF_A_JOB}
+
+
+def program_of(command: Sequence[str]) -> str:
+    """Return the program of *command*, behind ``env`` and its arguments."""
+    words = list(command)
+    if words[0] == "env":
+        words.pop(0)
+        while words and (words[0].startswith("-u") or "=" in words[0]):
+            words = words[2:] if words[0] == "-u" else words[1:]
+    return words[0] if words else command[0]
+
+
 def no_program(program: str, host: str = "") -> SchedulerError:
     """Return the error for a *program* of Slurm that does not exist on *host*."""
     where = host or "this machine"
@@ -156,12 +184,3 @@ def no_response(program: str, timeout_s: float) -> SchedulerError:
         f"Slurm's {program} did not respond within {timeout_s:.0f} s",
         hint="check the controller with: scontrol ping",
     )
-
-
-def open_site(host: str) -> Site:
-    """Return the site of *host* (``user@login``), this machine if it is empty; nothing is contacted yet."""
-    if not host:
-        return LocalSite()
-    from topcoat.schedulers.slurm.ssh import SshSite
-
-    return SshSite(host)

@@ -2,27 +2,68 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from topcoat.destinations.directory import DirectoryDestination
+from topcoat.schedulers.slurm.remote_directory import RemoteDirectory
 from topcoat.schedulers.slurm.site import Site
-from topcoat.specs import CfgVal
-from topcoat.workspace.dir_workspace import DirWorkspaceMixin
+from topcoat.schedulers.slurm.ssh import SshSite
+from topcoat.specs import CfgVal, Workspace, runopts
+from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin, plan_directory
 
 DEFAULT_ROOT = "~/.topcoat/jobs"
 
 
 def shared_root(site: Site, cfg: Mapping[str, CfgVal]) -> str:
     """Return the directory of the job directories, on a file system that the nodes share."""
-    return absolute(site, str(cfg.get("job_root") or DEFAULT_ROOT))
+    return absolute(site, job_root(cfg))
+
+
+def job_root(cfg: Mapping[str, CfgVal]) -> str:
+    """Return the run option ``job_root``."""
+    return str(cfg.get("job_root") or DEFAULT_ROOT)
 
 
 def absolute(site: Site, path: str) -> str:
-    """Return *path* as an absolute path at *site*: ``~`` is the home directory there."""
+    """Return *path* as an absolute path at *site*: ``~`` is the home directory there, and where relative paths start.
+
+    On this machine they start in the current directory.
+    """
+    if not site.host:
+        return os.path.abspath(os.path.expanduser(path))
     if path == "~" or path.startswith("~/"):
         path = posixpath.join(site.home(), path[2:])
     return posixpath.normpath(posixpath.join(site.home(), path))
 
 
 class SnapshotWorkspace(DirWorkspaceMixin):
-    """Copy the workspace into the job directory."""
+    """Copy the workspace into the job directory, here or on the login node."""
+
+    def __init__(self, find_site: Callable[[str], Site]) -> None:
+        """Take a function that returns the site of a ``slurm_host``."""
+        super().__init__()
+        self._find_site = find_site
+
+    def workspace_opts(self) -> runopts:
+        """Add the directory of all jobs to the options of directory workspaces."""
+        opts = super().workspace_opts()
+        opts.add(
+            "job_root",
+            type_=str,
+            default=DEFAULT_ROOT,
+            help="directory, on a file system that the nodes share, with a directory for each job that has no job_dir",
+        )
+        return opts
+
+    def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
+        site, root = self._find_site(str(options.cfg.get("slurm_host") or "")), job_root(options.cfg)
+        is_own = f"{directory}/".startswith(f"{absolute(site, root)}/")
+        if isinstance(site, SshSite):
+            remote = RemoteDirectory(site, directory, link=options.link, is_new=is_own)
+            return plan_directory(workspace, remote, options, self.ignore_files)
+        local = DirectoryDestination(directory, link=options.link)
+        # The directories of all jobs: beside their snapshots they have logs.
+        exclude = absolute(site, root) if is_own else options.job_dir
+        return plan_directory(workspace, local, options, self.ignore_files, exclude=exclude)

@@ -30,6 +30,7 @@ class JobFacts:
     Attributes:
         app: the content of ``job.json``; empty if there is none.
         restarts: how often the job had been restarted when its last run began; ``None`` before the first one.
+        exit_code: of the batch script, if it has ended.
         records: the replicas' records, by name.
         failure: why the batch script ran nothing; empty if it ran.
         errors: the error files of the replicas, by name.
@@ -37,6 +38,7 @@ class JobFacts:
 
     app: Mapping[str, Any] = field(default_factory=dict)
     restarts: int | None = None
+    exit_code: int | None = None
     records: Mapping[str, Record] = field(default_factory=dict)
     failure: str = ""
     errors: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,152 @@
+"""Job directories beside rsync: on file systems of this machine, and over ssh.
+
+    python -m benchmarks.job_dir --runs 5
+
+The workspace has 10,000 files and 200 MB. topcoat's time is that of the delivery in a new process, from the scan of the
+workspace to the complete directory, without the start of the interpreter; "process" has the start too. rsync's time is
+that of its process. Every copy goes to a new directory, as a job directory does. The runs take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.components.ssh import LoginNode, login_node
+
+from benchmarks.rig import seconds
+from benchmarks.workloads import edit_line, make_workspace
+
+# In a new process: what the hook of a scheduler does, measured after the imports.
+_DELIVER = """
+import json, logging, sys, time
+logging.disable(logging.CRITICAL)
+from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace
+from topcoat.schedulers.slurm.ssh import open_site
+from topcoat.specs import Role, Workspace
+workspace, cfg = sys.argv[1], json.loads(sys.argv[2])
+sites = {}
+mixin = SnapshotWorkspace(lambda host: sites.setdefault(host, open_site(host)))
+start = time.perf_counter()
+mixin.build_workspaces([Role("r", "", workspace=Workspace({workspace: ""}))], cfg)
+print(time.perf_counter() - start)
+for site in sites.values():
+    site.close()
+"""
+
+
+class Delivery(NamedTuple):
+    """One measurement, in seconds: of the delivery, and of the whole process."""
+
+    inner: float
+    process: float
+
+
+class Place:
+    """A directory on one file system that holds the workspace and its copies."""
+
+    def __init__(self, root: Path, files: int, megabytes: int, login: LoginNode | None = None) -> None:
+        self.root = root
+        self.login = login
+        self.source = make_workspace(root / "W", files=files, megabytes=megabytes)
+        self._numbers = iter(range(10**6))
+        self._environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache")}
+        if login:
+            self._environment["PATH"] = f"{login.bin}:{os.environ['PATH']}"
+
+    def edit(self) -> None:
+        """Change one line of one file."""
+        edit_line(self.source, next(self._numbers))
+
+    def forget(self) -> None:
+        """Remove topcoat's cache: the next delivery is a first one."""
+        shutil.rmtree(self.root / "cache", ignore_errors=True)
+
+    def topcoat(self, link: str) -> Delivery:
+        """Deliver into a new job directory."""
+        cfg = {"job_dir": str(self._new()), "link": link, **({"slurm_host": self.login.host} if self.login else {})}
+        command = [sys.executable, "-c", _DELIVER, str(self.root / "W"), json.dumps(cfg)]
+        printed: list[bytes] = []
+        process = seconds(
+            lambda: printed.append(subprocess.run(command, env=self._environment, stdout=-1, check=True).stdout)
+        )
+        return Delivery(float(printed[0]), process)
+
+    def rsync(self) -> float:
+        """Copy into a new directory."""
+        words = ["rsync", "-az", "-e", str(self.login.bin / "ssh")] if self.login else ["rsync", "-a"]
+        target = f"{self.login.host}:{self._new()}" if self.login else str(self._new())
+        return seconds(lambda: subprocess.run([*words, f"{self.root / 'W'}/", target], check=True))
+
+    def _new(self) -> Path:
+        # The copies before the last two are not needed.
+        copies = sorted(self.root.glob("copy*"), key=lambda path: path.stat().st_ctime_ns)
+        for copy in copies[:-2]:
+            shutil.rmtree(copy)
+        return self.root / f"copy{next(self._numbers)}"
+
+
+def measure(place: Place, runs: int) -> None:
+    """Measure in turns and print a table."""
+    rsync: list[float] = []
+    times: dict[str, list[Delivery]] = {step: [] for step in ("first copy", "next edit, copy", "next edit, hard")}
+    for _ in range(runs):
+        place.edit()
+        rsync.append(place.rsync())
+        place.forget()
+        times["first copy"].append(place.topcoat("copy"))
+        for link in ("copy", "hard"):
+            place.edit()
+            times[f"next edit, {link}"].append(place.topcoat(link))
+    print(f"rsync {'-az over ssh' if place.login else '-a':14} {statistics.median(rsync):.3f} s")
+    for step, deliveries in times.items():
+        inner = statistics.median(delivery.inner for delivery in deliveries)
+        process = statistics.median(delivery.process for delivery in deliveries)
+        ratios = [delivery.inner / base for delivery, base in zip(deliveries, rsync, strict=True)]
+        print(
+            f"{step:20} {inner:.3f} s, process {process:.3f} s, "
+            f"median of the ratios to rsync {statistics.median(ratios):.2f}"
+        )
+
+
+@contextmanager
+def _scratch(parent: str) -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="topcoat-bench-", dir=parent))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def main() -> None:
+    """Measure each place."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--places", nargs="*", default=["/dev/shm", "/var/tmp"], help="directories to measure in")
+    parser.add_argument("--no-ssh", action="store_true", help="leave out the measurement over ssh")
+    args = parser.parse_args()
+    for parent in args.places:
+        with _scratch(parent) as root:
+            kind = subprocess.run(["stat", "-f", "-c", "%T", root], capture_output=True, text=True, check=True).stdout
+            print(f"\n{parent} ({kind.strip()})")
+            measure(Place(root / "place", args.files, args.megabytes), args.runs)
+    if not args.no_ssh:
+        with _scratch(args.places[0]) as root, login_node(root / "sshd", root) as login:
+            print(f"\nover ssh, {args.places[0]}")
+            measure(Place(root / "place", args.files, args.megabytes, login), args.runs)
+
+
+if __name__ == "__main__":
+    main()

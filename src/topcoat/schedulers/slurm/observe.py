@@ -1,0 +1,117 @@
+"""Find jobs in what Slurm knows of them now, and in its accounting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from topcoat.errors import SchedulerError
+from topcoat.schedulers.responses import DescribeAppResponse, ListAppResponse
+from topcoat.schedulers.slurm.client import SlurmClient
+from topcoat.schedulers.slurm.files import is_facts_directory
+from topcoat.schedulers.slurm.parse import QueueRow, Run
+from topcoat.schedulers.slurm.snapshot import DEFAULT_ROOT, absolute
+from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
+from topcoat.schedulers.slurm.status import (
+    JobFacts,
+    describe_ended,
+    describe_forgotten,
+    describe_queued,
+    last_runs,
+    run_state,
+)
+from topcoat.specs import is_terminal
+
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
+_LIST_DAYS = 14
+_ACCOUNTING_LAG_S = 5.0
+
+
+def describe(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
+    """Return the status of a job; ``None`` if Slurm does not know it."""
+    deadline = time.monotonic() + _ACCOUNTING_LAG_S
+    while True:
+        rows, failure = try_queue(client, job_id)
+        states = [appstate_from_slurm_state(row.state) for row in rows]
+        if rows and not is_terminal(combined_state(states)):
+            return describe_queued(app_id, rows, _facts(client, rows[0].directory))
+        runs = client.accounting(job_id)
+        last = last_runs(runs)
+        # The accounting learns of the working directory later than of the end.
+        directory = rows[0].directory if rows else last[0].directory if last else ""
+        has_ended = bool(last and directory) and is_terminal(combined_state(run_state(run) for run in last))
+        if has_ended or (last and failure):
+            return describe_ended(app_id, runs, _facts(client, directory), rows[0].reason if rows else "")
+        if rows:
+            # Without accounting, or before the end has reached it.
+            state = next(row.state for row in rows if appstate_from_slurm_state(row.state) is combined_state(states))
+            return describe_forgotten(app_id, state, _facts(client, rows[0].directory), rows[0].reason)
+        if failure:
+            raise failure
+        if not last:
+            return _describe_without_accounting(app_id, client, job_id)
+        if time.monotonic() > deadline:
+            # Slurm's controller has lost the job.
+            return describe_ended(app_id, runs, _facts(client, directory))
+        # The accounting says PENDING or RUNNING for a moment after the end.
+        time.sleep(0.3)
+
+
+def _describe_without_accounting(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
+    """Return the status of a job that only its own directory remembers, if that is in the default place."""
+    directory = client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
+    facts = client.facts(directory) if directory else JobFacts()
+    if not facts.roles():
+        return None
+    state = "" if facts.exit_code is None else "FAILED" if facts.exit_code else "COMPLETED"
+    return describe_forgotten(app_id, state, facts)
+
+
+def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
+    """Return this user's jobs that topcoat submitted, the newest first."""
+    jobs: dict[str, Sequence[QueueRow | Run]] = {}
+    runs = client.accounting_of_user(_LIST_DAYS)
+    try:
+        rows = client.queue_of_user()
+    except SchedulerError:
+        if not runs:
+            raise
+        rows = []
+    for run in runs:
+        jobs[run.job_id] = [*jobs.get(run.job_id, ()), run]
+    for row in rows:
+        # The controller is ahead of the accounting.
+        jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
+    apps = []
+    for job_id, parts in jobs.items():
+        first = min(parts, key=lambda part: part.component)
+        if is_facts_directory(first.directory):
+            state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
+            created = None if first.submitted is None else datetime.fromtimestamp(first.submitted).astimezone()
+            apps.append(ListAppResponse(app_id_of(job_id, client.site.host), state, name=first.name, created=created))
+    return sorted(apps, key=lambda app: app.created or _EPOCH, reverse=True)
+
+
+def job_directory(client: SlurmClient, job_id: str) -> str:
+    """Return the working directory of a job; empty for an unknown one."""
+    rows, _ = try_queue(client, job_id)
+    directories = [row.directory for row in rows] or [run.directory for run in client.accounting(job_id)]
+    return directories[0] if directories else client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
+
+
+def try_queue(client: SlurmClient, job_id: str) -> tuple[list[QueueRow], SchedulerError | None]:
+    """Return what the controller knows of a job, or why it cannot be asked."""
+    try:
+        return client.queue(job_id), None
+    except SchedulerError as error:
+        return [], error
+
+
+def _facts(client: SlurmClient, directory: str) -> JobFacts:
+    return client.facts(directory) if is_facts_directory(directory) else JobFacts()
+
+
+def app_id_of(job_id: str, host: str) -> str:
+    """Return the id of an application; *host* is the login node, empty for this machine."""
+    return f"{job_id}@{host}" if host else job_id

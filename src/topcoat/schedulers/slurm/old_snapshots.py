@@ -1,0 +1,119 @@
+"""Snapshots below the shared root that no queued or running job uses: find and remove them.
+
+Files that a job wrote beside its code stay, and so do its logs. A job counts as running unless Slurm says that it has
+ended: another cluster may share the directory.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection
+
+from topcoat.errors import SchedulerError
+from topcoat.foreign_text import escaped
+from topcoat.schedulers.responses import Freeable
+from topcoat.schedulers.slurm.client import SlurmClient
+from topcoat.schedulers.slurm.files import FACTS, JobFiles, is_facts_directory, own_directory
+from topcoat.schedulers.slurm.site import Site
+from topcoat.schedulers.slurm.snapshot import shared_root
+from topcoat.schedulers.slurm.states import appstate_from_slurm_state
+from topcoat.schedulers.slurm.status import run_state
+from topcoat.specs import is_terminal
+
+_TIMEOUT_S = 3600.0
+_MAX_DAYS = 400
+_MINUTES_OF_A_SUBMISSION = 24 * 60
+
+# A copy keeps its old modification time; a hard link's change time changes with each new link.
+_SNAPSHOT_FILES = f"""export LC_ALL=C
+snapshot_files() {{
+  newer=-cnewer
+  ! grep -q '"link": "hard"' {FACTS}/job.json || newer=-newer
+  find code ! -type d ! $newer {FACTS}/job.json "$@"
+}}
+"""
+_FIND = f"""{_SNAPSHOT_FILES}
+cd "$1" 2>/dev/null || exit 0
+for name in *; do
+  [ -O "./$name" ] && [ -d "./$name" ] && [ ! -L "./$name" ] && cd "./$name" || continue
+  if [ -f {FACTS}/job.json ]; then
+    [ ! -d code ] || printf '%s\\t%s\\t%s\\0' snapshot "$(snapshot_files -links 1 -printf '%k\\n' |
+      awk '{{ sum += $1 }} END {{ print NR, sum + 0 }}')" "$name"
+  elif [ -z "$(find . -maxdepth 2 -mmin -{_MINUTES_OF_A_SUBMISSION} | head -c 1)" ]; then
+    printf '%s\\t%s\\t%s\\0' leftover "1 $(du -sk . | cut -f 1)" "$name"
+  fi
+  cd ..
+done
+"""
+_REMOVE = f"""{_SNAPSHOT_FILES}
+cd "$1" 2>/dev/null || exit 0
+[ -f {FACTS}/job.json ] || exec rm -rf -- "$1"
+[ -d code ] || exit 0
+snapshot_files -delete && find code -depth -type d -empty -delete
+"""
+
+
+def freeable(client: SlurmClient) -> list[Freeable]:
+    """Return the old snapshots below the default root, and below the roots of the jobs that Slurm knows."""
+    ended = _ended(client)
+    roots = {posixpath.dirname(own_directory(JobFiles(path))) for path in ended if path.endswith(f"/{FACTS}")}
+    roots.add(shared_root(client.site, {}))
+    return [item for root in sorted(roots) for item in find_old_snapshots(client.site, root, ended)]
+
+
+def free(client: SlurmClient, item: Freeable) -> None:
+    """Remove an old snapshot, unless a job uses it by now."""
+    _, path = split_id(item.id)
+    found = find_old_snapshots(client.site, posixpath.dirname(path), _ended(client))
+    if any(other.id == item.id for other in found):
+        remove_old_snapshot(client.site, path)
+
+
+def split_id(item: str) -> tuple[str, str]:
+    """Return the host and the path of a `Freeable`."""
+    host, _, path = item.partition(":/")
+    return host, f"/{path}"
+
+
+def _ended(client: SlurmClient) -> set[str]:
+    """Return the facts directories of the jobs that have ended, as Slurm says."""
+    states = [(run.directory, run_state(run)) for run in client.accounting_of_user(_MAX_DAYS)]
+    states += [(row.directory, appstate_from_slurm_state(row.state)) for row in client.queue_of_user()]
+    active = {directory for directory, state in states if not is_terminal(state)}
+    return {directory for directory, _ in states if is_facts_directory(directory)} - active
+
+
+def find_old_snapshots(site: Site, root: str, ended: Collection[str]) -> list[Freeable]:
+    """Return the snapshots of ended jobs below *root*, and what submissions that were killed a day ago left there.
+
+    Args:
+        site: where the directory is.
+        root: the directory of the jobs.
+        ended: the facts directories of the jobs of which Slurm says that they have ended.
+
+    Raises:
+        SchedulerError: the directory cannot be read.
+    """
+    done = site.run(["/bin/sh", "-c", _FIND, "sh", root], timeout_s=_TIMEOUT_S)
+    if done.exit_code:
+        raise SchedulerError(f"cannot list the snapshots in {root}: {escaped(done.stderr.strip())}")
+    items = []
+    for record in done.stdout.split("\0")[:-1]:
+        kind, numbers, name = record.split("\t", 2)
+        count, kilobytes = map(int, numbers.split())
+        path = f"{root}/{name}"
+        if count and (kind == "leftover" or f"{path}/{FACTS}" in ended):
+            what = "snapshot of" if kind == "snapshot" else "leftover of the submission of"
+            items.append(Freeable(f"{what} {name}", f"{site.host}:{path}", kilobytes << 10))
+    return items
+
+
+def remove_old_snapshot(site: Site, path: str) -> None:
+    """Remove the snapshot in the job directory *path*, but no file that the job wrote.
+
+    Raises:
+        SchedulerError: it cannot be removed.
+    """
+    done = site.run(["/bin/sh", "-c", _REMOVE, "sh", path], timeout_s=_TIMEOUT_S)
+    if done.exit_code:
+        raise SchedulerError(f"cannot remove the snapshot in {path}: {escaped(done.stderr.strip())}")

@@ -1,0 +1,383 @@
+"""Reach a login node over ssh: OpenSSH's own client, so the user's configuration, keys and agent are in force.
+
+One connection serves all commands (ControlMaster). It is a child of this process and ends with it: the remote end
+waits for the end of its input. Its socket is in a private directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple
+
+from topcoat.errors import SchedulerError
+from topcoat.foreign_text import escaped
+from topcoat.leftovers import claim, release
+from topcoat.schedulers.slurm.site import (
+    MAX_OUTPUT,
+    CommandResult,
+    LocalSite,
+    Site,
+    no_program,
+    no_response,
+    program_of,
+)
+
+_CONNECT_TIMEOUT_S = 20
+_FILE_TIMEOUT_S = 120.0
+_CLOSE_TIMEOUT_S = 2.0
+# sshd allows 10 sessions in one connection by default (MaxSessions).
+_MAX_SESSIONS = 8
+# The path of a unix socket has at most 104 bytes, and ssh adds 17 while it creates it.
+_MAX_SOCKET_DIRECTORY = 70
+
+_OPTIONS = (
+    "BatchMode=yes",
+    f"ConnectTimeout={_CONNECT_TIMEOUT_S}",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    # Of the user's configuration, for terminals and not for commands.
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "ControlPersist=no",
+    "LogLevel=ERROR",
+)
+_ADDRESS = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d{1,5}))?")
+# What the remote shell runs; everything before BEGIN is what its start-up files print.
+_BEGIN = b"\x1etopcoat\x1e"
+_EXIT_255 = b"\x1etopcoat 255\x1e"
+_READY = "printf '\\036topcoat\\036'; exec cat >/dev/null"
+# An exit code of 255 is also ssh's own.
+_WRAPPER = (
+    'exec /bin/sh -c \'printf "\\036topcoat\\036"; eval "$(printf %b "$1")"; code=$?; '
+    '[ $code != 255 ] || printf "\\036topcoat 255\\036" >&2; exit $code\' sh '
+)
+_PLAIN = 'exec /bin/sh -c \'eval "$(printf %b "$1")"\' sh '
+_PLAIN_BYTES = frozenset(range(32, 127)) - frozenset(b"'\\!")
+
+# The tools' own messages; LC_ALL=C is set.
+_ERRORS = {
+    os.strerror(number): number
+    for number in (
+        errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
+        errno.EISDIR, errno.ENAMETOOLONG,
+    )
+}  # fmt: skip
+# What tar says if only a part of a block fits on the disk.
+_ERRORS["Wrote only"] = errno.ENOSPC
+_CHECK = """
+fail() { printf '%s\\n' "$1" >&2; exit 1; }
+check() {
+  [ -e "$1" ] || fail 'No such file or directory'
+  [ -r "$1" ] || fail 'Permission denied'
+}
+"""
+_READ = _CHECK + 'check "$1"; [ ! -d "$1" ] || fail "Is a directory"; tail -c +"$2" -- "$1" | head -c "$3"'
+_LIST = _CHECK + 'check "$1"; [ -d "$1" ] || fail "Not a directory"; cd -- "$1" && find . ! -name . -prune -print0'
+_WRITE = """
+new=$(mktemp "${1%/*}/.topcoat-XXXXXX") || exit 1
+cat >"$new" && chmod "$2" "$new" && mv -f -- "$new" "$1" || { rm -f -- "$new"; exit 1; }
+"""
+
+
+# The home directory, and which optional programs there are.
+_FACTS = """
+printf '%s\\0' "$HOME"
+for name in zstd; do command -v $name >/dev/null && echo $name; done; :
+"""
+
+
+class Output(NamedTuple):
+    """What a remote command printed, as bytes."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class SshSite:
+    """A login node; see ``Site``."""
+
+    def __init__(self, host: str) -> None:
+        """Take ``[user@]host[:port]``; nothing is contacted yet."""
+        self.host = host
+        self._words = _destination(host)
+        self._lock = threading.Lock()
+        self._sessions = threading.Semaphore(_MAX_SESSIONS)
+        self._connection: subprocess.Popen[bytes] | None = None
+        self._directory = ""
+        self._known: tuple[str, set[str]] | None = None
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
+        """Run a command on the login node and wait for its end."""
+        done = self.output(command, stdin=stdin, timeout_s=timeout_s)
+        if done.exit_code == 127 and any(text in done.stderr for text in (b"not found", b"No such file")):
+            raise no_program(program_of(command), self.host)
+        stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
+        return CommandResult(done.exit_code, stdout, stderr)
+
+    def output(self, command: Sequence[str], *, stdin: bytes | Iterator[bytes] = b"", timeout_s: float) -> Output:
+        """Run a command and return its output as bytes; any exit code is returned.
+
+        Args:
+            command: the words.
+            stdin: its input, or blocks of it, which are made while they are sent. If the command ends before them, the
+                others are not made.
+            timeout_s: how long the command may take, after the last block was sent.
+        """
+        words = self._command(_WRAPPER + remote_words(command), "-T")
+        with self._sessions, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            # In a session of its own: ^C is for topcoat, which ends the command itself.
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=out, stderr=errors, start_new_session=True, bufsize=0
+            )
+            assert process.stdin is not None
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    for block in [stdin] if isinstance(stdin, bytes) else stdin:
+                        _write_all(process.stdin, block)
+                process.stdin.close()
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                raise no_response(program_of(command), timeout_s) from None
+            finally:
+                process.kill()
+                process.wait()
+                process.stdin.close()
+            return self._result(process.returncode, *map(_read_all, (out, errors)))
+
+    def _result(self, exit_code: int, printed: bytes, errors: bytes) -> Output:
+        if exit_code == 255 and _EXIT_255 not in errors:
+            raise self._lost(errors)
+        _, begin, result = printed.partition(_BEGIN)
+        if not begin:
+            raise SchedulerError(
+                f"{self.host} did not run a command: {escaped(_last_line(errors or printed))}",
+                hint=f"check the shell's start-up files there: ssh {self.host} true",
+            )
+        return Output(exit_code, result, errors.replace(_EXIT_255, b""))
+
+    def interactive(self, command: Sequence[str], *, tty: bool) -> int:
+        """Run a command with this process's standard input, output and error."""
+        words = self._command(_PLAIN + remote_words(command), "-tt" if tty else "-T")
+        return subprocess.run(words, check=False).returncode
+
+    def home(self) -> str:
+        """Return the user's home directory there."""
+        home, _ = self._facts()
+        if not home.startswith("/"):
+            raise SchedulerError(f"{self.host} has no home directory for this user", hint="set HOME there")
+        return home
+
+    def has_program(self, name: str) -> bool:
+        """Tell whether the login node has one of the optional programs."""
+        return name in self._facts()[1]
+
+    def _facts(self) -> tuple[str, set[str]]:
+        if self._known is None:
+            done = self.output(["/bin/sh", "-c", _FACTS], timeout_s=_FILE_TIMEOUT_S)
+            home, _, programs = done.stdout.partition(b"\0")
+            self._known = os.fsdecode(home), set(programs.decode(errors="replace").split())
+        return self._known
+
+    def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
+        """Return a part of a file."""
+        return self._shell(_READ, path, str(offset + 1), str(limit))
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a file beside its place and rename it there."""
+        self._shell(_WRITE, path, f"{mode:04o}", stdin=data)
+
+    def make_dir(self, path: str, mode: int = 0o755) -> None:
+        """Create a directory and its parents."""
+        self._shell('mkdir -p -m "$2" -- "$1"', path, f"{mode:04o}")
+
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+        names = self._shell(_LIST, path).split(b"\0")[:-1]
+        return sorted(os.fsdecode(name.removeprefix(b"./")) for name in names)
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory or a file."""
+        self._shell('rm -rf -- "$1"', path)
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock:
+            connection, directory = self._connection, self._directory
+            self._connection, self._directory = None, ""
+        if connection is not None:
+            _end(connection)
+        if directory:
+            shutil.rmtree(directory, ignore_errors=True)
+            release(directory)
+
+    def _shell(self, script: str, path: str, *args: str, stdin: bytes = b"") -> bytes:
+        command = ["env", "LC_ALL=C", "/bin/sh", "-c", script, "sh", path, *args]
+        done = self.output(command, stdin=stdin, timeout_s=_FILE_TIMEOUT_S)
+        if done.exit_code:
+            raise os_error(done.stderr, path)
+        return done.stdout
+
+    def _command(self, remote: str, tty: str) -> list[str]:
+        """Return the words that run *remote* in a session of the connection, which is opened first."""
+        with self._lock:
+            if self._connection is None or self._connection.poll() is not None:
+                self._connect()
+            control = ["-o", "ControlMaster=no", "-S", f"{self._directory}/s"] if self._directory else []
+        return ["ssh", *_options(), *control, tty, *self._words, remote]
+
+    def _connect(self) -> None:
+        if shutil.which("ssh") is None:
+            raise SchedulerError(
+                f"cannot connect to {self.host}: ssh is not installed", hint="install OpenSSH's client"
+            )
+        if os.name == "nt":  # its OpenSSH has no ControlMaster: each command has a connection of its own
+            return
+        if self._connection is not None:
+            _end(self._connection)
+        if self._directory:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._directory}/s")
+        else:
+            self._directory = f"{_socket_parent()}/topcoat-ssh-{os.urandom(8).hex()}"
+            claim(self._directory)
+            os.mkdir(self._directory, 0o700)
+        control = ["-o", "ControlMaster=yes", "-S", f"{self._directory}/s"]
+        words = ["ssh", *_options(), *control, "-T", *self._words, _PLAIN + remote_words(["/bin/sh", "-c", _READY])]
+        errors = Path(self._directory, "stderr")
+        with errors.open("wb") as stderr:
+            # If this process dies, the remote end finds the end of its input, and the connection ends.
+            connection = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+            )
+        try:
+            is_ready = _wait_until_ready(connection)
+        except BaseException:
+            _end(connection)
+            raise
+        if not is_ready:
+            _end(connection)
+            lost, directory = self._lost(errors.read_bytes()), self._directory
+            self._directory = ""
+            shutil.rmtree(directory, ignore_errors=True)
+            release(directory)
+            raise lost
+        self._connection = connection
+
+    def _lost(self, errors: bytes) -> SchedulerError:
+        text = _last_line(errors)
+        hint = next((hint for part, hint in _HINTS.items() if part.encode() in errors), f"try it: ssh {self.host} true")
+        return SchedulerError(
+            f"cannot connect to {self.host} over ssh: {escaped(text) or f'no response in {_CONNECT_TIMEOUT_S} s'}",
+            hint=hint.format(host=self.host),
+        )
+
+
+def open_site(host: str) -> Site:
+    """Return the site of *host* (``user@login``), this machine if it is empty; nothing is contacted yet."""
+    return SshSite(host) if host else LocalSite()
+
+
+_HINTS = {
+    "Could not resolve hostname": "check the name in slurm_host, or add it to ~/.ssh/config",
+    "Permission denied": "topcoat asks for no password: set up a key (ssh-copy-id {host}), or load it with ssh-add",
+    "Too many authentication failures": "name one key in ~/.ssh/config (IdentityFile, IdentitiesOnly yes)",
+    "HOST IDENTIFICATION HAS CHANGED": "the host's key has changed: ask its administrators, then ssh-keygen -R HOST",
+    "Host key verification failed": "the host's key is not known yet: run once, and compare it: ssh {host}",
+    "Connection refused": "no ssh server listens on that port: slurm_host=user@login:port",
+    "timed out": "check the network or the VPN, and the name in slurm_host",
+}
+
+
+def remote_words(command: Sequence[str]) -> str:
+    """Return *command* as one word that every login shell (sh, csh, fish) leaves as it is; ``printf %b`` decodes it."""
+    text = shlex.join(command).encode(errors="surrogateescape")
+    # In single quotes, csh would still expand "!", and does not allow a newline.
+    return "'" + "".join([chr(byte) if byte in _PLAIN_BYTES else f"\\0{byte:03o}" for byte in text]) + "'"
+
+
+def os_error(stderr: bytes, path: str) -> OSError:
+    """Return the ``OSError`` that the tool of a remote machine reported for *path*."""
+    text = stderr.decode(errors="replace")
+    for message, number in _ERRORS.items():
+        if message in text:
+            return OSError(number, os.strerror(number), path)
+    return OSError(errno.EIO, escaped(_last_line(stderr)) or "the command failed", path)
+
+
+def _destination(host: str) -> list[str]:
+    match = _ADDRESS.fullmatch(host)
+    if match is None or host.startswith("-") or not host.isprintable() or " " in host:
+        raise SchedulerError(f"invalid slurm_host {host!r}", hint="user@login, or user@login:port")
+    user, port = match["user"], match["port"]
+    words = [*(["-l", user] if user else []), *(["-p", port] if port else [])]
+    return [*words, "--", match["ipv6"] or match["host"]]
+
+
+def _options() -> list[str]:
+    return [word for option in _OPTIONS for word in ("-o", option)]
+
+
+def _socket_parent() -> str:
+    directory = tempfile.gettempdir()
+    return directory if len(os.fsencode(directory)) <= _MAX_SOCKET_DIRECTORY else "/tmp"
+
+
+def _wait_until_ready(connection: subprocess.Popen[bytes]) -> bool:
+    """Tell whether the remote shell has started before the time limit; ssh has ended if not, or is ended."""
+    assert connection.stdout is not None
+    deadline, printed = time.monotonic() + 2 * _CONNECT_TIMEOUT_S, b""
+    handle = connection.stdout.fileno()
+    while (remaining := deadline - time.monotonic()) > 0:
+        if not select.select([handle], [], [], remaining)[0]:
+            break
+        block = os.read(handle, 4096)
+        # The end of what the start-up files print is enough to find it.
+        printed = printed[-len(_BEGIN) :] + block
+        if _BEGIN in printed:
+            return True
+        if not block:
+            break
+    return False
+
+
+def _end(connection: subprocess.Popen[bytes]) -> None:
+    for stream in (connection.stdin, connection.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+    try:
+        connection.wait(_CLOSE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        connection.kill()
+        connection.wait()
+
+
+def _write_all(stream: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _read_all(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(2 * MAX_OUTPUT)
+
+
+def _last_line(output: bytes) -> str:
+    return output.decode(errors="replace").strip().rpartition("\n")[2].strip()

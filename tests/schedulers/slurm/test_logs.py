@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from topcoat.schedulers.slurm.logs import follow
+from topcoat.schedulers.slurm.site import LocalSite
+
+SITE = LocalSite()
+
+
+def read(*paths: Path, whole: bool = False, has_ended: Callable[[], bool] | None = None) -> list[str]:
+    return list(follow(SITE, [str(path) for path in paths], whole=whole, has_ended=has_ended))
+
+
+def test_a_missing_file_is_empty(tmp_path: Path) -> None:
+    assert read(tmp_path / "out") == read(tmp_path / "out", tmp_path / "err") == []
+
+
+def test_lines_of_several_files_do_not_mix(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"a\nb\r\nhalf")
+    (tmp_path / "err").write_bytes(b"c\n\xff")
+    assert read(tmp_path / "out", tmp_path / "err") == ["a\n", "b\r\n", "half", "c\n", "\ufffd"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_is_followed_until_the_end_of_the_job_and_no_line_is_lost(tmp_path: Path, count: int) -> None:
+    paths = [tmp_path / str(number) for number in range(count)]
+    asked = iter(range(100))
+
+    def has_ended() -> bool:
+        # The last line of each is written after the question to which the answer is yes.
+        number = next(asked)
+        for path in paths:
+            with path.open("a") as file:
+                file.write(f"line {number}\n")
+        return number == 3
+
+    lines = read(*paths, has_ended=has_ended)
+    assert sorted(lines) == sorted([f"line {number}\n" for number in range(4)] * count)
+
+
+def test_an_unfinished_line_is_shown_while_one_file_is_followed(tmp_path: Path) -> None:
+    log, ended = tmp_path / "out", threading.Event()
+    log.write_text("10 %")
+    pieces = follow(SITE, [str(log)], whole=False, has_ended=ended.is_set)
+    assert next(iter(pieces)) == "10 %"
+    ended.set()

@@ -1,0 +1,118 @@
+"""Snapshots that no job uses."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import workspaces
+from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
+from topcoat.errors import SchedulerError
+from topcoat.scan.scanner import scan
+from topcoat.schedulers.slurm.old_snapshots import find_old_snapshots, remove_old_snapshot
+from topcoat.schedulers.slurm.site import LocalSite
+from topcoat.specs import Workspace
+
+SITE = LocalSite()
+
+
+def _job(root: Path, name: str, workspace: Workspace, link: LinkPolicy = "copy") -> str:
+    """Make the directory of a job, as a submission does; return its facts directory."""
+    DirectoryDestination(f"{root}/{name}/code", link=link).deliver(scan(workspace), "w")
+    time.sleep(0.02)
+    workspaces.write(root / name, {".topcoat/job.json": f'{{"link": "{link}"}}', ".topcoat/logs/r-0.out": "log"})
+    time.sleep(0.02)
+    return f"{root}/{name}/.topcoat"
+
+
+def _paths(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return workspaces.write(tmp_path / "w", {"a.py": "a" * 5000, "d/b.py": "b" * 5000, "e": None})
+
+
+def test_only_snapshots_of_ended_jobs_are_free(tmp_path: Path, workspace: Workspace) -> None:
+    ended, _ = (_job(tmp_path / "jobs", name, workspace) for name in ("ended", "running or of another cluster"))
+    (item,) = find_old_snapshots(SITE, str(tmp_path / "jobs"), {ended})
+    assert item.name == "snapshot of ended"
+    assert item.id == f":{tmp_path}/jobs/ended"
+    assert (item.size or 0) >= 10_000
+
+
+def test_removing_keeps_logs_and_what_the_job_wrote(tmp_path: Path, workspace: Workspace) -> None:
+    facts = _job(tmp_path, "1", workspace)
+    workspaces.write(tmp_path / "1/code", {"d/checkpoint": "c", "a.py": "changed by the job"})
+    (tmp_path / "1/code/d/old-time").write_text("a job kept the time of a file that it copied")
+    os.utime(tmp_path / "1/code/d/old-time", (1, 1))
+    remove_old_snapshot(SITE, str(tmp_path / "1"))
+    assert _paths(tmp_path / "1") == {
+        "code", "code/a.py", "code/d", "code/d/checkpoint", "code/d/old-time",
+        ".topcoat", ".topcoat/job.json", ".topcoat/logs", ".topcoat/logs/r-0.out",
+    }  # fmt: skip
+    assert find_old_snapshots(SITE, str(tmp_path), {facts}) == []
+    remove_old_snapshot(SITE, str(tmp_path / "1"))
+
+
+def test_a_snapshot_without_outputs_is_removed_whole(tmp_path: Path, workspace: Workspace) -> None:
+    facts = _job(tmp_path, "1", workspace)
+    remove_old_snapshot(SITE, str(tmp_path / "1"))
+    assert not (tmp_path / "1/code").exists()
+    assert find_old_snapshots(SITE, str(tmp_path), {facts}) == []
+
+
+def test_removing_a_snapshot_of_hard_links_leaves_the_others(tmp_path: Path, workspace: Workspace) -> None:
+    facts = [_job(tmp_path / "jobs", name, workspace, "hard") for name in ("1", "2")]
+    sizes = [item.size for item in find_old_snapshots(SITE, str(tmp_path / "jobs"), facts)]
+    # Both have the files: only their markers would be given back.
+    assert all((size or 0) < 8192 for size in sizes)
+    workspaces.write(tmp_path / "jobs/1/code", {"out": "written"})
+    remove_old_snapshot(SITE, str(tmp_path / "jobs/1"))
+    assert _paths(tmp_path / "jobs/1/code") == {"out"}
+    assert (tmp_path / "jobs/2/code/a.py").read_text() == "a" * 5000
+    # The files of the second have a new change time now, and are still no outputs.
+    remove_old_snapshot(SITE, str(tmp_path / "jobs/2"))
+    assert not (tmp_path / "jobs/2/code").exists()
+
+
+def test_what_a_killed_submission_left_is_free_after_a_day(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        workspaces.write(tmp_path / name, {".code.x1/a.py": "a"})
+    yesterday = time.time() - 25 * 3600
+    for path in (tmp_path / "old/.code.x1/a.py", tmp_path / "old/.code.x1", tmp_path / "old"):
+        os.utime(path, (yesterday, yesterday))
+    (item,) = find_old_snapshots(SITE, str(tmp_path), set())
+    assert item.name == "leftover of the submission of old"
+    remove_old_snapshot(SITE, item.id.partition(":")[2])
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_hostile_names_and_foreign_files_are_only_names(tmp_path: Path, workspace: Workspace) -> None:
+    facts = [_job(tmp_path / "jobs", name, workspace) for name in ("a b", "-n", "new\nline", "tab\tx", "$(id)")]
+    (tmp_path / "jobs/file").touch()
+    (tmp_path / "jobs/link").symlink_to("a b")
+    items = find_old_snapshots(SITE, str(tmp_path / "jobs"), facts)
+    assert {item.id for item in items} == {f":{Path(path).parent}" for path in facts}
+    for item in items:
+        remove_old_snapshot(SITE, item.id.partition(":")[2])
+    assert find_old_snapshots(SITE, str(tmp_path / "jobs"), facts) == []
+
+
+def test_a_missing_root_has_no_snapshots(tmp_path: Path) -> None:
+    assert find_old_snapshots(SITE, str(tmp_path / "missing"), set()) == []
+    remove_old_snapshot(SITE, str(tmp_path / "missing"))
+
+
+def test_a_failure_is_an_error(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = _job(tmp_path, "1", workspace)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/find").write_text("#!/bin/sh\necho 'find: no' >&2; exit 1\n")
+    (tmp_path / "bin/find").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(SchedulerError, match="cannot remove the snapshot"):
+        remove_old_snapshot(SITE, os.path.dirname(facts))
