@@ -216,3 +216,63 @@ def test_an_unknown_shell_is_wrong_usage(cli: Cli) -> None:
     done = cli("completion", "tcsh")
     assert done.code == 2
     assert "invalid choice: 'tcsh'" in done.error[0]
+
+
+COMPONENTS = """
+from topcoat.specs import AppDef
+def train(*, lr: float) -> AppDef: ...
+def helper() -> int: ...
+def _hidden() -> AppDef: ...
+raise SystemExit("completion runs no code")
+"""
+
+LINE_WORDS = [
+    ("topcoat run jobs.py:tr", ["jobs.py:train"]),
+    ("topcoat run jobs.py", ["jobs.py:train"]),
+    ("topcoat run -s local -cfg job_dir=/x,mod", ["job_dir=/x,modes="]),
+    ("topcoat run -s local -cfg modes=", ["modes=exact", "modes=portable"]),
+    ("topcoat run -s local_cwd -cfg prepend_cwd=t", ["prepend_cwd=true"]),
+    ("topcoat run -s kubernetes -cfg gang=ku", ["gang=kueue"]),
+    ("topcoat run -s nowhere -cfg x", []),
+    ("topcoat run absent.py:x", []),
+    ("topcoat run -- jobs.py:", []),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), LINE_WORDS)
+def test_run_options_and_components_of_files_are_found_without_running_them(
+    cli: Cli, place: Path, line: str, words: list[str]
+) -> None:
+    (place / "jobs.py").write_text(COMPONENTS)
+    last = line.rpartition(" ")[2]
+    assert sorted(word for word in cli("completion", "--line", line).out.split() if word.startswith(last)) == words
+
+
+@pytest.mark.usefixtures("handles")
+def test_bash_completes_run_options_and_components_of_files(cli: Cli, place: Path) -> None:
+    (place / "jobs.py").write_text(COMPONENTS)
+    script = _script(cli, "bash", place)
+    line = "topcoat run jobs.py:tr"
+    assert _in_bash(script, "topcoat run jobs.py : tr", line) == ["train"]
+    line = "topcoat run -s local -cfg job_dir=/x,mod"
+    assert _in_bash(script, "topcoat run -s local -cfg job_dir = /x,mod", line) == ["/x,modes="]
+    assert _in_bash(script, "topcoat run -s local -cfg mod") == ["modes="]
+
+
+@pytest.mark.usefixtures("handles")
+def test_fish_completes_run_options_and_components_of_files(cli: Cli, place: Path) -> None:
+    (place / "jobs.py").write_text(COMPONENTS)
+    script = _script(cli, "fish", place)
+    assert _in_fish(script, "topcoat run jobs.py:tr") == ["jobs.py:train"]
+    assert _in_fish(script, "topcoat run -s local -cfg job_dir=/x,mod") == ["job_dir=/x,modes="]
+
+
+@pytest.mark.usefixtures("handles")
+def test_zsh_completes_run_options_and_components_of_files(cli: Cli, place: Path) -> None:
+    (place / "jobs.py").write_text(COMPONENTS)
+    zsh = _Zsh(_script(cli, "zsh", place))
+    try:
+        assert zsh.complete("topcoat run jobs.py:tr") == "topcoat run jobs.py:train "
+        assert zsh.complete("topcoat run -s local -cfg mod") == "topcoat run -s local -cfg modes="
+    finally:
+        zsh.close()

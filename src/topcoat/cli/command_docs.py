@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 from topcoat.cli.commands import COMMANDS, load
 from topcoat.cli.parser import Parser
 
-Kind = Literal["", "directory", "file", "scheduler", "component", "handle"]
+Kind = Literal["", "directory", "file", "scheduler", "component", "handle", "cfg"]
 """The kind of a value that completion can list."""
 
 _KINDS: dict[tuple[str, str], Kind] = {
     ("", "workspace"): "directory",
+    ("", "cfg"): "cfg",
     ("", "scheduler"): "scheduler",
     ("", "schedulers"): "scheduler",
     ("", "handle"): "handle",

@@ -1,7 +1,7 @@
 """Completion scripts for bash, zsh and fish, made from the commands' parsers.
 
-They run no command while the user types, except for handles of jobs: ``topcoat completion --handles`` reads them from
-the state directory.
+They run no command while the user types, with two exceptions: ``topcoat completion --handles`` reads the handles of jobs
+from the state directory, and ``topcoat completion --line`` finds run options and the components of a file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from topcoat.cli.command_docs import CommandDoc, Flag, Kind
 
 _HANDLES = "topcoat completion --handles 2> /dev/null"
+_LINE = "topcoat completion --line"
 
 
 def bash(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str:
@@ -39,6 +40,14 @@ def bash(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
         f'    COMPREPLY=($(compgen -W "$({_HANDLES})" -- "$word"))',
         '    COMPREPLY=("${COMPREPLY[@]#"$before"}")',
         "}",
+        "_topcoat_line() {",
+        '    local line=${COMP_LINE:0:COMP_POINT} word before=""',
+        "    word=${line##* }",
+        '    [[ $word == *[:=]* ]] && before=${word%"${word##*[:=]}"}',
+        f'    COMPREPLY=($(compgen -W "$({_LINE} "$line" 2> /dev/null)" -- "$word"))',
+        '    COMPREPLY=("${COMPREPLY[@]#"$before"}")',
+        "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2> /dev/null",
+        "}",
         "_topcoat() {",
         '    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command="" position',
         "    COMPREPLY=()",
@@ -50,6 +59,11 @@ def bash(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
         "        fi",
         "        [[ -z $command && ${COMP_WORDS[position]} != -* ]] && command=${COMP_WORDS[position]}",
         "    done",
+        "    local line=${COMP_LINE:0:COMP_POINT}",
+        "    local word=${line##* } before=${line% *}",
+        "    case $word:${before##* } in",
+        "        *.py*:* | *:-cfg | *:--scheduler-args) _topcoat_line; [[ -n $COMPREPLY ]] && return ;;",
+        "    esac",
         "    case $command:$prev in",
         *value_cases,
         "    esac",
@@ -68,6 +82,8 @@ def _bash_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Seque
         return 'compopt -o dirnames 2> /dev/null; COMPREPLY=($(compgen -d -- "$cur"))'
     if kind == "handle":
         return "_topcoat_handles"
+    if kind == "cfg":
+        return "_topcoat_line"
     words = choices or values.get(kind, ())
     return f"_topcoat_words {_words(words)}" if words else ":"
 
@@ -84,6 +100,15 @@ def zsh(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> str
         "# source <(topcoat completion zsh)",
         "_topcoat_handles() {",
         f'    compadd -- ${{(f)"$({_HANDLES})"}}',
+        "}",
+        "_topcoat_line() {",
+        f'    local -a found=(${{(f)"$({_LINE} "${{(j: :)words[1,CURRENT]}}" 2> /dev/null)"}})',
+        "    [[ $found[1] == *= ]] && compadd -S '' -a found || compadd -a found",
+        "}",
+        "_topcoat_components() {",
+        "    [[ $words[CURRENT] == *.py* ]] && _topcoat_line",
+        '    compadd "$@"',
+        "    _files -g '*.py'",
         "}",
         "_topcoat() {",
         "    local -a topcoat_commands",
@@ -134,7 +159,11 @@ def _zsh_values(choices: Sequence[str], kind: Kind, values: Mapping[Kind, Sequen
         return "_files -/"
     if kind == "handle":
         return "_topcoat_handles"
+    if kind == "cfg":
+        return "_topcoat_line"
     words = choices or values.get(kind, ())
+    if kind == "component":
+        return f"_topcoat_components {' '.join(words)}"
     return f"({' '.join(words)})" if words else "_files" if kind == "file" else " "
 
 
@@ -153,6 +182,10 @@ def fish(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
         "    set -e words[1..(contains -i -- -- $words)]",
         "    complete -C (string join ' ' -- (string escape -- $words) (commandline -ct))",
         "end",
+        "function __topcoat_line",
+        "    string match -q -- '*.py*' (commandline -ct); or contains -- (commandline -opc)[-1] -cfg --scheduler-args",
+        f"    and {_LINE} (commandline -cp) 2> /dev/null",
+        "end",
         "complete -c topcoat -f",
         "complete -c topcoat -n 'contains -- -- (commandline -opc)' -a '(__topcoat_rest)'",
     ]
@@ -170,6 +203,8 @@ def fish(docs: Sequence[CommandDoc], values: Mapping[Kind, Sequence[str]]) -> st
             lines.append(f"{prefix} -a '(__fish_complete_directories)'")
         elif doc.kind == "handle":
             lines.append(f"{prefix} -a '({_HANDLES})'")
+        if doc.kind == "component":
+            lines.append(f"{prefix} -k -a '(__topcoat_line)'")
     return "\n".join(lines) + "\n"
 
 
@@ -184,6 +219,8 @@ def _fish_values(flag: Flag, values: Mapping[Kind, Sequence[str]]) -> str:
         return ""
     if flag.kind == "directory":
         return " -x -a '(__fish_complete_directories)'"
+    if flag.kind == "cfg":
+        return " -x -a '(__topcoat_line)'"
     words = flag.choices or values.get(flag.kind, ())
     if words:
         return f" -x -a {shlex.quote(' '.join(words))}"

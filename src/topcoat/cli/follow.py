@@ -57,8 +57,8 @@ def unknown_app(handle: str) -> UnknownApp:
     return UnknownApp(f"unknown job {handle}", hint=f"topcoat list -s {handle.partition('://')[0]}")
 
 
-def wait_until_started(runner: Runner, handle: str) -> AppStatus:
-    """Wait until the log of an application can be followed, usually until it runs or has ended; return its status.
+def wait_until_started(runner: Runner, handle: str, *, for_logs: bool = True) -> AppStatus:
+    """Wait until an application runs or has ended, or *for_logs* until its log can be followed; return its status.
 
     Raises:
         UnknownApp: the scheduler does not know the application.
@@ -67,7 +67,7 @@ def wait_until_started(runner: Runner, handle: str) -> AppStatus:
     from topcoat.specs import is_started
 
     pause = 0.02
-    is_ready = runner.follows_pending(handle)
+    is_ready = for_logs and runner.follows_pending(handle)
     with notice_if_slow(f"waiting for {handle} to start"):
         while (status := runner.status(handle)) is not None and not (is_ready or is_started(status.state)):
             time.sleep(pause)

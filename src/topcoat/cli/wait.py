@@ -92,7 +92,7 @@ def attach_to(runner: Runner, handle: str, app: AppDef, *, cancel: bool) -> int:
     """Connect this terminal to the one replica until the job ends; return the exit code of ``topcoat run -i``."""
     (role,) = app.roles
     try:
-        wait_until_started(runner, handle)
+        wait_until_started(runner, handle, for_logs=False)
         runner.attach(handle, role.name, 0)
         status = runner.wait(handle, wait_interval=_MAX_POLL_INTERVAL_S)
     except BaseException:

@@ -10,9 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from topcoat.errors import UsageError
+
 PIECE = 1 << 16
 END_OF_INPUT = b"\x04"
 """What a terminal sends for ^D."""
+
+
+def check_one_replica(count: int) -> None:
+    """Refuse ``run -i`` for a job with several replicas."""
+    if count != 1:
+        raise UsageError(
+            f"run -i needs a job with one replica, and this one has {count}",
+            hint="topcoat run without -i; topcoat exec opens a shell in one of its replicas",
+        )
 
 
 @contextmanager

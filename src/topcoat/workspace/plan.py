@@ -53,7 +53,7 @@ class RolePlans:
         }
 
     def snapshots(self) -> list[tuple[str, Snapshot]]:
-        """Return each workspace and what is shipped of it, for the distinct deliveries that have ``shipped``."""
+        """Return each workspace and what is shipped of it, for the distinct deliveries with ``shipped``."""
         return [shipped for delivery in self._distinct if (shipped := getattr(delivery, "shipped", None))]
 
     def lines(self) -> list[str]:

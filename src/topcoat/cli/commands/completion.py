@@ -25,10 +25,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--handles", action="store_true", help="print the handles of this machine's jobs; the scripts call this"
     )
+    parser.add_argument("--line", metavar="TEXT", help="print what the last word of a command line may become")
 
 
 def run(args: Namespace) -> int:
-    """Print the script, with the schedulers and components that are installed now, or the handles of jobs."""
+    """Print the script, with the schedulers and components that are installed now, the handles of jobs, or words."""
     from topcoat.cli.output import emit, result
     from topcoat.errors import UsageError
 
@@ -36,6 +37,11 @@ def run(args: Namespace) -> int:
         from topcoat.cli.job_names import known_handles
 
         emit("".join([f"{handle}\n" for handle in known_handles()]), sys.stdout)
+        return 0
+    if args.line is not None:
+        from topcoat.cli.line_words import line_words
+
+        emit("".join([f"{word}\n" for word in line_words(args.line)]), sys.stdout)
         return 0
     if args.shell is None:
         raise UsageError("topcoat completion: no shell given", hint=f"choose {', '.join(SHELLS)}")

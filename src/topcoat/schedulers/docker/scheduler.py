@@ -45,6 +45,7 @@ from topcoat.schedulers.image_entrypoint import (
     keeps_entrypoint,
 )
 from topcoat.schedulers.logs import decode, filter_regex
+from topcoat.schedulers.terminal import check_one_replica
 from topcoat.specs import (
     NONE,
     AppDef,
@@ -228,11 +229,7 @@ class DockerScheduler(DockerWorkspaceMixin, Scheduler[Mapping[str, CfgVal]]):
     def make_interactive(self, dryrun_info: AppDryRunInfo[DockerJob]) -> None:
         """Give the one container a terminal."""
         containers = dryrun_info.request.containers
-        if len(containers) != 1:
-            raise UsageError(
-                f"run -i needs a job with one replica, and this one has {len(containers)}",
-                hint="topcoat run without -i; topcoat exec opens a shell in one of its replicas",
-            )
+        check_one_replica(len(containers))
         containers[0].kwargs.update(tty=True, stdin_open=True)
 
     def attach(self, app_id: str, role: str, replica: int) -> None:

@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from topcoat.errors import SchedulerError, UnknownApp, UsageError
+from topcoat.notices import notice
 from topcoat.schedulers.api import ReplicaTimes, Scheduler, Stream
 from topcoat.schedulers.kubernetes.labels import split_app_id
-from topcoat.specs import CfgVal
+from topcoat.schedulers.terminal import check_one_replica
+from topcoat.specs import AppDryRunInfo, CfgVal
 
 if TYPE_CHECKING:
     from topcoat.schedulers.kubernetes.client import Client
@@ -73,9 +75,18 @@ class ReplicaAbilities(Scheduler[T]):
         """Run *command* in a running replica and return its exit code."""
         return self._running(app_id, role, replica).execute(command, tty=tty)
 
+    def make_interactive(self, dryrun_info: AppDryRunInfo[Any]) -> None:
+        """Give the one container a terminal."""
+        from topcoat.schedulers.kubernetes.request import set_interactive
+
+        check_one_replica(sum(role.num_replicas for role in dryrun_info.app.roles) if dryrun_info.app else 1)
+        set_interactive(dryrun_info.request)
+
     def attach(self, app_id: str, role: str, replica: int) -> None:
         """Connect this terminal to the process of a running replica until it ends."""
-        self._running(app_id, role, replica).attach(tty=sys.stdin.isatty())
+        running = self._running(app_id, role, replica)
+        notice(f"connected to {role}/{replica}; what it printed before does not show here")
+        running.attach(tty=sys.stdin.isatty())
 
     def replica_times(self, app_id: str) -> Sequence[ReplicaTimes]:
         """Return when each replica started and ended, and its exit code."""

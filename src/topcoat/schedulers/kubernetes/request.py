@@ -97,6 +97,12 @@ def set_app_def(request: KubernetesJob, app: AppDef) -> None:
             annotations.pop(ANNOTATION_APP_DEF, None)
 
 
+def set_interactive(request: KubernetesJob) -> None:
+    """Give each container a terminal; its input waits for the first client and ends with it."""
+    for template in _pod_templates(request.objects):
+        template["spec"]["containers"][0].update(stdin=True, stdinOnce=True, tty=True)
+
+
 def set_images(request: KubernetesJob, images: Mapping[str, tuple[str, str]]) -> None:
     """Replace the image of roles, by role name: from the one that was planned to the one that was delivered.
 

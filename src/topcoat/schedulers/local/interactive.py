@@ -10,10 +10,9 @@ import struct
 import sys
 import termios
 
-from topcoat.errors import UsageError
 from topcoat.schedulers.local.output_pump import LogFile
 from topcoat.schedulers.local.request import PopenRequest
-from topcoat.schedulers.terminal import END_OF_INPUT, raw_terminal, relay
+from topcoat.schedulers.terminal import END_OF_INPUT, check_one_replica, raw_terminal, relay
 
 
 class Terminal:
@@ -26,11 +25,7 @@ class Terminal:
             UsageError: the job has several replicas.
         """
         params = [param for role in request.role_params.values() for param in role]
-        if len(params) != 1:
-            raise UsageError(
-                f"run -i needs a job with one replica, and this one has {len(params)}",
-                hint="topcoat run without -i; topcoat exec opens a shell in one of its replicas",
-            )
+        check_one_replica(len(params))
         self._ours, self._theirs = pty.openpty()
         self._resize(*shutil.get_terminal_size())  # the job may ask for it before ``connect`` is called
         params[0].terminal = os.ttyname(self._theirs)
