@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,8 +39,9 @@ class Done(NamedTuple):
 
     @property
     def error(self) -> tuple[str, str]:
-        """Message and hint of the error that is all of stderr."""
-        first, _, second = self.err.partition("\n  hint: ")
+        """Message and hint of the error at the end of stderr, after what goes of the workspace."""
+        err = re.sub(r"\Atopcoat: \S+: \d+ files, .*\n", "", self.err)
+        first, _, second = err.partition("\n  hint: ")
         assert first.startswith("topcoat: error: "), self.err
         assert "Traceback" not in self.err
         return first.removeprefix("topcoat: error: ").rstrip("\n"), second.rstrip("\n")

@@ -26,9 +26,9 @@ class FakeRunner:
 def test_jobs_are_handled_in_order_until_an_unknown_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arguments, "open_runner", FakeRunner)
     done: list[str] = []
-    assert each_job(["x://s/1", "x://s/2"], lambda runner, handle: done.append(handle)) == 0
+    assert each_job(["x://s/1", "x://s/2"], lambda runner, handle: done.append(handle), as_json=False) == 0
     with pytest.raises(UnknownApp, match="x://s/gone"):
-        each_job(["x://s/3", "x://s/gone", "x://s/4"], lambda runner, handle: done.append(handle))
+        each_job(["x://s/3", "x://s/gone", "x://s/4"], lambda runner, handle: done.append(handle), as_json=False)
     assert done == ["x://s/1", "x://s/2", "x://s/3"]
 
 

@@ -104,7 +104,7 @@ def test_closing_the_terminal_does_not_end_a_detached_job() -> None:
 )
 @pytest.mark.usefixtures("workspace")
 def test_a_reader_that_has_seen_enough_cancels_a_local_job_that_is_waited_for(loop: str) -> None:
-    command = 'set -o pipefail; "$@" 2>&1 | head -3'
+    command = 'set -o pipefail; "$@" 2>&1 | head -5'
     with default_signals():
         done = subprocess.run(
             ["bash", "-c", command, "bash", *TOPCOAT, "run", "--", "sh", "-c", loop],

@@ -76,9 +76,9 @@ def add_no_cache(parser: _ActionsContainer) -> None:
     )
 
 
-def add_json(parser: _ActionsContainer) -> None:
-    """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+def add_json(parser: _ActionsContainer, text: str = "print one JSON object") -> None:
+    """Add ``--json`` with help *text*."""
+    parser.add_argument("--json", action="store_true", help=text)
 
 
 def add_jobs(parser: ArgumentParser) -> None:

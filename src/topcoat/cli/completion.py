@@ -1,7 +1,7 @@
 """Completion scripts for bash, zsh and fish, made from the commands' parsers.
 
-They run no command while the user types, with two exceptions: ``topcoat completion --handles`` reads the handles of jobs
-from the state directory, and ``topcoat completion --line`` finds run options and the components of a file.
+They run no command while the user types, except ``topcoat completion --handles``, which reads the handles of jobs
+from the state directory, and ``topcoat completion --line``, which finds run options and the components of a file.
 """
 
 from __future__ import annotations

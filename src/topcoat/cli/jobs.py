@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from topcoat.specs import AppStatus
 
 
-def each_job(names: Iterable[str | None], action: Callable[[Runner, str], object]) -> int:
+def each_job(names: Iterable[str | None], action: Callable[[Runner, str], object], *, as_json: bool) -> int:
     """Call *action* for each job, in the order of *names* (``find_job``), and return the exit code.
+
+    With *as_json*, print the handles of the jobs for which it returned no ``False``.
 
     Raises:
         UnknownApp: unknown job; the jobs before it are done.
@@ -20,13 +22,18 @@ def each_job(names: Iterable[str | None], action: Callable[[Runner, str], object
     from topcoat.cli.arguments import open_runner
     from topcoat.cli.follow import unknown_app
     from topcoat.cli.job_names import find_job
+    from topcoat.cli.output import json_result
 
     handles = [find_job(name) for name in names]
+    done: list[str] = []
     with open_runner() as runner:
         for handle in handles:
             if runner.status(handle) is None:
                 raise unknown_app(handle)
-            action(runner, handle)
+            if action(runner, handle) is not False:
+                done.append(handle)
+    if as_json:
+        json_result({"jobs": done})
     return 0
 
 

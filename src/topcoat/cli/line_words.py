@@ -6,6 +6,7 @@ import ast
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 _MAX_FILE_BYTES = 1 << 20
 _CFG_FLAGS = ("-cfg", "--scheduler-args")
@@ -29,14 +30,14 @@ def _functions(word: str) -> Iterator[str]:
     with suppress(OSError, SyntaxError, ValueError, RecursionError), open(os.path.expanduser(path), "rb") as file:
         for node in ast.parse(file.read(_MAX_FILE_BYTES)).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns is not None:
-                if "AppDef" in ast.unparse(node.returns):
-                    yield f"{path}:{node.name}"
+                is_component = "AppDef" in ast.unparse(node.returns)
+                yield from [f"{path}:{node.name}"] * is_component
 
 
 def _scheduler(words: Sequence[str]) -> str:
     from topcoat.cli.arguments import scheduler_name
 
-    given = [value for flag, value in zip(words, words[1:], strict=False) if flag in _SCHEDULER_FLAGS]
+    given = [value for flag, value in pairwise(words) if flag in _SCHEDULER_FLAGS]
     return given[-1] if given else scheduler_name(None)
 
 
@@ -58,8 +59,7 @@ def _run_options(scheduler: str, word: str) -> Iterator[str]:
 
 def _choices() -> dict[str, Sequence[str]]:
     """Return the values of the options that take one of a few."""
-    from topcoat.schedulers.image_entrypoint import REPLACE_OR_KEEP
-    from topcoat.schedulers.kubernetes.options import GANGS, PULL_POLICIES
+    from topcoat.schedulers.kubernetes.options import GANGS, PULL_POLICIES, REPLACE_OR_KEEP
 
     return {
         "gang": GANGS,

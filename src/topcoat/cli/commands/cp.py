@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import open_runner
+from topcoat.cli.arguments import add_json, open_runner
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ EXAMPLES = """\
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
     where = "a local path, or JOB[/ROLE[/K]]:PATH in a replica; a relative PATH starts at its working directory"
+    add_json(parser)
     parser.add_argument("source", metavar="SOURCE", help=where)
     parser.add_argument("destination", metavar="DEST", help="the same; an existing directory gets the file's name")
 
@@ -31,6 +32,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     """Copy a file or directory between this machine and a replica."""
     from topcoat.cli.job_names import remote_path, split_remote
+    from topcoat.cli.output import json_result
 
     source, destination = split_remote(args.source), split_remote(args.destination)
     if (source is None) == (destination is None):
@@ -42,13 +44,17 @@ def run(args: Namespace) -> int:
         if source is not None:
             job, path = remote_path(*source)
             handle, role, replica = one_replica(runner, *job)
-            runner.copy_from(handle, role, replica, path, _local_target(args.destination, path))
+            target = _local_target(args.destination, path)
+            runner.copy_from(handle, role, replica, path, target)
         elif destination is not None:
             job, path = remote_path(*destination)
             handle, role, replica = one_replica(runner, *job)
             if not os.path.lexists(args.source):
                 raise UsageError(f"no such file or directory: {args.source}")
+            target = path
             runner.copy_to(handle, role, replica, args.source, path)
+    if args.json:
+        json_result({"handle": handle, "role": role, "replica": replica, "destination": target})
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import JOB_METAVAR
+from topcoat.cli.arguments import JOB_METAVAR, add_json
 from topcoat.cli.output import say
 from topcoat.errors import UsageError
 
@@ -30,6 +30,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--older-than", metavar="AGE", help="with --finished: only jobs that ended before that, such as 12h or 7d"
     )
+    add_json(parser)
     parser.add_argument("jobs", nargs="*", metavar=JOB_METAVAR, help="handles, or parts of names that one job has")
 
 
@@ -44,7 +45,7 @@ def run(args: Namespace) -> int:
     names = _finished(args.older_than) if args.finished else args.jobs
     if args.finished and not names:
         say("no job to delete")
-    return each_job(names, lambda runner, handle: _delete(runner, handle, force=args.force))
+    return each_job(names, lambda runner, handle: _delete(runner, handle, force=args.force), as_json=args.json)
 
 
 def _finished(older_than: str | None) -> list[str]:
@@ -63,17 +64,19 @@ def _finished(older_than: str | None) -> list[str]:
     return [job.app_handle for job, time in times if time is not None and time < limit.astimezone()]
 
 
-def _delete(runner: Runner, handle: str, *, force: bool) -> None:
+def _delete(runner: Runner, handle: str, *, force: bool) -> bool:
+    """Remove a job, after a question if that needs one; tell whether it was removed."""
     outputs = runner.outputs(handle)
     if outputs is not None and outputs.are_deleted:
         if force:
             say(f"deleting {outputs}")
         elif not _is_confirmed(handle, outputs):
             say(f"{handle} was not deleted")
-            return
+            return False
     runner.delete(handle)
     if outputs is not None and not outputs.are_deleted:
         say(f"kept {outputs}")
+    return True
 
 
 def _is_confirmed(handle: str, outputs: JobOutputs) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from topcoat.cli.arguments import add_json
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
@@ -38,12 +40,13 @@ _TAIL = """
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
+    add_json(parser)
     parser.add_argument("directory", nargs="?", default=".", help="where to write it (default: the current directory)")
 
 
 def run(args: Namespace) -> int:
     """Write the file and print its path; an existing one is not changed."""
-    from topcoat.cli.output import result
+    from topcoat.cli.output import json_result, result
     from topcoat.errors import UsageError, WorkspaceNotFound
     from topcoat.scan.ignore import DEFAULT_PATTERNS
     from topcoat.workspace.walk import TORCHX_IGNORE
@@ -60,5 +63,5 @@ def run(args: Namespace) -> int:
         raise WorkspaceNotFound(f"{args.directory} does not exist") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    result(os.path.normpath(path))
+    json_result({"path": os.path.normpath(path)}) if args.json else result(os.path.normpath(path))
     return 0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from topcoat.cli.arguments import JOB_HELP, open_runner
+from topcoat.cli.arguments import JOB_HELP, add_json, open_runner
 from topcoat.cli.job_names import find_job_path
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from topcoat.cli.follow import ReplicaId
+    from topcoat.cli.follow import LogQuery, ReplicaId
     from topcoat.cli.parser import Parser
     from topcoat.runner import Runner
 
@@ -41,6 +42,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--streams", choices=("stdout", "stderr", "combined"), help="which output (default: the scheduler's choice)"
     )
+    add_json(parser, "print a JSON object on a line of its own for each line, one replica after the other")
     parser.alias("--follow", "-t", "--tail")
 
 
@@ -62,8 +64,24 @@ def run(args: Namespace) -> int:
     with open_runner() as runner:
         if args.follow:
             wait_until_started(runner, handle)
-        print_logs(runner, handle, _replicas(runner, handle, roles, numbers), query, sys.stdout)
+        replicas = _replicas(runner, handle, roles, numbers)
+        if args.json:
+            _print_json(runner, handle, replicas, query)
+        else:
+            print_logs(runner, handle, replicas, query, sys.stdout)
     return 0
+
+
+def _print_json(runner: Runner, handle: str, replicas: Sequence[ReplicaId], query: LogQuery) -> None:
+    """Print an object on a line of its own for each piece of a log, one replica after the other."""
+    import json
+
+    from topcoat.cli.output import result
+
+    regex, since, until, follow, stream = query
+    for role, number in replicas:
+        for text in runner.log_lines(handle, role, number, regex, since, until, should_tail=follow, streams=stream):
+            result(json.dumps({"role": role, "replica": number, "text": text}))
 
 
 def parse_time(flag: str, text: str | None) -> datetime | None:
