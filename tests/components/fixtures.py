@@ -325,7 +325,6 @@ def slurm_login(slurm: Slurm, scratch: Path, logs: Path) -> Iterator[LoginNode]:
         yield running
 
 
-
 @pytest.fixture(scope="session")
 def torchrun(scratch: Path) -> Path:
     """A directory for PATH with Debian's torchrun (1.13), and a python that has PyTorch."""

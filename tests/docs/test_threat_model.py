@@ -14,7 +14,14 @@ NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)((?:::\w+)+)`", PAGE)))
 
 def test_the_page_names_tests_for_everybody_who_may_lie() -> None:
     assert len(NAMED) > 20
-    for who in ("A registry", "A base image", "A workspace", "A component file", "A configuration file", "Another user"):
+    for who in (
+        "A registry",
+        "A base image",
+        "A workspace",
+        "A component file",
+        "A configuration file",
+        "Another user",
+    ):
         assert f"**{who}" in PAGE
 
 

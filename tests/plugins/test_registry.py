@@ -64,7 +64,8 @@ def test_a_scheduler_of_a_namespace_package_is_found(tmp_path: Path) -> None:
     write(tmp_path, "schedulers/mine.py", SCHEDULER)
     code = """
         from topcoat.schedulers import get_scheduler_factories
-        print({name: factory("s").session_name for name, factory in get_scheduler_factories(skip_defaults=True).items()})
+        factories = get_scheduler_factories(skip_defaults=True)
+        print({name: factory("s").session_name for name, factory in factories.items()})
     """
     assert run(tmp_path, code) == {"fancy": "s"}
     assert run(tmp_path, code, TORCHX_PLUGINS_SOURCE="2") == {}

@@ -46,12 +46,6 @@ with open(path + '.new', 'wb') as file:
     file.write(data)
 os.replace(path + '.new', path)
 """,
-    "the same": """
-data = versions[0]
-with open(path, 'wb', buffering=0) as file:
-    for at in range(0, len(data), 4096):
-        file.write(data[at:at + 4096])
-""",
 }
 _PROGRAM = f"""
 import itertools, os, sys, time

@@ -18,7 +18,7 @@ from topcoat.errors import WorkspaceError
 from topcoat.linked_files import leads_out
 from topcoat.scan.clock import COPY_NS_PER_BYTE, SETTLED, is_settled
 from topcoat.scan.names import to_system
-from topcoat.scan.tree import Tree, Version, keeps_changing, reading, version
+from topcoat.scan.tree import Tree, Version, keeps_changing, reading, version_of
 
 _BLOCK = 1 << 20
 _MAX_OBEYED_BYTES = 8 << 20
@@ -77,6 +77,15 @@ def refuse_link_out(tree: Tree, path: str) -> None:
 def digest_at_once(tree: Tree, path: str) -> Content | None:
     """Return a file's content; None if a program may be writing it."""
     with tree.open(path) as source, reading(path):
+        version = _version(source)
+        age = time.time_ns() - version.ctime if version else 0
+        if version and version.size < _BLOCK and age > SETTLED:
+            # Most files: without the objects that the others need.
+            is_open = age < _MAX_MAPPED_NS and _is_open_for_writing(source)
+            data = source.read(version.size + 1)
+            if len(data) != version.size or _version(source) != version:
+                return None
+            return Content(len(data), hashlib.sha256(data).digest(), not is_open)
         watch = _Watch(source)
         if not watch.is_settled:
             return None
@@ -118,7 +127,7 @@ class _Watch:
         self._source = source
         self.version = _version(source)
         self.is_open = self._is_younger(_MAX_MAPPED_NS) and _is_open_for_writing(source)
-        self.only_grew = True
+        self.only_grew = listed is None or self.version is None or self.version.size >= listed.size
         self._is_busy = listed is not None and listed != self.version
 
     @property
@@ -175,7 +184,7 @@ def _hash(source: BinaryIO, watch: _Watch, start: int) -> tuple[Content, bytes]:
 
 def _version(source: BinaryIO) -> Version | None:
     try:
-        return version(source.fileno())
+        return version_of(source.fileno())
     except (OSError, AttributeError, NotImplementedError):  # not a local file
         return None
 

@@ -228,7 +228,7 @@ def _reading_remote(path: str) -> Iterator[None]:
             raise WorkspaceError(f"cannot read {path}: {error}") from error
 
 
-def version(handle: int) -> Version:
+def version_of(handle: int) -> Version:
     """Return the version of the open file *handle*."""
     st = os.fstat(handle)
     return Version(st.st_size, st.st_mtime_ns, st.st_ctime_ns)

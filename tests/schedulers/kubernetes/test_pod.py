@@ -129,6 +129,11 @@ def test_names_of_ports_are_valid_and_unique() -> None:
     assert [port["containerPort"] for port in ports] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_port_under_two_names_is_one_port() -> None:
+    ports = container(role_to_pod("main", role(port_map={"a": 80, "b": 80, "c": 81})))["ports"]
+    assert ports == [{"name": "a", "containerPort": 80}, {"name": "c", "containerPort": 81}]
+
+
 def test_a_variable_may_hold_a_field_of_the_pod() -> None:
     entries = container(role_to_pod("main", role(env={"IP": "[FIELD_PATH]status.podIP"})))["env"]
     assert entries == [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
@@ -137,7 +142,7 @@ def test_a_variable_may_hold_a_field_of_the_pod() -> None:
 def test_options_reach_the_pod() -> None:
     cfg = Opts(
         service_account="runner",
-        image_pull_secrets=["login"],
+        image_pull_secrets=["login", "login"],
         image_pull_policy="Always",
         priority_class="high",
         labels={"team": "a", "app.kubernetes.io/managed-by": "me", "dev.topcoat.app": "mine"},

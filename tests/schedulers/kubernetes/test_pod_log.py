@@ -34,6 +34,7 @@ class Node:
         self._states = list(states)
         self._now = now
         self.queries: list[dict[str, str]] = []
+        self.files: list[bytes] = []
 
     def now(self) -> float:
         return self._now
@@ -42,6 +43,8 @@ class Node:
         return self._states.pop(0)
 
     def open(self, path: str, query: dict[str, str], *_: object, **__: object) -> Any:
+        if "limitBytes" in query:
+            return Response([self.files.pop(0)] if self.files else [])
         self.queries.append(query)
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
@@ -52,6 +55,9 @@ class Node:
 class Response:
     def __init__(self, pieces: Sequence[Any]) -> None:
         self._pieces = pieces
+
+    def read(self, count: int) -> bytes:
+        return b"".join(self._pieces)[:count]
 
     def stream(self, _: int) -> Iterator[bytes]:
         for piece in self._pieces:
@@ -103,7 +109,23 @@ def test_a_line_that_the_node_no_longer_has_is_reported_as_a_possible_gap() -> N
     with recorded_notices() as notices:
         assert follow(node) == ["a\n", "b\n"]
     assert notices == [
-        "trainer/0: the node has rotated the log; lines between 22:13:01.000 and 22:13:05.000 (UTC) may be missing"
+        "trainer/0: the node has rotated the log; "
+        "lines between 22:13:01.000000 and 22:13:05.000000 (UTC) may be missing"
+    ]
+
+
+def test_a_new_file_of_the_node_is_reported_as_a_possible_gap_while_the_log_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("topcoat.schedulers.kubernetes.pod_log._LOOK_AFTER_BYTES", 1)
+    monkeypatch.setattr("topcoat.schedulers.kubernetes.pod_log._LOOK_PAUSE_S", 0)
+    node = Node([[line(second, "x") for second in (1, 2, 3, 4)], [line(4, "x")]], [finished()])
+    node.files = [line(1, "x"), line(1, "x"), line(3, "x"), line(3, "x")]
+    with recorded_notices() as notices:
+        assert len(follow(node)) == 4
+    assert notices == [
+        "trainer/0: the node has rotated the log; "
+        "lines between 22:13:02.000000 and 22:13:03.000000 (UTC) may be missing"
     ]
 
 

@@ -338,13 +338,17 @@ def test_the_definition_is_read_back_with_what_all_replicas_have_in_common() -> 
 )
 def test_a_definition_that_is_missing_or_malformed_is_read_from_the_pods(definition: str) -> None:
     for arrangement in (PLAIN, JOBSET, VOLCANO):
-        request = request_of(two_roles(args=["a"]), arrangement=arrangement, name="app-x1")
+        request = request_of(two_roles(args=["a", ""]), arrangement=arrangement, name="app-x1")
         tops = [item for item in request.objects if item["kind"] != "Service"]
         for top in tops:
             top["metadata"]["annotations"][ANNOTATION_APP_DEF] = definition
         found = read_app(tops)
         assert {role.name: role.num_replicas for role in found.roles} == {"trainer": 3, "reader": 1}
-        assert (found.roles[0].image, found.roles[0].entrypoint, found.roles[0].args) == ("image:1", "python", ["a"])
+        assert (found.roles[0].image, found.roles[0].entrypoint, found.roles[0].args) == (
+            "image:1",
+            "python",
+            ["a", ""],
+        )
 
 
 def test_a_definition_that_is_too_large_is_left_out() -> None:

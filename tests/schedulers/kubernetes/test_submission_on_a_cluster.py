@@ -259,7 +259,6 @@ def test_a_server_that_goes_away_in_the_middle_leaves_nothing_behind(
     [
         ({"namespace": "absent"}, RequestRefused, 'namespaces "absent" not found'),
         ({"gang": "volcano"}, InvalidRunConfigException, "gang=volcano needs Job of batch.volcano.sh"),
-        ({"queue": "q"}, TopcoatError, "neither Kueue nor Volcano"),
         (
             {"pod_overlay": "{spec: {nodeSelectors: {}}}"},
             RequestRefused,

@@ -256,8 +256,9 @@ def _raw_terminal(channels: Channels) -> Iterator[None]:
     import tty
 
     def resize(*_: object) -> None:
-        size = shutil.get_terminal_size()
-        channels.resize(size.columns, size.lines)
+        with contextlib.suppress(OSError):
+            size = os.get_terminal_size(descriptor)
+            channels.resize(size.columns, size.lines)
 
     descriptor = sys.stdin.fileno()
     is_terminal = os.isatty(descriptor)

@@ -19,7 +19,7 @@ from topcoat.schedulers.kubernetes.fields import (
     role_of,
     text,
 )
-from topcoat.schedulers.kubernetes.kinds import POD, VOLCANO_JOB
+from topcoat.schedulers.kubernetes.kinds import POD
 from topcoat.schedulers.kubernetes.labels import COMPLETION_INDEX, LABEL_APP, LABEL_ROLE, role_label
 from topcoat.schedulers.kubernetes.observe import AppObjects, fetch
 from topcoat.schedulers.kubernetes.pod_log import PodLog, Window
@@ -66,8 +66,8 @@ class ReplicaLog:
         self._window = window
         self._shown = ""
         role_labels = f"{LABEL_APP}={app},{LABEL_ROLE}={role_label(role)}"
-        has_volcano = client.serves(VOLCANO_JOB) and client.list(VOLCANO_JOB, namespace, labels=f"{LABEL_APP}={app}")
-        index_label = TORCHX_REPLICA if has_volcano else COMPLETION_INDEX
+        objects = fetch(client, namespace, app)
+        index_label = TORCHX_REPLICA if objects and objects.volcano_jobs else COMPLETION_INDEX
         self._labels = f"{role_labels},{index_label}={replica}"
 
     def read(self) -> Iterator[bytes]:

@@ -157,7 +157,8 @@ def node_selector(role: Role) -> dict[str, str]:
 
 
 def _ports(role: Role) -> list[dict[str, Any]]:
-    ports: list[dict[str, Any]] = []
+    # A number under two names is one port: the API has numbers as keys.
+    ports: dict[int, dict[str, Any]] = {}
     names: set[str] = set()
     for name, port in role.port_map.items():
         if not isinstance(port, int) or not 1 <= port <= 65535:
@@ -168,8 +169,8 @@ def _ports(role: Role) -> list[dict[str, Any]]:
         # A name is only for people: two that become equal are the second one's loss.
         named = {} if label in names else {"name": label}
         names.add(label)
-        ports.append({**named, "containerPort": port})
-    return ports
+        ports.setdefault(port, {**named, "containerPort": port})
+    return list(ports.values())
 
 
 def _mounts(role: Role) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

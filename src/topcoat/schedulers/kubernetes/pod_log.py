@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -23,6 +24,12 @@ _MAX_PAUSE_S = 1.0
 _PIECE = 1 << 16
 _MAX_LINE = 16 << 20
 _NANO = 10**9
+# A line's time and the space after it.
+_STAMP_BYTES = 64
+_LOOK_AFTER_BYTES = 1 << 16
+_LOOK_PAUSE_S = 1.0
+_MAX_STAMPS = 1 << 18
+_MIN_GAP = _NANO // 1000
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ")
 
 
@@ -78,6 +85,7 @@ class PodLog:
         self._stamps = Stamps()
         self._last: int | None = None
         self._restarts = number(main_container(pod), "restartCount")
+        self._rotations = _Rotations()
 
     def read(self) -> Iterator[bytes]:
         """Yield what the node has of the log now."""
@@ -161,6 +169,10 @@ class PodLog:
             for line in _lines(response.stream(_PIECE), keep_rest=is_final):
                 yield from self._line(line, is_first)
                 is_first = False
+                if follow and self._rotations.is_due(len(line)):
+                    self._look_for_rotation()
+            if is_final:
+                self._look_for_rotation()
         except (HTTPError, OSError):
             # Broken, or silent for long: the caller connects again.
             return
@@ -176,10 +188,11 @@ class PodLog:
             return
         if self._last is not None:
             if is_first and stamp > self._last:
-                self._report_gap(stamp)
+                self._report_gap(self._last, stamp)
             if stamp <= self._last:
                 return
         self._last = stamp
+        self._rotations.stamps.append(stamp)
         if self._is_wanted(stamp):
             yield content
 
@@ -187,13 +200,73 @@ class PodLog:
         since, until = self._window
         return (since is None or stamp >= since) and (until is None or stamp <= until)
 
-    def _report_gap(self, stamp: int) -> None:
-        """Say that the file that had the last line is no longer served: the node has rotated it."""
+    def _look_for_rotation(self) -> None:
+        """Ask for the first line of the node's file: a new one means that the node has begun a new file.
+
+        What a job writes while the node changes files is in the old one, which a follower has left by then.
+        """
+        from urllib3.exceptions import HTTPError
+
+        if not self._rotations.bytes_followed:
+            return
+        query = {"container": self._container, "timestamps": "true", "limitBytes": str(_STAMP_BYTES)}
+        path = f"{POD.path(self._namespace, self._name)}/log"
+        try:
+            response = self._client.open(path, query, f"reading the log of {self._where}", read_timeout=_READ_TIMEOUT_S)
+        except (RequestRefused, SchedulerUnavailable):
+            return
+        try:
+            first, _ = self._stamps.split(response.read(_STAMP_BYTES))
+        except (HTTPError, OSError):
+            return
+        finally:
+            response.close()
+        gap = self._rotations.gap_before(first)
+        if gap is not None:
+            self._report_gap(*gap)
+
+    def _report_gap(self, last: int, following: int) -> None:
+        """Say that lines may be missing between two that came."""
         start, end = (
-            datetime.fromtimestamp((moment or 0) / _NANO, timezone.utc).strftime("%H:%M:%S.%f")[:-3]
-            for moment in (self._last, stamp)
+            datetime.fromtimestamp(moment / _NANO, timezone.utc).strftime("%H:%M:%S.%f") for moment in (last, following)
         )
         notice(f"{self._where}: the node has rotated the log; lines between {start} and {end} (UTC) may be missing")
+
+
+class _Rotations:
+    """Notice that the node has rotated a log that is being followed.
+
+    Attributes:
+        bytes_followed: since the log was looked at.
+        stamps: of the lines that came lately.
+    """
+
+    def __init__(self) -> None:
+        self.bytes_followed = 0
+        self.stamps: deque[int] = deque(maxlen=_MAX_STAMPS)
+        self._next_look = 0.0
+        self._file_start: int | None = None
+
+    def is_due(self, count: int) -> bool:
+        """Count the bytes of a line, and tell whether it is time to look: not for every line, nor for a quiet log."""
+        self.bytes_followed += count
+        return self.bytes_followed >= _LOOK_AFTER_BYTES and time.monotonic() >= self._next_look
+
+    def gap_before(self, first: int | None) -> tuple[int, int] | None:
+        """Return the times of the last line of the old file and of the *first* one of a new file.
+
+        ``None`` if the file is the same, its first line has not come yet, or the two lines leave no room for others.
+        """
+        self._next_look = time.monotonic() + _LOOK_PAUSE_S
+        if first is None or not self.stamps or first > self.stamps[-1]:
+            return None
+        self.bytes_followed = 0
+        is_new = self._file_start is not None and first > self._file_start
+        self._file_start = first
+        earlier = [stamp for stamp in self.stamps if stamp < first]
+        for _ in earlier:
+            self.stamps.popleft()
+        return (earlier[-1], first) if is_new and earlier and first - earlier[-1] > _MIN_GAP else None
 
 
 def _has_ended(pod: Manifest | None) -> bool:

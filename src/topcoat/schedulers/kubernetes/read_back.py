@@ -79,7 +79,7 @@ def _templates(owner: Manifest) -> Iterator[tuple[Manifest, int]]:
 
 def _role(name: str, template: Manifest, count: int) -> Role:
     container = field(template, "spec", "containers", 0) or {}
-    words = [word for word in [*(field(container, "command") or []), *(field(container, "args") or [])] if word]
+    words = [*(field(container, "command") or []), *(field(container, "args") or [])]
     if words[3:4] == [WAITING_SHELL]:
         words = words[4:]
     env = {text(entry, "name"): text(entry, "value") for entry in items(container, "env") if field(entry, "value")}

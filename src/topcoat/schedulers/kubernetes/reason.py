@@ -28,7 +28,6 @@ class Rank(IntEnum):
     NOT_SCHEDULED = 4
     WAITS_FOR_GANG = 5
     WAITS_FOR_QUEUE = 6
-    RETRIES = 7
 
 
 class Reason(NamedTuple):

@@ -184,7 +184,7 @@ def base_pod(submission: Submission, replica: Role, container: str) -> dict[str,
     spec = pod["spec"]
     added = {
         "priorityClassName": cfg.priority_class,
-        "imagePullSecrets": [{"name": name} for name in cfg.image_pull_secrets or ()],
+        "imagePullSecrets": [{"name": name} for name in dict.fromkeys(cfg.image_pull_secrets or ())],
         "tolerations": parse_tolerations(cfg),
         "affinity": dict(submission.affinity),
         "nodeSelector": {**spec.get("nodeSelector", {}), **(cfg.node_selector or {})},

@@ -25,7 +25,8 @@ from topcoat.pack.layer import PackOptions, tar_blocks
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.schedulers.slurm.ssh import Output, SshSite, os_error
+from topcoat.schedulers.slurm.remote_shell import os_error
+from topcoat.schedulers.slurm.ssh import Output, SshSite
 
 _CHECK_TIMEOUT_S = 120.0
 # To take the other files from an earlier snapshot, on a slow file system.

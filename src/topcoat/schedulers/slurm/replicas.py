@@ -17,7 +17,7 @@ from topcoat.foreign_text import escaped
 from topcoat.schedulers.ids import random_id
 from topcoat.schedulers.slurm.client import SlurmClient
 from topcoat.schedulers.slurm.files import JobFiles
-from topcoat.schedulers.slurm.request import options
+from topcoat.schedulers.slurm.sbatch import options
 from topcoat.schedulers.slurm.site import CommandResult
 from topcoat.schedulers.slurm.status import JobFacts
 from topcoat.specs import BindMount

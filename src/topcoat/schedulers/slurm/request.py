@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from topcoat.errors import InvalidApp, InvalidRunConfigException
+from topcoat.errors import InvalidApp
 from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.local.app_json import role_to_dict
 from topcoat.schedulers.slurm.bundle import JobBundle
 from topcoat.schedulers.slurm.containers import Containers
 from topcoat.schedulers.slurm.files import FACTS, JobFiles
-from topcoat.schedulers.slurm.options import free_options
+from topcoat.schedulers.slurm.sbatch import options, role_options, sbatch_options, step_size
 from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, quote, replica_script
 from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
 from topcoat.version import __version__
@@ -83,8 +83,8 @@ class SlurmReplicaRequest:
             name=name,
             entrypoint=role.entrypoint,
             args=list(role.args),
-            srun_opts={**_step_size(role, 1), **image},
-            sbatch_opts={"job-name": name, **_role_options(role, cfg, 1, use_memory=not nomem)},
+            srun_opts={**step_size(role, 1), **image},
+            sbatch_opts={"job-name": name, **role_options(role, cfg, 1, use_memory=not nomem)},
             env=dict(role.env),
         )
 
@@ -193,11 +193,6 @@ class SlurmBatchRequest:
         )
 
 
-def options(values: Mapping[str, str | None]) -> list[str]:
-    """Return the words of a command line for options by name; a flag has the value ``None``."""
-    return [f"--{name}" if value is None else f"--{name}={value}" for name, value in values.items()]
-
-
 def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = False) -> None:
     """Raise ``InvalidApp`` if Slurm cannot run *app*."""
     if interactive and (len(app.roles) > 1 or app.roles[0].num_replicas > 1):
@@ -255,8 +250,8 @@ def make_request(
                 num_replicas=count,
                 files=files.directory if place.container.wrapper else place.inner_files,
                 inner_files=place.inner_files,
-                sbatch_opts=_sbatch_options(app, role, cfg, files, count, use_memory=use_memory),
-                srun_opts={**_step_size(role, count), **place.container.srun},
+                sbatch_opts=sbatch_options(app, role, cfg, files, count, use_memory=use_memory),
+                srun_opts={**step_size(role, count), **place.container.srun},
                 restarts=0 if per_replica else role.max_retries,
                 replica_restarts=role.max_retries if per_replica else 0,
                 replica=number,
@@ -317,47 +312,6 @@ def check_size(request: SlurmBatchRequest) -> None:
     size = len(request.materialize().encode(errors="surrogateescape"))
     if size > MAX_SCRIPT:
         raise InvalidApp(f"the batch script has {size} bytes, and Slurm accepts {MAX_SCRIPT}")
-
-
-def _sbatch_options(
-    app: AppDef, role: Role, cfg: Mapping[str, CfgVal], files: JobFiles, count: int, *, use_memory: bool
-) -> dict[str, str | None]:
-    name = app.name if len(app.roles) == 1 else f"{app.name}-{role.name}"
-    job: dict[str, str | None] = {"job-name": _CONTROL.sub(" ", name)[:200] or "topcoat"}
-    return {**job, **_role_options(role, cfg, count, use_memory=use_memory), "requeue": None, "chdir": files.directory}
-
-
-def _role_options(role: Role, cfg: Mapping[str, CfgVal], replicas: int, *, use_memory: bool) -> dict[str, str | None]:
-    keys = ("account", "partition", "time", "comment", "constraint", "qos", "reservation", "nodelist", "exclude")
-    values: dict[str, str | None] = {key: str(cfg[key]) for key in keys if cfg.get(key) is not None}
-    values.update(_step_size(role, replicas))
-    resource = role.resource
-    if use_memory and resource.memMB > 0:
-        values["mem"] = f"{int(resource.memMB)}M"
-    gres = [str(cfg["gres"])] if cfg.get("gres") else []
-    if resource.gpu > 0:
-        values["gpus-per-node"] = str(int(resource.gpu))
-        if any(item.split(":")[0] == "gpu" for part in gres for item in part.split(",")):
-            raise InvalidRunConfigException(
-                f"role {role.name!r} requests {resource.gpu} GPUs, and the run option gres requests GPUs too",
-                "gres",
-                hint="give one of the two",
-            )
-    if gres:
-        values["gres"] = gres[0]
-    if cfg.get("exclusive"):
-        values["exclusive"] = None
-    values.update(free_options(cfg))
-    return values
-
-
-def _step_size(role: Role, replicas: int) -> dict[str, str | None]:
-    """Return the options for a node for each replica, which sbatch and srun both need (srun inherits no CPUs)."""
-    count = str(replicas)
-    size: dict[str, str | None] = {"nodes": count, "ntasks": count, "ntasks-per-node": "1"}
-    if role.resource.cpu > 0:
-        size["cpus-per-task"] = str(int(-(-role.resource.cpu // 1)))
-    return size
 
 
 def _facts(

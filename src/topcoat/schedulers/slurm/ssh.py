@@ -7,11 +7,9 @@ waits for the end of its input. Its socket is in a private directory.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import select
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +22,7 @@ from typing import IO, BinaryIO, NamedTuple
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.leftovers import claim, release
+from topcoat.schedulers.slurm.remote_shell import LIST, READ, WRITE, last_line, os_error, remote_words
 from topcoat.schedulers.slurm.site import (
     MAX_OUTPUT,
     CommandResult,
@@ -67,32 +66,6 @@ _WRAPPER = (
     '[ $code != 255 ] || printf "\\036topcoat 255\\036" >&2; exit $code\' sh '
 )
 _PLAIN = 'exec /bin/sh -c \'eval "$(printf %b "$1")"\' sh '
-_PLAIN_BYTES = frozenset(range(32, 127)) - frozenset(b"'\\!")
-
-# The tools' own messages; LC_ALL=C is set.
-_ERRORS = {
-    os.strerror(number): number
-    for number in (
-        errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
-        errno.EISDIR, errno.ENAMETOOLONG,
-    )
-}  # fmt: skip
-# What tar says if only a part of a block fits on the disk.
-_ERRORS["Wrote only"] = errno.ENOSPC
-_CHECK = """
-fail() { printf '%s\\n' "$1" >&2; exit 1; }
-check() {
-  [ -e "$1" ] || fail 'No such file or directory'
-  [ -r "$1" ] || fail 'Permission denied'
-}
-"""
-_READ = _CHECK + 'check "$1"; [ ! -d "$1" ] || fail "Is a directory"; tail -c +"$2" -- "$1" | head -c "$3"'
-_LIST = _CHECK + 'check "$1"; [ -d "$1" ] || fail "Not a directory"; cd -- "$1" && find . ! -name . -prune -print0'
-_WRITE = """
-new=$(mktemp "${1%/*}/.topcoat-XXXXXX") || exit 1
-cat >"$new" && chmod "$2" "$new" && mv -f -- "$new" "$1" || { rm -f -- "$new"; exit 1; }
-"""
-
 
 # The home directory, and which optional programs there are.
 _FACTS = """
@@ -166,7 +139,7 @@ class SshSite:
         _, begin, result = printed.partition(_BEGIN)
         if not begin:
             raise SchedulerError(
-                f"{self.host} did not run a command: {escaped(_last_line(errors or printed))}",
+                f"{self.host} did not run a command: {escaped(last_line(errors or printed))}",
                 hint=f"check the shell's start-up files there: ssh {self.host} true",
             )
         return Output(exit_code, result, errors.replace(_EXIT_255, b""))
@@ -196,11 +169,11 @@ class SshSite:
 
     def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
         """Return a part of a file."""
-        return self._shell(_READ, path, str(offset + 1), str(limit))
+        return self._shell(READ, path, str(offset + 1), str(limit))
 
     def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Write a file beside its place and rename it there."""
-        self._shell(_WRITE, path, f"{mode:04o}", stdin=data)
+        self._shell(WRITE, path, f"{mode:04o}", stdin=data)
 
     def make_dir(self, path: str, mode: int = 0o755) -> None:
         """Create a directory and its parents."""
@@ -208,7 +181,7 @@ class SshSite:
 
     def list_dir(self, path: str) -> list[str]:
         """Return the names in a directory."""
-        names = self._shell(_LIST, path).split(b"\0")[:-1]
+        names = self._shell(LIST, path).split(b"\0")[:-1]
         return sorted(os.fsdecode(name.removeprefix(b"./")) for name in names)
 
     def remove_tree(self, path: str) -> None:
@@ -280,7 +253,7 @@ class SshSite:
         self._connection = connection
 
     def _lost(self, errors: bytes) -> SchedulerError:
-        text = _last_line(errors)
+        text = last_line(errors)
         hint = next((hint for part, hint in _HINTS.items() if part.encode() in errors), f"try it: ssh {self.host} true")
         return SchedulerError(
             f"cannot connect to {self.host} over ssh: {escaped(text) or f'no response in {_CONNECT_TIMEOUT_S} s'}",
@@ -302,22 +275,6 @@ _HINTS = {
     "Connection refused": "no ssh server listens on that port: slurm_host=user@login:port",
     "timed out": "check the network or the VPN, and the name in slurm_host",
 }
-
-
-def remote_words(command: Sequence[str]) -> str:
-    """Return *command* as one word that every login shell (sh, csh, fish) leaves as it is; ``printf %b`` decodes it."""
-    text = shlex.join(command).encode(errors="surrogateescape")
-    # In single quotes, csh would still expand "!", and does not allow a newline.
-    return "'" + "".join([chr(byte) if byte in _PLAIN_BYTES else f"\\0{byte:03o}" for byte in text]) + "'"
-
-
-def os_error(stderr: bytes, path: str) -> OSError:
-    """Return the ``OSError`` that the tool of a remote machine reported for *path*."""
-    text = stderr.decode(errors="replace")
-    for message, number in _ERRORS.items():
-        if message in text:
-            return OSError(number, os.strerror(number), path)
-    return OSError(errno.EIO, escaped(_last_line(stderr)) or "the command failed", path)
 
 
 def _destination(host: str) -> list[str]:
@@ -377,7 +334,3 @@ def _write_all(stream: IO[bytes], data: bytes) -> None:
 def _read_all(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read(2 * MAX_OUTPUT)
-
-
-def _last_line(output: bytes) -> str:
-    return output.decode(errors="replace").strip().rpartition("\n")[2].strip()
