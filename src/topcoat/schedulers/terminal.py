@@ -44,7 +44,7 @@ def raw_terminal(on_resize: Callable[[int, int], object]) -> Iterator[None]:
     try:
         resize()
         if before is not None and descriptor is not None:
-            tty.setraw(descriptor)
+            tty.setraw(descriptor, termios.TCSADRAIN)  # what has been typed already is kept
         yield
     finally:
         signal.signal(signal.SIGWINCH, previous)
