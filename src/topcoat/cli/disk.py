@@ -10,12 +10,14 @@ from pathlib import Path
 
 from topcoat.cli.sizes import disk_usage, human_size
 from topcoat.notices import notice
+from topcoat.records import Cache
 from topcoat.schedulers.responses import Freeable
-from topcoat.state import cache_dir, state_dir, write_cache
+from topcoat.state import cache_dir, state_dir
 
 LIMIT_VARIABLE = "TOPCOAT_DISK_WARNING_GB"
 _DEFAULT_LIMIT_GB = 5.0
 _CHECK_INTERVAL_S = 86400.0
+_CHECKS = Cache("disk-checks", 1)
 _UNUSED_CACHE_S = 30 * 86400.0
 _UNUSED_SPOOL_S = 86400.0
 
@@ -53,11 +55,9 @@ def _unused_files(directory: Path, age: float) -> Iterator[tuple[str, int]]:
 
 def warn_if_large() -> None:
     """Print a notice if the cache and the jobs use more than 5 GB (``TOPCOAT_DISK_WARNING_GB``); look once a day."""
-    stamp = cache_dir("disk-checked")
-    with suppress(OSError):
-        if 0 <= time.time() - stamp.stat().st_mtime < _CHECK_INTERVAL_S:
-            return
-    write_cache(stamp, b"")
+    if 0 <= time.time() - (_CHECKS.read_json("last", float) or 0.0) < _CHECK_INTERVAL_S:
+        return
+    _CHECKS.write_json("last", time.time())
     size = disk_usage(str(cache_dir())) + disk_usage(str(state_dir()))
     if size > _limit():
         notice(f"topcoat's jobs and caches use {human_size(size)}: topcoat gc shows what can be freed")

@@ -12,6 +12,8 @@ import sys
 import time
 from functools import cache
 
+from topcoat.scan.names import encode
+
 # In nanoseconds. FAT has the coarsest times of all file systems in use: two seconds.
 SETTLED = 2_000_000_000
 # If a server's clock is further off than this, `make` and other programs have trouble too.
@@ -42,7 +44,7 @@ def settling_time(directory: str) -> int:
     """
     if sys.platform != "linux":
         return SETTLED
-    kind = _kind(os.fsencode(os.path.realpath(directory)))
+    kind = _kind(os.path.realpath(encode(directory)))
     return SETTLED if kind is None or kind in _LOCAL else SETTLED_REMOTE
 
 

@@ -63,7 +63,7 @@ def test_a_good_record_is_returned(tmp_path: Path) -> None:
         ({**STATUS, "replicas": None}, "'replicas' is missing or invalid"),
         ({**STATUS, "replicas": [7]}, "expected a JSON object"),
         ({**STATUS, "replicas": [{**STATUS["replicas"][0], "started_at": 1e300}]}, "invalid started_at"),
-        ({**STATUS, "replicas": [{**STATUS["replicas"][0], "ended_at": float("nan")}]}, "invalid ended_at"),
+        ({**STATUS, "replicas": [{**STATUS["replicas"][0], "ended_at": float("nan")}]}, "NaN is not JSON"),
         ({**STATUS, "replicas": [{**STATUS["replicas"][0], "exit_code": 1e5}]}, "invalid exit_code"),
     ],
 )
