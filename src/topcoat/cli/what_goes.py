@@ -79,13 +79,19 @@ def _shipment(workspace: str, snapshot: Snapshot, *, remember: bool) -> Shipment
     from topcoat.records import Cache
     from topcoat.scan.names import decode
 
-    cache = Cache("runs", 1)
-    last = cache.read(workspace, parse_entries)
-    if remember:
-        cache.write(workspace, format_entries(snapshot.entries))
+    cache, digests = Cache("runs", 1), Cache("run-digests", 1)
+    last: Sequence[Entry] | None
+    if digests.read(workspace, bytes.decode) == snapshot.digest:
+        last = snapshot.entries  # the usual case of a sweep: nothing is parsed
+    else:
+        last = cache.read(workspace, parse_entries)
+        if remember:
+            cache.write(workspace, format_entries(snapshot.entries))
+            digests.write(workspace, snapshot.digest.encode())
     entries = [entry for entry in snapshot.entries if entry.kind != "dir"]
-    changed = entries if last is None else _changed(entries, last)
-    gone = [] if last is None else _gone(entries, last)
+    is_same = last is snapshot.entries
+    changed = entries if last is None else [] if is_same else _changed(entries, last)
+    gone = [] if last is None or is_same else _gone(entries, last)
     return Shipment(
         workspace,
         len(entries),

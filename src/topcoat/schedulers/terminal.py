@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +25,14 @@ def check_one_replica(count: int) -> None:
         )
 
 
+def terminal_size() -> tuple[int, int]:
+    """Return columns and lines of the terminal itself, not of ``COLUMNS``; 80 and 24 without a terminal."""
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):
+            return os.get_terminal_size(descriptor)
+    return 80, 24
+
+
 @contextmanager
 def raw_terminal(on_resize: Callable[[int, int], object]) -> Iterator[None]:
     """Pass every key on, also ^C, while the block runs; *on_resize* gets columns and lines, at once and on changes."""
@@ -33,9 +40,8 @@ def raw_terminal(on_resize: Callable[[int, int], object]) -> Iterator[None]:
     import tty
 
     def resize(*_: object) -> None:
-        size = shutil.get_terminal_size()
         with suppress(OSError):
-            on_resize(size.columns, size.lines)
+            on_resize(*terminal_size())
 
     descriptor = _stdin()
     is_terminal = descriptor is not None and os.isatty(descriptor)
@@ -44,7 +50,7 @@ def raw_terminal(on_resize: Callable[[int, int], object]) -> Iterator[None]:
     try:
         resize()
         if before is not None and descriptor is not None:
-            tty.setraw(descriptor)
+            tty.setraw(descriptor, termios.TCSADRAIN)  # what has been typed already is kept
         yield
     finally:
         signal.signal(signal.SIGWINCH, previous)

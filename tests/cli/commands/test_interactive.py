@@ -28,7 +28,7 @@ def spawn(*words: str) -> Any:
     return pexpect.spawn(
         sys.executable,
         ["-m", "topcoat", *words],
-        env={**environment(), "NO_COLOR": "1", "PYTHON_COLORS": "0"},
+        env={**environment(), "NO_COLOR": "1", "PYTHON_COLORS": "0", "COLUMNS": "70", "LINES": "20"},
         encoding="utf-8",
         timeout=60,
         dimensions=(30, 100),

@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import posixpath
-import shutil
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
+from topcoat.schedulers.copying import extract, move, split_path, temporary_beside, without_owner
 from topcoat.schedulers.kubernetes.channels import STDERR, STDOUT, Channels
 from topcoat.schedulers.kubernetes.client import Client
 from topcoat.schedulers.kubernetes.fields import Manifest, field, main_container, name_of, text
 from topcoat.schedulers.kubernetes.kinds import POD
+from topcoat.schedulers.terminal import raw_terminal
 
 if TYPE_CHECKING:
     import tarfile
@@ -59,34 +57,30 @@ class RunningReplica:
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
         """Copy a file or directory of the container to *destination*, which appears whole or not at all."""
-        directory, name = posixpath.split(posixpath.normpath(path))
-        if name in ("", ".", ".."):
-            directory, name = path, "."
-        command = ["tar", "cf", "-", "-C", directory or ".", "--", name]
-        destination = os.path.abspath(destination)
+        directory, name = split_path(path)
+        command = ["tar", "cf", "-", "-C", directory, "--", name]
         with (
             Channels(self._client, f"{self._path}/exec", self._query(), command, f"copying {path}") as channels,
-            _temporary_beside(destination) as temporary,
+            temporary_beside(destination) as temporary,
         ):
             reader = _OutputReader(channels)
-            _extract(reader, temporary, path)
+            extract(io.BufferedReader(reader), temporary, path)
             reader.drain()
             self._check(channels, reader.errors, f"cannot copy {path} of {self._where}")
             extracted = temporary if name == "." else os.path.join(temporary, name)
             if not os.path.lexists(extracted):
                 raise SchedulerError(f"cannot copy {path} of {self._where}: tar sent nothing")
-            _move(extracted, destination)
+            move(extracted, destination)
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
         """Copy a local file or directory into the container, where it becomes *path*."""
-        directory, name = posixpath.split(posixpath.normpath(path))
-        if name in ("", ".", ".."):
+        directory, name = split_path(path)
+        if name == ".":
             name = os.path.basename(os.path.abspath(source))
-            directory = path
         action = f"cannot copy {source} to {path} of {self._where}"
         # A process that ends before it has read much input keeps the server busy: try with an empty archive first.
-        self._unpack(directory or ".", action, lambda archive: None)
-        self._unpack(directory or ".", action, lambda archive: archive.add(source, name, filter=_without_owner))
+        self._unpack(directory, action, lambda archive: None)
+        self._unpack(directory, action, lambda archive: archive.add(source, name, filter=without_owner))
 
     def _unpack(self, directory: str, action: str, fill: Callable[[tarfile.TarFile], None]) -> None:
         """Unpack, in a directory of the container, the archive that *fill* adds members to."""
@@ -179,51 +173,10 @@ def _collect(channels: Channels, errors: list[bytes]) -> None:
         errors.append(str(error).encode())
 
 
-def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Let the files belong to the user of the container."""
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
-
-
-@contextmanager
-def _temporary_beside(destination: str) -> Iterator[str]:
-    """Make a directory beside *destination* while the block runs."""
-    directory = tempfile.mkdtemp(prefix=".topcoat-", dir=os.path.dirname(destination))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _extract(reader: _OutputReader, directory: str, path: str) -> None:
-    """Extract the archive that *reader* returns; nothing leaves *directory*."""
-    import tarfile
-
-    try:
-        with tarfile.open(fileobj=io.BufferedReader(reader), mode="r|") as archive:
-            archive.extractall(directory, filter="data")
-    except tarfile.ReadError:
-        # Nothing or half an archive: the exit code says why.
-        return
-    except (tarfile.TarError, OSError) as error:
-        raise SchedulerError(f"cannot copy {path}: {escaped(str(error))}") from error
-
-
-def _move(source: str, destination: str) -> None:
-    if os.path.isdir(destination) and not os.path.islink(destination):
-        if not os.path.isdir(source):
-            raise SchedulerError(f"cannot write {destination}: it is a directory")
-        shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
-        return
-    os.chmod(source, os.stat(source).st_mode & 0o777) if not os.path.islink(source) else None
-    os.replace(source, destination)
-
-
 def _connect_streams(channels: Channels, *, tty: bool) -> int:
     """Copy between this process's standard streams and those of *channels* until the process ends."""
     outputs: dict[int, IO[bytes]] = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
-    with _raw_terminal(channels) if tty else _no_terminal():
+    with raw_terminal(channels.resize) if tty else contextlib.nullcontext():
         threading.Thread(target=_copy_input, args=(channels,), daemon=True).start()
         for output in channels.outputs():
             outputs[output.channel].write(output.data)
@@ -241,36 +194,3 @@ def _copy_input(channels: Channels) -> None:
         # No input, or a closed one.
         pass
     channels.close_input()
-
-
-@contextmanager
-def _no_terminal() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _raw_terminal(channels: Channels) -> Iterator[None]:
-    """Pass every key on, ^C too, and the size of the window, while the block runs."""
-    import signal
-    import termios
-    import tty
-
-    def resize(*_: object) -> None:
-        with contextlib.suppress(OSError):
-            size = os.get_terminal_size(descriptor)
-            channels.resize(size.columns, size.lines)
-
-    descriptor = sys.stdin.fileno()
-    is_terminal = os.isatty(descriptor)
-    before = termios.tcgetattr(descriptor) if is_terminal else None
-    previous = signal.signal(signal.SIGWINCH, resize)
-    try:
-        resize()
-        if is_terminal:
-            # What has been typed already is kept.
-            tty.setraw(descriptor, termios.TCSADRAIN)
-        yield
-    finally:
-        signal.signal(signal.SIGWINCH, previous)
-        if before is not None:
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import shutil
 import struct
 import sys
 import termios
 
 from topcoat.schedulers.local.output_pump import LogFile
 from topcoat.schedulers.local.request import PopenRequest
-from topcoat.schedulers.terminal import END_OF_INPUT, check_one_replica, raw_terminal, relay
+from topcoat.schedulers.terminal import END_OF_INPUT, check_one_replica, raw_terminal, relay, terminal_size
 
 
 class Terminal:
@@ -27,7 +26,7 @@ class Terminal:
         params = [param for role in request.role_params.values() for param in role]
         check_one_replica(len(params))
         self._ours, self._theirs = pty.openpty()
-        self._resize(*shutil.get_terminal_size())  # the job may ask for it before ``connect`` is called
+        self._resize(*terminal_size())  # the job may ask for it before ``connect`` is called
         params[0].terminal = os.ttyname(self._theirs)
         self._logs = params[0].stdout, params[0].combined
 

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import posixpath
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
+from topcoat.schedulers.copying import extract, move, split_path, temporary_beside
 from topcoat.schedulers.ids import random_id
 from topcoat.schedulers.slurm.client import SlurmClient
 from topcoat.schedulers.slurm.files import JobFiles
@@ -60,23 +60,22 @@ class Replica(NamedTuple):
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
         """Copy a file or directory of the replica to *destination*, which appears whole or not at all."""
-        directory, name = _split(path)
-        destination = os.path.abspath(destination)
-        with self._archive() as (archive, inner), _temporary_beside(destination) as temporary:
+        directory, name = split_path(path)
+        with self._archive() as (archive, inner), temporary_beside(destination) as temporary:
             self._run(["tar", "-cf", inner, "-C", directory, "--", name], f"copy {path}", path)
             with tempfile.TemporaryFile(dir=temporary) as local:
                 while data := self.client.site.read_file(archive, local.tell(), _PIECE):
                     local.write(data)
                 local.seek(0)
-                _extract(local, temporary, path)
+                extract(local, temporary, path)
             extracted = temporary if name == "." else os.path.join(temporary, name)
-            _move(extracted, destination)
+            move(extracted, destination)
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
         """Copy a local file or directory into the replica, where it becomes *path*."""
         import tarfile
 
-        directory, name = _split(path)
+        directory, name = split_path(path)
         if name == ".":
             name = os.path.basename(os.path.abspath(source))
         packed = io.BytesIO()
@@ -141,37 +140,3 @@ class Replica(NamedTuple):
         """The group of nodes that the replica is in."""
         groups: list[dict[str, Any]] = self.facts.app["groups"]
         return next(group for group in groups if group["role"] == self.role and group["replica"] in (None, self.number))
-
-
-def _split(path: str) -> tuple[str, str]:
-    directory, name = posixpath.split(posixpath.normpath(path))
-    return (path, ".") if name in ("", ".", "..") else (directory or ".", name)
-
-
-@contextlib.contextmanager
-def _temporary_beside(destination: str) -> Iterator[str]:
-    directory = tempfile.mkdtemp(prefix=".topcoat-", dir=os.path.dirname(destination))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _extract(archive: io.BufferedRandom, directory: str, path: str) -> None:
-    """Extract *archive*; nothing leaves *directory*."""
-    import tarfile
-
-    try:
-        with tarfile.open(fileobj=archive) as tar:
-            tar.extractall(directory, filter="data")
-    except (tarfile.TarError, OSError) as error:
-        raise SchedulerError(f"cannot copy {path}: {escaped(str(error))}") from error
-
-
-def _move(source: str, destination: str) -> None:
-    if os.path.isdir(destination) and not os.path.islink(destination):
-        if not os.path.isdir(source):
-            raise SchedulerError(f"cannot write {destination}: it is a directory")
-        shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
-        return
-    os.replace(source, destination)

@@ -44,6 +44,7 @@ from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace, absolute, share
 from topcoat.schedulers.slurm.ssh import open_site
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state, combined_state
 from topcoat.schedulers.slurm.submit import discard, submit
+from topcoat.schedulers.terminal import check_one_replica
 from topcoat.specs import AppDef, AppDryRunInfo, AppState, CfgVal, Role, is_terminal, runopts
 from topcoat.specs.delivery import Delivered, WorkspacePlan
 from topcoat.workspace.api import MultiWorkspaceMixin, WorkspaceMixin
@@ -312,13 +313,18 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             raise SchedulerError(f"{role}/{replica} of the job {app_id} does not run", hint="topcoat status shows why")
         return found.execute(command, tty=tty)
 
+    def make_interactive(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest]) -> None:
+        """Let the job wait for a terminal, as ``interactive=true`` does."""
+        check_one_replica(sum(role.num_replicas for role in dryrun_info.app.roles) if dryrun_info.app else 1)
+        dryrun_info.request.interactive = dryrun_info.request.facts["interactive"] = True
+
     def attach(self, app_id: str, role: str, replica: int) -> None:
         """Run the replica of a job with ``interactive=true`` in this terminal, once the job has its node."""
         found = self._replica(app_id, role, replica)
         if not found.facts.app.get("interactive"):
             raise UsageError(
                 f"the job {app_id} has no terminal: it was not submitted with interactive=true",
-                hint="topcoat log -f shows its output; topcoat run -cfg interactive=true",
+                hint="topcoat log -f shows its output; topcoat run -i",
             )
         while not (rows := [row for row in found.client.queue(found.job_id) if row.state == "RUNNING"]):
             if self._has_ended(found.client, found.job_id):
