@@ -40,7 +40,7 @@ class Done(NamedTuple):
     @property
     def error(self) -> tuple[str, str]:
         """Message and hint of the error at the end of stderr, after what goes of the workspace."""
-        err = re.sub(r"\Atopcoat: \S+: \d+ files, .*\n", "", self.err)
+        err = re.sub(r"\Atopcoat: \S+: \d+ files?, .*\n", "", self.err)
         first, _, second = err.partition("\n  hint: ")
         assert first.startswith("topcoat: error: "), self.err
         assert "Traceback" not in self.err

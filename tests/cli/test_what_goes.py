@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,13 @@ def test_an_unchanged_snapshot_is_not_compared_file_by_file(
     _said(cli)
     monkeypatch.setattr("topcoat.pack.layer_cache.parse_entries", lambda data: pytest.fail("the entries were read"))
     assert "unchanged since the last run" in _said(cli)
+
+
+def test_the_commit_is_named_and_whether_files_differ_from_it(cli: Cli, workspace: Path) -> None:
+    assert "git" not in _said(cli)
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=workspace, check=True)
+    commit = subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], cwd=workspace, text=True).strip()
+    assert _said(cli).endswith(f"; git {commit}")
+    (workspace / "train.py").write_text("1")
+    assert _said(cli).endswith(f"; git {commit}-dirty")

@@ -40,7 +40,7 @@ class Shipment(NamedTuple):
     def __str__(self) -> str:
         from topcoat.foreign_text import escaped
 
-        parts = [f"{self.files} files, {human_size(self.size)}"]
+        parts = [f"{self.files} file{'s' * (self.files != 1)}, {human_size(self.size)}"]
         if self.changed is None:
             parts.append("first run from here")
         else:

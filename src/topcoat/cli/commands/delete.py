@@ -43,8 +43,8 @@ def run(args: Namespace) -> int:
     if bool(args.jobs) == args.finished:
         raise UsageError("expected jobs, or --finished", hint="topcoat delete JOB; topcoat list shows your jobs")
     names = _finished(args.older_than) if args.finished else args.jobs
-    if args.finished and not names:
-        say("no job to delete")
+    if args.finished:
+        say(f"deleting {len(names)} job{'s' * (len(names) != 1)} that ended" if names else "no job to delete")
     return each_job(names, lambda runner, handle: _delete(runner, handle, force=args.force), as_json=args.json)
 
 
