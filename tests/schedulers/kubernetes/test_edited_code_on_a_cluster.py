@@ -70,7 +70,7 @@ def run(jobs: Jobs, workspace: Path, base: Pushed, text: str, repository: str, *
     option = ",".join(f"{name}={value}" for name, value in options.items())
     command = ["run", "-s", "kubernetes", "-cfg", option, "--wait", "--log"]
     lines = call(*command, "component.py:pair", "--image", base.reference, cwd=workspace).stderr.splitlines()
-    return sorted(" ".join(line.split()) for line in lines if text in line)
+    return sorted(" ".join(line.split()) for line in lines if text in line and not line.startswith("topcoat: "))
 
 
 def expected(text: str) -> list[str]:

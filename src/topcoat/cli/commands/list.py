@@ -40,7 +40,14 @@ def run(args: Namespace) -> int:
     if args.json:
         json_result({"scheduler": args.scheduler, "jobs": [_facts(job) for job in jobs]})
     else:
-        result(table([("NAME", "STATE", "AGE", "DURATION", "SCHEDULER", "SIZE", "JOB"), *map(_row, jobs)]))
+        result(
+            table(
+                [
+                    ("NAME", "STATE", "AGE", "DURATION", "SCHEDULER", "SIZE", "JOB"),
+                    *(_row(job, in_full=bool(one)) for job in jobs),
+                ]
+            )
+        )
     return 0
 
 
@@ -98,7 +105,8 @@ def _facts(job: ListAppResponse) -> dict[str, Any]:
     }
 
 
-def _row(job: ListAppResponse) -> tuple[str, ...]:
+def _row(job: ListAppResponse, *, in_full: bool) -> tuple[str, ...]:
+    """Return the cells of a job: its handle *in_full*, as another machine needs it, or its id, which is enough here."""
     from topcoat.cli.sizes import age, human_duration, human_size
 
     duration = _duration(job)
@@ -109,5 +117,5 @@ def _row(job: ListAppResponse) -> tuple[str, ...]:
         "" if duration is None else human_duration(duration),
         job.app_handle.partition("://")[0],
         human_size(_size(job)),
-        job.app_id,
+        job.app_handle if in_full else job.app_id,
     )

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from topcoat.errors import RequestRefused, SchedulerUnavailable
 from topcoat.schedulers.kubernetes.config import Cluster, find_cluster
 from topcoat.schedulers.kubernetes.kinds import Kind, group_path, kind_of
 from topcoat.schedulers.kubernetes.transport import Failures, Transport
-
-if TYPE_CHECKING:
-    pass
 
 Objects = list[dict[str, Any]]
 
