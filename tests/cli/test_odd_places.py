@@ -57,12 +57,14 @@ _NO_RESULT = {"*": 1, "cancel": 0, "delete": 0}
 _MOUNTS = ("unshare", "-m", "true")
 PLACES = {
     "usual": Place(),
-    "home-not-writable": Place((*PRIVATE_MOUNTS, READ_ONLY, "sh"), {}, {"run": 1, "delete": 0}, _MOUNTS),
+    "home-not-writable": Place((*PRIVATE_MOUNTS, READ_ONLY, "sh"), {}, {"run": 1, "delete": 1}, _MOUNTS),
     "cache-full": Place((*PRIVATE_MOUNTS, FULL, "sh"), {"FULL": "{home}/.cache"}, {}, _MOUNTS),
     "state-full": Place((*PRIVATE_MOUNTS, FULL, "sh"), {"FULL": "{home}/.local"}, _NO_JOBS, _MOUNTS),
     "home-a-file": Place((), {**_HOMELESS, "HOME": "{workspace}/train.py"}, _NO_JOBS),
     "no-home-no-user": Place((*NOBODY, *READS_ALL), _HOMELESS, {**_NO_JOBS, "init": 2}, (*NOBODY, *READS_ALL, "true")),
-    "home-of-another-user": Place((*NOBODY, *READS_ALL), {}, {"run": 1, "init": 2}, (*NOBODY, *READS_ALL, "true")),
+    "home-of-another-user": Place(
+        (*NOBODY, *READS_ALL), {}, {"run": 1, "init": 2, "delete": 1}, (*NOBODY, *READS_ALL, "true")
+    ),
     "cwd-removed": Place(_sh('d=$(mktemp -d) && cd "$d" && rmdir "$d" && exec "$@"'), {}, _NO_CODE),
     "stdin-closed": Place(_sh('exec "$@" <&-')),
     "stdout-closed": Place(_sh('exec "$@" >&-'), {}, _NO_RESULT),

@@ -14,7 +14,7 @@ import pytest
 
 from topcoat.errors import WorkspaceChanged
 from topcoat.scan.content import Content, digest_file
-from topcoat.scan.scanner import Scan, ScanOptions, scan
+from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, scan
 from topcoat.scan.tree import LocalTree
 from topcoat.specs.workspace import Workspace
 
@@ -121,3 +121,10 @@ def test_a_date_in_the_future_costs_no_wait(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(time, "time_ns", lambda: now - 10**12)  # the clock was set back
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
     assert digest_file(LocalTree(str(tmp_path)), "data.bin") == Content(1, hashlib.sha256(b"x").digest())
+
+
+def test_an_empty_file_that_a_program_keeps_open_ships_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x")
+    with (tmp_path / "run.log").open("w"):
+        snapshot = scan(Workspace({str(tmp_path): ""}), ScanOptions(IMAGE_IGNORE_FILES)).snapshot
+    assert [(entry.path, entry.size) for entry in snapshot] == [(b"run.log", 0), (b"train.py", 1)]

@@ -114,7 +114,9 @@ def digest_file(tree: Tree, path: str, listed: Version | None = None) -> Content
             if not watch.has_changed() and is_settled and is_whole:
                 return content
             only_grows = only_grows and start == previous.digest
-            if attempt == _MAX_ATTEMPTS - 1 and only_grows and watch.only_grew and previous.size:
+            # A file that a program has just truncated is empty too; one that stays as it was has nothing yet.
+            has_content = previous.size or not watch.is_busy
+            if attempt == _MAX_ATTEMPTS - 1 and only_grows and watch.only_grew and has_content:
                 return previous
             previous = content
     raise keeps_changing(path)
@@ -128,7 +130,7 @@ class _Watch:
         self.version = _version(source)
         self.is_open = self._is_younger(_MAX_MAPPED_NS) and _is_open_for_writing(source)
         self.only_grew = listed is None or self.version is None or self.version.size >= listed.size
-        self._is_busy = listed is not None and listed != self.version
+        self.is_busy = listed is not None and listed != self.version
 
     @property
     def is_settled(self) -> bool:
@@ -140,7 +142,7 @@ class _Watch:
             self.is_open = _is_open_for_writing(self._source)
             if self.is_open:
                 return False
-        return is_settled(ctime, size, is_busy=self._is_busy)
+        return is_settled(ctime, size, is_busy=self.is_busy)
 
     def _is_younger(self, age: int) -> bool:
         return self.version is not None and 0 <= time.time_ns() - self.version.ctime < age
@@ -150,7 +152,7 @@ class _Watch:
         before, self.version = self.version, _version(self._source)
         if before is None or self.version is None or self.version == before:
             return False
-        self._is_busy = True
+        self.is_busy = True
         self.only_grew = self.only_grew and self.version.size >= before.size
         return True
 
