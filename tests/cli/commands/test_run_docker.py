@@ -34,7 +34,7 @@ def test_an_edit_is_in_the_next_container_without_a_build(
         done = topcoat(*words)
         assert done.code == 0, done.err
         assert done.out.startswith("local_docker://topcoat/sh-")
-        assert done.err.splitlines()[1:] == [text, "1"]
+        assert done.logs == [text, "1"]
         assert topcoat("log", done.out.strip()).out == f"{text}\n1\n"
         assert topcoat("delete", done.out.strip()) == (0, "", "")
 
