@@ -24,6 +24,8 @@ CORPUS = [
     "", "text=v1", "text=v1,other=v2", "text=v1;other=v2", " text = v1 , other = v2 ", "text=a b", "text=a:b",
     "num=1,rate=2,flag=true,text=z", "text=v1,", "text=v1;", "text=v1,,other=v2", "text=a\nb", "text=é",
     "mail-user=me@x.org", "mail-user=me@x.org,num=1", "job_dir=/a/b c", "text=s3://b/k?x", "text=${x}", "text=None",
+    # unknown options
+    "nope=1", "nope=1,text=2",
     # what belongs to a value
     "text=v1,v2", "text=v1;v2", "text=v1,v2,other=v3", "text=v1;v2;other=v3", "text=[1,2]", "text=a\\,b",
     # lists
@@ -49,8 +51,6 @@ CORPUS = [
 ]  # fmt: skip
 
 DIFFERENT: dict[str, tuple[object, str]] = {
-    "nope=1": ({}, "through the API an unknown option is a warning; on the command line it is an error"),
-    "nope=1,text=2": ({"text": "2"}, "the same"),
     "text=1,text=2": (REFUSED, "it is unclear which value is meant"),
     "hosts='a,b',c": ({"hosts": ["a,b", "c"]}, "quotes protect the items of a list too"),
     "env=A:'x,y',B:2": ({"env": {"A": "x,y", "B": "2"}}, "and those of a mapping"),
@@ -64,7 +64,7 @@ OF_0_7 = {
     *("text='a=b'", 'text="a,b"', "text='a,b',other=c", "text='a;b'", 'text="a=b,c=d",other=x'),
     "env='A:1,B:2'",  # quotes are letters
     "jobDir=/a",  # one spelling only
-    *("text,other=1", ",text=v1"),  # an unknown option of that odd name
+    *("nope=1", "nope=1,text=2", "text,other=1", ",text=v1"),  # unknown options are a warning
 }
 """What TorchX 0.7.0 reads otherwise than the newest; here topcoat follows the newest."""
 

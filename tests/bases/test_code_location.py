@@ -23,6 +23,7 @@ from tests.support.pushing import fresh, load, plan, push
 from topcoat.bases.base import FoundBase
 from topcoat.bases.registry_bases import RegistryBases
 from topcoat.errors import InvalidImage, PathConflict
+from topcoat.images.tag import IDENTITY_LABEL
 from topcoat.oci.digest import sha256_digest
 from topcoat.specs import Workspace
 from topcoat.state import cache_dir
@@ -424,7 +425,10 @@ def test_an_engine_and_a_registry_give_one_answer(
     assert (bool(local.base.engine_id), bool(remote.base.engine_id)) == (True, False)
     assert local.base.config.identity == remote.base.config.identity
     assert local.pack.parents == remote.pack.parents
-    assert local.changes == remote.changes
+    # Their layers are compressed differently, so they are two images.
+    ours, theirs = ({**image.changes.labels, IDENTITY_LABEL: ""} for image in (local, remote))
+    assert ours == theirs
+    assert local.changes._replace(labels={}) == remote.changes._replace(labels={})
 
 
 @pytest.mark.parametrize("name", ["docker20", "docker_today"])

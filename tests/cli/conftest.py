@@ -77,11 +77,12 @@ def topcoat() -> Cli:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return an environment in which a process finds this topcoat."""
+    """Return the environment of a person's process, not one in CI, that finds this topcoat."""
     import topcoat as package
 
     source = str(Path(package.__file__).parent.parent)
-    return {**os.environ, "PYTHONPATH": source, **extra}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
+    return {**inherited, "PYTHONPATH": source, **extra}
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ class Session:
     """A shell in a terminal."""
 
     def __init__(self, directory: Path, program: Path) -> None:
-        env = {**environment(TERM="xterm"), "PS1": PROMPT, "PATH": f"{program}:{os.environ['PATH']}"}
+        path = f"{program}:{os.environ['PATH']}"
         self._shell = pexpect.spawn(
             "bash",
             ["--norc", "--noprofile", "--noediting"],
-            env={name: value for name, value in env.items() if name not in ("CI", "NO_COLOR")},
+            env=environment(TERM="xterm", PS1=PROMPT, PATH=path),
             cwd=str(directory),
             encoding="utf-8",
             timeout=60,
