@@ -11,10 +11,10 @@ from topcoat.http.errors import ConnectTimeout
 
 
 @contextlib.contextmanager
-def _dead():
+def _dead(port=0):
     """Yield the port of a server on 127.0.0.2 that neither accepts nor refuses: its queue is full."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
-        listener.bind(("127.0.0.2", 0))
+        listener.bind(("127.0.0.2", port))
         listener.listen(0)
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
@@ -34,7 +34,8 @@ def two_addresses(monkeypatch):
             tried.append(address[0])
             super().connect(address)
 
-    with _dead() as port, socket.create_server(("127.0.0.1", port)):
+    # The port is chosen on 127.0.0.1, where other processes have theirs.
+    with socket.create_server(("127.0.0.1", 0)) as server, _dead(server.getsockname()[1]) as port:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("127.0.0.2", "127.0.0.1")]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **keys: found)
         monkeypatch.setattr(socket, "socket", Recorded)
