@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.http_servers import ok, read_request, respond, scripted_server
 from tests.support.notices import recorded_notices
+from tests.support.places import Place, response
 from topcoat.errors import RegistryError, RegistryUnavailable
 from topcoat.http.request import Body
 from topcoat.registry.headers import parse_retry_after
@@ -457,6 +458,19 @@ def test_a_loopback_port_that_speaks_tls_alone_is_found(transport_to, certificat
 def test_a_400_of_a_registry_in_plain_http_is_not_reported_as_missing_tls(fake, transport_to):
     fake.fail(400, headers={"Content-Type": "text/html"}, body=b"<html>Bad Request</html>")
     assert _get(transport_to(fake.host)).status == 400
+
+
+def test_a_400_in_plain_http_is_closed_if_https_fails_too(transport_to, certificates):
+    answers = {
+        False: response(400, "<html>" * 1000, Content_Type="text/html"),
+        True: response(307, Location="http://["),
+    }
+    with Place("127.0.0.1", certificates.tls) as place:
+        place.respond = lambda seen: answers[seen.secure]
+        with pytest.raises(RegistryError, match="not a URL"):
+            transport_to(place.host).send("GET", "/v2/", {})
+    # The test fails if a socket is found open here.
+    gc.collect()
 
 
 def test_a_long_wait_is_announced_with_the_reason(fake, waits, transport_to):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -189,26 +190,27 @@ class Transport:
         if self._scheme or not path.startswith("/"):
             return self._follow(request._replace(url=self._url(path)), bound=bound)
         outcome: Response | Exception = ConnectionResetError("no scheme works")
-        for number, scheme in enumerate(self._schemes):
-            try:
-                response = self._try_scheme(scheme, request, bound=bound)
-            except NETWORK_ERRORS as error:
-                if not self._other_scheme_may_work(error):
-                    raise
-                # What the first scheme says matters: the second is a guess.
-                outcome = outcome if number else error
-                continue
-            # A TLS port responds to plain HTTP with 400 and some text; a registry's error would be JSON.
-            if scheme == "http" and response.status == 400 and "json" not in response.header("Content-Type"):
-                outcome = outcome if number else response
-                continue
+        with contextlib.ExitStack() as unused:
+            for number, scheme in enumerate(self._schemes):
+                try:
+                    response = self._try_scheme(scheme, request, bound=bound)
+                except NETWORK_ERRORS as error:
+                    if not self._other_scheme_may_work(error):
+                        raise
+                    # What the first scheme says matters: the second is a guess.
+                    outcome = outcome if number else error
+                    continue
+                # A TLS port responds to plain HTTP with 400 and some text; a registry's error would be JSON.
+                if scheme == "http" and response.status == 400 and "json" not in response.header("Content-Type"):
+                    unused.callback(response.close)
+                    outcome = outcome if number else response
+                    continue
+                # _follow() has set it if the registry redirects to https.
+                self._scheme = self._scheme or scheme
+                return response
             if isinstance(outcome, Response):
-                outcome.close()
-            # _follow() has set it if the registry redirects to https.
-            self._scheme = self._scheme or scheme
-            return response
-        if isinstance(outcome, Response):
-            return outcome
+                unused.pop_all()
+                return outcome
         raise outcome
 
     def _try_scheme(self, scheme: str, request: Request, *, bound: bool) -> Response:
