@@ -71,3 +71,9 @@ def test_a_partition_without_configured_memory_is_asked_for_none() -> None:
     check_capacity(app(memory=9999), {}, [default])
     assert memory_is_configured(ALL)
     assert memory_is_configured([])
+
+
+def test_without_a_cluster_any_partition_is_accepted() -> None:
+    cfg = {"partition": "gpu"}
+    assert nodes_of([], cfg) == []
+    check_capacity(AppDef("a", [Role("r", "", resource=Resource(2, 1, 1024))]), cfg, [])

@@ -15,13 +15,13 @@ MIN_MEMORY_MB = 1000
 
 
 def nodes_of(partitions: Sequence[PartitionNodes], cfg: Mapping[str, CfgVal]) -> list[PartitionNodes]:
-    """Return the nodes of the partitions that a job may run in.
+    """Return the nodes of the partitions that a job may run in; none if *partitions* are not known.
 
     Raises:
         InvalidRunConfigException: there is no such partition.
     """
     chosen = str(cfg.get("partition") or "")
-    if not chosen:
+    if not chosen or not partitions:
         return [row for row in partitions if row.is_default]
     names = {row.partition for row in partitions}
     for name in chosen.split(","):
