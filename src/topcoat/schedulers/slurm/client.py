@@ -202,17 +202,22 @@ _HINTS = {
 
 def refused(done: CommandResult) -> SchedulerError:
     """Return the error for a job that sbatch did not accept, with a hint where the cause is known."""
-    lines = [line.partition("error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
-    text = ": ".join(dict.fromkeys(escaped(line.strip()) for line in lines[-3:]))
-    hint = next((hint for cause, hint in _HINTS.items() if cause.lower() in done.stderr.lower()), None)
-    return SchedulerError(
-        f"Slurm refused the job: {text or f'sbatch ended with exit code {done.exit_code}'}", hint=hint
-    )
+    return SchedulerError(f"Slurm refused the job: {_reason('sbatch', done, 3)}", hint=_hint(done))
 
 
 def _failed(program: str, done: CommandResult) -> SchedulerError:
-    text = escaped(done.stderr.strip().rpartition("error: ")[2] or f"exit code {done.exit_code}")
-    hint = next((hint for cause, hint in _HINTS.items() if cause.lower() in done.stderr.lower()), None)
+    hint = _hint(done)
     if program == "scancel" and "permission denied" in done.stderr.lower():
         hint = "only its owner can cancel a job"
-    return SchedulerError(f"Slurm's {program} failed: {text}", hint=hint)
+    return SchedulerError(f"Slurm's {program} failed: {_reason(program, done, 1)}", hint=hint)
+
+
+def _reason(program: str, done: CommandResult, count: int) -> str:
+    """Return the last *count* lines of stderr on one line, without the words that each begins with."""
+    lines = [re.sub(r"^.*?(error|fatal): ", "", line) for line in done.stderr.splitlines() if line.strip()]
+    text = ": ".join(dict.fromkeys(escaped(line.strip()) for line in lines[-count:]))
+    return text or f"{program} ended with exit code {done.exit_code}"
+
+
+def _hint(done: CommandResult) -> str | None:
+    return next((hint for cause, hint in _HINTS.items() if cause.lower() in done.stderr.lower()), None)
