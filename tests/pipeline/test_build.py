@@ -148,6 +148,7 @@ def test_the_bases_settings_stay(registry: Registry, python_image: Image, tmp_pa
         "team": "vision",
         "dev.topcoat.snapshot": _snapshot(workspace).digest,
         "dev.topcoat.base": config["Labels"]["dev.topcoat.base"],
+        "dev.topcoat.identity": config["Labels"]["dev.topcoat.identity"],
         "dev.topcoat.target": "/code",
         "dev.topcoat.layers": ",".join(layers),
     }

@@ -232,7 +232,7 @@ def test_a_missing_repository_is_an_error_unless_it_may_be_created(
     aws.says("createrepository", create)
     with pytest.raises(RegistryError) as caught:
         build(tmp_path)
-    assert caught.value.registry_code == "NAME_UNKNOWN"
+    assert caught.value.registry_code == "NAME_UNKNOWN", caught.value
     assert "create_repository" in str(caught.value.hint)
     assert aws.asked("createrepository") == []
     with recorded_notices() as notices:

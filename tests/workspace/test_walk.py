@@ -69,9 +69,8 @@ def object_store(logs: Path) -> Iterator[AbstractFileSystem]:
         fs = s3fs.S3FileSystem(
             key="testing",
             secret="testing",
-            endpoint_url=f"http://127.0.0.1:{port}",
             skip_instance_cache=True,
-            client_kwargs={"region_name": "eu-west-1"},
+            client_kwargs={"region_name": "eu-west-1", "endpoint_url": f"http://127.0.0.1:{port}"},
         )
         fs.mkdir("bucket")
         yield fs
