@@ -117,9 +117,11 @@ class EngineDelivery:
 
     def _load(self, archive: SparseArchive) -> dict[str, Any]:
         with engine_errors(f"loading {self._name}"):
-            for line in self._client.api.load_image(counted("loading", archive.blocks())):  # type: ignore[no-untyped-call]
-                if line.get("error"):
-                    raise DaemonError(f"the container engine cannot load {self._name}: {escaped(line['error'])}")
+            lines = self._client.api.load_image(counted("loading", archive.blocks()))  # type: ignore[no-untyped-call]
+            # To the end, so that the connection is closed.
+            errors = [str(line["error"]) for line in lines if line.get("error")]
+        if errors:
+            raise DaemonError(f"the container engine cannot load {self._name}: {escaped(errors[0])}")
         loaded = inspect_image(self._client, self._name)
         if loaded is None:
             raise DaemonError(f"the container engine loaded {self._name} and does not have it")
@@ -205,10 +207,11 @@ def push_image(client: DockerClient, image: str, repository: str, tag: str) -> N
         # Through client.images, as TorchX does: users' tests pass a double that has only these.
         client.images.get(image).tag(repository, tag=tag)
         lines = client.images.push(repository, tag=tag, stream=True, decode=True, auth_config=auth_config(name))
-        for line in count_layers("pushing", lines):
-            if line.get("error"):
-                hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
-                if "content digest" in line["error"]:
-                    # For images that were loaded, the containerd store does not keep the compressed layers of the base.
-                    hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
-                raise DaemonError(f"the container engine cannot push {name}: {escaped(line['error'])}", hint=hint)
+        # To the end, so that the connection is closed.
+        errors = [str(line["error"]) for line in count_layers("pushing", lines) if line.get("error")]
+    if errors:
+        hint = f"docker login {repository.partition('/')[0]}, if it is not allowed"
+        if "content digest" in errors[0]:
+            # For images that were loaded, the containerd store does not keep the compressed layers of the base.
+            hint = "build the workspace with -cfg image_repo=...: it is then pushed without the engine"
+        raise DaemonError(f"the container engine cannot push {name}: {escaped(errors[0])}", hint=hint)
