@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.components.images import Image
 from tests.components.kubernetes import Kubernetes
 from tests.components.registries import Registry
 from tests.schedulers.kubernetes.apps import APPS, OPTIONS, submission
+from tests.schedulers.kubernetes.conftest import wait
 from topcoat.errors import InvalidRunConfigException, RequestRefused, SchedulerUnavailable, TopcoatError
 from topcoat.runner import Runner
 from topcoat.schedulers.kubernetes.arrangement import Arrangement
@@ -53,14 +53,6 @@ def shell(image: str, script: str, name: str = "trainer", **fields: Any) -> Role
 
 def submit(runner: Runner, app: AppDef, namespace: str, **cfg: CfgVal) -> str:
     return runner.run(app, "kubernetes", {"namespace": namespace, **cfg})
-
-
-def wait(check: Callable[[], Any], timeout: float = 60) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (result := check()):
-        assert time.monotonic() < deadline, "the cluster did not get there"
-        time.sleep(0.2)
-    return result
 
 
 def objects(kubernetes: Kubernetes, namespace: str) -> list[str]:

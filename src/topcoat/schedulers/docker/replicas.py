@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from topcoat.engines.engine import engine_errors
 from topcoat.errors import SchedulerError
-from topcoat.schedulers.copying import extract, move, split_path, temporary_beside, without_owner
+from topcoat.schedulers.copying import ChunkReader, extract, move, split_path, temporary_beside, without_owner
 from topcoat.schedulers.terminal import raw_terminal, relay
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def copy_from(container: Container, path: str, destination: str | os.PathLike[st
     _, name = split_path(source)
     with engine_errors(f"copying {path} from {container.name}"), temporary_beside(destination) as temporary:
         chunks, _ = container.get_archive(source)
-        extract(io.BufferedReader(_ChunkReader(chunks)), temporary, path)
+        extract(io.BufferedReader(ChunkReader(chunks)), temporary, path)
         names = os.listdir(temporary)
         if len(names) != 1:
             raise SchedulerError(f"cannot copy {path}: the engine sent {len(names)} files instead of {name}")
@@ -156,25 +156,3 @@ def _is_directory(container: Container, path: str) -> bool:
         next(iter(chunks), b"")
         return bool(int((stat or {}).get("mode", 0)) & _GO_DIRECTORY)
     return False
-
-
-class _ChunkReader(io.RawIOBase):
-    """Chunks of bytes as a file."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._pending = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._pending:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._pending = chunk
-        count = min(len(buffer), len(self._pending))
-        buffer[:count] = self._pending[:count]
-        self._pending = self._pending[count:]
-        return count

@@ -7,12 +7,12 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
-from topcoat.schedulers.copying import extract, move, split_path, temporary_beside, without_owner
+from topcoat.schedulers.copying import ChunkReader, extract, move, split_path, temporary_beside, without_owner
 from topcoat.schedulers.kubernetes.channels import STDERR, STDOUT, Channels
 from topcoat.schedulers.kubernetes.client import Client
 from topcoat.schedulers.kubernetes.fields import Manifest, field, main_container, name_of, text
@@ -63,10 +63,13 @@ class RunningReplica:
             Channels(self._client, f"{self._path}/exec", self._query(), command, f"copying {path}") as channels,
             temporary_beside(destination) as temporary,
         ):
-            reader = _OutputReader(channels)
-            extract(io.BufferedReader(reader), temporary, path)
-            reader.drain()
-            self._check(channels, reader.errors, f"cannot copy {path} of {self._where}")
+            errors = bytearray()
+            chunks = _standard_output(channels, errors)
+            extract(io.BufferedReader(ChunkReader(chunks)), temporary, path)
+            for _ in chunks:
+                # To the end, where the exit code is.
+                pass
+            self._check(channels, bytes(errors), f"cannot copy {path} of {self._where}")
             extracted = temporary if name == "." else os.path.join(temporary, name)
             if not os.path.lexists(extracted):
                 raise SchedulerError(f"cannot copy {path} of {self._where}: tar sent nothing")
@@ -117,35 +120,13 @@ class RunningReplica:
         raise SchedulerError(f"{action}: {escaped(reason)}")
 
 
-class _OutputReader(io.RawIOBase):
-    """The standard output of a process as a file, and what it wrote to its standard error."""
-
-    def __init__(self, channels: Channels) -> None:
-        self._outputs = channels.outputs()
-        self._buffer = b""
-        self.errors = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._buffer:
-            output = next(self._outputs, None)
-            if output is None:
-                return 0
-            if output.channel == STDERR:
-                self.errors = (self.errors + output.data)[:_MAX_ERROR]
-            else:
-                self._buffer = output.data
-        count = min(len(buffer), len(self._buffer))
-        buffer[:count] = self._buffer[:count]
-        self._buffer = self._buffer[count:]
-        return count
-
-    def drain(self) -> None:
-        """Read until the process has ended."""
-        while self.read(_PIECE):
-            pass
+def _standard_output(channels: Channels, errors: bytearray) -> Iterator[bytes]:
+    """Yield the standard output of a process; the beginning of its standard error goes into *errors*."""
+    for output in channels.outputs():
+        if output.channel == STDERR:
+            errors += output.data[: _MAX_ERROR - len(errors)]
+        else:
+            yield output.data
 
 
 class _InputWriter(io.RawIOBase):
