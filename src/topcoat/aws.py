@@ -105,7 +105,7 @@ def _comes_from_boto(error: BaseException) -> bool:
 
 
 def error_code(error: Exception) -> str:
-    """Return the service's code of an error response, empty if *error* is none."""
+    """Return the error code that the service sent, empty if *error* is not a response of it."""
     return str(_response(error).get("Code") or "")
 
 
@@ -125,7 +125,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def error_text(error: Exception) -> str:
-    """Return the service's message of an error response, empty if *error* is none."""
+    """Return the message that the service sent, empty if *error* is not a response of it."""
     return str(_response(error).get("Message") or _response(error).get("message") or "")
 
 

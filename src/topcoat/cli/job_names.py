@@ -28,7 +28,7 @@ def find_job(text: str | None) -> str:
     Raises:
         UnknownApp: there is no such job.
         UsageError: several jobs match.
-        InvalidHandle: *text* looks like a handle and is none.
+        InvalidHandle: *text* looks like a handle, but is not a valid one.
     """
     if text is None:
         return _newest()
