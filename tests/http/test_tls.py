@@ -39,6 +39,15 @@ def test_ssl_cert_file_names_the_authorities(certificates, monkeypatch):
         assert _get(host, TLSSettings()) == b"hi"
 
 
+def test_ssl_cert_file_counts_when_it_is_set_after_the_first_connection(certificates, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with scripted_server(respond(ok(b"hi")), tls=certificates.tls) as host, pytest.raises(ssl.SSLError):
+        _get(host, TLSSettings())
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca)
+    with scripted_server(respond(ok(b"hi")), tls=certificates.tls) as host:
+        assert _get(host, TLSSettings()) == b"hi"
+
+
 def test_a_certificate_of_another_authority_is_refused_unless_verification_is_off(certificates, tmp_path):
     other = make_certificates(tmp_path)
     server = scripted_server(respond(ok(b"hi")), tls=certificates.tls)

@@ -19,6 +19,8 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+# OpenSSL reads these when it loads the system's authorities; a program may set them between two contexts.
+_SYSTEM_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _REASONS = {
     "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
     "NO_START_LINE": "not in PEM format",
@@ -48,11 +50,11 @@ def tls_context(settings: TLSSettings) -> ssl.SSLContext:
         InvalidSettings: a certificate file cannot be loaded.
     """
     with _lock:
-        return _context(settings)
+        return _context(settings, *map(os.environ.get, _SYSTEM_AUTHORITIES))
 
 
 @functools.cache
-def _context(settings: TLSSettings) -> ssl.SSLContext:
+def _context(settings: TLSSettings, *_system_authorities: str | None) -> ssl.SSLContext:
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -448,6 +448,13 @@ def test_list_says_when_a_job_was_submitted(runner: Runner, cluster: Slurm) -> N
     assert abs(job.created.timestamp() - time.time()) < 60
 
 
+def test_of_jobs_submitted_in_one_second_the_newest_is_listed_first(runner: Runner, cluster: Slurm) -> None:
+    handles = [runner.run(shell("true"), "slurm", {"sbatch": ["--hold"]}) for _ in range(4)]
+    assert [job.app_handle for job in runner.list("slurm")[:4]] == handles[::-1]
+    for handle in handles:
+        runner.cancel(handle)
+
+
 def test_torchrun_reduces_between_two_nodes_and_two_jobs_share_them(
     runner: Runner, cluster: Slurm, workspace: Path, torchrun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

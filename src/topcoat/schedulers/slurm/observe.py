@@ -84,7 +84,8 @@ def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
         # The controller is ahead of the accounting.
         jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
     apps = []
-    for job_id, parts in jobs.items():
+    # The time of submission is in whole seconds; of two jobs in one second, the higher id is the newer one.
+    for job_id, parts in sorted(jobs.items(), key=lambda job: int(job[0]), reverse=True):
         first = min(parts, key=lambda part: part.component)
         if is_facts_directory(first.directory):
             state = combined_state(appstate_from_slurm_state(part.state) for part in parts)

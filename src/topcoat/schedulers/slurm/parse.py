@@ -21,7 +21,7 @@ SINFO_FORMAT = FIELD.join(("%P", "%a", "%l", "%D", "%c", "%m", "%G")) + ROW
 EPOCH = "SLURM_TIME_FORMAT=%s"
 """The variable that makes squeue and sacct print times as seconds since 1970."""
 
-_ID = re.compile(r"(\d+)(?:_\d+|_\[[^\]]*\])?(?:\+(\d+))?(?:\.(\w+))?", re.ASCII)
+_ID = re.compile(r"(\d{1,18})(?:_\d+|_\[[^\]]*\])?(?:\+(\d+))?(?:\.(\w+))?", re.ASCII)
 
 
 class QueueRow(NamedTuple):
