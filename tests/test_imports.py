@@ -23,6 +23,7 @@ ROWS = (
     ),
     ("plugins",),
     ("specs",),
+    ("helpers",),
     ("scan",),
     ("oci",),
     ("pack",),

@@ -62,7 +62,7 @@ class TestWithoutLeases:
     @pytest.fixture
     def stale(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled: None) -> Path:
         """A workspace with nine files that were written through mmap after their records were made."""
-        monkeypatch.setattr(content, "_is_open_for_writing", lambda source: False)
+        monkeypatch.setattr(content, "is_open_for_writing", lambda source: False)
         names = [f"{number}.bin" for number in range(9)]
         build_tree(tmp_path, dict.fromkeys(names, OLD))
         for name in names:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO
 
+from topcoat.helpers.plain_files import is_sparse
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
@@ -68,7 +69,7 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
                 if not is_unchanged:
                     with open(out.handle, "rb", buffering=0, closefd=False) as clone:
                         _check(scan, entry, clone)
-            elif is_unchanged and not _is_sparse(before):
+            elif is_unchanged and not is_sparse(before):
                 _copy_unchecked(scan, entry, handle, out.handle)
             else:
                 with open(handle, "rb", buffering=0, closefd=False) as source:
@@ -129,13 +130,14 @@ def _is_settled(st: os.stat_result, entry: Entry, root: str) -> bool:
     return (
         st.st_size == entry.size
         and st.st_mtime_ns == entry.mtime
-        and max(st.st_mtime_ns, st.st_ctime_ns) < _STARTED_NS - _settling_time(root)
+        and max(st.st_mtime_ns, st.st_ctime_ns) < unchanged_since(root)
     )
 
 
 @lru_cache(maxsize=16)
-def _settling_time(root: str) -> int:
-    return settling_time(root)
+def unchanged_since(root: str) -> int:
+    """Return the time before which a file in *root* must have changed last to be what any scan found."""
+    return _STARTED_NS - settling_time(root)
 
 
 def _copy_unchecked(scan: Scan, entry: Entry, source: int, out: int) -> None:
@@ -179,13 +181,9 @@ def _write(handle: int, data: bytes) -> None:
 
 def _has_holes(source: BinaryIO) -> bool:
     try:
-        return _is_sparse(os.fstat(source.fileno()))
+        return is_sparse(os.fstat(source.fileno()))
     except (OSError, AttributeError):  # not a local file
         return False
-
-
-def _is_sparse(st: os.stat_result) -> bool:
-    return st.st_size >= _BLOCK and getattr(st, "st_blocks", st.st_size) * 512 < st.st_size
 
 
 def _write_pages(handle: int, data: bytes) -> None:

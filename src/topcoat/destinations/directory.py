@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from topcoat.destinations.copy import copy_file, new_file, reflink
+from topcoat.destinations.copy import copy_file, new_file, reflink, unchanged_since
 from topcoat.destinations.last_snapshot import LastSnapshot, is_unchanged
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.foreign_text import parse_json
+from topcoat.helpers.plain_files import MAX_SIZE, Task
+from topcoat.helpers.pool import HelperPool
 from topcoat.leftovers import private_directory
 from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
-from topcoat.scan.names import decode
+from topcoat.scan.names import decode, to_system
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
+from topcoat.scan.tree import LocalTree
 from topcoat.state import make_directories, make_private, state_dir
 from topcoat.transfers import advance, expect
 
@@ -31,11 +35,9 @@ LinkPolicy = Literal["copy", "hard"]
 
 # A file system that does not keep permission bits shows another mode.
 _MARKER_MODE = 0o444
+_MARKER_PATH = MARKER.encode()
 _MAX_SHOWN = 3
 _MAX_MARKER = 1 << 16
-
-Share = Callable[[Entry, str], bool]
-"""Make a path of the new directory from an earlier snapshot; return False if that is not possible."""
 
 
 class DirectoryDestination:
@@ -99,7 +101,11 @@ class DirectoryDestination:
                 with os.fdopen(marker, "w") as file:
                     file.write(json.dumps({"snapshot": scan.snapshot.digest}))
                     os.fchmod(marker, _MARKER_MODE)
-                _fill(str(new_dir), scan, self._share(str(new_dir), final, workspace_key))
+                can_clone = _supports_reflinks(str(new_dir))
+                with HelperPool(len(scan.snapshot)) as helpers:
+                    earlier = self._find_earlier(final, workspace_key) if can_clone or self._link == "hard" else None
+                    maker = _FileMaker(str(new_dir), scan, earlier, self._link, can_clone=can_clone)
+                    _fill(str(new_dir), maker, helpers)
                 os.chmod(new_dir, 0o755)
                 if not self._rename(str(new_dir), final, scan.snapshot):
                     return False
@@ -110,31 +116,9 @@ class DirectoryDestination:
         LastSnapshot.write(final, scan.snapshot.entries, workspace_key)
         return True
 
-    def _share(self, new_dir: str, final: str, workspace_key: str) -> Share | None:
-        """Return how unchanged files come from the last snapshot, None if they are copied from the workspace."""
-        if self._link == "copy" and not _supports_reflinks(new_dir):
-            return None
+    def _find_earlier(self, final: str, workspace_key: str) -> LastSnapshot | None:
         last = LastSnapshot.read(workspace_key)
-        if last is None or not os.path.isdir(last.directory):
-            last = LastSnapshot.find_beside(final)
-        if last is None:
-            return None
-        has, old_dir, length, clone = last.has, last.directory, len(new_dir), self._link == "copy"
-
-        def share(entry: Entry, path: str) -> bool:
-            old = old_dir + path[length:]
-            try:
-                if not has(entry, old):
-                    return False
-                if clone:
-                    _clone(old, entry, path)
-                else:
-                    os.link(old, path)
-            except OSError:  # too many links, another file system, another owner
-                return False
-            return True
-
-        return share
+        return last if last is not None and os.path.isdir(last.directory) else LastSnapshot.find_beside(final)
 
     def _rename(self, new_dir: str, final: str, snapshot: Snapshot) -> bool:
         """Put the directory in its place; return False if another process has put the same snapshot there."""
@@ -174,7 +158,7 @@ def _find_changed(root: str, snapshot: Snapshot) -> list[Entry]:
     return [
         entry
         for entry in snapshot
-        if entry.path != MARKER.encode()
+        if entry.path != _MARKER_PATH
         and not is_unchanged(f"{root}/{os.fsdecode(entry.path)}", entry, modes=modes, content=True)
     ]
 
@@ -200,22 +184,78 @@ def _clone(old: str, entry: Entry, path: str) -> None:
             raise
 
 
-def _fill(root: str, scan: Scan, share: Share | None) -> None:
+class _FileMaker:
+    """Makes the files of a new directory: from an earlier snapshot if it has them, else from the workspace."""
+
+    def __init__(
+        self, root: str, scan: Scan, earlier: LastSnapshot | None, link: LinkPolicy, *, can_clone: bool
+    ) -> None:
+        self.scan = scan
+        self._root, self._system_root = root, os.fsencode(f"{root}/")
+        self._earlier, self._link, self._can_clone = earlier, link, can_clone
+        self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
+
+    def plain_task(self, entry: Entry) -> Task | None:
+        """Return the task that makes *entry*, None if that takes more than a plain copy or a link."""
+        name = entry.path
+        if self._earlier is not None:
+            if self._link == "copy" or self._earlier.entries is None:
+                return None
+            if self._earlier.entries.get(name) == entry:
+                paths = self._earlier_root + name, self._system_root + name
+                return ("link", *paths, entry.mode, entry.mtime, entry.size)
+        tree, inner = self.scan.source_of(entry)
+        if self._can_clone or entry.size > MAX_SIZE or not isinstance(tree, LocalTree):
+            return None
+        limit = unchanged_since(tree.root)
+        paths = os.fsencode(to_system(tree.full(inner))), self._system_root + name
+        return ("copy", *paths, entry.mode, entry.mtime, entry.size, limit) if entry.mtime < limit else None
+
+    def make(self, entry: Entry, path: str) -> None:
+        """Make *entry*, whatever it takes."""
+        if self._share(entry, path):
+            advance("copying", entry.size)
+        else:
+            copy_file(self.scan, entry, path)
+
+    def _share(self, entry: Entry, path: str) -> bool:
+        if self._earlier is None:
+            return False
+        old = self._earlier.directory + path[len(self._root) :]
+        try:
+            if not self._earlier.has(entry, old):
+                return False
+            if self._link == "copy":
+                _clone(old, entry, path)
+            else:
+                os.link(old, path)
+        except OSError:  # too many links, another file system, another owner
+            return False
+        return True
+
+
+def _fill(root: str, maker: _FileMaker, helpers: HelperPool) -> None:
     """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
-    directories = []
-    expect("copying", scan.snapshot.size)
-    for entry in scan.snapshot.entries:
-        path = f"{root}/{os.fsdecode(entry.path)}"
-        if entry.path == MARKER.encode():
+    snapshot = maker.scan.snapshot
+    directories: list[tuple[str, Entry]] = []
+    plain: list[Entry] = []
+    others: list[Entry] = []
+    tasks: list[Task] = []
+    expect("copying", snapshot.size)
+    for entry in snapshot.entries:
+        if entry.path == _MARKER_PATH:
             # The workspace is a job directory itself.
             continue
+        if entry.kind == "file":
+            if task := maker.plain_task(entry):
+                tasks.append(task)
+                plain.append(entry)
+            else:
+                others.append(entry)
+            continue
+        path = f"{root}/{os.fsdecode(entry.path)}"
         try:
-            if entry.kind == "file":
-                if share is not None and share(entry, path):
-                    advance("copying", entry.size)
-                else:
-                    copy_file(scan, entry, path)
-            elif entry.kind == "dir":
+            if entry.kind == "dir":
                 os.mkdir(path, 0o700)
                 directories.append((path, entry))
             else:
@@ -223,7 +263,14 @@ def _fill(root: str, scan: Scan, share: Share | None) -> None:
                 if os.utime in os.supports_follow_symlinks:
                     os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
         except FileExistsError:
-            raise _name_conflict(root, entry, scan.snapshot) from None
+            raise _name_conflict(root, entry, snapshot) from None
+    made = helpers.do_all(tasks, [entry.size for entry in plain], functools.partial(advance, "copying"))
+    others += [entry for entry, result in zip(plain, made, strict=True) if result is None]
+    for entry in others:
+        try:
+            maker.make(entry, f"{root}/{os.fsdecode(entry.path)}")
+        except FileExistsError:
+            raise _name_conflict(root, entry, snapshot) from None
     # Deepest first: adding a file to a directory changes its time, and its mode may forbid it.
     for path, entry in reversed(directories):
         os.chmod(path, entry.mode)
@@ -237,16 +284,17 @@ def _name_conflict(root: str, entry: Entry, snapshot: Snapshot) -> DestinationEr
     """
     parent = entry.path.rpartition(b"/")[0]
     existing = os.lstat(f"{root}/{os.fsdecode(entry.path)}")
-    twin = MARKER.encode()
+    names = [_MARKER_PATH, entry.path]
     for other in snapshot.entries:
-        if other.path == entry.path:
-            break
-        if other.path.rpartition(b"/")[0] == parent:
-            st = os.lstat(f"{root}/{os.fsdecode(other.path)}")
-            if (st.st_dev, st.st_ino) == (existing.st_dev, existing.st_ino):
-                twin = other.path
+        if other.path != entry.path and other.path.rpartition(b"/")[0] == parent:
+            with contextlib.suppress(FileNotFoundError):  # not made yet
+                st = os.lstat(f"{root}/{os.fsdecode(other.path)}")
+                if (st.st_dev, st.st_ino) == (existing.st_dev, existing.st_ino):
+                    # Files are made in any order.
+                    names = sorted([other.path, entry.path])
+    first, second = map(decode, names)
     return DestinationError(
-        f"the job directory's file system treats {decode(twin)!r} and {decode(entry.path)!r} as one name",
+        f"the job directory's file system treats {first!r} and {second!r} as one name",
         hint="rename one of them, leave one out with a line in .torchxignore, or choose a directory on a file system "
         "that distinguishes them with -cfg job_dir=...",
     )

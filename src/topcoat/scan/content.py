@@ -7,14 +7,13 @@ still has it open: between two writes that program may wait for the processor.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import signal
 import sys
 import time
 from typing import BinaryIO, NamedTuple
 
 from topcoat.errors import WorkspaceError
+from topcoat.helpers.plain_files import is_open_for_writing
 from topcoat.linked_files import leads_out
 from topcoat.scan.clock import COPY_NS_PER_BYTE, SETTLED, is_settled
 from topcoat.scan.names import to_system
@@ -27,7 +26,7 @@ _MAX_WAIT_S = 0.02
 _POLL_S = 0.001
 # The first write to a page that is mapped moves the ctime; so does the first one after the page was written to disk,
 # which happens within this time.
-_MAX_MAPPED_NS = 60_000_000_000
+MAX_MAPPED_NS = 60_000_000_000
 
 
 class Content(NamedTuple):
@@ -81,7 +80,7 @@ def digest_at_once(tree: Tree, path: str) -> Content | None:
         age = time.time_ns() - version.ctime if version else 0
         if version and version.size < _BLOCK and age > SETTLED:
             # Most files: without the objects that the others need.
-            is_open = age < _MAX_MAPPED_NS and _is_open_for_writing(source)
+            is_open = age < MAX_MAPPED_NS and is_open_for_writing(source)
             data = source.read(version.size + 1)
             if len(data) != version.size or _version(source) != version:
                 return None
@@ -128,7 +127,7 @@ class _Watch:
     def __init__(self, source: BinaryIO, listed: Version | None = None) -> None:
         self._source = source
         self.version = _version(source)
-        self.is_open = self._is_younger(_MAX_MAPPED_NS) and _is_open_for_writing(source)
+        self.is_open = self._is_younger(MAX_MAPPED_NS) and is_open_for_writing(source)
         self.only_grew = listed is None or self.version is None or self.version.size >= listed.size
         self.is_busy = listed is not None and listed != self.version
 
@@ -139,7 +138,7 @@ class _Watch:
             return True
         size, _, ctime = self.version
         if self._is_younger(SETTLED):
-            self.is_open = _is_open_for_writing(self._source)
+            self.is_open = is_open_for_writing(self._source)
             if self.is_open:
                 return False
         return is_settled(ctime, size, is_busy=self.is_busy)
@@ -189,22 +188,3 @@ def _version(source: BinaryIO) -> Version | None:
         return version_of(source.fileno())
     except (OSError, AttributeError, NotImplementedError):  # not a local file
         return None
-
-
-def _is_open_for_writing(source: BinaryIO) -> bool:
-    """Tell whether a program can write the file now; False if that cannot be known.
-
-    A lease for reading is refused while the file is open, or mapped, for writing: F_SETLEASE in fcntl(2).
-    """
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    try:
-        # If a program opens the file meanwhile, a signal comes: the default one would end this process.
-        fcntl.fcntl(source, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    return False

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
+from topcoat.helpers.plain_files import MAX_SIZE, Task
+from topcoat.helpers.pool import MIN_TASKS, HelperPool
 from topcoat.notices import notice
-from topcoat.scan.content import digest_at_once, digest_file, read_file, refuse_link_out
+from topcoat.scan.clock import SETTLED, is_settled
+from topcoat.scan.content import MAX_MAPPED_NS, Content, digest_at_once, digest_file, read_file, refuse_link_out
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
 from topcoat.scan.index import StatIndex, drop_if_wrong
@@ -180,6 +184,8 @@ class _ProjectScan:
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
         self._kept: set[str] = set()
+        # The files to read, each with its directory.
+        self._unread: list[tuple[str, SourceNode]] = []
         # The nodes of files that were being written, by directory.
         self._changing: dict[str, dict[str, SourceNode]] = {}
         self._is_patient = project.file is not None
@@ -211,7 +217,7 @@ class _ProjectScan:
             target = self._prefix + encode(inner)
             for node, content in zip(files, self._index.digests(path, files), strict=True):
                 if content is None:
-                    self._add_member(path, node)
+                    self._unread.append((path, node))
                     continue
                 # `_add_file` and `Entry.__new__` spelled out, because this runs once for every unchanged file.
                 mode = node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
@@ -220,6 +226,29 @@ class _ProjectScan:
             for node in members if len(files) < len(members) else ():
                 if node.kind != "file":
                     self._add_member(path, node)
+        for (path, node), digest in zip(self._unread, self._digest_plain(), strict=True):
+            if digest is None:
+                self._add_member(path, node)
+            else:
+                self._add_content(path, node, Content(node.size, digest))
+
+    def _digest_plain(self) -> list[bytes | None]:
+        """Return the digest of each file to read; None for one that is not plain, and for all if they are few."""
+        tree, unread = self.project.tree, self._unread
+        if len(unread) < MIN_TASKS or not isinstance(tree, LocalTree):
+            return [None] * len(unread)
+        now, root = time.time_ns(), os.fsencode(to_system(tree.root))
+        found: dict[int, bytes | None] = {}
+        with HelperPool(len(unread)) as helpers:
+            tasks: dict[int, Task] = {}
+            for number, (directory, node) in enumerate(unread):
+                age = now - node.ctime
+                if node.size <= MAX_SIZE and age > SETTLED and is_settled(node.ctime, node.size):
+                    path = b"%s/%s" % (root, encode(_join(directory, node.name)))
+                    tasks[number] = ("digest", path, node.size, node.ctime, age < MAX_MAPPED_NS)
+            sizes = [unread[number][1].size for number in tasks]
+            found.update(zip(tasks, helpers.do_all(list(tasks.values()), sizes), strict=True))
+        return [found.get(number) for number in range(len(unread))]
 
     def _read_rules(self, names: tuple[str, ...]) -> IgnoreRules:
         tree, label = self.project.tree, self.project.label
@@ -330,10 +359,13 @@ class _ProjectScan:
             return
         else:
             content = digested
+        self._add_content(directory, node, content, target)
+
+    def _add_content(self, directory: str, node: SourceNode, content: Content, target: bytes = b"") -> None:
         if content.size == node.size and content.can_be_cached:
             self._index.put(directory, node, content.digest)
         mode = _mode(node, exact=self._exact)
-        target = target or self._prefix + encode(path)
+        target = target or self._prefix + encode(_join(directory, node.name))
         self.entries.append(Entry(target, "file", mode, content.size, content.digest, node.mtime))
 
     def _add_link(self, path: str, node: SourceNode) -> None:

@@ -1,0 +1,1 @@
+"""Read and make thousands of plain files with several processors."""

@@ -1,0 +1,168 @@
+"""Plain files: what is not plain is left to others, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from topcoat.helpers import plain_files
+from topcoat.helpers.plain_files import Task, do
+
+CONTENTS = {"empty": b"", "small": b"small", "large": os.urandom(3 << 20) + b"end"}
+FUTURE = 1 << 62
+
+
+@pytest.fixture(params=sorted(CONTENTS))
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / str(request.param)
+    path.write_bytes(CONTENTS[request.param])
+    path.chmod(0o640)
+    os.utime(path, ns=(1_000_000_007, 1_000_000_007))
+    return path
+
+
+def digest(path: Path, *, is_young: bool = False) -> Task:
+    st = path.stat()
+    return "digest", bytes(path), st.st_size, st.st_ctime_ns, is_young
+
+
+def copy(path: Path, target: Path, unchanged_since: int = FUTURE) -> Task:
+    st = path.stat()
+    return "copy", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size, unchanged_since
+
+
+def link(path: Path, target: Path) -> Task:
+    st = path.stat()
+    return "link", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size
+
+
+def test_a_digest_is_that_of_the_content(file: Path) -> None:
+    assert do(digest(file)) == do(digest(file, is_young=True)) == hashlib.sha256(CONTENTS[file.name]).digest()
+
+
+def test_a_copy_has_content_mode_and_time(file: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert do(copy(file, tmp_path / "new")) == b""
+    finally:
+        os.umask(before)
+    st = (tmp_path / "new").stat()
+    assert (tmp_path / "new").read_bytes() == CONTENTS[file.name]
+    assert (st.st_mode & 0o7777, st.st_mtime_ns, st.st_nlink) == (0o640, 1_000_000_007, 1)
+
+
+def test_a_link_is_the_same_file(file: Path, tmp_path: Path) -> None:
+    assert do(link(file, tmp_path / "new")) == b""
+    assert (tmp_path / "new").samefile(file)
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def rewritten_with_the_old_mtime(path: Path) -> None:
+    size, mtime = path.stat().st_size, path.stat().st_mtime_ns
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(mtime, mtime))
+
+
+def replaced_by_a_link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def replaced_by_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES = [grown, rewritten_with_the_old_mtime, replaced_by_a_link, replaced_by_a_fifo, os.unlink]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changed_after_it_was_listed_has_no_digest(file: Path, change: Callable[[Path], None]) -> None:
+    task = digest(file)
+    change(file)
+    assert do(task) is None
+
+
+@pytest.mark.parametrize("change", [grown, rewritten_with_the_old_mtime, replaced_by_a_fifo, os.unlink])
+def test_a_file_that_changed_after_it_was_listed_is_not_copied(
+    file: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    listed_at = file.stat().st_ctime_ns + 1
+    task = copy(file, tmp_path / "new", listed_at)
+    change(file)
+    assert do(task) is None
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("change", [grown, replaced_by_a_link, replaced_by_a_fifo, os.unlink])
+def test_a_file_that_a_job_changed_is_not_linked(file: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
+    task = link(file, tmp_path / "new")
+    change(file)
+    assert do(task) is None
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_copied(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = copy(file, tmp_path / "new")
+    whole = plain_files._copy_bytes
+
+    def copy_and_meddle(source: int, out: int, size: int) -> bool:
+        copied = whole(source, out, size)
+        file.touch()
+        return copied
+
+    monkeypatch.setattr(plain_files, "_copy_bytes", copy_and_meddle)
+    assert do(task) is None
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_is_open_for_writing_has_no_digest_if_it_is_young(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        file.write(b"line\n")
+        file.flush()
+        assert do(digest(path, is_young=True)) is None
+        assert do(digest(path)) is not None
+
+
+@pytest.mark.parametrize("how", [copy, link])
+def test_nothing_is_replaced(file: Path, tmp_path: Path, how: Callable[[Path, Path], Task]) -> None:
+    (tmp_path / "new").write_text("mine")
+    assert do(how(file, tmp_path / "new")) is None
+    assert (tmp_path / "new").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert do(copy(file, tmp_path / "new")) is None
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_with_holes_is_not_plain(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(8 << 20)
+    assert do(copy(tmp_path / "sparse", tmp_path / "new")) is None
+
+
+def test_the_script_imports_little() -> None:
+    code = f"import sys; exec(open({plain_files.__file__!r}).read(), {{'__name__': 'script'}}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "marshal" in imported
+    assert not imported & {"topcoat", "typing", "hashlib", "signal", "enum"}
