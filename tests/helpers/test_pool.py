@@ -17,7 +17,7 @@ from topcoat.helpers import plain_files, pool
 from topcoat.helpers.plain_files import Task
 from topcoat.helpers.pool import HelperPool
 
-COUNT = 3000
+COUNT = 1500
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +25,21 @@ def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
 
 
-@pytest.fixture
-def tasks(tmp_path: Path) -> list[Task]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
+    directory = tmp_path_factory.mktemp("files")
     made: list[Task] = []
     for number in range(COUNT):
-        path = tmp_path / f"{number}é\udcff"
+        path = directory / f"{number}é\udcff"
         path.write_bytes(b"%d" % number)
         st = path.stat()
         made.append(("digest", bytes(path), st.st_size, st.st_ctime_ns, False))
     return made
+
+
+@pytest.fixture
+def tasks(made: list[Task]) -> list[Task]:
+    return list(made)
 
 
 def sizes(tasks: list[Task]) -> list[int]:
@@ -50,7 +56,7 @@ def wait_until_ready(helpers: HelperPool) -> None:
 
 
 def test_results_are_in_the_order_of_the_tasks_and_what_is_not_plain_has_none(tasks: list[Task]) -> None:
-    os.unlink(bytes(tasks[1000][1]))  # type: ignore[arg-type]
+    tasks[1000] = ("digest", b"/nowhere", 1, 1, False)
     done: list[int] = []
     with HelperPool(COUNT) as helpers:
         wait_until_ready(helpers)
