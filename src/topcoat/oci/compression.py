@@ -34,14 +34,17 @@ class Compressor(NamedTuple):
     start: Callable[[], Any]
 
 
-def find_compressor(compression: Compression) -> Compressor:
-    """Return the compressor for *compression*, or raise ``MissingDependency`` if zstandard is not installed."""
+def find_compressor(compression: Compression, *, threads: int = 0) -> Compressor:
+    """Return the compressor for *compression*, or raise ``MissingDependency`` if zstandard is not installed.
+
+    With *threads*, zstd compresses in so many threads beside the caller's, and the bytes differ from those without.
+    """
     if compression == "none":
         return Compressor("", _Uncompressed)
     if compression == "zstd":
         library = _import_zstandard()
         name = f"zstd {'.'.join(map(str, library.ZSTD_VERSION))} level {_ZSTD_LEVEL}"
-        return Compressor(name, lambda: library.ZstdCompressor(level=_ZSTD_LEVEL).compressobj())
+        return Compressor(name, lambda: library.ZstdCompressor(level=_ZSTD_LEVEL, threads=threads).compressobj())
     # Level 1 of isal is several times as fast as zlib's and compresses as well. Neither writes a time or a name.
     try:
         import isal

@@ -18,7 +18,8 @@ from itertools import chain
 
 from topcoat.destinations.directory import LinkPolicy, changed_files, conflict
 from topcoat.destinations.last_snapshot import LastSnapshot
-from topcoat.errors import DestinationError
+from topcoat.errors import DestinationError, JobDirConflict
+from topcoat.foreign_text import parse_json
 from topcoat.oci.compression import find_compressor
 from topcoat.pack.cut import EntryGroup
 from topcoat.pack.layer import PackOptions, tar_blocks
@@ -27,11 +28,15 @@ from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.schedulers.slurm.remote_shell import os_error
 from topcoat.schedulers.slurm.ssh import Output, SshSite
+from topcoat.tasks import Task
 
 _CHECK_TIMEOUT_S = 120.0
 # To take the other files from an earlier snapshot, on a slow file system.
 _DELIVER_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 3
+_MAX_MARKER = 1 << 16
+_BLOCK = 2 << 20
+_MAX_THREADS = 4
 _PACK = PackOptions(b"", (), preserve_mtimes=True)
 _SECOND = 1_000_000_000
 
@@ -55,14 +60,15 @@ state() {
   [ -d "$1" ] && [ -z "$(ls -A "$1")" ] || return 91
 }
 """
-_CHECK = f"""export LC_ALL=C
+# What is there: the marker of a snapshot and the records of its files, or something else.
+_LOOK = f"""export LC_ALL=C
 {_LIST}{_STATE}
-state "$1" "$2"; code=$?
-[ $code != 90 ] || {{ cd "$1" && list | gzip -1; }} || exit 1
+state "$1" ''; code=$?
+[ $code != 90 ] || {{ cd "$1" && {{ head -c {_MAX_MARKER} .topcoat.json; printf '\\0'; list; }} | gzip -1; }} || exit 1
 exit $code
 """
 _DELIVER = f"""umask 022; export LC_ALL=C
-target=$1 snapshot=$2 base=$3 link=$4 paths=$5 directories=$6 expected=$7 marker=$8 decompress=$9
+target=$1 snapshot=$2 base=$3 link=$4 paths=$5 directories=$6 expected=$7 marker=$8 decompress=$9 folders=${{10}}
 {_LIST}{_STATE}
 for tool in cp find grep gzip head mkfifo mktemp mv sha256sum sort tar tee xargs; do
   command -v $tool >/dev/null || {{ printf '%s\\n' $tool >&2; exit {_NO_TOOL}; }}
@@ -85,7 +91,8 @@ blocks() {{
 }}
 $digest <../copy >../received &
 blocks | tee ../copy | {{
-  head -c "$paths" | gzip -dc >../paths && head -c "$directories" >../directories &&
+  head -c "$paths" | gzip -dc >../paths && head -c "$folders" | gzip -dc >../folders &&
+  head -c "$directories" >../directories &&
   $decompress | tar -xpf - --no-same-owner
 }}
 unpacked=$?
@@ -94,7 +101,12 @@ read -r received rest <../received
 [ "$received" = "$(cat ../sent 2>/dev/null)" ] || exit {_DAMAGED}
 [ $unpacked = 0 ] || exit 1
 if [ -s ../paths ]; then
-  (cd "$base" && xargs -0 cp -P --preserve=mode,timestamps --parents $link -t "$new/code" --) <../paths 2>../errors ||
+  jobs=$(nproc) || jobs=1
+  [ "$jobs" -le 4 ] || jobs=4
+  # Made first: two cp would both try to make a directory.
+  xargs -0 -r mkdir -p -- <../folders || exit 1
+  (cd "$base" && xargs -0 -P "$jobs" -n 1000 cp -P --preserve=mode,timestamps --parents $link -t "$new/code" --) \\
+    <../paths 2>../errors ||
     ! grep -E 'No space left|quota' ../errors >&2 || exit 1
 fi
 $decompress <../directories | tar -xpf - --no-same-owner || exit 1
@@ -134,6 +146,8 @@ class RemoteDirectory:
         self._site = site
         self._link = link
         self._is_new = is_new
+        # Meanwhile, the workspace is scanned.
+        self._look = None if is_new else Task(self._look_there)
 
     def check(self, snapshot: Snapshot) -> bool:
         """Tell whether the directory has *snapshot* already; other files may have been added, as a job's output.
@@ -144,16 +158,27 @@ class RemoteDirectory:
         """
         if self._is_new:
             return False
-        done = self._run(_CHECK, self.path, snapshot.digest, timeout_s=_CHECK_TIMEOUT_S)
+        # A second look is a new one.
+        look, self._look = self._look or Task(self._look_there), None
+        done = look.result()
         if done.exit_code == _SAME:
-            changed = _missing(snapshot.entries, _records(done))
-            if changed:
+            existing, *records = _unpacked(done)
+            if _snapshot_in(existing) != snapshot.digest:
+                raise self._conflict()
+            if changed := _missing(snapshot.entries, set(records)):
                 raise conflict(self._place, changed_files(changed))
-        elif done.exit_code == _OTHER:
-            raise conflict(self._place, "other files, or another snapshot of the workspace")
-        elif done.exit_code:
+            return True
+        if done.exit_code == _OTHER:
+            raise self._conflict()
+        if done.exit_code:
             raise self._unwritable(done)
-        return done.exit_code == _SAME
+        return False
+
+    def _look_there(self) -> Output:
+        return self._run(_LOOK, self.path, timeout_s=_CHECK_TIMEOUT_S)
+
+    def _conflict(self) -> JobDirConflict:
+        return conflict(self._place, "other files, or another snapshot of the workspace")
 
     def deliver(self, scan: Scan, workspace_key: str) -> bool:
         """Fill the directory with the snapshot of *scan*; return False if it has that snapshot already.
@@ -173,7 +198,7 @@ class RemoteDirectory:
             done = self._send(scan, entries, unchanged, base if unchanged else "")
             if done.exit_code == _DIFFERENT:
                 # A job has written to the earlier snapshot.
-                unchanged -= {entry.path for entry in _missing(entries, _records(done))}
+                unchanged -= {entry.path for entry in _missing(entries, set(_unpacked(done)))}
             elif done.exit_code == _NO_BASE:
                 base, unchanged = self._find_beside(entries)
             elif done.exit_code != _DAMAGED:
@@ -181,7 +206,7 @@ class RemoteDirectory:
         if done.exit_code == _SAME:
             return self.check(scan.snapshot) is False
         if done.exit_code == _OTHER:
-            raise conflict(self._place, "other files, or another snapshot of the workspace")
+            raise self._conflict()
         if done.exit_code:
             raise self._unwritable(done)
         LastSnapshot.write(self.path, entries, *key)
@@ -190,7 +215,7 @@ class RemoteDirectory:
     def _find_beside(self, entries: Iterable[Entry]) -> tuple[str, set[bytes]]:
         """Return an earlier snapshot on the other side, and the paths of the files that it has."""
         files = [entry for entry in entries if entry.kind == "file"]
-        paths = gzip.compress(b"".join(entry.path + b"\0" for entry in files), 1)
+        paths = _packed([entry.path for entry in files])
         done = self._run(_FIND, self.path, stdin=paths, timeout_s=_CHECK_TIMEOUT_S)
         base, *lines = done.stdout.split(b"\0")
         found = set(lines)
@@ -203,15 +228,16 @@ class RemoteDirectory:
 
     def _send(self, scan: Scan, entries: list[Entry], unchanged: set[bytes], base: str) -> Output:
         is_zstd = self._site.has_program("zstd") and importlib.util.find_spec("zstandard") is not None
-        compressor = find_compressor("zstd" if is_zstd else "gzip")
+        compressor = find_compressor("zstd" if is_zstd else "gzip", threads=min(os.cpu_count() or 1, _MAX_THREADS))
 
         def compressed(members: Iterable[Entry]) -> Iterator[bytes]:
             stream = compressor.start()
             yield from map(stream.compress, tar_blocks(EntryGroup(tuple(members), ()), scan, _PACK))
             yield stream.flush()
 
-        paths = gzip.compress(b"".join(path + b"\0" for path in sorted(unchanged)), 1)
-        directories = b"".join(compressed(entry for entry in entries if entry.kind == "dir"))
+        folders = [entry for entry in entries if entry.kind == "dir"]
+        paths, names = _packed(sorted(unchanged)), _packed([entry.path for entry in folders])
+        directories = b"".join(compressed(folders))
         files = compressed(entry for entry in entries if entry.kind != "dir" and entry.path not in unchanged)
         expected = hashlib.sha256(b"".join(record + b"\0" for record in sorted(map(_record, entries))))
         return self._run(
@@ -225,7 +251,8 @@ class RemoteDirectory:
             expected.hexdigest(),
             json.dumps({"snapshot": scan.snapshot.digest}),
             "zstd -dc" if is_zstd else "gzip -dc",
-            stdin=_archive(chain((paths, directories), files)),
+            str(len(names)),
+            stdin=_archive(chain((paths, names, directories), files)),
             timeout_s=_DELIVER_TIMEOUT_S,
         )
 
@@ -253,14 +280,32 @@ class RemoteDirectory:
         )
 
 
-def _archive(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Return *blocks* as the script reads them: their sizes between them, and their digest at the end."""
+def _archive(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Return *parts* in blocks as the script reads them: their sizes between them, and their digest at the end."""
     digest = hashlib.sha256()
-    for block in filter(None, blocks):
+    for block in _joined(parts):
         digest.update(block)
         yield b"%d\n" % len(block)
         yield block
     yield b"0 %b\n" % digest.hexdigest().encode()
+
+
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    # The script starts a process for each block.
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= _BLOCK:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if size:
+        yield b"".join(waiting)
+
+
+def _packed(paths: Iterable[bytes]) -> bytes:
+    return gzip.compress(b"".join([path + b"\0" for path in paths]), 1)
 
 
 def _seconds(entry: Entry) -> int:
@@ -276,11 +321,18 @@ def _record(entry: Entry) -> bytes:
     return b"%b\tf%o %d %d.0000000000" % (entry.path, entry.mode, entry.size, _seconds(entry))
 
 
-def _records(done: Output) -> set[bytes]:
+def _unpacked(done: Output) -> list[bytes]:
     try:
-        return set(gzip.decompress(done.stdout).split(b"\0"))
+        return gzip.decompress(done.stdout).split(b"\0")
     except (OSError, EOFError, zlib.error):
-        return set()
+        return [b""]
+
+
+def _snapshot_in(marker: bytes) -> object:
+    try:
+        return parse_json(marker)["snapshot"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _missing(entries: Iterable[Entry], records: set[bytes]) -> list[Entry]:

@@ -59,19 +59,21 @@ _ADDRESS = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^
 # What the remote shell runs; everything before BEGIN is what its start-up files print.
 _BEGIN = b"\x1etopcoat\x1e"
 _EXIT_255 = b"\x1etopcoat 255\x1e"
-_READY = "printf '\\036topcoat\\036'; exec cat >/dev/null"
+# The home directory, and which optional programs there are.
+_FACTS = """
+printf '%s\\0' "$HOME"
+for name in zstd; do command -v $name >/dev/null && echo $name; done
+"""
+# The connection's own session says it: another one would run the start-up files of the shell once more.
+_READY = rf"printf '\036topcoat\036'; {_FACTS} printf '\036'; exec cat >/dev/null"
+_READY_END = b"\x1e"
+_MAX_FACTS = 1 << 16
 # An exit code of 255 is also ssh's own.
 _WRAPPER = (
     'exec /bin/sh -c \'printf "\\036topcoat\\036"; eval "$(printf %b "$1")"; code=$?; '
     '[ $code != 255 ] || printf "\\036topcoat 255\\036" >&2; exit $code\' sh '
 )
 _PLAIN = 'exec /bin/sh -c \'eval "$(printf %b "$1")"\' sh '
-
-# The home directory, and which optional programs there are.
-_FACTS = """
-printf '%s\\0' "$HOME"
-for name in zstd; do command -v $name >/dev/null && echo $name; done; :
-"""
 
 
 class Output(NamedTuple):
@@ -93,7 +95,7 @@ class SshSite:
         self._sessions = threading.Semaphore(_MAX_SESSIONS)
         self._connection: subprocess.Popen[bytes] | None = None
         self._directory = ""
-        self._known: tuple[str, set[str]] | None = None
+        self._facts = b""
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
         """Run a command on the login node and wait for its end."""
@@ -151,21 +153,22 @@ class SshSite:
 
     def home(self) -> str:
         """Return the user's home directory there."""
-        home, _ = self._facts()
+        home = os.fsdecode(self._known_facts()[0])
         if not home.startswith("/"):
             raise SchedulerError(f"{self.host} has no home directory for this user", hint="set HOME there")
         return home
 
     def has_program(self, name: str) -> bool:
         """Tell whether the login node has one of the optional programs."""
-        return name in self._facts()[1]
+        return name.encode() in self._known_facts()[1].split()
 
-    def _facts(self) -> tuple[str, set[str]]:
-        if self._known is None:
-            done = self.output(["/bin/sh", "-c", _FACTS], timeout_s=_FILE_TIMEOUT_S)
-            home, _, programs = done.stdout.partition(b"\0")
-            self._known = os.fsdecode(home), set(programs.decode(errors="replace").split())
-        return self._known
+    def _known_facts(self) -> tuple[bytes, bytes]:
+        with self._lock:
+            self._open()
+        if not self._facts:
+            self._facts = self.output(["/bin/sh", "-c", _FACTS], timeout_s=_FILE_TIMEOUT_S).stdout
+        home, _, programs = self._facts.partition(b"\0")
+        return home, programs
 
     def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
         """Return a part of a file."""
@@ -209,10 +212,13 @@ class SshSite:
     def _command(self, remote: str, tty: str) -> list[str]:
         """Return the words that run *remote* in a session of the connection, which is opened first."""
         with self._lock:
-            if self._connection is None or self._connection.poll() is not None:
-                self._connect()
+            self._open()
             control = ["-o", "ControlMaster=no", "-S", f"{self._directory}/s"] if self._directory else []
         return ["ssh", *_options(), *control, tty, *self._words, remote]
+
+    def _open(self) -> None:
+        if self._connection is None or self._connection.poll() is not None:
+            self._connect()
 
     def _connect(self) -> None:
         if shutil.which("ssh") is None:
@@ -239,18 +245,18 @@ class SshSite:
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
             )
         try:
-            is_ready = _wait_until_ready(connection)
+            facts = _wait_until_ready(connection)
         except BaseException:
             _end(connection)
             raise
-        if not is_ready:
+        if facts is None:
             _end(connection)
             lost, directory = self._lost(errors.read_bytes()), self._directory
             self._directory = ""
             shutil.rmtree(directory, ignore_errors=True)
             release(directory)
             raise lost
-        self._connection = connection
+        self._connection, self._facts = connection, facts
 
     def _lost(self, errors: bytes) -> SchedulerError:
         text = last_line(errors)
@@ -295,22 +301,25 @@ def _socket_parent() -> str:
     return directory if len(os.fsencode(directory)) <= _MAX_SOCKET_DIRECTORY else "/tmp"
 
 
-def _wait_until_ready(connection: subprocess.Popen[bytes]) -> bool:
-    """Tell whether the remote shell has started before the time limit; ssh has ended if not, or is ended."""
+def _wait_until_ready(connection: subprocess.Popen[bytes]) -> bytes | None:
+    """Return the facts that the remote shell prints; None if the time limit is over, or ssh has ended."""
     assert connection.stdout is not None
     deadline, printed = time.monotonic() + 2 * _CONNECT_TIMEOUT_S, b""
     handle = connection.stdout.fileno()
-    while (remaining := deadline - time.monotonic()) > 0:
+    while (remaining := deadline - time.monotonic()) > 0 and len(printed) < _MAX_FACTS:
         if not select.select([handle], [], [], remaining)[0]:
             break
         block = os.read(handle, 4096)
-        # The end of what the start-up files print is enough to find it.
-        printed = printed[-len(_BEGIN) :] + block
-        if _BEGIN in printed:
-            return True
         if not block:
             break
-    return False
+        printed += block
+        start = printed.find(_BEGIN)
+        if start < 0:
+            # The end of what the start-up files print is enough to find it.
+            printed = printed[-len(_BEGIN) :]
+        elif (end := printed.find(_READY_END, start + len(_BEGIN))) >= 0:
+            return printed[start + len(_BEGIN) : end]
+    return None
 
 
 def _end(connection: subprocess.Popen[bytes]) -> None:
