@@ -195,20 +195,26 @@ class _FileMaker:
         self._earlier, self._link, self._can_clone = earlier, link, can_clone
         self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
 
-    def plain_task(self, entry: Entry) -> Task | None:
-        """Return the task that makes *entry*, None if that takes more than a plain copy or a link."""
-        name = entry.path
-        if self._earlier is not None:
-            if self._link == "copy" or self._earlier.entries is None:
-                return None
-            if self._earlier.entries.get(name) == entry:
-                paths = self._earlier_root + name, self._system_root + name
-                return ("link", *paths, entry.mode, entry.mtime, entry.size)
-        tree, inner = self.scan.source_of(entry)
+    def plain_tasks(self, files: list[Entry]) -> list[Task | None]:
+        """Return the task that makes each of *files*, None if that takes more than a plain copy or a link."""
+        if self._earlier is None:
+            return [self._copy_task(entry) for entry in files]
+        if self._link == "copy" or self._earlier.entries is None:
+            return [None] * len(files)
+        same, old, new = self._earlier.entries.get, self._earlier_root, self._system_root
+        return [
+            ("link", old + entry[0], new + entry[0], entry.mode, entry.mtime, entry.size)
+            if same(entry[0]) == entry
+            else self._copy_task(entry)
+            for entry in files
+        ]
+
+    def _copy_task(self, entry: Entry) -> Task | None:
+        tree, name = self.scan.source_of(entry)
         if self._can_clone or entry.size > MAX_SIZE or not isinstance(tree, LocalTree):
             return None
         limit = unchanged_since(tree.root)
-        paths = os.fsencode(to_system(tree.full(inner))), self._system_root + name
+        paths = os.fsencode(to_system(tree.full(name))), self._system_root + entry.path
         return ("copy", *paths, entry.mode, entry.mtime, entry.size, limit) if entry.mtime < limit else None
 
     def make(self, entry: Entry, path: str) -> None:
@@ -237,21 +243,14 @@ class _FileMaker:
 def _fill(root: str, maker: _FileMaker, helpers: HelperPool) -> None:
     """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
     snapshot = maker.scan.snapshot
-    directories: list[tuple[str, Entry]] = []
-    plain: list[Entry] = []
-    others: list[Entry] = []
-    tasks: list[Task] = []
     expect("copying", snapshot.size)
-    for entry in snapshot.entries:
-        if entry.path == _MARKER_PATH:
-            # The workspace is a job directory itself.
-            continue
+    # If the workspace is a job directory itself, it has a marker of its own.
+    entries = [entry for entry in snapshot.entries if entry.path != _MARKER_PATH]
+    directories: list[tuple[str, Entry]] = []
+    files: list[Entry] = []
+    for entry in entries:
         if entry.kind == "file":
-            if task := maker.plain_task(entry):
-                tasks.append(task)
-                plain.append(entry)
-            else:
-                others.append(entry)
+            files.append(entry)
             continue
         path = f"{root}/{os.fsdecode(entry.path)}"
         try:
@@ -264,9 +263,11 @@ def _fill(root: str, maker: _FileMaker, helpers: HelperPool) -> None:
                     os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
         except FileExistsError:
             raise _name_conflict(root, entry, snapshot) from None
-    made = helpers.do_all(tasks, [entry.size for entry in plain], functools.partial(advance, "copying"))
-    others += [entry for entry, result in zip(plain, made, strict=True) if result is None]
-    for entry in others:
+    sizes = [entry.size for entry in files]
+    made = helpers.do_all(maker.plain_tasks(files), sizes, functools.partial(advance, "copying"))
+    for entry, result in zip(files, made, strict=True):
+        if result is not None:
+            continue
         try:
             maker.make(entry, f"{root}/{os.fsdecode(entry.path)}")
         except FileExistsError:

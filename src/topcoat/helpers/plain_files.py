@@ -29,11 +29,13 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-def do(task: Task) -> bytes | None:
+def do(task: Task | None) -> bytes | None:
     """Do *task*: return the digest, or no bytes for a file that was made; None if the file is not plain.
 
     In that case nothing was made.
     """
+    if task is None:
+        return None
     function: Any = _FUNCTIONS[task[0]]
     try:
         done: bytes | None = function(*task[1:])

@@ -32,6 +32,7 @@ _MAX_WAIT_S = 300.0
 _LENGTH = 4
 
 Result = bytes | None
+Done = Callable[[int], object]
 
 
 class HelperPool:
@@ -55,13 +56,11 @@ class HelperPool:
         for helper in self._helpers:
             helper.end()
 
-    def do_all(
-        self, tasks: Sequence[Task], sizes: Sequence[int], done: Callable[[int], object] | None = None
-    ) -> list[Result]:
+    def do_all(self, tasks: Sequence[Task | None], sizes: Sequence[int], done: Done | None = None) -> list[Result]:
         """Do *tasks* in any order.
 
         Args:
-            tasks: what to do.
+            tasks: what to do; None for a file that is known not to be plain.
             sizes: the bytes of each task.
             done: called with each number of bytes that has been done.
 
@@ -86,7 +85,9 @@ class HelperPool:
 class _Work:
     """Tasks in chunks, and the results so far."""
 
-    def __init__(self, tasks: Sequence[Task], sizes: Sequence[int], done: Callable[[int], object] | None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task | None], sizes: Sequence[int], done: Callable[[int], object] | None
+    ) -> None:
         self.tasks, self._sizes, self._done = list(tasks), sizes, done
         self.results: list[Result] = [None] * len(tasks)
         self.chunks: deque[slice] = deque()
@@ -103,7 +104,8 @@ class _Work:
         """Keep the results of a chunk."""
         self.results[chunk] = results
         if self._done:
-            self._done(sum(self._sizes[chunk]))
+            pairs = zip(self._sizes[chunk], results, strict=True)
+            self._done(sum([size for size, result in pairs if result is not None]))
 
 
 class _Helper:

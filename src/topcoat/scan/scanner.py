@@ -238,17 +238,16 @@ class _ProjectScan:
         if len(unread) < MIN_TASKS or not isinstance(tree, LocalTree):
             return [None] * len(unread)
         now, root = time.time_ns(), os.fsencode(to_system(tree.root))
-        found: dict[int, bytes | None] = {}
+
+        def task(directory: str, node: SourceNode) -> Task | None:
+            age = now - node.ctime
+            if node.size > MAX_SIZE or age <= SETTLED or not is_settled(node.ctime, node.size):
+                return None
+            path = b"%s/%s" % (root, encode(_join(directory, node.name)))
+            return "digest", path, node.size, node.ctime, age < MAX_MAPPED_NS
+
         with HelperPool(len(unread)) as helpers:
-            tasks: dict[int, Task] = {}
-            for number, (directory, node) in enumerate(unread):
-                age = now - node.ctime
-                if node.size <= MAX_SIZE and age > SETTLED and is_settled(node.ctime, node.size):
-                    path = b"%s/%s" % (root, encode(_join(directory, node.name)))
-                    tasks[number] = ("digest", path, node.size, node.ctime, age < MAX_MAPPED_NS)
-            sizes = [unread[number][1].size for number in tasks]
-            found.update(zip(tasks, helpers.do_all(list(tasks.values()), sizes), strict=True))
-        return [found.get(number) for number in range(len(unread))]
+            return helpers.do_all([task(*file) for file in unread], [node.size for _, node in unread])
 
     def _read_rules(self, names: tuple[str, ...]) -> IgnoreRules:
         tree, label = self.project.tree, self.project.label
