@@ -150,6 +150,18 @@ class Slurm:
             state = lambda: self.run("sinfo", "-h", "-n", part, "-p", "main", "-o", "%T")  # noqa: E731
             self.wait_until(lambda: state() in usable, f"the node {part}")
 
+    @contextlib.contextmanager
+    def hanging_controller(self) -> Iterator[None]:
+        """Stop the controller's process in the middle, and let it go on afterwards."""
+        mark = f"SLURM_CONF={self.env['SLURM_CONF']}".encode()
+        processes = [process for process in _processes() if _comm(process) == "slurmctld"]
+        (controller,) = [process for process in processes if mark in _environ(process)]
+        os.kill(int(controller.name), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(int(controller.name), signal.SIGCONT)
+
     def end(self) -> None:
         """End the jobs, the nodes and the controller, and whatever jobs have left."""
         self.call("scancel", "--user=root", "--full")
@@ -158,10 +170,10 @@ class Slurm:
                 self.stop(part)
         mark = f"SLURM_CONF={self.env['SLURM_CONF']}".encode()
         for process in _processes():
-            with contextlib.suppress(OSError):
-                environ = (process / "environ").read_bytes().split(b"\0")
-                is_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in environ)
-                if mark in environ and (is_job or _comm(process) == "slurmstepd"):
+            environ = _environ(process)
+            is_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in environ)
+            if mark in environ and (is_job or _comm(process) == "slurmstepd"):
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(int(process.name), signal.SIGKILL)
 
 
@@ -263,6 +275,12 @@ def _comm(process: Path) -> str:
     with contextlib.suppress(OSError):
         return (process / "comm").read_text().strip()
     return ""
+
+
+def _environ(process: Path) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return (process / "environ").read_bytes().split(b"\0")
+    return []
 
 
 def _parent(process: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from tests.schedulers.slurm.conftest import job_id, log_of, role, shell, state_o
 from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError, UsageError
 from topcoat.runner import Runner, get_runner
 from topcoat.schedulers.api import Stream
+from topcoat.schedulers.slurm import client
 from topcoat.schedulers.slurm.scheduler import create_scheduler
 from topcoat.specs import AppDef, AppState, Resource, RetryPolicy, Workspace
 
@@ -374,6 +376,43 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
                 lambda node=node: cluster.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T") == "idle",  # type: ignore[misc]
                 node,
             )
+
+
+def test_a_controller_that_hangs_is_one_clear_error_and_leaves_nothing(
+    runner: Runner, cluster: Slurm, topcoat: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = runner.run(shell("sleep 60"), "slurm")
+    kept = set((home / ".topcoat/jobs").glob("*"))
+    monkeypatch.setattr(client, "QUERY_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(client, "SUBMIT_TIMEOUT_S", 2.0)
+    with cluster.hanging_controller():
+        for words, message in (
+            (["run", "-s", "slurm", "--", "true"], "controller is down, or does not respond: Slurmctld"),
+            # Slurm's own limit, or ours, is the first.
+            (["cancel", handle], "squeue (failed: Socket timed out|did not respond within 2 s)"),
+        ):
+            started = time.monotonic()
+            done = topcoat(*words)
+            assert time.monotonic() - started < 30
+            assert done.code == 1
+            assert re.search(f"topcoat: error: Slurm's {message}", done.err)
+            assert "scontrol ping" in done.err
+            assert "Traceback" not in done.err
+        assert set((home / ".topcoat/jobs").glob("*")) == kept
+    runner.cancel(handle)
+    assert runner.wait(handle).state is AppState.CANCELLED  # type: ignore[union-attr]
+
+
+def test_a_job_directory_that_the_nodes_do_not_see_is_named(runner: Runner, cluster: Slurm, home: Path) -> None:
+    handle = runner.run(shell("true"), "slurm", {"sbatch": ["--hold"]})
+    # What a node sees if the root is not shared.
+    (job,) = (home / ".topcoat/jobs").glob("*")
+    job.rename(home / "elsewhere")
+    cluster.run("scontrol", "release", job_id(handle))
+    status = runner.wait(handle)
+    assert status is not None
+    assert status.state is AppState.FAILED
+    assert "the nodes do not share the file system of job_root" in status.msg
 
 
 def test_a_command_runs_beside_a_replica_in_its_directory_and_environment(

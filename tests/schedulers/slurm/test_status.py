@@ -39,7 +39,8 @@ def facts(*records: Record, **fields: Any) -> JobFacts:
         (run("CANCELLED"), "cancelled"),
         (
             run("FAILED", 0, 53),
-            "it could not be launched: its output files could not be created; its job directory is missing",
+            "it could not be launched on its node; if its job directory is missing there, the nodes do not share the "
+            "file system of job_root (JobLaunchFailure)",
         ),
     ],
 )

@@ -112,7 +112,11 @@ class SlurmClient:
         # It responds at once, where the others try for ten seconds.
         ping = self._query("scontrol", "ping")
         if ping.exit_code and " is DOWN" in ping.stdout:
-            raise SchedulerError(f"Slurm's controller is down: {escaped(ping.stdout.strip())}", hint="scontrol ping")
+            # Below them is a banner of several lines.
+            down = "; ".join(line.strip() for line in ping.stdout.splitlines() if line.startswith("Slurmctld"))
+            raise SchedulerError(
+                f"Slurm's controller is down, or does not respond: {escaped(down) or 'no answer'}", hint="scontrol ping"
+            )
         done = self._query("sinfo", "-h", "-a", "-e", "-o", parse.SINFO_FORMAT)
         if done.exit_code:
             raise _failed("sinfo", done)

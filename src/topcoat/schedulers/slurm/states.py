@@ -63,7 +63,8 @@ _REASONS = {
     "InvalidQOS": "its QOS is invalid",
     "JobHeldAdmin": "an administrator holds it",
     "JobHeldUser": "its user holds it: scontrol release",
-    "JobLaunchFailure": "it could not be launched",
+    "JobLaunchFailure": "it could not be launched on its node; if its job directory is missing there, the nodes do not "
+    "share the file system of job_root",
     "Licenses": "it waits for a license",
     "NodeDown": "a node of it is down",
     "NonZeroExitCode": "it ended with an exit code",

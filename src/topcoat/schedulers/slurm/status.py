@@ -128,7 +128,7 @@ def why_ended(runs: Sequence[Run], facts: JobFacts, reason: str = "") -> str:
         return own
     for run in runs:
         if run.signal == LAUNCH_FAILURE_SIGNAL:
-            return "it could not be launched: its output files could not be created; its job directory is missing"
+            return reason_in_words("JobLaunchFailure")
     # The component that failed first has an exit code, the others were ended because of it.
     for run in sorted(runs, key=lambda run: run.derived_signal > 0):
         if run.derived_exit_code or run.derived_signal:
