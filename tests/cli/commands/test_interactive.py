@@ -53,8 +53,9 @@ def debug(terminal: Any) -> None:
     terminal.expect_exact("hello Ada 42")
 
 
-def test_a_debugger_works_in_a_local_job(program: str, topcoat: Cli) -> None:
-    terminal = spawn("run", "-i", "--name", "ask", "--", sys.executable, program)
+@pytest.mark.parametrize("scheduler", ["local", "local_cwd"])
+def test_a_debugger_works_in_a_local_job(program: str, topcoat: Cli, scheduler: str) -> None:
+    terminal = spawn("run", "-i", "-s", scheduler, "--name", "ask", "--", sys.executable, program)
     debug(terminal)
     terminal.expect("SUCCEEDED after .*exit code 0")
     terminal.expect(pexpect.EOF)
@@ -108,11 +109,9 @@ def test_a_debugger_works_in_a_container(
     terminal.expect(pexpect.EOF)
 
 
-def test_watch_starts_the_job_again_after_each_save_that_changes_what_ships(workspace: Path) -> None:
+def save_three_times(workspace: Path, terminal: Any, text: str) -> None:
+    """Save a script three times, and see each round; then stop."""
     script = workspace / "train.py"
-    text = "import time\nprint('round', {}, flush=True)\ntime.sleep(60)\n"
-    script.write_text(text.format(1))
-    terminal = spawn("run", "--watch", "--", sys.executable, "train.py")
     terminal.expect_exact("round 1")
     for number in (2, 3, 4):
         script.touch()
@@ -125,6 +124,25 @@ def test_watch_starts_the_job_again_after_each_save_that_changes_what_ships(work
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 130
+
+
+def test_watch_starts_the_job_again_after_each_save_that_changes_what_ships(workspace: Path) -> None:
+    text = "import time\nprint('round', {}, flush=True)\ntime.sleep(60)\n"
+    (workspace / "train.py").write_text(text.format(1))
+    save_three_times(workspace, spawn("run", "--watch", "--", sys.executable, "train.py"), text)
+
+
+def test_watch_starts_a_container_again_after_each_save(
+    workspace: Path, topcoat: Cli, docker_today: Docker, busybox_image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_today.use(monkeypatch)
+    busybox_image.load(docker_today, "cli-watch:1", config={"WorkingDir": "/app"})
+    text = "echo round {}; sleep 60\n"
+    (workspace / "train.py").write_text(text.format(1))
+    words = ("run", "--watch", "-s", "local_docker", "--image", "cli-watch:1", "--", "sh", "train.py")
+    save_three_times(workspace, spawn(*words), text)
+    states = [job["state"] for job in topcoat("list", "--json", "-s", "local_docker").json["jobs"]]
+    assert states[:4] == ["CANCELLED"] * 4
 
 
 def test_watch_refuses_a_scheduler_without_snapshots(cli: Cli, workspace: Path) -> None:
