@@ -23,7 +23,7 @@ class Shipment(NamedTuple):
         workspace: its directory or URL, or several.
         files: number of files and links.
         size: their bytes.
-        changed: paths that are new, changed or gone since the last run; ``None`` if there was none.
+        changed: paths that are new, changed or gone since the last run; ``None`` for the first run.
         changed_size: bytes of those that are new or changed; all bytes without a last run.
         snapshot: the digest.
         commit: git's name of the commit, with ``-dirty`` if files differ from it; empty outside of git.

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import marshal
 import os
-import select
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from topcoat.errors import TopcoatError
 from topcoat.helpers import plain_files
 from topcoat.helpers.plain_files import Task, do
+
+if TYPE_CHECKING:
+    import select
+    import subprocess
 
 MIN_TASKS = 1000
 """For fewer tasks, a helper takes longer to start than it saves."""
@@ -112,11 +114,15 @@ class _Helper:
     """A process that does chunks of tasks."""
 
     def __init__(self, command: list[str]) -> None:
+        # Imported here: few files need no helper, and its import takes longer than their scan.
+        import select
+        import subprocess
+
         # In a session of its own it gets no ^C: this process ends it.
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        self._poll = select.poll()
+        self._poll: select.poll = select.poll()
         self._poll.register(_pipe(self._process.stdout), select.POLLIN)
         self._is_ready = False
         self._given: deque[slice] = deque()
