@@ -343,3 +343,24 @@ def torchrun(scratch: Path) -> Path:
     (directory / "torchrun").chmod(0o755)
     (directory / "python3").symlink_to("/usr/bin/python3")
     return directory
+
+
+@pytest.fixture(scope="module", params=["xfs", "btrfs"])
+def reflinks(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Path]:
+    """A directory on a file system whose files can share their content."""
+    kind = request.param
+    host.need_root(kind)
+    image, mounted = scratch / f"{kind}.img", scratch / kind
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(512 << 20)
+    package = {"xfs": "xfsprogs", "btrfs": "btrfs-progs"}[kind]
+    host.run_tool([host.tool(f"mkfs.{kind}", package), "-q", image])
+    done = host.call_tool([host.tool("mount", "mount"), "-o", "loop", image, mounted])
+    if done.returncode:
+        pytest.skip(f"{kind} cannot be mounted on this machine: {done.stderr.strip()}")
+    try:
+        yield mounted
+    finally:
+        host.run_tool([host.tool("umount", "mount"), mounted])
+        image.unlink()

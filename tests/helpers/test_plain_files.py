@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +37,12 @@ def digest(path: Path, *, is_young: bool = False) -> Task:
 
 def copy(path: Path, target: Path, unchanged_since: int = FUTURE) -> Task:
     st = path.stat()
-    return "copy", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size, unchanged_since
+    return "copy", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size, unchanged_since, False
+
+
+def clone(path: Path, target: Path) -> Task:
+    st = path.stat()
+    return "clone", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size
 
 
 def link(path: Path, target: Path) -> Task:
@@ -61,6 +68,54 @@ def test_a_copy_has_content_mode_and_time(file: Path, tmp_path: Path) -> None:
 def test_a_link_is_the_same_file(file: Path, tmp_path: Path) -> None:
     assert do(link(file, tmp_path / "new")) == b""
     assert (tmp_path / "new").samefile(file)
+
+
+@pytest.fixture
+def cloned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the kernel would clone: on most file systems of test machines it cannot."""
+    made: list[int] = []
+
+    def ficlone(out: int, request: int, source: int) -> None:
+        made.append(request)
+        os.sendfile(out, source, 0, 1 << 30)
+
+    monkeypatch.setattr(fcntl, "ioctl", ficlone)
+    return made
+
+
+def test_a_clone_has_content_mode_and_time(file: Path, tmp_path: Path, cloned: list[int]) -> None:
+    assert do(clone(file, tmp_path / "new")) == b""
+    st = (tmp_path / "new").stat()
+    assert (tmp_path / "new").read_bytes() == CONTENTS[file.name]
+    assert (st.st_mode & 0o7777, st.st_mtime_ns, st.st_nlink) == (0o640, 1_000_000_007, 1)
+    assert cloned == ([0x40049409] if CONTENTS[file.name] else [])
+
+
+def test_without_reflinks_nothing_is_cloned_or_left(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    # Nothing of an empty file is shared.
+    expected = b"" if file.name == "empty" else None
+    assert do(clone(file, tmp_path / "new")) == expected
+    assert (tmp_path / "new").exists() == (file.name == "empty")
+
+
+def test_a_copy_clones_what_is_large_or_surely_on_the_disk(
+    file: Path, tmp_path: Path, cloned: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clones = (*copy(file, tmp_path / "new")[:-1], True)
+    assert do(clones) == b""
+    assert bool(cloned) == (file.name == "large")
+    later = time.time_ns() + 120_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    (tmp_path / "new").unlink()
+    assert do(clones) == b""
+    assert len(cloned) == {"large": 2, "small": 1, "empty": 0}[file.name]
+    assert (tmp_path / "new").read_bytes() == CONTENTS[file.name]
 
 
 def grown(path: Path) -> None:
@@ -106,8 +161,11 @@ def test_a_file_that_changed_after_it_was_listed_is_not_copied(
 
 
 @pytest.mark.parametrize("change", [grown, replaced_by_a_link, replaced_by_a_fifo, os.unlink])
-def test_a_file_that_a_job_changed_is_not_linked(file: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
-    task = link(file, tmp_path / "new")
+@pytest.mark.parametrize("how", [clone, link])
+def test_a_file_that_a_job_changed_is_not_shared(
+    file: Path, tmp_path: Path, cloned: list[int], change: Callable[[Path], None], how: Callable[[Path, Path], Task]
+) -> None:
+    task = how(file, tmp_path / "new")
     change(file)
     assert do(task) is None
     assert not (tmp_path / "new").exists()
@@ -138,8 +196,8 @@ def test_a_file_that_is_open_for_writing_has_no_digest_if_it_is_young(tmp_path: 
         assert do(digest(path)) is not None
 
 
-@pytest.mark.parametrize("how", [copy, link])
-def test_nothing_is_replaced(file: Path, tmp_path: Path, how: Callable[[Path, Path], Task]) -> None:
+@pytest.mark.parametrize("how", [copy, clone, link])
+def test_nothing_is_replaced(file: Path, tmp_path: Path, cloned: list[int], how: Callable[[Path, Path], Task]) -> None:
     (tmp_path / "new").write_text("mine")
     assert do(how(file, tmp_path / "new")) is None
     assert (tmp_path / "new").read_text() == "mine"

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO
 
-from topcoat.helpers.plain_files import is_sparse
+from topcoat.helpers.plain_files import FICLONE, is_sparse
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
@@ -24,8 +24,6 @@ _BLOCK = 1 << 20
 _PAGE = 4096
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-# ioctl_ficlone(2)
-_FICLONE = 0x40049409
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
 # Pairs of source and target devices: an attempt for each of thousands of files would cost more than reflinks save.
@@ -116,7 +114,7 @@ def reflink(source: int, out: int) -> bool:
     import fcntl
 
     try:
-        fcntl.ioctl(out, _FICLONE, source)
+        fcntl.ioctl(out, FICLONE, source)
     except OSError as error:
         if error.errno not in _NO_REFLINK:
             raise

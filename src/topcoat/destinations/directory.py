@@ -174,6 +174,13 @@ def _supports_reflinks(directory: str) -> bool:
     return False
 
 
+def _is_on_device(scan: Scan, device: int) -> bool:
+    """Tell whether the workspace is on *device*; of one with several projects, its first file."""
+    file = next((entry for entry in scan.snapshot if entry.kind == "file"), None)
+    tree = scan.source_of(file)[0] if file else None
+    return isinstance(tree, LocalTree) and os.stat(to_system(tree.root)).st_dev == device
+
+
 def _clone(old: str, entry: Entry, path: str) -> None:
     with open(old, "rb") as source, new_file(path, entry) as out:
         try:
@@ -192,30 +199,35 @@ class _FileMaker:
     ) -> None:
         self.scan = scan
         self._root, self._system_root = root, os.fsencode(f"{root}/")
-        self._earlier, self._link, self._can_clone = earlier, link, can_clone
+        self._earlier, self._link = earlier, link
         self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
+        self._clones_workspace = can_clone and _is_on_device(scan, os.stat(root).st_dev)
 
     def plain_tasks(self, files: list[Entry]) -> list[Task | None]:
-        """Return the task that makes each of *files*, None if that takes more than a plain copy or a link."""
-        if self._earlier is None:
-            return [self._copy_task(entry) for entry in files]
-        if self._link == "copy" or self._earlier.entries is None:
+        """Return the task that makes each of *files*, None if that takes more than a plain copy, clone or link."""
+        earlier = self._earlier
+        if earlier is None or (self._link == "copy" and self._clones_workspace):
+            return [self._workspace_task(entry) for entry in files]
+        if earlier.entries is None:
             return [None] * len(files)
-        same, old, new = self._earlier.entries.get, self._earlier_root, self._system_root
+        how = "link" if self._link == "hard" else "clone"
+        same, old, new = earlier.entries.get, self._earlier_root, self._system_root
         return [
-            ("link", old + entry[0], new + entry[0], entry.mode, entry.mtime, entry.size)
+            (how, old + entry[0], new + entry[0], entry.mode, entry.mtime, entry.size)
             if same(entry[0]) == entry
-            else self._copy_task(entry)
+            else self._workspace_task(entry)
             for entry in files
         ]
 
-    def _copy_task(self, entry: Entry) -> Task | None:
+    def _workspace_task(self, entry: Entry) -> Task | None:
         tree, name = self.scan.source_of(entry)
-        if self._can_clone or entry.size > MAX_SIZE or not isinstance(tree, LocalTree):
+        if entry.size > MAX_SIZE or not isinstance(tree, LocalTree):
             return None
         limit = unchanged_since(tree.root)
+        if entry.mtime >= limit:
+            return None
         paths = os.fsencode(to_system(tree.full(name))), self._system_root + entry.path
-        return ("copy", *paths, entry.mode, entry.mtime, entry.size, limit) if entry.mtime < limit else None
+        return ("copy", *paths, entry.mode, entry.mtime, entry.size, limit, self._clones_workspace)
 
     def make(self, entry: Entry, path: str) -> None:
         """Make *entry*, whatever it takes."""
