@@ -29,8 +29,9 @@ from benchmarks.workloads import edit_line, make_workspace
 
 # In a new process: what the hook of a scheduler does, measured after the imports.
 _DELIVER = """
-import json, logging, sys, time
+import gc, json, logging, sys, time
 logging.disable(logging.CRITICAL)
+gc.set_threshold(1_000_000)  # as the command line does
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace
 from topcoat.schedulers.slurm.ssh import open_site
 from topcoat.specs import Role, Workspace
