@@ -16,15 +16,12 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.components.ssh import LoginNode, login_node
 
-from benchmarks.rig import seconds
+from benchmarks.rig import file_system, scratch_in, seconds
 from benchmarks.workloads import edit_line, make_workspace
 
 # In a new process: what the hook of a scheduler does, measured after the imports.
@@ -120,15 +117,6 @@ def measure(place: Place, runs: int) -> None:
         )
 
 
-@contextmanager
-def _scratch(parent: str) -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="topcoat-bench-", dir=parent))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
-
-
 def main() -> None:
     """Measure each place."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,12 +127,11 @@ def main() -> None:
     parser.add_argument("--no-ssh", action="store_true", help="leave out the measurement over ssh")
     args = parser.parse_args()
     for parent in args.places:
-        with _scratch(parent) as root:
-            kind = subprocess.run(["stat", "-f", "-c", "%T", root], capture_output=True, text=True, check=True).stdout
-            print(f"\n{parent} ({kind.strip()})")
+        with scratch_in(parent) as root:
+            print(f"\n{parent} ({file_system(root)})")
             measure(Place(root / "place", args.files, args.megabytes), args.runs)
     if not args.no_ssh:
-        with _scratch(args.places[0]) as root, login_node(root / "sshd", root) as login:
+        with scratch_in(args.places[0]) as root, login_node(root / "sshd", root) as login:
             print(f"\nover ssh, {args.places[0]}")
             measure(Place(root / "place", args.files, args.megabytes, login), args.runs)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +42,21 @@ def rig() -> Iterator[Rig]:
             yield Rig(registry, docker20, today, scratch)
     finally:
         host.remove_scratch(scratch)
+
+
+@contextlib.contextmanager
+def scratch_in(parent: str) -> Iterator[Path]:
+    """Make a directory in *parent*, and remove it with the block."""
+    directory = Path(tempfile.mkdtemp(prefix="topcoat-bench-", dir=parent))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def file_system(directory: Path) -> str:
+    """Return the type of the file system that holds *directory*, such as ``tmpfs``."""
+    return subprocess.check_output(["stat", "-f", "-c", "%T", directory], text=True).strip()
 
 
 @contextlib.contextmanager

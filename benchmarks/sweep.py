@@ -13,10 +13,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.rig import seconds
+from benchmarks.rig import file_system, scratch_in, seconds
 from benchmarks.workloads import make_workspace
 
 _HERE = Path(__file__).parent.parent
@@ -31,7 +30,6 @@ def sweep(root: Path, checkout: Path, jobs: int, link: str) -> tuple[float, floa
         "XDG_STATE_HOME": str(state),
         "XDG_CACHE_HOME": str(root / "cache"),
     }
-    # The retention rule would free the code of old jobs, which is another subject.
     words = ["run", "--detach", "-cfg", f"link={link}", "--workspace", str(root / "W"), "--", "true"]
     command = [sys.executable, "-m", "topcoat", *words]
 
@@ -56,10 +54,8 @@ def main() -> None:
     parser.add_argument("--old", type=Path, help="another checkout of topcoat")
     args = parser.parse_args()
     for parent in args.places:
-        root = Path(tempfile.mkdtemp(prefix="topcoat-bench-", dir=parent))
-        try:
-            kind = subprocess.check_output(["stat", "-f", "-c", "%T", root], text=True).strip()
-            print(f"\n{parent} ({kind}), {args.jobs} jobs")
+        with scratch_in(parent) as root:
+            print(f"\n{parent} ({file_system(root)}), {args.jobs} jobs")
             make_workspace(root / "W", files=args.files, megabytes=args.megabytes)
             for checkout in filter(None, (args.old, _HERE)):
                 for link in ("copy", "hard"):
@@ -69,8 +65,6 @@ def main() -> None:
                         f"{name:5} link={link}: first {first:.2f} s, all {first + others:.1f} s, "
                         f"{others / (args.jobs - 1):.3f} s for each other one, {used / 1e6:.0f} MB on disk"
                     )
-        finally:
-            shutil.rmtree(root)
 
 
 if __name__ == "__main__":

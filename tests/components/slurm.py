@@ -150,12 +150,15 @@ class Slurm:
             state = lambda: self.run("sinfo", "-h", "-n", part, "-p", "main", "-o", "%T")  # noqa: E731
             self.wait_until(lambda: state() in usable, f"the node {part}")
 
+    def _processes(self) -> list[Path]:
+        """Return the processes of this cluster, and those of its jobs."""
+        mark = f"SLURM_CONF={self.env['SLURM_CONF']}".encode()
+        return [process for process in _processes() if mark in _environ(process)]
+
     @contextlib.contextmanager
     def hanging_controller(self) -> Iterator[None]:
         """Stop the controller's process in the middle, and let it go on afterwards."""
-        mark = f"SLURM_CONF={self.env['SLURM_CONF']}".encode()
-        processes = [process for process in _processes() if _comm(process) == "slurmctld"]
-        (controller,) = [process for process in processes if mark in _environ(process)]
+        (controller,) = [process for process in self._processes() if _comm(process) == "slurmctld"]
         os.kill(int(controller.name), signal.SIGSTOP)
         try:
             yield
@@ -168,11 +171,9 @@ class Slurm:
         for part in (*NODES, "controller"):
             if part in self._parts:
                 self.stop(part)
-        mark = f"SLURM_CONF={self.env['SLURM_CONF']}".encode()
-        for process in _processes():
-            environ = _environ(process)
-            is_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in environ)
-            if mark in environ and (is_job or _comm(process) == "slurmstepd"):
+        for process in self._processes():
+            is_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in _environ(process))
+            if is_job or _comm(process) == "slurmstepd":
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(process.name), signal.SIGKILL)
 

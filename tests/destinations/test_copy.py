@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support import workspaces
+from tests.support.reflinks import stand_in_for_reflinks
 from topcoat.destinations import copy
 from topcoat.destinations.copy import copy_file
 from topcoat.errors import WorkspaceChanged
@@ -81,14 +82,7 @@ class TestClone:
 
     @pytest.fixture
     def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        made: list[int] = []
-
-        def ficlone(out: int, request: int, source: int) -> None:
-            made.append(request)
-            os.sendfile(out, source, 0, 1 << 30)
-
-        monkeypatch.setattr(fcntl, "ioctl", ficlone)
-        return made
+        return stand_in_for_reflinks(monkeypatch)
 
     def test_a_clone_is_the_file(self, scanned: Scan, tmp_path: Path, calls: list[int]) -> None:
         copy_file(scanned, _entry(scanned, "small"), str(tmp_path / "clone"))
@@ -136,7 +130,7 @@ def test_a_file_that_grew_since_the_scan_is_copied_as_it_was_scanned(
         with (tmp_path / "w" / name).open("ab") as file:
             file.write(b"another line")
         if copy_or_clone == "clone":
-            monkeypatch.setattr(fcntl, "ioctl", lambda out, _, source: os.sendfile(out, source, 0, 1 << 30))
+            stand_in_for_reflinks(monkeypatch)
         copy_file(scanned, _entry(scanned, name), str(tmp_path / name))
         assert (tmp_path / name).read_bytes() == before
 
@@ -161,13 +155,13 @@ class TestSettledFiles:
     def test_a_write_during_the_copy_is_an_error(
         self, settled: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        write = copy._write
+        write = copy.write_all
 
         def write_and_meddle(handle: int, data: bytes) -> None:
             write(handle, data)
             os.utime(tmp_path / "w" / name, (1, 1))
 
-        monkeypatch.setattr(copy, "_write", write_and_meddle)
+        monkeypatch.setattr(copy, "write_all", write_and_meddle)
         with pytest.raises(WorkspaceChanged, match=name):
             copy_file(settled, _entry(settled, name), str(tmp_path / "copy"))
 

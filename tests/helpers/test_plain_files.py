@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.reflinks import stand_in_for_reflinks
 from topcoat.helpers import plain_files
 from topcoat.helpers.plain_files import Task, do
 
@@ -72,15 +73,7 @@ def test_a_link_is_the_same_file(file: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def cloned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the kernel would clone: on most file systems of test machines it cannot."""
-    made: list[int] = []
-
-    def ficlone(out: int, request: int, source: int) -> None:
-        made.append(request)
-        os.sendfile(out, source, 0, 1 << 30)
-
-    monkeypatch.setattr(fcntl, "ioctl", ficlone)
-    return made
+    return stand_in_for_reflinks(monkeypatch)
 
 
 def test_a_clone_has_content_mode_and_time(file: Path, tmp_path: Path, cloned: list[int]) -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO
 
-from topcoat.helpers.plain_files import FICLONE, is_sparse
+from topcoat.helpers.plain_files import FICLONE, READ_ONLY, is_sparse, write_all
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
@@ -22,7 +22,6 @@ from topcoat.transfers import advance
 
 _BLOCK = 1 << 20
 _PAGE = 4096
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
@@ -42,14 +41,14 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
     if not isinstance(tree, LocalTree):
         with new_file(path, entry) as out:
             if entry.size < _BLOCK:
-                _write(out.handle, scan.read(entry))
+                write_all(out.handle, scan.read(entry))
                 advance("copying", entry.size)
             else:
                 with scan.open(entry) as source:
                     _copy_checked(scan, entry, source, out.handle)
         return
     try:
-        handle = os.open(to_system(tree.full(name)), _READ_ONLY)
+        handle = os.open(to_system(tree.full(name)), READ_ONLY)
     except OSError:
         # It raises the error that says what is wrong.
         scan.open(entry).close()
@@ -145,12 +144,12 @@ def _copy_unchecked(scan: Scan, entry: Entry, source: int, out: int) -> None:
         if not block:
             raise scan.changed(entry)
         remaining -= len(block)
-        _write(out, block)
+        write_all(out, block)
         advance("copying", len(block))
 
 
 def _copy_checked(scan: Scan, entry: Entry, source: BinaryIO, out: int) -> None:
-    write = _write_pages if _has_holes(source) else _write
+    write = _write_pages if _has_holes(source) else write_all
     digest, remaining = hashlib.sha256(), entry.size
     while remaining and (block := source.read(min(_BLOCK, remaining))):
         digest.update(block)
@@ -171,12 +170,6 @@ def _check(scan: Scan, entry: Entry, file: BinaryIO) -> None:
         raise scan.changed(entry)
 
 
-def _write(handle: int, data: bytes) -> None:
-    written = os.write(handle, data)
-    while written < len(data):
-        written += os.write(handle, memoryview(data)[written:])
-
-
 def _has_holes(source: BinaryIO) -> bool:
     try:
         return is_sparse(os.fstat(source.fileno()))
@@ -192,4 +185,4 @@ def _write_pages(handle: int, data: bytes) -> None:
         if is_hole:
             os.lseek(handle, len(part), os.SEEK_CUR)
         else:
-            _write(handle, part)
+            write_all(handle, part)

@@ -6,7 +6,6 @@ The directory is created beside its final place and renamed. A small file in it 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import os
@@ -15,16 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from topcoat.destinations.copy import copy_file, new_file, reflink, unchanged_since
+from topcoat.destinations.copy import copy_file, reflink, unchanged_since
 from topcoat.destinations.last_snapshot import LastSnapshot, is_unchanged
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.foreign_text import parse_json
-from topcoat.helpers.plain_files import MAX_SIZE, Task
+from topcoat.helpers.plain_files import MAX_SIZE, Task, do
 from topcoat.helpers.pool import HelperPool
 from topcoat.leftovers import private_directory
 from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
-from topcoat.scan.names import decode, to_system
+from topcoat.scan.names import decode, encode, to_system
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.tree import LocalTree
@@ -181,16 +180,6 @@ def _is_on_device(scan: Scan, device: int) -> bool:
     return isinstance(tree, LocalTree) and os.stat(to_system(tree.root)).st_dev == device
 
 
-def _clone(old: str, entry: Entry, path: str) -> None:
-    with open(old, "rb") as source, new_file(path, entry) as out:
-        try:
-            if entry.size and not reflink(source.fileno(), out.handle):
-                raise OSError(errno.EOPNOTSUPP, "no reflinks")
-        except OSError:
-            os.unlink(path)
-            raise
-
-
 class _FileMaker:
     """Makes the files of a new directory: from an earlier snapshot if it has them, else from the workspace."""
 
@@ -199,25 +188,26 @@ class _FileMaker:
     ) -> None:
         self.scan = scan
         self._root, self._system_root = root, os.fsencode(f"{root}/")
-        self._earlier, self._link = earlier, link
+        self._earlier = earlier
+        self._how = "link" if link == "hard" else "clone"
         self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
         self._clones_workspace = can_clone and _is_on_device(scan, os.stat(root).st_dev)
 
     def plain_tasks(self, files: list[Entry]) -> list[Task | None]:
         """Return the task that makes each of *files*, None if that takes more than a plain copy, clone or link."""
         earlier = self._earlier
-        if earlier is None or (self._link == "copy" and self._clones_workspace):
+        if earlier is None or (self._how == "clone" and self._clones_workspace):
             return [self._workspace_task(entry) for entry in files]
         if earlier.entries is None:
             return [None] * len(files)
-        how = "link" if self._link == "hard" else "clone"
-        same, old, new = earlier.entries.get, self._earlier_root, self._system_root
+        same = earlier.entries.get
         return [
-            (how, old + entry[0], new + entry[0], entry.mode, entry.mtime, entry.size)
-            if same(entry[0]) == entry
-            else self._workspace_task(entry)
-            for entry in files
+            self._earlier_task(entry) if same(entry[0]) == entry else self._workspace_task(entry) for entry in files
         ]
+
+    def _earlier_task(self, entry: Entry) -> Task:
+        paths = self._earlier_root + entry.path, self._system_root + entry.path
+        return (self._how, *paths, entry.mode, entry.mtime, entry.size)
 
     def _workspace_task(self, entry: Entry) -> Task | None:
         tree, name = self.scan.source_of(entry)
@@ -226,7 +216,7 @@ class _FileMaker:
         limit = unchanged_since(tree.root)
         if entry.mtime >= limit:
             return None
-        paths = os.fsencode(to_system(tree.full(name))), self._system_root + entry.path
+        paths = encode(tree.full(name)), self._system_root + entry.path
         return ("copy", *paths, entry.mode, entry.mtime, entry.size, limit, self._clones_workspace)
 
     def make(self, entry: Entry, path: str) -> None:
@@ -237,30 +227,25 @@ class _FileMaker:
             copy_file(self.scan, entry, path)
 
     def _share(self, entry: Entry, path: str) -> bool:
-        if self._earlier is None:
-            return False
-        old = self._earlier.directory + path[len(self._root) :]
+        earlier = self._earlier
         try:
-            if not self._earlier.has(entry, old):
-                return False
-            if self._link == "copy":
-                _clone(old, entry, path)
-            else:
-                os.link(old, path)
-        except OSError:  # too many links, another file system, another owner
+            has = earlier is not None and earlier.has(entry, earlier.directory + path[len(self._root) :])
+        except OSError:  # it cannot be read
             return False
-        return True
+        # Not with too many links, of another owner, or on another file system.
+        return has and do(self._earlier_task(entry)) is not None
 
 
 def _fill(root: str, maker: _FileMaker, helpers: HelperPool) -> None:
     """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
     snapshot = maker.scan.snapshot
     expect("copying", snapshot.size)
-    # If the workspace is a job directory itself, it has a marker of its own.
-    entries = [entry for entry in snapshot.entries if entry.path != _MARKER_PATH]
     directories: list[tuple[str, Entry]] = []
     files: list[Entry] = []
-    for entry in entries:
+    for entry in snapshot.entries:
+        if entry.path == _MARKER_PATH:
+            # The workspace is a job directory itself.
+            continue
         if entry.kind == "file":
             files.append(entry)
             continue

@@ -27,11 +27,14 @@ Task = tuple[str | bytes | int, ...]
 FICLONE = 0x40049409
 """The request that makes two files share their content: ioctl_ficlone(2)."""
 
+MAX_UNWRITTEN_NS = 60_000_000_000
+"""Within this time the kernel writes a changed page to the disk, by default after 30 s: vm/dirty_expire_centisecs."""
+
+READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags to open a file for reading; without O_NONBLOCK, opening a FIFO waits for a writer."""
+
 _MIN_CLONE = 1 << 16
-# The kernel writes to the disk what has waited for 30 s, and looks every 5 s: vm/dirty_expire_centisecs.
-_MAX_UNWRITTEN_NS = 60_000_000_000
 _BLOCK = 1 << 20
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
@@ -55,7 +58,7 @@ def digest(path: bytes, size: int, ctime: int, is_young: bool) -> bytes | None:
     """Return the SHA-256 of a file that was listed with this size and ctime; a young one may still be open."""
     import hashlib
 
-    handle = os.open(path, _READ_ONLY | _NO_FOLLOW)
+    handle = os.open(path, READ_ONLY | _NO_FOLLOW)
     try:
         st = os.fstat(handle)
         if (st.st_size, st.st_ctime_ns) != (size, ctime) or not stat.S_ISREG(st.st_mode):
@@ -82,12 +85,12 @@ def copy(
     With *clones* the file system has reflinks. A small file that was written a moment ago is copied all the same: a
     clone waits until the content is on the disk.
     """
-    handle = os.open(source, _READ_ONLY)
+    handle = os.open(source, READ_ONLY)
     try:
         st = os.fstat(handle)
         # A program can set the mtime back, not the ctime.
         is_unchanged = (st.st_mtime_ns, st.st_size) == (mtime, size) and max(mtime, st.st_ctime_ns) < unchanged_since
-        clones = clones and (size >= _MIN_CLONE or st.st_ctime_ns < time.time_ns() - _MAX_UNWRITTEN_NS)
+        clones = clones and (size >= _MIN_CLONE or st.st_ctime_ns < time.time_ns() - MAX_UNWRITTEN_NS)
         if not is_unchanged or not stat.S_ISREG(st.st_mode) or (is_sparse(st) and not clones):
             return None
         return _make(handle, st, path, mode, mtime, size, clones)
@@ -97,7 +100,7 @@ def copy(
 
 def clone(source: bytes, path: bytes, mode: int, mtime: int, size: int) -> bytes | None:
     """Make a file that shares the content of one that has this mode, mtime and size."""
-    handle = os.open(source, _READ_ONLY | _NO_FOLLOW)
+    handle = os.open(source, READ_ONLY | _NO_FOLLOW)
     try:
         st = os.fstat(handle)
         if (st.st_mode, st.st_mtime_ns, st.st_size) != (stat.S_IFREG | mode, mtime, size):
@@ -146,10 +149,15 @@ def _copy_bytes(source: int, out: int, size: int) -> bool:
         if not block:
             return False
         size -= len(block)
-        written = os.write(out, block)
-        while written < len(block):
-            written += os.write(out, memoryview(block)[written:])
+        write_all(out, block)
     return True
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write all of *data*: one write may take a part only."""
+    written = os.write(handle, data)
+    while written < len(data):
+        written += os.write(handle, memoryview(data)[written:])
 
 
 def link(source: bytes, path: bytes, mode: int, mtime: int, size: int) -> bytes | None:

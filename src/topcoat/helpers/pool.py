@@ -38,7 +38,7 @@ Done = Callable[[int], object]
 
 
 class HelperPool:
-    """Helper processes, which end with the ``with`` block; there are none for few tasks."""
+    """Helper processes for a ``with`` block, which end when the block ends. A pool for few tasks has none."""
 
     def __init__(self, count: int) -> None:
         """Start as many helpers as pay for *count* tasks; they are ready a moment later."""
@@ -87,9 +87,7 @@ class HelperPool:
 class _Work:
     """Tasks in chunks, and the results so far."""
 
-    def __init__(
-        self, tasks: Sequence[Task | None], sizes: Sequence[int], done: Callable[[int], object] | None
-    ) -> None:
+    def __init__(self, tasks: Sequence[Task | None], sizes: Sequence[int], done: Done | None) -> None:
         self.tasks, self._sizes, self._done = list(tasks), sizes, done
         self.results: list[Result] = [None] * len(tasks)
         self.chunks: deque[slice] = deque()

@@ -13,7 +13,7 @@ import time
 from typing import BinaryIO, NamedTuple
 
 from topcoat.errors import WorkspaceError
-from topcoat.helpers.plain_files import is_open_for_writing
+from topcoat.helpers.plain_files import MAX_UNWRITTEN_NS, is_open_for_writing
 from topcoat.linked_files import leads_out
 from topcoat.scan.clock import COPY_NS_PER_BYTE, SETTLED, is_settled
 from topcoat.scan.names import to_system
@@ -24,9 +24,6 @@ _MAX_OBEYED_BYTES = 8 << 20
 _MAX_ATTEMPTS = 5
 _MAX_WAIT_S = 0.02
 _POLL_S = 0.001
-# The first write to a page that is mapped moves the ctime; so does the first one after the page was written to disk,
-# which happens within this time.
-MAX_MAPPED_NS = 60_000_000_000
 
 
 class Content(NamedTuple):
@@ -80,7 +77,7 @@ def digest_at_once(tree: Tree, path: str) -> Content | None:
         age = time.time_ns() - version.ctime if version else 0
         if version and version.size < _BLOCK and age > SETTLED:
             # Most files: without the objects that the others need.
-            is_open = age < MAX_MAPPED_NS and is_open_for_writing(source)
+            is_open = age < MAX_UNWRITTEN_NS and is_open_for_writing(source)
             data = source.read(version.size + 1)
             if len(data) != version.size or _version(source) != version:
                 return None
@@ -127,7 +124,8 @@ class _Watch:
     def __init__(self, source: BinaryIO, listed: Version | None = None) -> None:
         self._source = source
         self.version = _version(source)
-        self.is_open = self._is_younger(MAX_MAPPED_NS) and is_open_for_writing(source)
+        # The first write to a page that is mapped moves the ctime; so does the first one after the page was written.
+        self.is_open = self._is_younger(MAX_UNWRITTEN_NS) and is_open_for_writing(source)
         self.only_grew = listed is None or self.version is None or self.version.size >= listed.size
         self.is_busy = listed is not None and listed != self.version
 

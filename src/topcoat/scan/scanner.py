@@ -10,11 +10,11 @@ from contextlib import suppress
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
-from topcoat.helpers.plain_files import MAX_SIZE, Task
+from topcoat.helpers.plain_files import MAX_SIZE, MAX_UNWRITTEN_NS, Task
 from topcoat.helpers.pool import MIN_TASKS, HelperPool
 from topcoat.notices import notice
 from topcoat.scan.clock import SETTLED, is_settled
-from topcoat.scan.content import MAX_MAPPED_NS, Content, digest_at_once, digest_file, read_file, refuse_link_out
+from topcoat.scan.content import Content, digest_at_once, digest_file, read_file, refuse_link_out
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
 from topcoat.scan.index import StatIndex, drop_if_wrong
@@ -184,8 +184,6 @@ class _ProjectScan:
         self._prefix = project.target + b"/" if project.target else b""
         self._index = StatIndex({})
         self._kept: set[str] = set()
-        # The files to read, each with its directory.
-        self._unread: list[tuple[str, SourceNode]] = []
         # The nodes of files that were being written, by directory.
         self._changing: dict[str, dict[str, SourceNode]] = {}
         self._is_patient = project.file is not None
@@ -204,6 +202,7 @@ class _ProjectScan:
     def _walk(self, options: ScanOptions) -> None:
         rules = self._read_rules(options.ignore_files)
         directories: dict[str, SourceNode] = {}
+        unread: list[tuple[str, SourceNode]] = []
         if self._prefix:
             self.entries.append(Entry(self.project.target, "dir", 0o755, 0, b"", 0))
         add, exact, new, errors = self.entries.append, self._exact, tuple.__new__, ERRORS
@@ -217,7 +216,7 @@ class _ProjectScan:
             target = self._prefix + encode(inner)
             for node, content in zip(files, self._index.digests(path, files), strict=True):
                 if content is None:
-                    self._unread.append((path, node))
+                    unread.append((path, node))
                     continue
                 # `_add_file` and `Entry.__new__` spelled out, because this runs once for every unchanged file.
                 mode = node.mode if exact else 0o755 if node.mode & 0o111 else 0o644
@@ -226,25 +225,25 @@ class _ProjectScan:
             for node in members if len(files) < len(members) else ():
                 if node.kind != "file":
                     self._add_member(path, node)
-        for (path, node), digest in zip(self._unread, self._digest_plain(), strict=True):
+        for (path, node), digest in zip(unread, self._digest_plain(unread), strict=True):
             if digest is None:
                 self._add_member(path, node)
             else:
                 self._add_content(path, node, Content(node.size, digest))
 
-    def _digest_plain(self) -> list[bytes | None]:
+    def _digest_plain(self, unread: list[tuple[str, SourceNode]]) -> list[bytes | None]:
         """Return the digest of each file to read; None for one that is not plain, and for all if they are few."""
-        tree, unread = self.project.tree, self._unread
+        tree = self.project.tree
         if len(unread) < MIN_TASKS or not isinstance(tree, LocalTree):
             return [None] * len(unread)
-        now, root = time.time_ns(), os.fsencode(to_system(tree.root))
+        now, root = time.time_ns(), encode(tree.root)
 
         def task(directory: str, node: SourceNode) -> Task | None:
             age = now - node.ctime
             if node.size > MAX_SIZE or age <= SETTLED or not is_settled(node.ctime, node.size):
                 return None
             path = b"%s/%s" % (root, encode(_join(directory, node.name)))
-            return "digest", path, node.size, node.ctime, age < MAX_MAPPED_NS
+            return "digest", path, node.size, node.ctime, age < MAX_UNWRITTEN_NS
 
         with HelperPool(len(unread)) as helpers:
             return helpers.do_all([task(*file) for file in unread], [node.size for _, node in unread])
