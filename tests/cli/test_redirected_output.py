@@ -45,7 +45,26 @@ def test_a_run_whose_output_is_saved_beside_the_code_succeeds(workspace: Path, s
     assert len(lines) == len(set(lines))
 
 
-def test_the_file_that_gets_the_list_is_not_in_the_list(workspace: Path) -> None:
-    with (workspace / "files.txt").open("wb") as file:
-        subprocess.run([sys.executable, "-m", "topcoat", "ls"], env=environment(), stdout=file, check=True)
-    assert (workspace / "files.txt").read_text().split() == [".torchxignore", "pkg/", "pkg/__init__.py", "train.py"]
+@pytest.mark.parametrize("shell", ['"$@" > files.txt', '"$@" | tee files.txt', '"$@" 2>&1 | tee -a files.txt'])
+def test_the_file_that_gets_the_list_is_not_in_the_list(workspace: Path, shell: str) -> None:
+    if "tee" in shell and sys.platform != "linux":
+        pytest.skip("only Linux tells which files another program has open")
+    # tee opens its file meanwhile.
+    words = ["bash", "-c", 'sleep 0.2; exec "$@"', "bash", sys.executable, "-m", "topcoat", "ls"]
+    subprocess.run(["bash", "-c", shell, "bash", *words], env=environment(), stderr=subprocess.DEVNULL, check=True)
+    lines = (workspace / "files.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("topcoat: ")] == [
+        ".torchxignore",
+        "pkg/",
+        "pkg/__init__.py",
+        "train.py",
+    ]
+
+
+def test_a_file_that_a_reader_of_the_output_writes_is_in_the_list(workspace: Path) -> None:
+    """Only a program that reads the output as its stdin, such as tee, puts it into the files that it writes."""
+    with (workspace / "data.bin").open("w") as file:
+        words = [sys.executable, "-m", "topcoat", "ls"]
+        listed = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True).stdout
+        file.write("x")
+    assert "data.bin" in listed.split()

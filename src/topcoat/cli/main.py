@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from topcoat.cli.commands import COMMANDS
 from topcoat.cli.error_handler import ErrorHandler
-from topcoat.cli.output import exact_result, redirected_files, result, write_stderr
+from topcoat.cli.output import exact_result, result, write_stderr
 
 if TYPE_CHECKING:
     from topcoat.cli.commands import Command
@@ -109,6 +109,7 @@ def _main(words: list[str], handler: ErrorHandler) -> int:
     command, parser = find_command(name)
     args = parser.parse(words[1:])
     handler.debug |= args.debug
+    from topcoat.cli.redirects import redirected_files
     from topcoat.leftovers import remove_leftovers
 
     remove_leftovers()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from topcoat.foreign_text import printable
@@ -100,19 +99,6 @@ def discard(stream: TextIO) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)
-
-
-def redirected_files() -> set[tuple[int, int]]:
-    """Return device and inode of the files that stdout and stderr are redirected to."""
-    import stat
-
-    files = set()
-    for descriptor in (1, 2):
-        with suppress(OSError):
-            status = os.fstat(descriptor)
-            if stat.S_ISREG(status.st_mode):
-                files.add((status.st_dev, status.st_ino))
-    return files
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

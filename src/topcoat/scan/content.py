@@ -23,6 +23,8 @@ _BLOCK = 1 << 20
 _MAX_OBEYED_BYTES = 8 << 20
 _MAX_ATTEMPTS = 5
 _MAX_WAIT_S = 0.02
+# A program has truncated the file and not written yet: it waits for the processor, or for the disk.
+_MAX_EMPTY_WAIT_S = 2.0
 _POLL_S = 0.001
 
 
@@ -159,11 +161,16 @@ class _Watch:
 
     def wait(self) -> None:
         """Wait until the file is settled, for a bounded time."""
-        size = self.version.size if self.version else 0
-        end = time.monotonic() + _MAX_WAIT_S + size * COPY_NS_PER_BYTE / 1e9
-        while not self.is_settled and time.monotonic() < end:
+        start = time.monotonic()
+        while not self.is_settled and time.monotonic() - start < self._longest_wait:
             time.sleep(_POLL_S)
             self.has_changed()
+
+    @property
+    def _longest_wait(self) -> float:
+        """How long a write may take, in seconds."""
+        size = self.version.size if self.version else 0
+        return _MAX_EMPTY_WAIT_S if size == 0 and self.is_open else _MAX_WAIT_S + size * COPY_NS_PER_BYTE / 1e9
 
 
 def _hash(source: BinaryIO, watch: _Watch, start: int) -> tuple[Content, bytes]:
