@@ -103,7 +103,7 @@ def test_a_file_beside_a_writer_is_whole_or_an_error(tmp_path: Path, how: str) -
 
 
 def look_often(workspace: Path) -> set[str]:
-    found = []
+    found: list[str] = []
     end = time.monotonic() + 1.5
     while time.monotonic() < end and len(found) < 40:
         try:
