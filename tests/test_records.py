@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import topcoat
-from topcoat.records import Cache, caches_unread
+from topcoat.records import Cache, caches_unread, format_map, parse_map
 
 CACHE = Cache("letters", 1)
 
@@ -30,6 +30,11 @@ def test_a_record_is_read_back_as_it_was_written(key: str, body: bytes) -> None:
 def test_a_json_value_is_read_back_as_it_was_written() -> None:
     CACHE.write_json("a", {"b": ["\udcff", 1, None]})
     assert CACHE.read_json("a", dict) == {"b": ["\udcff", 1, None]}
+
+
+@given(st.dictionaries(st.binary(max_size=9), st.binary(max_size=9)))
+def test_a_map_is_read_back_as_it_was_written(values: dict[bytes, bytes]) -> None:
+    assert parse_map(format_map(values)) == values
 
 
 def test_a_key_without_a_record_is_missing() -> None:

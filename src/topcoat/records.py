@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 _DIGEST_BYTES = 32
 _MAX_RECORD_BYTES = 1 << 30
+_COUNT = struct.Struct("<I")
+# Bytes of a key and of its value.
+_LENGTHS = struct.Struct("<IQ")
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 # One item for each open ``with`` block of `caches_unread`.
@@ -108,6 +112,26 @@ class Cache(NamedTuple):
         except OSError:
             return None
         return body if head == magic + self._digest(key, body) else None
+
+
+def format_map(values: Mapping[bytes, bytes]) -> bytes:
+    """Return *values* as the body of a record."""
+    lengths = b"".join([_LENGTHS.pack(len(key), len(value)) for key, value in values.items()])
+    return b"".join([_COUNT.pack(len(values)), lengths, *values, *values.values()])
+
+
+def parse_map(body: bytes) -> dict[bytes, bytes]:
+    """Return what `format_map` made a body of."""
+    (count,) = _COUNT.unpack_from(body)
+    key_at = _COUNT.size + count * _LENGTHS.size
+    lengths = list(_LENGTHS.iter_unpack(body[_COUNT.size : key_at]))
+    at = key_at + sum([length for length, _ in lengths])
+    values: dict[bytes, bytes] = {}
+    for key, value in lengths:
+        values[body[key_at : key_at + key]] = body[at : at + value]
+        key_at += key
+        at += value
+    return values
 
 
 def _is_own(st: os.stat_result) -> bool:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support import workspaces
 from tests.support.inside import Seen, expected, on_disk
-from topcoat.destinations import copy, directory
+from topcoat.destinations import copy, directory, file_maker
 from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
 from topcoat.errors import DestinationError, JobDirConflict, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
@@ -138,12 +138,12 @@ def test_a_failure_in_the_middle_leaves_nothing(
     said: str,
 ) -> None:
     before = on_disk(tmp_path)
-    whole = directory.copy_file
-    monkeypatch.setattr(directory, "copy_file", _failing(number, error))
+    whole = file_maker.copy_file
+    monkeypatch.setattr(file_maker, "copy_file", _failing(number, error))
     with pytest.raises(kind, match=said):
         DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
     assert on_disk(tmp_path) == before
-    monkeypatch.setattr(directory, "copy_file", whole)
+    monkeypatch.setattr(file_maker, "copy_file", whole)
     assert DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
 
 

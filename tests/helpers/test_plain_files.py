@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.reflinks import stand_in_for_reflinks
 from topcoat.helpers import plain_files
-from topcoat.helpers.plain_files import Task, do
+from topcoat.helpers.plain_files import Batch, Result
 
 CONTENTS = {"empty": b"", "small": b"small", "large": os.urandom(3 << 20) + b"end"}
 FUTURE = 1 << 62
@@ -31,44 +31,59 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def digest(path: Path, *, is_young: bool = False) -> Task:
+def digest(path: Path, *, is_young: bool = False) -> Batch:
     st = path.stat()
-    return "digest", bytes(path), st.st_size, st.st_ctime_ns, is_young
+    return "digest", bytes(path.parent), b"", (), [(bytes(Path(path.name)), st.st_size, st.st_ctime_ns, is_young)]
 
 
-def copy(path: Path, target: Path, unchanged_since: int = FUTURE) -> Task:
+def _make(how: str, path: Path, target: Path, *shared: int) -> Batch:
     st = path.stat()
-    return "copy", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size, unchanged_since, False
+    file = bytes(Path(path.name)), st.st_size, st.st_mode & 0o7777, st.st_mtime_ns
+    return how, bytes(path.parent), bytes(target), shared, [file]
 
 
-def clone(path: Path, target: Path) -> Task:
-    st = path.stat()
-    return "clone", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size
+def copy(path: Path, target: Path, unchanged_since: int = FUTURE, clones: bool = False) -> Batch:
+    return _make("copy", path, target, unchanged_since, clones)
 
 
-def link(path: Path, target: Path) -> Task:
-    st = path.stat()
-    return "link", bytes(path), bytes(target), st.st_mode & 0o7777, st.st_mtime_ns, st.st_size
+def clone(path: Path, target: Path) -> Batch:
+    return _make("clone", path, target)
+
+
+def link(path: Path, target: Path) -> Batch:
+    return _make("link", path, target)
+
+
+def do(batch: Batch) -> Result:
+    (result,) = plain_files.do(batch)
+    return result
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """The directory of the new files."""
+    (tmp_path / "new").mkdir()
+    return tmp_path / "new"
 
 
 def test_a_digest_is_that_of_the_content(file: Path) -> None:
     assert do(digest(file)) == do(digest(file, is_young=True)) == hashlib.sha256(CONTENTS[file.name]).digest()
 
 
-def test_a_copy_has_content_mode_and_time(file: Path, tmp_path: Path) -> None:
+def test_a_copy_has_content_mode_and_time(file: Path, new: Path) -> None:
     before = os.umask(0o077)
     try:
-        assert do(copy(file, tmp_path / "new")) == b""
+        assert do(copy(file, new)) == b""
     finally:
         os.umask(before)
-    st = (tmp_path / "new").stat()
-    assert (tmp_path / "new").read_bytes() == CONTENTS[file.name]
+    st = (new / file.name).stat()
+    assert (new / file.name).read_bytes() == CONTENTS[file.name]
     assert (st.st_mode & 0o7777, st.st_mtime_ns, st.st_nlink) == (0o640, 1_000_000_007, 1)
 
 
-def test_a_link_is_the_same_file(file: Path, tmp_path: Path) -> None:
-    assert do(link(file, tmp_path / "new")) == b""
-    assert (tmp_path / "new").samefile(file)
+def test_a_link_is_the_same_file(file: Path, new: Path) -> None:
+    assert do(link(file, new)) == b""
+    assert (new / file.name).samefile(file)
 
 
 @pytest.fixture
@@ -76,39 +91,37 @@ def cloned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return stand_in_for_reflinks(monkeypatch)
 
 
-def test_a_clone_has_content_mode_and_time(file: Path, tmp_path: Path, cloned: list[int]) -> None:
-    assert do(clone(file, tmp_path / "new")) == b""
-    st = (tmp_path / "new").stat()
-    assert (tmp_path / "new").read_bytes() == CONTENTS[file.name]
+def test_a_clone_has_content_mode_and_time(file: Path, new: Path, cloned: list[int]) -> None:
+    assert do(clone(file, new)) == b""
+    st = (new / file.name).stat()
+    assert (new / file.name).read_bytes() == CONTENTS[file.name]
     assert (st.st_mode & 0o7777, st.st_mtime_ns, st.st_nlink) == (0o640, 1_000_000_007, 1)
     assert cloned == ([0x40049409] if CONTENTS[file.name] else [])
 
 
-def test_without_reflinks_nothing_is_cloned_or_left(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_reflinks_nothing_is_cloned_or_left(file: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "no")
 
     monkeypatch.setattr(fcntl, "ioctl", refuse)
     # Nothing of an empty file is shared.
     expected = b"" if file.name == "empty" else None
-    assert do(clone(file, tmp_path / "new")) == expected
-    assert (tmp_path / "new").exists() == (file.name == "empty")
+    assert do(clone(file, new)) == expected
+    assert (new / file.name).exists() == (file.name == "empty")
 
 
 def test_a_copy_clones_what_is_large_or_surely_on_the_disk(
-    file: Path, tmp_path: Path, cloned: list[int], monkeypatch: pytest.MonkeyPatch
+    file: Path, new: Path, cloned: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clones = (*copy(file, tmp_path / "new")[:-1], True)
+    clones = copy(file, new, clones=True)
     assert do(clones) == b""
     assert bool(cloned) == (file.name == "large")
     later = time.time_ns() + 120_000_000_000
     monkeypatch.setattr(time, "time_ns", lambda: later)
-    (tmp_path / "new").unlink()
+    (new / file.name).unlink()
     assert do(clones) == b""
     assert len(cloned) == {"large": 2, "small": 1, "empty": 0}[file.name]
-    assert (tmp_path / "new").read_bytes() == CONTENTS[file.name]
+    assert (new / file.name).read_bytes() == CONTENTS[file.name]
 
 
 def grown(path: Path) -> None:
@@ -137,37 +150,37 @@ CHANGES = [grown, rewritten_with_the_old_mtime, replaced_by_a_link, replaced_by_
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_file_that_changed_after_it_was_listed_has_no_digest(file: Path, change: Callable[[Path], None]) -> None:
-    task = digest(file)
+    batch = digest(file)
     change(file)
-    assert do(task) is None
+    assert do(batch) is None
 
 
 @pytest.mark.parametrize("change", [grown, rewritten_with_the_old_mtime, replaced_by_a_fifo, os.unlink])
 def test_a_file_that_changed_after_it_was_listed_is_not_copied(
-    file: Path, tmp_path: Path, change: Callable[[Path], None]
+    file: Path, new: Path, change: Callable[[Path], None]
 ) -> None:
     listed_at = file.stat().st_ctime_ns + 1
-    task = copy(file, tmp_path / "new", listed_at)
+    batch = copy(file, new, listed_at)
     change(file)
-    assert do(task) is None
-    assert not (tmp_path / "new").exists()
+    assert do(batch) is None
+    assert not (new / file.name).exists()
 
 
 @pytest.mark.parametrize("change", [grown, replaced_by_a_link, replaced_by_a_fifo, os.unlink])
 @pytest.mark.parametrize("how", [clone, link])
 def test_a_file_that_a_job_changed_is_not_shared(
-    file: Path, tmp_path: Path, cloned: list[int], change: Callable[[Path], None], how: Callable[[Path, Path], Task]
+    file: Path, new: Path, cloned: list[int], change: Callable[[Path], None], how: Callable[[Path, Path], Batch]
 ) -> None:
-    task = how(file, tmp_path / "new")
+    batch = how(file, new)
     change(file)
-    assert do(task) is None
-    assert not (tmp_path / "new").exists()
+    assert do(batch) is None
+    assert not (new / file.name).exists()
 
 
 def test_a_file_that_changes_while_it_is_copied_is_not_copied(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, new: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = copy(file, tmp_path / "new")
+    batch = copy(file, new)
     whole = plain_files._copy_bytes
 
     def copy_and_meddle(source: int, out: int, size: int) -> bool:
@@ -176,8 +189,8 @@ def test_a_file_that_changes_while_it_is_copied_is_not_copied(
         return copied
 
     monkeypatch.setattr(plain_files, "_copy_bytes", copy_and_meddle)
-    assert do(task) is None
-    assert not (tmp_path / "new").exists()
+    assert do(batch) is None
+    assert not (new / file.name).exists()
 
 
 def test_a_file_that_is_open_for_writing_has_no_digest_if_it_is_young(tmp_path: Path) -> None:
@@ -190,25 +203,48 @@ def test_a_file_that_is_open_for_writing_has_no_digest_if_it_is_young(tmp_path: 
 
 
 @pytest.mark.parametrize("how", [copy, clone, link])
-def test_nothing_is_replaced(file: Path, tmp_path: Path, cloned: list[int], how: Callable[[Path, Path], Task]) -> None:
-    (tmp_path / "new").write_text("mine")
-    assert do(how(file, tmp_path / "new")) is None
-    assert (tmp_path / "new").read_text() == "mine"
+def test_nothing_is_replaced(file: Path, new: Path, cloned: list[int], how: Callable[[Path, Path], Batch]) -> None:
+    (new / file.name).write_text("mine")
+    assert do(how(file, new)) is None
+    assert (new / file.name).read_text() == "mine"
 
 
-def test_a_full_disk_leaves_nothing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing(file: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "utime", refuse)
-    assert do(copy(file, tmp_path / "new")) is None
-    assert not (tmp_path / "new").exists()
+    assert do(copy(file, new)) is None
+    assert not (new / file.name).exists()
 
 
-def test_a_file_with_holes_is_not_plain(tmp_path: Path) -> None:
+def test_a_file_with_holes_is_not_plain(tmp_path: Path, new: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(8 << 20)
-    assert do(copy(tmp_path / "sparse", tmp_path / "new")) is None
+    assert do(copy(tmp_path / "sparse", new)) is None
+
+
+def test_files_of_a_directory_that_is_gone_are_not_plain(file: Path, tmp_path: Path) -> None:
+    assert plain_files.do(copy(file, tmp_path / "gone")) == [None]
+    assert (
+        plain_files.do(("link", bytes(tmp_path / "gone"), bytes(tmp_path), (), [(b"a", 1, 0o644, 1)] * 3)) == [None] * 3
+    )
+
+
+def test_a_batch_has_the_result_of_each_file(new: Path, tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (tmp_path / name).write_text(name)
+    _, source, target, shared, a = link(tmp_path / "a", new)
+    missing, c = [(b"b", 1, 0o644, 1)], link(tmp_path / "c", new)[-1]
+    assert plain_files.do(("link", source, target, shared, [*a, *missing, *c])) == [b"", None, b""]
+    assert sorted(os.listdir(new)) == ["a", "c"]
+
+
+def test_no_handle_stays_open(file: Path, new: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for target in (new, new / "gone"):
+        plain_files.do(copy(file, target))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_script_imports_little() -> None:

@@ -1,4 +1,4 @@
-"""Tasks for several processes: all are done once, and no process stays."""
+"""Files for several processes: all are done once, and no process stays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from topcoat.errors import TopcoatError
 from topcoat.helpers import plain_files, pool
-from topcoat.helpers.plain_files import Task
+from topcoat.helpers.plain_files import Batch, Result
 from topcoat.helpers.pool import HelperPool
 
 COUNT = 1500
@@ -26,24 +26,23 @@ def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    """The digests of a directory of files."""
     directory = tmp_path_factory.mktemp("files")
-    made: list[Task] = []
+    files = []
     for number in range(COUNT):
         path = directory / f"{number}é\udcff"
         path.write_bytes(b"%d" % number)
         st = path.stat()
-        made.append(("digest", bytes(path), st.st_size, st.st_ctime_ns, False))
-    return made
+        files.append((os.fsencode(path.name), st.st_size, st.st_ctime_ns, False))
+    return "digest", bytes(directory), b"", (), files
 
 
-@pytest.fixture
-def tasks(made: list[Task]) -> list[Task]:
-    return list(made)
+def digests(done: list[tuple[Batch, list[Result]]]) -> dict[bytes, Result]:
+    return {file[0]: result for batch, results in done for file, result in zip(batch[-1], results, strict=True)}
 
 
-def sizes(tasks: list[Task]) -> list[int]:
-    return [1] * len(tasks)
+EXPECTED = {os.fsencode(f"{number}é\udcff"): hashlib.sha256(b"%d" % number).digest() for number in range(COUNT)}
 
 
 def processes(helpers: HelperPool) -> list[int]:
@@ -55,55 +54,58 @@ def wait_until_ready(helpers: HelperPool) -> None:
         assert helper._poll.poll(60_000)
 
 
-def test_results_are_in_the_order_of_the_tasks_and_what_is_not_plain_has_none(tasks: list[Task]) -> None:
-    tasks[1000] = ("digest", b"/nowhere", 1, 1, False)
+def test_each_file_has_a_result_and_one_that_is_not_plain_has_none(batch: Batch) -> None:
+    *head, files = batch
+    size = sum([file[1] for file in files])
+    files = [*files[:1000], (b"missing", 7, 1, False), *files[1000:]]
     done: list[int] = []
     with HelperPool(COUNT) as helpers:
         wait_until_ready(helpers)
-        results = helpers.do_all(tasks, sizes(tasks), done.append)
-        again = helpers.do_all(tasks, sizes(tasks))
+        results = helpers.do_all([(*head, files)], done.append)  # type: ignore[list-item]
+        again = helpers.do_all(iter([batch]))
         (pid,) = processes(helpers)
-    expected = [hashlib.sha256(b"%d" % number).digest() for number in range(COUNT)]
-    assert results == again == [*expected[:1000], None, *expected[1001:]]
-    assert sum(done) == COUNT - 1
+    assert digests(results) == {**EXPECTED, b"missing": None}
+    assert digests(again) == EXPECTED
+    assert sum(done) == size
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_helper_does_a_part(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
-    own: list[Task] = []
+def test_a_helper_does_a_part(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    own: list[Batch] = []
 
-    def do_slowly(task: Task) -> bytes | None:
-        own.append(task)
-        time.sleep(0.001)
-        return plain_files.do(task)
+    def do_slowly(batch: Batch) -> list[Result]:
+        own.append(batch)
+        time.sleep(0.03)
+        return plain_files.do(batch)
 
     monkeypatch.setattr(pool, "do", do_slowly)
     with HelperPool(COUNT) as helpers:
         wait_until_ready(helpers)
-        assert None not in helpers.do_all(tasks, sizes(tasks))
-    assert len(own) < COUNT / 2
+        assert digests(helpers.do_all([batch])) == EXPECTED
+    assert sum(len(batch[-1]) for batch in own) < COUNT / 2
 
 
-def test_few_tasks_have_no_helpers(tasks: list[Task]) -> None:
-    with HelperPool(pool.MIN_TASKS - 1) as helpers:
+def test_few_files_have_no_helpers(batch: Batch) -> None:
+    *head, files = batch
+    with HelperPool(pool.MIN_FILES - 1) as helpers:
         assert processes(helpers) == []
-        assert None not in helpers.do_all(tasks[:10], sizes(tasks[:10]))
-        assert helpers.do_all([], []) == []
+        assert None not in digests(helpers.do_all([(*head, files[:10])])).values()  # type: ignore[list-item]
+        assert helpers.do_all([]) == helpers.do_all([("digest", b"/", b"", (), [])]) == []
 
 
 @pytest.mark.parametrize("executable", ["", "/usr/sbin/uwsgi", "/nowhere/python3"])
 def test_without_a_python_to_start_this_process_does_everything(
-    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, executable: str
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     with HelperPool(COUNT) as helpers:
         assert processes(helpers) == []
-        assert None not in helpers.do_all(tasks, sizes(tasks))
+        assert digests(helpers.do_all([batch])) == EXPECTED
 
 
 def test_a_helper_that_cannot_start_is_not_missed(
-    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = tmp_path / "python3"
     broken.write_text("#!/bin/sh\nexit 1\n")
@@ -111,36 +113,45 @@ def test_a_helper_that_cannot_start_is_not_missed(
     monkeypatch.setattr(sys, "executable", str(broken))
     with HelperPool(COUNT) as helpers:
         wait_until_ready(helpers)
-        assert None not in helpers.do_all(tasks, sizes(tasks))
+        assert digests(helpers.do_all([batch])) == EXPECTED
 
 
-def test_a_helper_that_is_killed_in_the_middle_is_an_error(tasks: list[Task]) -> None:
+def test_a_helper_that_is_killed_in_the_middle_is_an_error(batch: Batch) -> None:
     with HelperPool(COUNT) as helpers:
         wait_until_ready(helpers)
         (pid,) = processes(helpers)
-        helpers.do_all(tasks[:1], [1])
         os.kill(pid, signal.SIGSTOP)
         killer = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
         killer.start()
         with pytest.raises(TopcoatError, match="a helper process was killed") as caught:
-            helpers.do_all(tasks, sizes(tasks))
+            helpers.do_all([batch])
     assert "again" in str(caught.value.hint)
 
 
-def test_a_helper_that_stops_answering_is_an_error(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_that_stops_answering_is_an_error(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_MAX_WAIT_S", 0.1)
     with HelperPool(COUNT) as helpers:
         wait_until_ready(helpers)
         (pid,) = processes(helpers)
-        helpers.do_all(tasks[:1], [1])
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(TopcoatError, match="does not answer"):
-            helpers.do_all(tasks, sizes(tasks))
+            helpers.do_all([batch])
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_chunk_has_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    work = pool._Work([("digest",)] * 200, [0] * 100 + [5 << 20] * 4 + [64 << 20] + [0] * 95, None)
-    chunks = [(chunk.start, chunk.stop) for chunk in work.chunks]
-    assert chunks == [(0, 64), (64, 101), (101, 102), (102, 103), (103, 104), (104, 105), (105, 169), (169, 200)]
+def test_a_chunk_has_a_bounded_size() -> None:
+    sizes = [0] * 100 + [5 << 20] * 4 + [64 << 20] + [0] * 95
+    files = [(b"%d" % number, size) for number, size in enumerate(sizes)]
+    batches: list[Batch] = [("link", b"/a", b"/b", (), files), *[("link", b"/c", b"/d", (), [(b"x", 1)])] * 100]
+    chunks = list(pool.chunks(batches))
+    parts = [(batch, file) for chunk in chunks for batch in chunk.batches for file in batch[-1]]
+    assert [file for _, file in parts] == [*files, *[(b"x", 1)] * 100]
+    assert {batch[:4] for batch, _ in parts} == {batch[:4] for batch in batches}
+    for chunk in chunks:
+        count = sum(len(batch[-1]) for batch in chunk.batches)
+        assert chunk.size == sum(file[1] for batch in chunk.batches for file in batch[-1])
+        assert count <= 64
+        assert chunk.size <= 8 << 20 or count == 1
+    # Small batches share a chunk.
+    assert len(chunks) < 20

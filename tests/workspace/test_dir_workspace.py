@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tests.support import workspaces
 from tests.support.inside import expected, on_disk
 from tests.support.notices import recorded_notices
-from topcoat.destinations import directory
+from topcoat.destinations import directory, file_maker
 from topcoat.errors import DestinationError, InvalidRunConfigException, JobDirConflict, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import scan
@@ -355,7 +355,7 @@ class TestTmpDirWorkspaceMixin:
         def fail(*args: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(directory, "copy_file", fail)
+        monkeypatch.setattr(file_maker, "copy_file", fail)
         with pytest.raises(DestinationError, match="No space left"):
             TmpDirWorkspaceMixin().build_workspaces([_role(workspace)], {})
         assert os.listdir(temporary) == []

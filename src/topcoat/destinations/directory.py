@@ -6,31 +6,26 @@ The directory is created beside its final place and renamed. A small file in it 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from topcoat.destinations.copy import copy_file, reflink, unchanged_since
-from topcoat.destinations.last_snapshot import LastSnapshot, is_unchanged
+from topcoat.destinations.copy import reflink
+from topcoat.destinations.file_maker import FileMaker, LinkPolicy
+from topcoat.destinations.last_snapshot import LastSnapshot, SnapshotFiles, is_unchanged
 from topcoat.errors import DestinationError, JobDirConflict, TopcoatError
 from topcoat.foreign_text import parse_json
-from topcoat.helpers.plain_files import MAX_SIZE, Task, do
 from topcoat.helpers.pool import HelperPool
 from topcoat.leftovers import private_directory
 from topcoat.regular_files import read_regular
 from topcoat.scan.job_dirs import MARKER
-from topcoat.scan.names import decode, encode, to_system
+from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
-from topcoat.scan.tree import LocalTree
 from topcoat.state import make_directories, make_private, state_dir
-from topcoat.transfers import advance, expect
-
-LinkPolicy = Literal["copy", "hard"]
+from topcoat.transfers import expect
 
 # A file system that does not keep permission bits shows another mode.
 _MARKER_MODE = 0o444
@@ -94,17 +89,23 @@ class DirectoryDestination:
         parent, name = os.path.split(final)
         try:
             make_directories(Path(parent), 0o755)
-            with private_directory(parent, f".{name}.") as new_dir:
+            # The helpers start while the rest is made ready, and end before a directory that has failed is removed.
+            with (
+                HelperPool(len(scan.snapshot)) as pool,
+                private_directory(parent, f".{name}.") as new_dir,
+                pool as helpers,
+            ):
                 # Written first: a scan of a workspace around it must recognize the job directory at any time.
                 marker = os.open(new_dir / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MARKER_MODE)
                 with os.fdopen(marker, "w") as file:
                     file.write(json.dumps({"snapshot": scan.snapshot.digest}))
                     os.fchmod(marker, _MARKER_MODE)
                 can_clone = _supports_reflinks(str(new_dir))
-                with HelperPool(len(scan.snapshot)) as helpers:
-                    earlier = self._find_earlier(final, workspace_key) if can_clone or self._link == "hard" else None
-                    maker = _FileMaker(str(new_dir), scan, earlier, self._link, can_clone=can_clone)
-                    _fill(str(new_dir), maker, helpers)
+                earlier = self._find_earlier(final, workspace_key) if can_clone or self._link == "hard" else None
+                # The workspace may be a job directory itself.
+                files = SnapshotFiles([entry for entry in scan.snapshot if entry.path != _MARKER_PATH])
+                maker = FileMaker(str(new_dir), scan, files, earlier, self._link, can_clone=can_clone)
+                _fill(str(new_dir), maker, helpers)
                 os.chmod(new_dir, 0o755)
                 if not self._rename(str(new_dir), final, scan.snapshot):
                     return False
@@ -112,7 +113,7 @@ class DirectoryDestination:
             raise
         except OSError as error:
             raise self._unwritable(error) from error
-        LastSnapshot.write(final, scan.snapshot.entries, workspace_key)
+        LastSnapshot.write(final, files, workspace_key)
         return True
 
     def _find_earlier(self, final: str, workspace_key: str) -> LastSnapshot | None:
@@ -173,81 +174,13 @@ def _supports_reflinks(directory: str) -> bool:
     return False
 
 
-def _is_on_device(scan: Scan, device: int) -> bool:
-    """Tell whether the workspace is on *device*; of one with several projects, its first file."""
-    file = next((entry for entry in scan.snapshot if entry.kind == "file"), None)
-    tree = scan.source_of(file)[0] if file else None
-    return isinstance(tree, LocalTree) and os.stat(to_system(tree.root)).st_dev == device
-
-
-class _FileMaker:
-    """Makes the files of a new directory: from an earlier snapshot if it has them, else from the workspace."""
-
-    def __init__(
-        self, root: str, scan: Scan, earlier: LastSnapshot | None, link: LinkPolicy, *, can_clone: bool
-    ) -> None:
-        self.scan = scan
-        self._root, self._system_root = root, os.fsencode(f"{root}/")
-        self._earlier = earlier
-        self._how = "link" if link == "hard" else "clone"
-        self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
-        self._clones_workspace = can_clone and _is_on_device(scan, os.stat(root).st_dev)
-
-    def plain_tasks(self, files: list[Entry]) -> list[Task | None]:
-        """Return the task that makes each of *files*, None if that takes more than a plain copy, clone or link."""
-        earlier = self._earlier
-        if earlier is None or (self._how == "clone" and self._clones_workspace):
-            return [self._workspace_task(entry) for entry in files]
-        if earlier.entries is None:
-            return [None] * len(files)
-        same = earlier.entries.get
-        return [
-            self._earlier_task(entry) if same(entry[0]) == entry else self._workspace_task(entry) for entry in files
-        ]
-
-    def _earlier_task(self, entry: Entry) -> Task:
-        paths = self._earlier_root + entry.path, self._system_root + entry.path
-        return (self._how, *paths, entry.mode, entry.mtime, entry.size)
-
-    def _workspace_task(self, entry: Entry) -> Task | None:
-        tree, name = self.scan.source_of(entry)
-        if entry.size > MAX_SIZE or not isinstance(tree, LocalTree):
-            return None
-        limit = unchanged_since(tree.root)
-        if entry.mtime >= limit:
-            return None
-        paths = encode(tree.full(name)), self._system_root + entry.path
-        return ("copy", *paths, entry.mode, entry.mtime, entry.size, limit, self._clones_workspace)
-
-    def make(self, entry: Entry, path: str) -> None:
-        """Make *entry*, whatever it takes."""
-        if self._share(entry, path):
-            advance("copying", entry.size)
-        else:
-            copy_file(self.scan, entry, path)
-
-    def _share(self, entry: Entry, path: str) -> bool:
-        earlier = self._earlier
-        try:
-            has = earlier is not None and earlier.has(entry, earlier.directory + path[len(self._root) :])
-        except OSError:  # it cannot be read
-            return False
-        # Not with too many links, of another owner, or on another file system.
-        return has and do(self._earlier_task(entry)) is not None
-
-
-def _fill(root: str, maker: _FileMaker, helpers: HelperPool) -> None:
+def _fill(root: str, maker: FileMaker, helpers: HelperPool) -> None:
     """Put the snapshot into the new directory *root*; every file must be new, so no file replaces another."""
     snapshot = maker.scan.snapshot
     expect("copying", snapshot.size)
     directories: list[tuple[str, Entry]] = []
-    files: list[Entry] = []
     for entry in snapshot.entries:
-        if entry.path == _MARKER_PATH:
-            # The workspace is a job directory itself.
-            continue
         if entry.kind == "file":
-            files.append(entry)
             continue
         path = f"{root}/{os.fsdecode(entry.path)}"
         try:
@@ -260,11 +193,7 @@ def _fill(root: str, maker: _FileMaker, helpers: HelperPool) -> None:
                     os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
         except FileExistsError:
             raise _name_conflict(root, entry, snapshot) from None
-    sizes = [entry.size for entry in files]
-    made = helpers.do_all(maker.plain_tasks(files), sizes, functools.partial(advance, "copying"))
-    for entry, result in zip(files, made, strict=True):
-        if result is not None:
-            continue
+    for entry in maker.make_plain(helpers):
         try:
             maker.make(entry, f"{root}/{os.fsdecode(entry.path)}")
         except FileExistsError:

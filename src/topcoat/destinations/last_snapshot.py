@@ -1,6 +1,6 @@
 """An earlier snapshot of a workspace: the next one takes its unchanged files from there.
 
-Its entries are kept in the cache by column, which is read and written in a fifth of the time of a record for each.
+What was delivered is kept in the cache by directory: an unchanged directory takes one comparison.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, islice, pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
-from topcoat.records import Cache
+from topcoat.records import Cache, format_map, parse_map
 from topcoat.scan.job_dirs import MARKER
-from topcoat.scan.snapshot import LETTERS, Entry
+from topcoat.scan.snapshot import Entry
 
-_RECORDS = Cache("jobdirs", 3)
-_LENGTHS = struct.Struct("<QQ")
-_KINDS = {letter[0]: kind for kind, letter in LETTERS.items()}
-_MIN_MTIME, _MAX_MTIME = -(1 << 63), (1 << 63) - 1
+_RECORDS = Cache("jobdirs", 4)
+_COUNT = struct.Struct("<I")
+_DIGEST = 32
 _BLOCK = 1 << 20
 _MAX_JOBS = 10_000
 
@@ -31,11 +31,11 @@ class LastSnapshot(NamedTuple):
 
     Attributes:
         directory: its path.
-        entries: what was delivered there, by path, as tuples that compare with entries; None if it is not known.
+        files: what was delivered there, as `SnapshotFiles.packed`, by directory; None if it is not known.
     """
 
     directory: str
-    entries: Mapping[bytes, tuple[object, ...]] | None
+    files: Mapping[bytes, bytes] | None
 
     @classmethod
     def read(cls, *key: str) -> LastSnapshot | None:
@@ -60,14 +60,81 @@ class LastSnapshot(NamedTuple):
 
     def has(self, entry: Entry, path: str) -> bool:
         """Tell whether *path* in the directory is still what *entry* says: a job may have written to it."""
-        if self.entries is not None:
-            return self.entries.get(entry.path) == entry and is_unchanged(path, entry)
+        if self.files is not None:
+            return bool(self._same(directory_of(entry), [entry])) and is_unchanged(path, entry)
         return is_unchanged(path, entry) and has_content(path, entry)
 
+    def same_files(self, directory: bytes, files: SnapshotFiles) -> list[Entry]:
+        """Return the files of *directory* that were delivered as they are now."""
+        packed = (self.files or {}).get(directory)
+        current = files.directories[directory]
+        return current if packed and packed == files.packed(directory) else self._same(directory, current)
+
+    def _same(self, directory: bytes, files: Sequence[Entry]) -> list[Entry]:
+        known = _unpack((self.files or {}).get(directory, b""))
+        return [
+            entry for entry in files if known.get(entry.path) == (entry.mode, entry.size, entry.mtime, entry.content)
+        ]
+
     @staticmethod
-    def write(directory: str, entries: Sequence[Entry], *key: str) -> None:
-        """Record that *directory* got *entries*."""
-        _RECORDS.write("\0".join(key), _format(directory, entries))
+    def write(directory: str, files: SnapshotFiles, *key: str) -> None:
+        """Record that *directory* got *files*."""
+        packed = {folder: files.packed(folder) for folder in files.directories}
+        _RECORDS.write("\0".join(key), b"".join([os.fsencode(directory), b"\0", format_map(packed)]))
+
+
+def _parse(body: bytes) -> LastSnapshot:
+    directory, _, files = body.partition(b"\0")
+    return LastSnapshot(os.fsdecode(directory), parse_map(files))
+
+
+class SnapshotFiles:
+    """The files of a snapshot by directory."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        """Take the files of sorted *entries*."""
+        self.directories: dict[bytes, list[Entry]] = {}
+        self._packed: dict[bytes, bytes] = {}
+        for entry in entries:
+            if entry[1] == "file":
+                self.directories.setdefault(directory_of(entry), []).append(entry)
+
+    def packed(self, directory: bytes) -> bytes:
+        """Return what is known of the files of *directory*; no bytes if a value is out of bounds."""
+        if directory not in self._packed:
+            self._packed[directory] = _pack(self.directories[directory])
+        return self._packed[directory]
+
+
+def directory_of(entry: Entry) -> bytes:
+    """Return the path of the directory of *entry*."""
+    return entry[0].rpartition(b"/")[0]
+
+
+def _pack(files: Sequence[Entry]) -> bytes:
+    """Return the files of a directory as bytes: number of files, modes, sizes and mtimes, digests, paths."""
+    paths, _, modes, sizes, digests, mtimes, _ = zip(*files, strict=True)
+    count = len(files)
+    try:
+        # Some file systems keep dates that do not fit into nanoseconds of 64 bits.
+        numbers = struct.pack(f"<{count}I{count}Q{count}q", *modes, *sizes, *mtimes)
+    except struct.error:
+        return b""
+    return b"".join([_COUNT.pack(count), numbers, *digests, b"\0".join(paths)])
+
+
+@lru_cache(maxsize=4)
+def _unpack(packed: bytes) -> dict[bytes, tuple[int, int, int, bytes]]:
+    if not packed:
+        return {}
+    (count,) = _COUNT.unpack_from(packed)
+    numbers = struct.Struct(f"<{count}I{count}Q{count}q")
+    values = numbers.unpack_from(packed, _COUNT.size)
+    digests_at = _COUNT.size + numbers.size
+    paths_at = digests_at + _DIGEST * count
+    digests = [packed[at : at + _DIGEST] for at in range(digests_at, paths_at, _DIGEST)]
+    facts = zip(values[:count], values[count : 2 * count], values[2 * count :], digests, strict=True)
+    return dict(zip(packed[paths_at:].split(b"\0"), facts, strict=True))
 
 
 def is_unchanged(path: str, entry: Entry, *, modes: bool = True, content: bool = False) -> bool:
@@ -101,41 +168,3 @@ def _visible(directory: str) -> list[str]:
             return [member.name for member in islice(members, _MAX_JOBS) if not member.name.startswith(".")]
     except OSError:
         return []
-
-
-def _format(directory: str, entries: Sequence[Entry]) -> bytes:
-    count, name = len(entries), os.fsencode(directory)
-    paths, kinds, modes, sizes, contents, mtimes, _ = zip(*entries, strict=True) if entries else [()] * 7
-    # Some file systems keep dates that do not fit into nanoseconds of 64 bits; such a file counts as changed.
-    times = [min(max(mtime, _MIN_MTIME), _MAX_MTIME) for mtime in mtimes]
-    return b"".join(
-        [
-            _LENGTHS.pack(count, len(name)),
-            name,
-            struct.pack(f"<{count}I{count}I", *map(len, paths), *map(len, contents)),
-            struct.pack(f"<{count}I{count}Q{count}q", *modes, *sizes, *times),
-            b"".join([LETTERS[kind] for kind in kinds]),
-            *paths,
-            *contents,
-        ]
-    )
-
-
-def _parse(body: bytes) -> LastSnapshot:
-    count, length = _LENGTHS.unpack_from(body)
-    at = _LENGTHS.size + length
-    directory = os.fsdecode(body[_LENGTHS.size : at])
-    columns = struct.Struct(f"<{count}I{count}I{count}I{count}Q{count}q")
-    values = columns.unpack_from(body, at)
-    at += columns.size
-    lengths, modes, sizes, mtimes = (
-        values[: 2 * count],
-        values[2 * count : 3 * count],
-        values[3 * count : 4 * count],
-        values[4 * count :],
-    )
-    kinds = [_KINDS[letter] for letter in body[at : at + count]]
-    parts = [body[start:end] for start, end in pairwise(accumulate(lengths, initial=at + count))]
-    fields = zip(parts[:count], kinds, modes, sizes, parts[count:], mtimes, [None] * count, strict=True)
-    # Plain tuples: they compare like entries, and are made in a tenth of the time.
-    return LastSnapshot(directory, dict(zip(parts, fields, strict=False)))

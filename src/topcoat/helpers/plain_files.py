@@ -17,12 +17,24 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
+else:
+    Any = object
 
 MAX_SIZE = 64 << 20
 """Files of more bytes are not plain: while one is read, a bar has to move."""
 
-Task = tuple[str | bytes | int, ...]
-"""``digest``, ``copy``, ``clone`` or ``link``, and the arguments of the function of that name."""
+File = tuple[Any, ...]
+"""A file's name, its size in bytes, and the other arguments of the function that reads or makes it."""
+
+Batch = tuple[str, bytes, bytes, tuple[int, ...], list[File]]
+"""Files of one directory: what is done (``digest``, ``copy``, ``clone`` or ``link``), the directory, that of the new
+files (none for digests), the arguments that all files share, and the files."""
+
+Result = bytes | None
+"""The digest of a file, or no bytes for one that was made; None if the file is not plain: then nothing was made."""
+
+LENGTH = 4
+"""Bytes of the length of a message to a helper, and from it."""
 
 FICLONE = 0x40049409
 """The request that makes two files share their content: ioctl_ficlone(2)."""
@@ -35,30 +47,40 @@ READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK",
 
 _MIN_CLONE = 1 << 16
 _BLOCK = 1 << 20
+# Without read permission, a directory's members can still be opened by name.
+_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-def do(task: Task | None) -> bytes | None:
-    """Do *task*: return the digest, or no bytes for a file that was made; None if the file is not plain.
-
-    In that case nothing was made.
-    """
-    if task is None:
-        return None
-    function: Any = _FUNCTIONS[task[0]]
+def do(batch: Batch) -> list[Result]:
+    """Do a batch, and return the result of each file."""
+    how, source, target, shared, files = batch
+    function = _FUNCTIONS[how]
+    results: list[Result] = []
+    handles: list[int] = []
     try:
-        done: bytes | None = function(*task[1:])
-    except OSError:
-        return None
-    return done
+        # With handles, a system call does not resolve the path of the directory again.
+        for directory in filter(None, (source, target)):
+            handles.append(os.open(directory, _DIRECTORY))
+        for file in files:
+            try:
+                results.append(function(*handles, *shared, *file))
+            except OSError:
+                results.append(None)
+    except (OSError, NotImplementedError):  # no such directory; no system calls with handles
+        results = [None] * len(files)
+    finally:
+        for handle in handles:
+            os.close(handle)
+    return results
 
 
-def digest(path: bytes, size: int, ctime: int, is_young: bool) -> bytes | None:
+def digest(source: int, name: bytes, size: int, ctime: int, is_young: bool) -> Result:
     """Return the SHA-256 of a file that was listed with this size and ctime; a young one may still be open."""
     import hashlib
 
-    handle = os.open(path, READ_ONLY | _NO_FOLLOW)
+    handle = os.open(name, READ_ONLY | _NO_FOLLOW, dir_fd=source)
     try:
         st = os.fstat(handle)
         if (st.st_size, st.st_ctime_ns) != (size, ctime) or not stat.S_ISREG(st.st_mode):
@@ -78,14 +100,14 @@ def digest(path: bytes, size: int, ctime: int, is_young: bool) -> bytes | None:
 
 
 def copy(
-    source: bytes, path: bytes, mode: int, mtime: int, size: int, unchanged_since: int, clones: bool
-) -> bytes | None:
-    """Copy a file that has this mtime and size, and has not changed since a time in nanoseconds.
+    source: int, target: int, unchanged_since: int, clones: bool, name: bytes, size: int, mode: int, mtime: int
+) -> Result:
+    """Copy a file that has this size and mtime, and has not changed since a time in nanoseconds.
 
     With *clones* the file system has reflinks. A small file that was written a moment ago is copied all the same: a
     clone waits until the content is on the disk.
     """
-    handle = os.open(source, READ_ONLY)
+    handle = os.open(name, READ_ONLY, dir_fd=source)
     try:
         st = os.fstat(handle)
         # A program can set the mtime back, not the ctime.
@@ -93,27 +115,27 @@ def copy(
         clones = clones and (size >= _MIN_CLONE or st.st_ctime_ns < time.time_ns() - MAX_UNWRITTEN_NS)
         if not is_unchanged or not stat.S_ISREG(st.st_mode) or (is_sparse(st) and not clones):
             return None
-        return _make(handle, st, path, mode, mtime, size, clones)
+        return _make(handle, st, target, name, size, mode, mtime, clones)
     finally:
         os.close(handle)
 
 
-def clone(source: bytes, path: bytes, mode: int, mtime: int, size: int) -> bytes | None:
-    """Make a file that shares the content of one that has this mode, mtime and size."""
-    handle = os.open(source, READ_ONLY | _NO_FOLLOW)
+def clone(source: int, target: int, name: bytes, size: int, mode: int, mtime: int) -> Result:
+    """Make a file that shares the content of one that has this size, mode and mtime."""
+    handle = os.open(name, READ_ONLY | _NO_FOLLOW, dir_fd=source)
     try:
         st = os.fstat(handle)
         if (st.st_mode, st.st_mtime_ns, st.st_size) != (stat.S_IFREG | mode, mtime, size):
             return None
-        return _make(handle, st, path, mode, mtime, size, clones=True)
+        return _make(handle, st, target, name, size, mode, mtime, clones=True)
     finally:
         os.close(handle)
 
 
 def _make(
-    source: int, before: os.stat_result, path: bytes, mode: int, mtime: int, size: int, clones: bool
-) -> bytes | None:
-    out, is_whole = os.open(path, _NEW_FILE, mode), False
+    source: int, before: os.stat_result, target: int, name: bytes, size: int, mode: int, mtime: int, clones: bool
+) -> Result:
+    out, is_whole = os.open(name, _NEW_FILE, mode, dir_fd=target), False
     try:
         is_complete = _clone_bytes(source, out, size) if clones else _copy_bytes(source, out, size)
         if is_complete and os.fstat(source).st_ctime_ns == before.st_ctime_ns:
@@ -125,7 +147,7 @@ def _make(
     finally:
         os.close(out)
         if not is_whole:
-            os.unlink(path)
+            os.unlink(name, dir_fd=target)
     return b"" if is_whole else None
 
 
@@ -160,16 +182,16 @@ def write_all(handle: int, data: bytes) -> None:
         written += os.write(handle, memoryview(data)[written:])
 
 
-def link(source: bytes, path: bytes, mode: int, mtime: int, size: int) -> bytes | None:
-    """Make a hard link to a file that has this mode, mtime and size."""
-    st = os.lstat(source)
-    if (st.st_mode, st.st_mtime_ns, st.st_size) != (stat.S_IFREG | mode, mtime, size):
+def link(source: int, target: int, name: bytes, size: int, mode: int, mtime: int) -> Result:
+    """Make a hard link to a file that has this size, mode and mtime."""
+    st = os.stat(name, dir_fd=source, follow_symlinks=False)
+    if st.st_size != size or st.st_mtime_ns != mtime or st.st_mode != stat.S_IFREG | mode:
         return None
-    os.link(source, path)
+    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     return b""
 
 
-_FUNCTIONS: dict[str | bytes | int, Any] = {"digest": digest, "copy": copy, "clone": clone, "link": link}
+_FUNCTIONS: dict[str, Any] = {"digest": digest, "copy": copy, "clone": clone, "link": link}
 
 
 def is_open_for_writing(source: int | BinaryIO) -> bool:
@@ -193,16 +215,13 @@ def is_open_for_writing(source: int | BinaryIO) -> bool:
 
 
 def _help() -> None:
-    """Do each list of tasks that comes, and answer with the list of results, after its length."""
+    """Do each list of batches that comes, and answer with the list of results; both come after their length."""
     with open(0, "rb") as requests, open(1, "wb", buffering=0) as answers:
         answers.write(b"\n")
-        while True:
-            try:
-                tasks = marshal.load(requests)
-            except EOFError:
-                return
-            answer = marshal.dumps([do(task) for task in tasks])
-            answers.write(len(answer).to_bytes(4, "little") + answer)
+        while length := requests.read(LENGTH):
+            batches = marshal.loads(requests.read(int.from_bytes(length, "little")))
+            answer = marshal.dumps([do(batch) for batch in batches])
+            answers.write(len(answer).to_bytes(LENGTH, "little") + answer)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Read or make many plain files with several processors: helper processes do a part of the tasks.
+"""Read or make many plain files with several processors: helper processes do a part of them.
 
 Threads would not help: each system call is short, and they would wait for each other between two of them.
 """
@@ -10,43 +10,42 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from itertools import chain
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from topcoat.errors import TopcoatError
 from topcoat.helpers import plain_files
-from topcoat.helpers.plain_files import Task, do
+from topcoat.helpers.plain_files import LENGTH, Batch, Result, do
 
 if TYPE_CHECKING:
     import select
     import subprocess
 
-MIN_TASKS = 1000
-"""For fewer tasks, a helper takes longer to start than it saves."""
+MIN_FILES = 1000
+"""For fewer files, a helper takes longer to start than it saves."""
 
 _MAX_HELPERS = 3
-_MAX_CHUNK_TASKS, _MAX_CHUNK_SIZE = 64, 8 << 20
+_MAX_CHUNK_FILES, _MAX_CHUNK_SIZE = 64, 8 << 20
 # While a helper works on one chunk, the next one waits in its pipe.
 _MAX_GIVEN = 2
 # For chunks of at most 64 MiB.
 _MAX_WAIT_S = 300.0
-_LENGTH = 4
 
-Result = bytes | None
 Done = Callable[[int], object]
 
 
 class HelperPool:
-    """Helper processes for a ``with`` block, which end when the block ends. A pool for few tasks has none."""
+    """Helper processes for a ``with`` block, which end when the block ends. A pool for few files has none."""
 
     def __init__(self, count: int) -> None:
-        """Start as many helpers as pay for *count* tasks; they are ready a moment later."""
+        """Start as many helpers as pay for *count* files; they are ready a moment later."""
         self._helpers: list[_Helper] = []
         program = plain_files.__file__
         # A frozen or embedding program would start itself again.
         is_python = os.path.basename(sys.executable or "").startswith(("python", "pypy")) and os.path.isfile(program)
-        if count >= MIN_TASKS and is_python and hasattr(os, "sched_getaffinity"):
+        if count >= MIN_FILES and is_python and hasattr(os, "sched_getaffinity"):
             with suppress(OSError):  # too many processes: then there are fewer helpers
                 for _ in range(min(len(os.sched_getaffinity(0)) - 1, _MAX_HELPERS)):
                     self._helpers.append(_Helper([sys.executable, "-I", "-S", program]))
@@ -58,54 +57,82 @@ class HelperPool:
         for helper in self._helpers:
             helper.end()
 
-    def do_all(self, tasks: Sequence[Task | None], sizes: Sequence[int], done: Done | None = None) -> list[Result]:
-        """Do *tasks* in any order.
+    def do_all(self, batches: Iterable[Batch], done: Done | None = None) -> list[tuple[Batch, list[Result]]]:
+        """Do *batches* in any order; they are taken when there is time for them.
 
         Args:
-            tasks: what to do; None for a file that is known not to be plain.
-            sizes: the bytes of each task.
+            batches: what to do. A large batch is divided.
             done: called with each number of bytes that has been done.
 
         Returns:
-            What `plain_files.do` returns for each task.
+            The batches as they were done, each with the result of every file.
 
         Raises:
             TopcoatError: a helper process was killed, or does not answer.
         """
-        work = _Work(tasks, sizes, done)
-        while work.chunks:
+        work = _Work(done)
+        for chunk in chunks(batches):
             for helper in self._helpers:
-                helper.exchange(work)
-            if work.chunks:
-                chunk = work.chunks.popleft()
-                work.finish(chunk, [do(task) for task in work.tasks[chunk]])
+                helper.read(work, 0)
+            free = next((helper for helper in self._helpers if helper.is_free), None)
+            if free:
+                free.give(chunk)
+            else:
+                work.finish(chunk, [do(batch) for batch in chunk.batches])
         for helper in self._helpers:
             helper.wait(work)
         return work.results
 
 
+class Chunk(NamedTuple):
+    """Batches that are done in one go, and the bytes of their files."""
+
+    batches: list[Batch]
+    size: int
+
+
+def chunks(batches: Iterable[Batch]) -> Iterator[Chunk]:
+    """Make chunks of bounded size of *batches*, in their order."""
+    chunk: list[Batch] = []
+    count = total = 0
+    for batch, size in chain.from_iterable(map(_divided, batches)):
+        files = len(batch[-1])
+        if chunk and (count + files > _MAX_CHUNK_FILES or total + size > _MAX_CHUNK_SIZE):
+            yield Chunk(chunk, total)
+            chunk, count, total = [], 0, 0
+        chunk.append(batch)
+        count += files
+        total += size
+    if chunk:
+        yield Chunk(chunk, total)
+
+
+def _divided(batch: Batch) -> Iterator[tuple[Batch, int]]:
+    """Divide a batch that is too large for a chunk; a single file may be. Each part comes with its bytes."""
+    how, source, target, shared, files = batch
+    size = sum([file[1] for file in files])
+    if len(files) > _MAX_CHUNK_FILES or (size > _MAX_CHUNK_SIZE and len(files) > 1):
+        half = len(files) // 2
+        for part in (files[:half], files[half:]):
+            yield from _divided((how, source, target, shared, part))
+    elif files:
+        yield batch, size
+
+
 class _Work:
-    """Tasks in chunks, and the results so far."""
+    """The results so far."""
 
-    def __init__(self, tasks: Sequence[Task | None], sizes: Sequence[int], done: Done | None) -> None:
-        self.tasks, self._sizes, self._done = list(tasks), sizes, done
-        self.results: list[Result] = [None] * len(tasks)
-        self.chunks: deque[slice] = deque()
-        start = total = 0
-        for number, size in enumerate(sizes):
-            if number - start == _MAX_CHUNK_TASKS or (total + size > _MAX_CHUNK_SIZE and number > start):
-                self.chunks.append(slice(start, number))
-                start, total = number, 0
-            total += size
-        if tasks:
-            self.chunks.append(slice(start, len(tasks)))
+    def __init__(self, done: Done | None) -> None:
+        self.results: list[tuple[Batch, list[Result]]] = []
+        self._done = done
 
-    def finish(self, chunk: slice, results: list[Result]) -> None:
+    def finish(self, chunk: Chunk, results: list[list[Result]]) -> None:
         """Keep the results of a chunk."""
-        self.results[chunk] = results
+        pairs = list(zip(chunk.batches, results, strict=True))
+        self.results += pairs
         if self._done:
-            pairs = zip(self._sizes[chunk], results, strict=True)
-            self._done(sum([size for size, result in pairs if result is not None]))
+            failed = [zip(batch[-1], found, strict=True) for batch, found in pairs if None in found]
+            self._done(chunk.size - sum([file[1] for file, result in chain(*failed) if result is None]))
 
 
 class _Helper:
@@ -123,25 +150,28 @@ class _Helper:
         self._poll: select.poll = select.poll()
         self._poll.register(_pipe(self._process.stdout), select.POLLIN)
         self._is_ready = False
-        self._given: deque[slice] = deque()
+        self._given: deque[Chunk] = deque()
         self._answers = b""
 
-    def exchange(self, work: _Work) -> None:
-        """Take the answers that are there, and give the helper more chunks."""
-        self._read(work, 0)
-        while self._is_ready and work.chunks and len(self._given) < _MAX_GIVEN:
-            chunk = work.chunks.pop()
-            self._given.append(chunk)
-            with suppress(BrokenPipeError):  # the next read says that it has ended
-                pipe = _pipe(self._process.stdin)
-                pipe.write(marshal.dumps(work.tasks[chunk]))
-                pipe.flush()
+    @property
+    def is_free(self) -> bool:
+        """Tell whether the helper can take a chunk."""
+        return self._is_ready and len(self._given) < _MAX_GIVEN
+
+    def give(self, chunk: Chunk) -> None:
+        """Let the helper do a chunk."""
+        self._given.append(chunk)
+        with suppress(BrokenPipeError):  # the next read says that it has ended
+            pipe = _pipe(self._process.stdin)
+            batches = marshal.dumps(chunk.batches)
+            pipe.write(len(batches).to_bytes(LENGTH, "little") + batches)
+            pipe.flush()
 
     def wait(self, work: _Work) -> None:
         """Wait for the answers to all that was given."""
         deadline = time.monotonic() + _MAX_WAIT_S
         while self._given:
-            self._read(work, 1000)
+            self.read(work, 1000)
             if time.monotonic() > deadline:
                 raise TopcoatError("a helper process does not answer", hint="run the command again")
 
@@ -151,7 +181,8 @@ class _Helper:
         with self._process, suppress(BrokenPipeError):
             _pipe(self._process.stdin).close()
 
-    def _read(self, work: _Work, timeout_ms: int) -> None:
+    def read(self, work: _Work, timeout_ms: int) -> None:
+        """Take the answers that are there, or come within this time."""
         if not self._poll.poll(timeout_ms):
             return
         data = os.read(_pipe(self._process.stdout).fileno(), 1 << 16)
@@ -160,11 +191,11 @@ class _Helper:
         self._answers += data
         if data and not self._is_ready:
             self._is_ready, self._answers = True, self._answers[1:]
-        while len(self._answers) >= _LENGTH:
-            end = _LENGTH + int.from_bytes(self._answers[:_LENGTH], "little")
+        while len(self._answers) >= LENGTH:
+            end = LENGTH + int.from_bytes(self._answers[:LENGTH], "little")
             if len(self._answers) < end:
                 return
-            work.finish(self._given.popleft(), marshal.loads(self._answers[_LENGTH:end]))
+            work.finish(self._given.popleft(), marshal.loads(self._answers[LENGTH:end]))
             self._answers = self._answers[end:]
 
 

@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
-from topcoat.records import Cache
+from topcoat.records import Cache, format_map, parse_map
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import decode, encode
 from topcoat.scan.tree import SourceNode
@@ -28,8 +28,6 @@ _COUNT = struct.Struct("<I")
 _STAT = "IqqqQ"
 _STAT_SIZE = struct.calcsize(f"<{_STAT}")
 _DIGEST = 32
-# Bytes of a directory's path and of its files' records.
-_LENGTHS = struct.Struct("<IQ")
 _NAME = itemgetter(0)
 
 Stat = tuple[int, int, int, int, int]
@@ -62,7 +60,8 @@ class StatIndex:
     @classmethod
     def load(cls, root: str) -> StatIndex:
         """Read the index of the directory *root*; one that is missing or damaged counts as empty."""
-        return cls(_CACHE.read(root, _parse) or {}, root)
+        known = _CACHE.read(root, parse_map) or {}
+        return cls({decode(directory): packed for directory, packed in known.items()}, root)
 
     def digests(self, directory: str, files: Sequence[SourceNode]) -> Sequence[bytes | None]:
         """Return the digest of each of *files*, all files of *directory* sorted by name; None for a file to read."""
@@ -93,7 +92,7 @@ class StatIndex:
         """Write the records of this scan, unless they are the same as those of the last one."""
         seen = {**self._unchanged, **{directory: _pack(records) for directory, records in self._changed.items()}}
         if seen != self._known:
-            _CACHE.write(self._root, _format(seen))
+            _CACHE.write(self._root, format_map({encode(directory): packed for directory, packed in seen.items()}))
 
 
 def drop_if_wrong(root: str, directory: str, node: SourceNode, content: bytes) -> bool:
@@ -141,23 +140,3 @@ def _unpack(packed: bytes) -> dict[str, Record]:
     digests = [packed[at : at + _DIGEST] for at in range(digests_at, len(packed), _DIGEST)]
     names = decode(packed[names_at:digests_at]).split("\0")
     return dict(zip(names, map(Record, stats, digests), strict=True))
-
-
-def _format(directories: Mapping[str, bytes]) -> bytes:
-    paths = [encode(path) for path in directories]
-    files = list(directories.values())
-    lengths = b"".join([_LENGTHS.pack(len(path), len(packed)) for path, packed in zip(paths, files, strict=True)])
-    return b"".join([_COUNT.pack(len(paths)), lengths, *paths, *files])
-
-
-def _parse(data: bytes) -> dict[str, bytes]:
-    (count,) = _COUNT.unpack_from(data)
-    paths_at = _COUNT.size + count * _LENGTHS.size
-    lengths = list(_LENGTHS.iter_unpack(data[_COUNT.size : paths_at]))
-    files_at = paths_at + sum([length for length, _ in lengths])
-    known: dict[str, bytes] = {}
-    for path, files in lengths:
-        known[decode(data[paths_at : paths_at + path])] = data[files_at : files_at + files]
-        paths_at += path
-        files_at += files
-    return known

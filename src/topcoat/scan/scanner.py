@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import BinaryIO, Literal, NamedTuple
 
 from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
-from topcoat.helpers.plain_files import MAX_SIZE, MAX_UNWRITTEN_NS, Task
-from topcoat.helpers.pool import MIN_TASKS, HelperPool
+from topcoat.helpers.plain_files import MAX_SIZE, MAX_UNWRITTEN_NS, Batch, Result
+from topcoat.helpers.pool import MIN_FILES, HelperPool
 from topcoat.notices import notice
 from topcoat.scan.clock import SETTLED, is_settled
 from topcoat.scan.content import Content, digest_at_once, digest_file, read_file, refuse_link_out
@@ -234,19 +236,24 @@ class _ProjectScan:
     def _digest_plain(self, unread: list[tuple[str, SourceNode]]) -> list[bytes | None]:
         """Return the digest of each file to read; None for one that is not plain, and for all if they are few."""
         tree = self.project.tree
-        if len(unread) < MIN_TASKS or not isinstance(tree, LocalTree):
+        if len(unread) < MIN_FILES or not isinstance(tree, LocalTree):
             return [None] * len(unread)
-        now, root = time.time_ns(), encode(tree.root)
+        now = time.time_ns()
 
-        def task(directory: str, node: SourceNode) -> Task | None:
-            age = now - node.ctime
-            if node.size > MAX_SIZE or age <= SETTLED or not is_settled(node.ctime, node.size):
-                return None
-            path = b"%s/%s" % (root, encode(_join(directory, node.name)))
-            return "digest", path, node.size, node.ctime, age < MAX_UNWRITTEN_NS
+        def batches() -> Iterator[Batch]:
+            for directory, files in groupby(unread, itemgetter(0)):
+                plain = [
+                    (encode(node.name), node.size, node.ctime, now - node.ctime < MAX_UNWRITTEN_NS)
+                    for _, node in files
+                    if node.size <= MAX_SIZE and now - node.ctime > SETTLED and is_settled(node.ctime, node.size)
+                ]
+                yield "digest", encode(tree.full(directory)), b"", (), plain
 
+        found: dict[bytes, Result] = {}
         with HelperPool(len(unread)) as helpers:
-            return helpers.do_all([task(*file) for file in unread], [node.size for _, node in unread])
+            for (_, directory, _, _, files), digests in helpers.do_all(batches()):
+                found.update(zip([b"%s/%s" % (directory, file[0]) for file in files], digests, strict=True))
+        return [found.get(encode(tree.full(_join(directory, node.name)))) for directory, node in unread]
 
     def _read_rules(self, names: tuple[str, ...]) -> IgnoreRules:
         tree, label = self.project.tree, self.project.label

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple, Protocol, cast
 
-from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
+from topcoat.destinations.directory import DirectoryDestination
+from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.destinations.push_records import workspace_key
 from topcoat.leftovers import claimed
 from topcoat.notices import notices_once

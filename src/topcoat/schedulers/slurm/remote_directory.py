@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from topcoat.destinations.directory import LinkPolicy, changed_files, conflict
-from topcoat.destinations.last_snapshot import LastSnapshot
+from topcoat.destinations.directory import changed_files, conflict
+from topcoat.destinations.file_maker import LinkPolicy
+from topcoat.destinations.last_snapshot import LastSnapshot, SnapshotFiles
 from topcoat.errors import DestinationError, JobDirConflict
 from topcoat.foreign_text import parse_json
 from topcoat.oci.compression import find_compressor
@@ -192,7 +193,8 @@ class RemoteDirectory:
         key = (self._site.host, workspace_key)
         entries = [entry for entry in scan.snapshot if entry.path != MARKER.encode()]
         last = LastSnapshot.read(*key)
-        base, unchanged = (last.directory, _unchanged(entries, last)) if last else self._find_beside(entries)
+        files = SnapshotFiles(entries)
+        base, unchanged = (last.directory, _unchanged(files, last)) if last else self._find_beside(entries)
         done = Output(0, b"", b"")
         for _ in range(_MAX_ATTEMPTS):
             done = self._send(scan, entries, unchanged, base if unchanged else "")
@@ -209,7 +211,7 @@ class RemoteDirectory:
             raise self._conflict()
         if done.exit_code:
             raise self._unwritable(done)
-        LastSnapshot.write(self.path, entries, *key)
+        LastSnapshot.write(self.path, files, *key)
         return True
 
     def _find_beside(self, entries: Iterable[Entry]) -> tuple[str, set[bytes]]:
@@ -339,7 +341,6 @@ def _missing(entries: Iterable[Entry], records: set[bytes]) -> list[Entry]:
     return [entry for entry in entries if _record(entry) not in records]
 
 
-def _unchanged(entries: Iterable[Entry], last: LastSnapshot) -> set[bytes]:
+def _unchanged(files: SnapshotFiles, last: LastSnapshot) -> set[bytes]:
     """Return the paths of the files that are in the earlier snapshot too."""
-    known = last.entries or {}
-    return {entry.path for entry in entries if entry.kind == "file" and known.get(entry.path) == entry}
+    return {entry.path for directory in files.directories for entry in last.same_files(directory, files)}
