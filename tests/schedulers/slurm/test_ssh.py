@@ -19,8 +19,9 @@ from tests.components.ssh import LoginNode
 from tests.support.notices import recorded_notices
 from topcoat.errors import SchedulerError
 from topcoat.leftovers import remove_leftovers
-from topcoat.schedulers.slurm import ssh
-from topcoat.schedulers.slurm.ssh import SshSite, remote_words
+from topcoat.schedulers.slurm import session, ssh
+from topcoat.schedulers.slurm.remote_shell import one_line, os_error, remote_words
+from topcoat.schedulers.slurm.ssh import SshSite
 
 _HOSTILE = [
     "", "a b", "'", '"', "\\", "\\n", "\\0101", "$HOME", "`id`", "$(id)", "!", "!!", ";", "a\nb", "\n", "\t", "*", "~",
@@ -34,11 +35,13 @@ _SHOW_ARGUMENTS = [sys.executable, "-c", "import os, sys; print(list(map(os.fsen
 def test_every_login_shell_passes_hostile_words_on(shell: list[str]) -> None:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} on this machine")
-    command = remote_words(
-        [sys.executable, "-c", "import os, sys; print(list(map(os.fsencode, sys.argv[1:])))", *_HOSTILE]
-    )
-    done = subprocess.run([*shell, "-c", ssh._WRAPPER + command], capture_output=True, check=True)
-    assert done.stdout.removeprefix(ssh._BEGIN).decode().strip() == str([os.fsencode(word) for word in _HOSTILE])
+    line = f"{one_line([*_SHOW_ARGUMENTS, *_HOSTILE])}\n".encode()
+    done = subprocess.run([*shell, "-c", session.WAIT], input=line, capture_output=True, check=True)
+    expected = str([os.fsencode(word) for word in _HOSTILE])
+    assert done.stdout.removeprefix(session.BEGIN).decode().strip() == expected
+    words = ssh._PLAIN + remote_words([*_SHOW_ARGUMENTS, *_HOSTILE])
+    done = subprocess.run([*shell, "-c", words], capture_output=True, check=True)
+    assert done.stdout.decode().strip() == expected
 
 
 def test_hostile_words_reach_the_program(site: SshSite) -> None:
@@ -78,10 +81,12 @@ def test_all_commands_share_one_connection(site: SshSite) -> None:
 
 def test_closing_ends_the_connection_and_removes_its_directory(site: SshSite) -> None:
     site.run(["true"], timeout_s=30)
-    connection, directory = site._connection, site._directory
+    connection, directory, waiting = site._connection, site._directory, site._next_session
     assert connection is not None
+    assert waiting is not None
     site.close()
     assert connection.poll() is not None
+    assert not waiting.is_waiting
     assert not os.path.exists(directory)
     site.close()
     assert site.run(["true"], timeout_s=30).exit_code == 0
@@ -91,15 +96,16 @@ def test_the_connection_ends_with_a_killed_process(login: LoginNode, monkeypatch
     login.use(monkeypatch)
     code = (
         "import os, signal\nfrom topcoat.schedulers.slurm.ssh import SshSite\nsite = SshSite('login')\n"
-        "site.run(['true'], timeout_s=30)\nprint(site._connection.pid, site._directory, flush=True)\n"
+        "site.run(['true'], timeout_s=30)\n"
+        "print(site._connection.pid, site._next_session._process.pid, site._directory, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    pid, directory = done.stdout.split()
+    *pids, directory = done.stdout.split()
     deadline = time.monotonic() + 10
-    while _runs(int(pid)) and time.monotonic() < deadline:
+    while any(_runs(int(pid)) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _runs(int(pid))
+    assert not any(_runs(int(pid)) for pid in pids)
     with recorded_notices() as notices:
         remove_leftovers()
     assert not os.path.exists(directory)
@@ -121,13 +127,36 @@ def test_a_lost_connection_is_opened_again(site: SshSite) -> None:
     assert site.run(["echo", "again"], timeout_s=30).stdout == "again\n"
 
 
+def test_a_session_that_has_ended_while_it_waited_is_replaced(site: SshSite) -> None:
+    site.run(["true"], timeout_s=30)
+    assert site._next_session is not None
+    site._next_session._process.kill()
+    site._next_session._process.wait()
+    assert site.run(["echo", "again"], timeout_s=30).stdout == "again\n"
+
+
+def test_the_next_session_runs_its_start_up_files_before_there_is_a_command(site: SshSite) -> None:
+    assert site.run(["echo", "one"], timeout_s=30).stdout == "one\n"
+    waiting = site._next_session
+    assert waiting is not None
+    deadline = time.monotonic() + 30
+    while session.BEGIN not in (printed := _printed_so_far(waiting)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert printed.endswith(session.BEGIN)
+    assert site.run(["sh", "-c", "cat"], stdin=b"two", timeout_s=30).stdout == "two"
+    assert not waiting.is_waiting
+
+
+def _printed_so_far(waiting: session.Session) -> bytes:
+    return os.pread(waiting._stdout.fileno(), 1 << 16, 0)
+
+
 def test_what_start_up_files_print_is_not_output(site: SshSite, login: LoginNode, tmp_path: Path) -> None:
     noisy = tmp_path / "noisy"
     noisy.write_text('#!/bin/sh\necho "Welcome to the cluster"\necho "to stderr" >&2\nexec /bin/sh "$@"\n')
     noisy.chmod(0o755)
-    command = remote_words(["echo", "one"])
-    done = subprocess.run([noisy, "-c", ssh._WRAPPER + command], capture_output=True, check=True)
-    assert done.stdout.partition(ssh._BEGIN)[2] == b"one\n"
+    done = subprocess.run([noisy, "-c", session.WAIT], input=b"echo one\n", capture_output=True, check=True)
+    assert done.stdout.partition(session.BEGIN)[2] == b"one\n"
 
 
 def test_a_command_that_does_not_end_is_ended(site: SshSite) -> None:
@@ -266,4 +295,4 @@ class TestFiles:
         ],
     )
     def test_a_full_disk_is_known(self, text: str) -> None:
-        assert ssh.os_error(text.encode(), "/x").errno in (errno.ENOSPC, errno.EDQUOT)
+        assert os_error(text.encode(), "/x").errno in (errno.ENOSPC, errno.EDQUOT)

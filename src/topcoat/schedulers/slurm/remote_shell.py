@@ -38,9 +38,14 @@ cat >"$new" && chmod "$2" "$new" && mv -f -- "$new" "$1" || { rm -f -- "$new"; e
 
 def remote_words(command: Sequence[str]) -> str:
     """Return *command* as one word that every login shell (sh, csh, fish) leaves as it is; ``printf %b`` decodes it."""
-    text = shlex.join(command).encode(errors="surrogateescape")
     # In single quotes, csh would still expand "!", and does not allow a newline.
-    return "'" + "".join([chr(byte) if byte in _PLAIN_BYTES else f"\\0{byte:03o}" for byte in text]) + "'"
+    return f"'{one_line(command)}'"
+
+
+def one_line(command: Sequence[str]) -> str:
+    """Return *command* as a line of plain characters; ``printf %b`` decodes it."""
+    text = shlex.join(command).encode(errors="surrogateescape")
+    return "".join([chr(byte) if byte in _PLAIN_BYTES else f"\\0{byte:03o}" for byte in text])
 
 
 def os_error(stderr: bytes, path: str) -> OSError:

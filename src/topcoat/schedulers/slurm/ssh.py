@@ -17,19 +17,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.leftovers import claim, release
 from topcoat.schedulers.slurm.remote_shell import LIST, READ, WRITE, last_line, os_error, remote_words
+from topcoat.schedulers.slurm.session import BEGIN, EXIT_255, WAIT, Session
 from topcoat.schedulers.slurm.site import (
     MAX_OUTPUT,
     CommandResult,
     LocalSite,
     Site,
     no_program,
-    no_response,
     program_of,
 )
 
@@ -56,9 +56,6 @@ _OPTIONS = (
     "LogLevel=ERROR",
 )
 _ADDRESS = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d{1,5}))?")
-# What the remote shell runs; everything before BEGIN is what its start-up files print.
-_BEGIN = b"\x1etopcoat\x1e"
-_EXIT_255 = b"\x1etopcoat 255\x1e"
 # The home directory, and which optional programs there are.
 _FACTS = """
 printf '%s\\0' "$HOME"
@@ -68,11 +65,6 @@ for name in zstd; do command -v $name >/dev/null && echo $name; done
 _READY = rf"printf '\036topcoat\036'; {_FACTS} printf '\036'; exec cat >/dev/null"
 _READY_END = b"\x1e"
 _MAX_FACTS = 1 << 16
-# An exit code of 255 is also ssh's own.
-_WRAPPER = (
-    'exec /bin/sh -c \'printf "\\036topcoat\\036"; eval "$(printf %b "$1")"; code=$?; '
-    '[ $code != 255 ] || printf "\\036topcoat 255\\036" >&2; exit $code\' sh '
-)
 _PLAIN = 'exec /bin/sh -c \'eval "$(printf %b "$1")"\' sh '
 
 
@@ -94,6 +86,8 @@ class SshSite:
         self._lock = threading.Lock()
         self._sessions = threading.Semaphore(_MAX_SESSIONS)
         self._connection: subprocess.Popen[bytes] | None = None
+        # Opened before it is needed: the start-up files of a login shell often take longer than a command.
+        self._next_session: Session | None = None
         self._directory = ""
         self._facts = b""
 
@@ -114,41 +108,41 @@ class SshSite:
                 others are not made.
             timeout_s: how long the command may take, after the last block was sent.
         """
-        words = self._command(_WRAPPER + remote_words(command), "-T")
-        with self._sessions, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            # In a session of its own: ^C is for topcoat, which ends the command itself.
-            process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=out, stderr=errors, start_new_session=True, bufsize=0
-            )
-            assert process.stdin is not None
-            try:
-                with contextlib.suppress(BrokenPipeError):
-                    for block in [stdin] if isinstance(stdin, bytes) else stdin:
-                        _write_all(process.stdin, block)
-                process.stdin.close()
-                process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                raise no_response(program_of(command), timeout_s) from None
-            finally:
-                process.kill()
-                process.wait()
-                process.stdin.close()
-            return self._result(process.returncode, *map(_read_all, (out, errors)))
+        with self._sessions, self._take_session() as session:
+            return self._result(*session.run(command, stdin, timeout_s))
 
     def _result(self, exit_code: int, printed: bytes, errors: bytes) -> Output:
-        if exit_code == 255 and _EXIT_255 not in errors:
+        if exit_code == 255 and EXIT_255 not in errors:
             raise self._lost(errors)
-        _, begin, result = printed.partition(_BEGIN)
+        _, begin, result = printed.partition(BEGIN)
         if not begin:
             raise SchedulerError(
                 f"{self.host} did not run a command: {escaped(last_line(errors or printed))}",
                 hint=f"check the shell's start-up files there: ssh {self.host} true",
             )
-        return Output(exit_code, result, errors.replace(_EXIT_255, b""))
+        return Output(exit_code, result, errors.replace(EXIT_255, b""))
+
+    def _take_session(self) -> Session:
+        """Return a session of the connection, which is opened first, and open the next one."""
+        with self._lock:
+            self._open()
+            session, self._next_session = self._next_session, None
+            if session is not None and not session.is_waiting:
+                session.end()
+                session = None
+            session = session or self._new_session()
+            if self._directory:
+                self._next_session = self._new_session()
+            return session
+
+    def _new_session(self) -> Session:
+        return Session(self._words_of(WAIT, "-T"))
 
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
-        words = self._command(_PLAIN + remote_words(command), "-tt" if tty else "-T")
+        with self._lock:
+            self._open()
+            words = self._words_of(_PLAIN + remote_words(command), "-tt" if tty else "-T")
         return subprocess.run(words, check=False).returncode
 
     def home(self) -> str:
@@ -194,8 +188,10 @@ class SshSite:
     def close(self) -> None:
         """End the connection."""
         with self._lock:
-            connection, directory = self._connection, self._directory
-            self._connection, self._directory = None, ""
+            connection, directory, session = self._connection, self._directory, self._next_session
+            self._connection, self._directory, self._next_session = None, "", None
+        if session is not None:
+            session.end()
         if connection is not None:
             _end(connection)
         if directory:
@@ -209,11 +205,9 @@ class SshSite:
             raise os_error(done.stderr, path)
         return done.stdout
 
-    def _command(self, remote: str, tty: str) -> list[str]:
-        """Return the words that run *remote* in a session of the connection, which is opened first."""
-        with self._lock:
-            self._open()
-            control = ["-o", "ControlMaster=no", "-S", f"{self._directory}/s"] if self._directory else []
+    def _words_of(self, remote: str, tty: str) -> list[str]:
+        """Return the words that run *remote* in a session of the open connection."""
+        control = ["-o", "ControlMaster=no", "-S", f"{self._directory}/s"] if self._directory else []
         return ["ssh", *_options(), *control, tty, *self._words, remote]
 
     def _open(self) -> None:
@@ -227,6 +221,9 @@ class SshSite:
             )
         if os.name == "nt":  # its OpenSSH has no ControlMaster: each command has a connection of its own
             return
+        if self._next_session is not None:
+            self._next_session.end()
+            self._next_session = None
         if self._connection is not None:
             _end(self._connection)
         if self._directory:
@@ -257,6 +254,7 @@ class SshSite:
             release(directory)
             raise lost
         self._connection, self._facts = connection, facts
+        self._next_session = self._new_session()
 
     def _lost(self, errors: bytes) -> SchedulerError:
         text = last_line(errors)
@@ -313,12 +311,12 @@ def _wait_until_ready(connection: subprocess.Popen[bytes]) -> bytes | None:
         if not block:
             break
         printed += block
-        start = printed.find(_BEGIN)
+        start = printed.find(BEGIN)
         if start < 0:
             # The end of what the start-up files print is enough to find it.
-            printed = printed[-len(_BEGIN) :]
-        elif (end := printed.find(_READY_END, start + len(_BEGIN))) >= 0:
-            return printed[start + len(_BEGIN) : end]
+            printed = printed[-len(BEGIN) :]
+        elif (end := printed.find(_READY_END, start + len(BEGIN))) >= 0:
+            return printed[start + len(BEGIN) : end]
     return None
 
 
@@ -332,14 +330,3 @@ def _end(connection: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         connection.kill()
         connection.wait()
-
-
-def _write_all(stream: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
-
-
-def _read_all(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(2 * MAX_OUTPUT)
