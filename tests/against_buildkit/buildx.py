@@ -77,9 +77,12 @@ class Buildx:
     def _exported(self, words: list[str], stdin: bytes) -> Mapping[bytes, Exported] | Refused:
         archive = self._directory / "tree.tar"
         command = [*self._command, "--output", f"type=tar,dest={archive}", *words]
-        done = subprocess.run(command, env=self._env, input=stdin, capture_output=True, check=False, timeout=120)
-        if done.returncode:
+        for _ in range(3):
+            done = subprocess.run(command, env=self._env, input=stdin, capture_output=True, check=False, timeout=120)
             message = done.stderr.decode("utf-8", "replace").rpartition("ERROR: ")[2].strip()
+            if not done.returncode or not any(trouble in message for trouble in _IN_TROUBLE):
+                break
+        if done.returncode:
             assert not any(trouble in message for trouble in _IN_TROUBLE), message
             return Refused(message)
         try:

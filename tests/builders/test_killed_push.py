@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.forked import Kill, eventually, run
+from tests.faults.forked import Kill, run
+from tests.support.waiting import eventually
 from topcoat.builders.tool_builder import ToolBuilder
 from topcoat.oci.reference import Reference
 from topcoat.registry.clients import Clients

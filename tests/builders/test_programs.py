@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.support.notices import recorded_notices
+from tests.support.waiting import eventually
 from topcoat.builders.programs import run_quick, run_streaming
 from topcoat.errors import DaemonError, TopcoatError
 
@@ -41,12 +45,16 @@ def test_a_build_ends_if_its_output_cannot_be_printed() -> None:
     assert time.monotonic() - started < 300
 
 
-def test_the_wait_for_a_silent_program_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_a_silent_program_is_said_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("topcoat.builders.programs.SLOW_S", 0.1)
     monkeypatch.setattr("topcoat.builders.programs._POLL_S", 0.05)
     lines: list[str] = []
+    script = f"until [ -e {tmp_path}/said ]; do sleep 0.05; done; echo done; sleep 0.4"
     with recorded_notices() as notices:
-        assert run_streaming(["sh", "-c", "sleep 0.6; echo done; sleep 0.4"], lines.append, env={}) == 0
+        said = threading.Thread(target=lambda: (eventually(lambda: notices), (tmp_path / "said").touch()))
+        said.start()
+        assert run_streaming(["sh", "-c", script], lines.append, env={"PATH": os.environ["PATH"]}) == 0
+        said.join()
     assert notices == ["waiting for sh"]
     assert lines == ["done"]
 

@@ -16,19 +16,20 @@ from topcoat.cli.progress import Progress
 
 PROGRAM = """
 import sys, time
-from topcoat.cli.progress import Progress
-with Progress("doing a thing"):
+from topcoat.cli import progress
+progress.DELAY_S = float(sys.argv[2])
+with progress.Progress("doing a thing"):
     time.sleep(float(sys.argv[1]))
 print("rich" in sys.modules)
 """
 
 
-def _on_a_terminal(seconds: float) -> tuple[str, bool]:
+def _on_a_terminal(seconds: float, delay: float) -> tuple[str, bool]:
     """Return what a terminal shows while something takes *seconds*, and whether rich was imported."""
     mine, theirs = pty.openpty()
     with open(mine, "rb", buffering=0) as terminal:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(seconds)],
+            [sys.executable, "-c", PROGRAM, str(seconds), str(delay)],
             env=environment(TERM="xterm"),
             stdout=subprocess.PIPE,
             stderr=theirs,
@@ -46,14 +47,15 @@ def _on_a_terminal(seconds: float) -> tuple[str, bool]:
 
 
 def test_a_slow_operation_shows_a_spinner_on_a_terminal_until_it_ends() -> None:
-    shown, rich = _on_a_terminal(1.2)
+    shown, rich = _on_a_terminal(1.2, delay=0.3)
     assert "topcoat: doing a thing" in shown
     assert shown.endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
     assert rich
 
 
 def test_a_quick_operation_shows_nothing_and_imports_nothing() -> None:
-    assert _on_a_terminal(0.05) == ("", False)
+    assert progress.DELAY_S == 0.5
+    assert _on_a_terminal(0.05, delay=30) == ("", False)
 
 
 class _Terminal(io.StringIO):
@@ -72,9 +74,12 @@ def test_no_spinner_without_a_terminal_or_when_quiet(
     assert stream.getvalue() == ""
 
 
+# The import of rich takes longest; without it, the transfer may be over before the first bar.
 TRANSFER = """
 import sys, time
+import rich.console, rich.live, rich.progress, rich.spinner, rich.text
 from topcoat.cli import progress
+progress.DELAY_S = 0.1
 from topcoat.transfers import advance, expect
 progress.LINE_INTERVAL_S = 0.3
 with progress.Progress("doing a thing"):

@@ -49,8 +49,17 @@ def test_a_run_whose_output_is_saved_beside_the_code_succeeds(workspace: Path, s
 def test_the_file_that_gets_the_list_is_not_in_the_list(workspace: Path, shell: str) -> None:
     if "tee" in shell and sys.platform != "linux":
         pytest.skip("only Linux tells which files another program has open")
-    # tee opens its file meanwhile.
-    words = ["bash", "-c", 'sleep 0.2; exec "$@"', "bash", sys.executable, "-m", "topcoat", "ls"]
+    # tee may be the last to start.
+    words = [
+        "bash",
+        "-c",
+        'until [ -e files.txt ]; do sleep 0.01; done; exec "$@"',
+        "bash",
+        sys.executable,
+        "-m",
+        "topcoat",
+        "ls",
+    ]
     subprocess.run(["bash", "-c", shell, "bash", *words], env=environment(), stderr=subprocess.DEVNULL, check=True)
     lines = (workspace / "files.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("topcoat: ")] == [

@@ -35,7 +35,10 @@ def test_an_unchanged_snapshot_is_not_compared_file_by_file(
     assert "unchanged since the last run" in _said(cli)
 
 
-def test_the_commit_is_named_and_whether_files_differ_from_it(cli: Cli, workspace: Path) -> None:
+def test_the_commit_is_named_and_whether_files_differ_from_it(
+    cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topcoat.cli.what_goes._GIT_TIMEOUT_S", 60.0)
     assert "git" not in _said(cli)
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=workspace, check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -17,12 +18,20 @@ from tests.components.host import ComponentError
 _TAIL_LINES = 30
 
 
+# Below the ports that the kernel gives to whoever asks for any: another test may ask before the server listens.
+_PORTS = range(20_000, 30_000)
+_next_port = itertools.cycle(range(len(_PORTS)))
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that is free at this moment, and that no other call has returned."""
+    start = os.getpid() * 101
+    for _ in _PORTS:
+        port = _PORTS[(start + next(_next_port)) % len(_PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ComponentError(f"no free TCP port from {_PORTS.start} to {_PORTS.stop}")
 
 
 def answers(address: Path | tuple[str, int]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -14,8 +16,21 @@ from tests.components.host import ComponentError, Tool
 from tests.components.images import NATIVE, Flavour, Image
 from tests.components.podman import Podman
 from tests.components.registries import Registry
+from tests.support.inside import runner
 
-_ASK = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+# A container that has just been started may not listen yet.
+_ASK = """
+import http.client, sys, time, urllib.request
+for attempt in range(300):
+    try:
+        sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())
+        break
+    except (OSError, http.client.HTTPException) as error:
+        last = error
+        time.sleep(0.2)
+else:
+    raise last
+"""
 _SERVE = ["sh", "-c", "echo served > /tmp/page; exec httpd -f -p 80 -h /tmp"]
 
 
@@ -64,10 +79,10 @@ def test_the_tls_registry_requires_its_ca_and_its_login(tls_registry: Registry, 
     manifest = f"{tls_registry.url}/v2/{pushed.repository}/manifests/latest"
 
     with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
-        urllib.request.urlopen(manifest, timeout=10)
+        urllib.request.urlopen(manifest, timeout=60)
     context = ssl.create_default_context(cafile=tls_registry.ca_file)
     with pytest.raises(OSError, match="401") as refused:
-        urllib.request.urlopen(manifest, timeout=10, context=context)
+        urllib.request.urlopen(manifest, timeout=60, context=context)
     refused.value.close()  # type: ignore[attr-defined]
 
 
@@ -139,8 +154,8 @@ def test_docker_publishes_a_port(any_docker: Docker, busybox_image: Image) -> No
     container = any_docker.run("run", "-d", "-p", "127.0.0.1::80", image, *_SERVE)
     address = any_docker.run("port", container, "80")
 
-    with urllib.request.urlopen(f"http://{address}/page", timeout=10) as answer:
-        assert answer.read() == b"served\n"
+    asked = subprocess.run([sys.executable, "-c", _ASK, f"http://{address}/page"], capture_output=True, check=True)
+    assert asked.stdout == b"served\n"
 
 
 @pytest.mark.parametrize("buildkit", ["0", "1"])
@@ -209,7 +224,4 @@ def test_buildah_commits_and_pushes(registry: Registry, busybox_image: Image, bu
 def test_containerd_pulls_and_runs(containerd: Containerd, registry: Registry, python_image: Image) -> None:
     pushed = python_image.push(registry, registry.unique(), flavour="oci")
 
-    containerd.run("images", "pull", "--plain-http", pushed.reference)
-
-    ran = containerd.run("run", "--rm", pushed.reference, "one", "python3", "-c", "print('run')")
-    assert ran == "run"
+    assert runner(containerd)(pushed.reference, ["python3", "-c", "print('run')"]) == "run"

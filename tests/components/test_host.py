@@ -8,6 +8,7 @@ import pytest
 
 from tests.components import host
 from tests.components.serve import serve
+from tests.support.waiting import eventually
 
 
 def test_a_missing_component_skips_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,12 @@ def test_a_server_that_is_never_ready_is_ended(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     script = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     command: list[str | Path] = [sys.executable, "-c", script]
-    serving = serve(command, log=tmp_path / "log", env=os.environ, ready=lambda: False, timeout=0.5)
+
+    def ready() -> bool:
+        eventually(lambda: pid.exists() and pid.read_text())
+        return False
+
+    serving = serve(command, log=tmp_path / "log", env=os.environ, ready=ready, timeout=0.5)
     with pytest.raises(host.ComponentError, match=r"not ready after 0\.5 s"), serving:
         pass
     with pytest.raises(ProcessLookupError):

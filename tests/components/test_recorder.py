@@ -80,7 +80,7 @@ def log(recorder: Recorder) -> Iterator[Recording]:
 
 @pytest.fixture
 def client(recorder: Recorder) -> Iterator[HTTPConnection]:
-    with contextlib.closing(HTTPConnection(recorder.host, timeout=10)) as connection:
+    with contextlib.closing(HTTPConnection(recorder.host, timeout=60)) as connection:
         yield connection
 
 
@@ -111,7 +111,7 @@ def test_a_connection_is_kept_after_answers_without_body(client: HTTPConnection,
 
 
 def test_a_client_that_waits_for_100_continue_gets_it(recorder: Recorder, log: Recording) -> None:
-    with socket.create_connection(("127.0.0.1", recorder.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", recorder.port), timeout=60) as sock:
         sock.sendall(b"PUT /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")
         sock.sendall(b"data")
@@ -122,7 +122,7 @@ def test_a_client_that_waits_for_100_continue_gets_it(recorder: Recorder, log: R
 
 
 def test_an_answer_before_the_end_of_the_request_reaches_the_client(recorder: Recorder, log: Recording) -> None:
-    with socket.create_connection(("127.0.0.1", recorder.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", recorder.port), timeout=60) as sock:
         sock.sendall(b"PUT /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
         assert sock.recv(1000).startswith(b"HTTP/1.1 413 ")
 
@@ -130,7 +130,7 @@ def test_an_answer_before_the_end_of_the_request_reaches_the_client(recorder: Re
 
 
 def test_a_client_that_tries_tls_is_refused_at_once(recorder: Recorder, log: Recording) -> None:
-    with socket.create_connection(("127.0.0.1", recorder.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", recorder.port), timeout=60) as sock:
         sock.sendall(b"\x16\x03\x01\x00\x05hello\r\n")
         answer = b"".join(iter(lambda: sock.recv(1000), b""))
 
@@ -156,6 +156,6 @@ def test_a_server_that_is_not_there_ends_the_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = closed.getsockname()
     recorder.start(address)
-    with socket.create_connection(("127.0.0.1", recorder.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", recorder.port), timeout=60) as sock:
         assert sock.recv(1) == b""
     recorder.close()

@@ -30,7 +30,7 @@ def silent(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_CONNECT_TIMEOUT_S", 0.6)
+    monkeypatch.setattr(engine, "_CONNECT_TIMEOUT_S", 3.0)
     monkeypatch.setattr(notices.notice_if_slow.__wrapped__, "__defaults__", (0.1,))  # type: ignore[attr-defined]
 
 
@@ -59,7 +59,9 @@ def test_a_wait_later_is_said(soon: None) -> None:
     import time
 
     with recorded_notices() as texts, engine_errors("loading an image"):
-        time.sleep(0.3)
+        deadline = time.monotonic() + 30
+        while not texts and time.monotonic() < deadline:
+            time.sleep(0.05)
     assert texts == ["waiting for the container engine: loading an image"]
     with recorded_notices() as texts, engine_errors("reading a log", shows_output=True):
         time.sleep(0.3)

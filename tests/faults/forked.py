@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,17 +43,25 @@ def run(words: list[str], output: Path, kill: Kill = NO_KILL, work: Callable[[],
     child = os.fork()
     if not child:
         _child(words, output, kill, work)
-    killer = threading.Timer(kill.seconds or _TIMEOUT_S, os.kill, (child, signal.SIGKILL))
+    # A number of a process may belong to another one when the time has come; this belongs to the child for ever.
+    handle = os.pidfd_open(child)
+    killer = threading.Timer(kill.seconds or _TIMEOUT_S, _kill, (handle,))
     killer.start()
     try:
         _, status = os.waitpid(child, 0)
     finally:
         killer.cancel()
         killer.join()
+        os.close(handle)
     code = os.waitstatus_to_exitcode(status)
     text = output.read_text(errors="replace") if output.exists() else ""
     assert code != -signal.SIGKILL or kill != NO_KILL, f"{words} did not end:\n{text}"
     return Ended(code, text)
+
+
+def _kill(handle: int) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
 
 
 def _child(words: list[str], output: Path, kill: Kill, work: Callable[[], object] | None) -> None:
@@ -90,11 +98,3 @@ def _kill_before(event: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-
-
-def eventually(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-    """Wait until *condition* holds; fail with *what* after *timeout* seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.forked import NO_KILL, Ended, Kill, eventually, run
+from tests.faults.forked import NO_KILL, Ended, Kill, run
 from tests.faults.served import code_of, served_registry
+from tests.support.waiting import eventually
 from topcoat.destinations.directory import DirectoryDestination
 from topcoat.scan.scanner import scan
 from topcoat.schedulers.local import jobs as local_jobs

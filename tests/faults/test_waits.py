@@ -41,7 +41,7 @@ def test_a_credential_helper_that_hangs_is_named_and_a_signal_ends_the_command(
             text=True,
         ) as process:
             assert process.stderr is not None
-            line = next(line for line in process.stderr if "waiting" in line)
+            line = next(line for line in process.stderr if "credential helper" in line)
             assert line == f"topcoat: waiting for the credential helper docker-credential-hanging for {registry.host}\n"
             process.send_signal(number)
             assert process.wait(timeout=20) == 128 + number

@@ -21,7 +21,7 @@ from tests.fuzz.targets import TARGETS
 CORPUS = Path(__file__).with_name("corpus")
 _INPUTS = [(name, path) for name in TARGETS for path in sorted((CORPUS / name).iterdir())]
 _SECONDS = int(ENVIRON.get("TOPCOAT_FUZZ_SECONDS") or 2)
-_MAX_INPUT_S = 10
+_MAX_INPUT_S = 60
 
 
 @contextmanager
@@ -53,7 +53,13 @@ def test_new_inputs_give_values_or_errors(name: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="the fuzzer is not installed for this Python")
     found = Path(ENVIRON.get("TOPCOAT_FUZZ_CORPUS") or tmp_path / "found") / name
     found.mkdir(parents=True, exist_ok=True)
-    flags = [f"-max_total_time={_SECONDS}", "-timeout=10", "-rss_limit_mb=2048", "-max_len=4096", "-verbosity=0"]
+    flags = [
+        f"-max_total_time={_SECONDS}",
+        f"-timeout={_MAX_INPUT_S}",
+        "-rss_limit_mb=2048",
+        "-max_len=4096",
+        "-verbosity=0",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.run", name, found, CORPUS / name, f"-artifact_prefix={tmp_path}/", *flags],
         cwd=CORPUS.parents[2],

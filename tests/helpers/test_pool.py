@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,8 @@ def test_a_helper_does_a_part(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> 
 
     def do_slowly(batch: Batch) -> list[Result]:
         own.append(batch)
-        time.sleep(0.03)
+        # This process does a part only while the helper has two.
+        wait_until_ready(helpers)
         return plain_files.do(batch)
 
     monkeypatch.setattr(pool, "do", do_slowly)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.notices import recorded_notices
+from tests.support.waiting import eventually
 from topcoat.errors import CredentialError
 from topcoat.registry.credentials import Credential, Keyring
 
@@ -252,7 +253,7 @@ def test_an_empty_helper_turns_the_store_off_for_its_host(home, helper):
 
 
 def test_a_helper_that_hangs_is_run_once(home, helper, monkeypatch):
-    monkeypatch.setattr("topcoat.registry.credentials._HELPER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("topcoat.registry.credentials._HELPER_TIMEOUT_S", 3.0)
     calls = helper("hanging", "exec sleep 60")
     write_docker_config(home, {"credsStore": "hanging"})
     keyring = Keyring()
@@ -276,12 +277,15 @@ def test_the_error_of_a_helper_is_escaped(home, helper):
         Keyring().get("ghcr.io")
 
 
-def test_the_wait_for_a_helper_is_said(home, helper, monkeypatch):
+def test_the_wait_for_a_helper_is_said(home, helper, monkeypatch, tmp_path):
     monkeypatch.setattr("topcoat.notices.notice_if_slow.__wrapped__.__defaults__", (0.1,))
-    helper("late", "sleep 0.4\n" + _say("me", "pw"))
+    helper("late", f"until [ -e {tmp_path}/said ]; do sleep 0.05; done\n" + _say("me", "pw"))
     write_docker_config(home, {"credsStore": "late"})
     with recorded_notices() as notices:
+        said = threading.Thread(target=lambda: (eventually(lambda: notices), (tmp_path / "said").touch()))
+        said.start()
         assert Keyring().get("ghcr.io") == _ME
+        said.join()
     assert notices == ["waiting for the credential helper docker-credential-late for ghcr.io"]
 
 

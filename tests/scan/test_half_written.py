@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from topcoat.errors import WorkspaceChanged
+from topcoat.scan import content
 from topcoat.scan.content import Content, digest_file
 from topcoat.scan.scanner import IMAGE_IGNORE_FILES, Scan, ScanOptions, scan
 from topcoat.scan.tree import LocalTree
@@ -91,21 +92,31 @@ def test_a_file_beside_a_writer_is_whole_or_an_error(tmp_path: Path, how: str) -
     workspace = tmp_path / "w"
     workspace.mkdir()
     (workspace / ".torchxignore").write_text("*.new\n")
-    for attempt in range(3):
+    for attempt in range(10):
         paused = tmp_path / f"paused{attempt}"
         with writing(workspace / "data.bin", how, paused):
-            found = look_often(workspace)
-        if found <= {"whole", "error"} or not paused.exists():
-            break
+            found = look_often(workspace, until_whole=how in ("by renaming", "with a pause"))
+            if found <= {"whole", "error"} or not has_paused(workspace / "data.bin", paused):
+                break
     assert found <= {"whole", "error"}
-    if how in ("by renaming", "with a pause"):
-        assert "whole" in found
 
 
-def look_often(workspace: Path) -> set[str]:
+def has_paused(path: Path, paused: Path) -> bool:
+    """Wait until the writer has gone on, and tell whether it has paused."""
+    versions: set[tuple[int, int, int]] = set()
+    end = time.monotonic() + 60
+    while not paused.exists() and len(versions) < 3 and time.monotonic() < end:
+        st = path.stat()
+        versions.add((st.st_ino, st.st_ctime_ns, st.st_size))
+        time.sleep(0.01)
+    return paused.exists()
+
+
+def look_often(workspace: Path, *, until_whole: bool) -> set[str]:
     found: list[str] = []
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end and len(found) < 40:
+    begin = time.monotonic()
+    while (time.monotonic() - begin < 1.5 and len(found) < 40) or (until_whole and "whole" not in found):
+        assert time.monotonic() - begin < 60, "the file is never whole"
         try:
             (entry,) = [entry for entry in look(workspace).snapshot if entry.path == b"data.bin"]
         except WorkspaceChanged:
@@ -115,7 +126,12 @@ def look_often(workspace: Path) -> set[str]:
     return set(found)
 
 
-def test_an_empty_file_that_a_program_is_about_to_write_is_waited_for(tmp_path: Path) -> None:
+def test_an_empty_file_that_a_program_is_about_to_write_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The program may be slow.
+    monkeypatch.setattr(content, "SETTLED", 60_000_000_000)
+    monkeypatch.setattr(content, "_MAX_EMPTY_WAIT_S", 60.0)
     program = "import sys, time\nfile = open(sys.argv[1], 'w')\nprint(flush=True)\ntime.sleep(0.5)\nfile.write('new')"
     (tmp_path / "data.bin").write_text("old")
     with subprocess.Popen(
@@ -144,10 +160,10 @@ def test_a_log_that_grows_without_pause_is_scanned(tmp_path: Path) -> None:
         time.sleep(0.1)
         entries = [look(tmp_path).snapshot.find(b"out.log") for _ in range(5)]
         writer.kill()
-    content = log.read_bytes()
+    lines = log.read_bytes()
     for entry in entries:
         assert entry is not None
-        assert entry.content == hashlib.sha256(content[: entry.size]).digest()
+        assert entry.content == hashlib.sha256(lines[: entry.size]).digest()
 
 
 def test_a_date_in_the_future_costs_no_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

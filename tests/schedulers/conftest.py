@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import waiting
 from tests.support.notices import recorded_notices
 from topcoat.schedulers.local import jobs as local_jobs
 from topcoat.schedulers.local.process import signal_group
@@ -34,12 +34,5 @@ def notices() -> Iterator[list[str]]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Wait until a condition holds; fail after 20 seconds."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline, "it never came true"
-            time.sleep(0.02)
-
-    return wait
+    """Wait until a condition holds."""
+    return waiting.eventually

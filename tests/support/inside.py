@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -36,6 +35,9 @@ print(json.dumps({"found": found, "env": dict(os.environ), "cwd": os.getcwd()}))
 # Files that engines add to every container.
 _OF_THE_ENGINE = {b"/etc/hosts", b"/etc/hostname", b"/etc/resolv.conf", b"/etc/mtab", b"/.dockerenv", b"/run"}
 _OF_THE_ENGINE |= {b"/proc", b"/sys", b"/dev"}
+
+
+_END = "the end of the output"
 
 
 class Seen(NamedTuple):
@@ -86,7 +88,13 @@ def runner(engine: Docker | Containerd) -> Run:
 
     def run(image: str, command: list[str]) -> str:
         engine.run("images", "pull", "--plain-http", image)
-        return engine.run("run", "--rm", image, f"c{os.urandom(4).hex()}-{next(numbers)}", *command)
+        for _ in range(5):
+            name = f"c{os.urandom(4).hex()}-{next(numbers)}"
+            output = engine.run("run", "--rm", image, name, "sh", "-c", f'"$@" && echo {_END}', "sh", *command)
+            # `ctr run` may end before it has copied all of the output.
+            if output.endswith(_END):
+                break
+        return output.removesuffix(_END).rstrip("\n")
 
     return run
 
@@ -94,10 +102,6 @@ def runner(engine: Docker | Containerd) -> Run:
 def look(engine: Docker | Containerd, image: str, *tops: str) -> Inside:
     """Run *image*, whose base has Python, and return the directories *tops* of it and their members."""
     run = runner(engine)
-    for _ in range(2):
-        # `ctr run` may end before it has copied a long output, which is then incomplete JSON.
-        with contextlib.suppress(json.JSONDecodeError):
-            return parse(run(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
     return parse(run(image, ["python3", "-B", "-c", _SCRIPT, *tops]))
 
 

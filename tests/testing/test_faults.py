@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.waiting import eventually
 from topcoat.oci.digest import sha256_digest
 from topcoat.testing.fault_proxy import FaultProxy
 from topcoat.testing.faults import FAULTS, Faults
 from topcoat.testing.registry import FakeRegistry
 
 _DATA = b"a blob" * 50
-_TIMEOUT_S = 0.5
+_TIMEOUT_S = 60.0
+# For a response that never comes.
+_LOST_S = 0.5
 
 
 class Place(NamedTuple):
@@ -45,8 +48,10 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
 
-def _ask(host: str, method: str = "GET", path: str = "", body: bytes | None = None) -> Answer:
-    connection = http.client.HTTPConnection(host, timeout=_TIMEOUT_S)
+def _ask(
+    host: str, method: str = "GET", path: str = "", body: bytes | None = None, timeout: float = _TIMEOUT_S
+) -> Answer:
+    connection = http.client.HTTPConnection(host, timeout=timeout)
     try:
         connection.request(method, path or f"/v2/app/blobs/{sha256_digest(_DATA)}", body)
         response = connection.getresponse()
@@ -58,7 +63,7 @@ def _ask(host: str, method: str = "GET", path: str = "", body: bytes | None = No
 def _connection(host: str, method: str) -> socket.socket:
     """Send a request and return the connection."""
     name, _, port = host.partition(":")
-    connection = socket.create_connection((name, int(port)), timeout=5)
+    connection = socket.create_connection((name, int(port)), timeout=60)
     connection.sendall(f"{method} /v2/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     return connection
 
@@ -73,10 +78,11 @@ def _handled(place: Place) -> bool:
 def test_a_fault_hits_its_requests_alone(place: Place, fault: str) -> None:
     place.front.faults.inject(fault, at=2, times=2)
     assert _ask(place.host).body == _DATA
-    for _ in range(2):
+    for number in (1, 2):
         try:
-            answer = _ask(place.host)
+            answer = _ask(place.host, timeout=_LOST_S if fault == "lost-response" else _TIMEOUT_S)
         except (OSError, http.client.HTTPException):
+            eventually(lambda number=number: place.front.faults.injected == number or fault == "refuse")  # type: ignore[misc]
             continue
         assert (answer.status, answer.body, answer.headers.get("location")) != (200, _DATA, None)
     if fault == "refuse":
@@ -97,8 +103,8 @@ def test_a_reset_comes_before_or_after_the_request_is_handled(place: Place, faul
 def test_a_lost_response_belongs_to_a_request_that_was_handled(place: Place) -> None:
     place.front.faults.inject("lost-response")
     with pytest.raises(TimeoutError):
-        _ask(place.host, "POST", "/v2/app/blobs/uploads/")
-    assert _handled(place)
+        _ask(place.host, "POST", "/v2/app/blobs/uploads/", timeout=_LOST_S)
+    eventually(lambda: _handled(place))
 
 
 @pytest.mark.parametrize("fault", ["401", "403", "404", "429", "500", "503"])

@@ -24,7 +24,7 @@ class _Response:
 
 
 def _ask(registry, method, path, body=None, *, host=None, **headers):
-    connection = http.client.HTTPConnection(host or registry.host, timeout=5)
+    connection = http.client.HTTPConnection(host or registry.host, timeout=60)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         return _Response(connection.getresponse())
@@ -535,7 +535,7 @@ def test_unknown_quirks_and_authentication_methods_are_refused():
 
 def test_the_registry_stops_at_the_end_of_the_with_block():
     with FakeRegistry() as registry:
-        connection = http.client.HTTPConnection(registry.host, timeout=5)
+        connection = http.client.HTTPConnection(registry.host, timeout=60)
         connection.request("GET", "/v2/")
         connection.getresponse().read()
     assert connection.sock.recv(1) == b""

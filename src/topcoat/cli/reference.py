@@ -21,7 +21,7 @@ Text that others wrote (names of files, messages of registries and proxies) is p
 escaped. Logs of jobs are printed byte by byte. `ls` to a file or a pipe, `ls -0` and `--json` are exact.
 
 A file that stdout or stderr is redirected to is not part of the workspace: `topcoat run -- python train.py > run.log
-2>&1` does not ship `run.log`.
+2>&1` does not ship `run.log`. On Linux, nor does `topcoat run -- python train.py | tee run.log`.
 
 | exit code | meaning |
 | --- | --- |

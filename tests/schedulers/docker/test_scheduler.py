@@ -96,6 +96,10 @@ def wait_for(docker: DockerScheduler, app_id: str, text: str) -> None:
         time.sleep(0.05)
 
 
+def touch(docker: DockerScheduler, app_id: str, path: str) -> None:
+    assert docker._docker_client.containers.get(f"{app_id}-w-0").exec_run(["touch", path]).exit_code == 0
+
+
 def test_replicas_run_reach_each_other_and_are_found_again(docker: DockerScheduler) -> None:
     ping = (
         "import os, socket; me = os.environ['TOPCOAT_REPLICA_ID']; rank0 = os.environ['TOPCOAT_RANK0_HOST']\n"
@@ -129,7 +133,12 @@ def test_replicas_run_reach_each_other_and_are_found_again(docker: DockerSchedul
 
 
 def test_each_stream_can_be_read(docker: DockerScheduler) -> None:
-    app_id = docker.submit(AppDef("x", [shell("echo out; sleep 0.3; echo err >&2; printf 'no end'")]), {})
+    # An engine reads both streams at once, so the next line comes when the last one is in the log.
+    script = "echo out; until [ -e /1 ]; do sleep 0.05; done; echo err >&2; until [ -e /2 ]; do sleep 0.05; done"
+    app_id = docker.submit(AppDef("x", [shell(f"{script}; printf 'no end'")]), {})
+    for number, line in enumerate(("out", "err"), 1):
+        wait_for(docker, app_id, line)
+        touch(docker, app_id, f"/{number}")
     assert list(docker.log_iter(app_id, "w", should_tail=True)) == ["out\n", "err\n", "no end"]
     assert list(docker.log_iter(app_id, "w", streams=Stream.STDOUT)) == ["out\n", "no end"]
     assert list(docker.log_iter(app_id, "w", streams=Stream.STDERR)) == ["err\n"]
@@ -187,10 +196,12 @@ def test_a_long_log_is_complete(docker: DockerScheduler) -> None:
 
 
 def test_a_log_can_be_cut_by_time(docker: DockerScheduler) -> None:
-    app_id = docker.submit(AppDef("x", [shell("echo early; sleep 1.5; echo late")]), {})
+    app_id = docker.submit(AppDef("x", [shell("echo early; until [ -e /go ]; do sleep 0.05; done; echo late")]), {})
     wait_for(docker, app_id, "early")
-    time.sleep(0.3)
+    time.sleep(0.1)
     between = datetime.now(timezone.utc)
+    time.sleep(0.1)
+    touch(docker, app_id, "/go")
     wait(docker, app_id)
     assert list(docker.log_iter(app_id, "w", since=between)) == ["late\n"]
     assert list(docker.log_iter(app_id, "w", until=between.astimezone())) == ["early\n"]

@@ -80,7 +80,9 @@ def test_a_replica_that_has_ended_runs_no_command(on_cluster: Jobs, scheduler: S
 
 def test_a_terminal_is_attached_to_the_process_of_a_replica(on_cluster: Jobs) -> None:
     role = on_cluster.role("")
-    role.entrypoint, role.args = "sh", ["-c", "printf 'name? '; read name; echo hello $$name; tty; stty size"]
+    # The size of the terminal comes a moment after the connection.
+    size = 'until [ "$$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size'
+    role.entrypoint, role.args = "sh", ["-c", f"printf 'name? '; read name; echo hello $$name; tty; {size}"]
     overlay = {"spec": {"__join__:containers:name": [{"name": "main", "stdin": True, "tty": True}]}}
     handle = on_cluster.submit(role, pod_overlay=json.dumps(overlay))
     on_cluster.wait(handle, AppState.RUNNING)

@@ -153,10 +153,17 @@ def test_another_process_lists_describes_and_deletes(
     wait(lambda: objects(kubernetes, namespace) == [])
 
 
-def test_what_the_job_owns_goes_with_it(kubernetes: Kubernetes, runner: Runner, namespace: str, image: str) -> None:
-    app = AppDef("app", [shell(image, "true", num_replicas=2), shell(image, "true", "reader")])
+def test_what_the_job_owns_goes_with_it(
+    kubernetes: Kubernetes, runner: Runner, namespace: str, image: str, tmp_path: Path
+) -> None:
+    script = "until [ -e /shared/go ]; do sleep 0.1; done"
+    app = AppDef("app", [shell(image, script, num_replicas=2), shell(image, script, "reader")])
+    for role in app.roles:
+        role.metadata = shared_directory(str(tmp_path / "shared"))
     submit(runner, app, namespace, ttl_seconds_after_finished=0)
     assert any(item.startswith("PodGroup/") for item in objects(kubernetes, namespace))
+    wait((tmp_path / "shared").exists)
+    (tmp_path / "shared/go").touch()
     wait(lambda: objects(kubernetes, namespace) == [])
 
 
@@ -188,11 +195,12 @@ def test_a_failing_replica_is_started_again_alone(runner: Runner, namespace: str
 def test_an_eviction_does_not_use_up_a_retry(
     kubernetes: Kubernetes, runner: Runner, namespace: str, image: str, tmp_path: Path
 ) -> None:
-    script = "[ -e /shared/x ] && exit 0; touch /shared/x; trap 'exit 1' TERM; sleep 600 & wait"
+    script = "[ -e /shared/x ] && exit 0; trap 'exit 1' TERM; touch /shared/x; sleep 600 & wait"
     role = shell(image, script)
     role.metadata = shared_directory(str(tmp_path / "shared"))
     handle = submit(runner, AppDef("app", [role]), namespace)
     wait(lambda: (status := runner.status(handle)) and status.state is AppState.RUNNING)
+    wait((tmp_path / "shared/x").exists)
     pod = kubernetes.get("-n", namespace, "pods")["items"][0]["metadata"]["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     connect().post(f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", eviction, "evicting")

@@ -78,13 +78,14 @@ def test_each_stream_has_its_log(local: LocalScheduler) -> None:
     assert list(local.log_iter(app_id, "w", regex="e.r")) == ["err\n"]
 
 
-def test_a_log_is_followed_to_the_end_of_the_job(local: LocalScheduler) -> None:
-    app_id = local.submit(AppDef("x", [shell("echo one; sleep 0.3; printf two")]), {})
+def test_a_log_is_followed_to_the_end_of_the_job(local: LocalScheduler, tmp_path: Path) -> None:
+    app_id = local.submit(AppDef("x", [shell("echo one; while ! [ -e go ]; do sleep 0.02; done; printf two")]), {})
     lines = iter(local.log_iter(app_id, "w", should_tail=True))
     assert next(lines) == "one\n"
     response = local.describe(app_id)
     assert response is not None
     assert response.state is AppState.RUNNING
+    (tmp_path / "go").touch()
     assert "".join(lines) == "two"
 
 

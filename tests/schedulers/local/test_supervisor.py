@@ -82,7 +82,10 @@ def test_outputs_are_kept_apart_and_together(tmp_path: Path) -> None:
 
 
 def test_both_outputs_appear_together_in_the_order_they_came(tmp_path: Path) -> None:
-    run(replica(tmp_path, *sh("for i in 1 2 3; do echo out$i; sleep 0.05; echo err$i >&2; sleep 0.05; done")))
+    # Two streams have no order among themselves if both have something to read.
+    seen = "until grep -q {0}$i w/0/combined.log; do sleep 0.02; done"
+    script = f"echo out$i; {seen.format('out')}; echo err$i >&2; {seen.format('err')}"
+    run(replica(tmp_path, *sh(f"for i in 1 2 3; do {script}; done")))
     end()
     assert (tmp_path / "w/0/combined.log").read_text().split() == ["out1", "err1", "out2", "err2", "out3", "err3"]
 
@@ -273,11 +276,12 @@ def test_a_process_that_left_the_process_group_does_not_delay_the_job(tmp_path: 
 
 
 def test_a_replica_that_closes_its_outputs_causes_no_busy_loop(tmp_path: Path, eventually: Eventually) -> None:
-    run(replica(tmp_path, *sh("exec >&- 2>&-; sleep 1; touch finished")))
+    run(replica(tmp_path, *sh("exec >&- 2>&-; sleep 1; touch finished; while ! [ -e go ]; do sleep 0.02; done")))
     supervisor = load().status["pid"]
     eventually((tmp_path / "finished").exists)
     with open(f"/proc/{supervisor}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
+    (tmp_path / "go").touch()
     assert int(fields[11]) + int(fields[12]) < 20, "it was busy waiting"
     assert end().state is AppState.SUCCEEDED
 

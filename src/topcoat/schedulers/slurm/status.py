@@ -106,7 +106,7 @@ def describe_ended(app_id: str, runs: Sequence[Run], facts: JobFacts, reason: st
 def describe_forgotten(app_id: str, state: str, facts: JobFacts, reason: str = "") -> DescribeAppResponse:
     """Return the status of a job that has ended, without Slurm's accounting: of its *state* and its own records."""
     final = appstate_from_slurm_state(state)
-    message = _why_replica_failed(facts) or ending_in_words(state) or reason_in_words(reason)
+    message = ending_in_words(state) or facts.failure or _why_replica_failed(facts) or reason_in_words(reason)
     message = "" if final is AppState.SUCCEEDED else message
     return _response(app_id, final, facts, facts.records, msg=message, restarts=facts.restarts or 0)
 
