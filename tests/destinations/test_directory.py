@@ -19,7 +19,8 @@ import pytest
 from tests.support import workspaces
 from tests.support.inside import Seen, expected, on_disk
 from topcoat.destinations import copy, directory, file_maker
-from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
+from topcoat.destinations.directory import DirectoryDestination
+from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.errors import DestinationError, JobDirConflict, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan, ScanOptions, scan

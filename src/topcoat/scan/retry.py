@@ -54,6 +54,12 @@ def kept_scan(key: Any) -> Any:
     return keep_scan(key, scan) if scan else None
 
 
+def has_kept_scan(key: Any) -> bool:
+    """Tell whether `kept_scan` would return a scan."""
+    scans = _scans.get()
+    return scans is not None and key in scans.kept
+
+
 def keep_scan(key: Any, scan: S) -> S:
     """Keep *scan* for the next attempt, if there is one, and return it."""
     scans = _scans.get()

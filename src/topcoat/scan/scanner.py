@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import BinaryIO, Literal, NamedTuple
@@ -15,13 +16,14 @@ from topcoat.errors import InvalidWorkspace, WorkspaceChanged, WorkspaceError, W
 from topcoat.helpers.plain_files import MAX_SIZE, MAX_UNWRITTEN_NS, Batch, Result
 from topcoat.helpers.pool import MIN_FILES, HelperPool
 from topcoat.notices import notice
+from topcoat.scan.begun import begin, finished
 from topcoat.scan.clock import SETTLED, is_settled
 from topcoat.scan.content import Content, digest_at_once, digest_file, read_file, refuse_link_out
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
 from topcoat.scan.index import StatIndex, drop_if_wrong
 from topcoat.scan.names import ERRORS, decode, encode, to_system
-from topcoat.scan.retry import keep_scan, kept_scan
+from topcoat.scan.retry import has_kept_scan, keep_scan, kept_scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.scan.sources import ScanRoot, find_scan_roots
 from topcoat.scan.tree import LocalTree, SourceNode, Tree, keeps_changing
@@ -156,7 +158,14 @@ def scan(
     """
     options = options or ScanOptions()
     key = workspace.resolved(), options
-    return kept_scan(key) or keep_scan(key, _scan(workspace, options, projects))
+    return kept_scan(key) or keep_scan(key, finished(key) or _scan(workspace, options, projects))
+
+
+def begin_scan(workspace: Projects, options: ScanOptions) -> None:
+    """Begin to read *workspace* in the background, unless there is a scan to update; `scan` waits for the result."""
+    key = workspace.resolved(), options
+    if not has_kept_scan(key):
+        begin(key, partial(_scan, workspace, options, None))
 
 
 def _scan(workspace: Projects, options: ScanOptions, projects: Sequence[ScanRoot] | None) -> Scan:

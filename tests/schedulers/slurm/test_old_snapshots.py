@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import workspaces
-from topcoat.destinations.directory import DirectoryDestination, LinkPolicy
+from topcoat.destinations.directory import DirectoryDestination
+from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.errors import SchedulerError
 from topcoat.scan.scanner import scan
 from topcoat.schedulers.slurm.old_snapshots import find_old_snapshots, remove_old_snapshot

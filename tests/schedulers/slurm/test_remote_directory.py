@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import workspaces
 from tests.support.inside import expected, on_disk
-from topcoat.destinations.directory import LinkPolicy
+from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.errors import DestinationError, JobDirConflict, SchedulerError, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import ScanOptions, scan

@@ -69,8 +69,9 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def __init__(self, session_name: str, docker_client: DockerClient | None = None) -> None:
         super().__init__("slurm", session_name)
+        self._snapshots = SnapshotWorkspace(lambda host: self._client(host).site)
         self._builders: dict[str, WorkspaceMixin[Any]] = {
-            "dir": SnapshotWorkspace(lambda host: self._client(host).site),
+            "dir": self._snapshots,
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
@@ -102,6 +103,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """Check the options, and choose the directory of the snapshot: without ``job_dir`` the job has its own."""
         check_options(cfg)
         site = self._client(str(cfg.get("slurm_host") or "")).site
+        if site.host and cfg.get("workspace_type") != "docker":
+            self._snapshots.begin_to_plan(app.roles, cfg)
         if cfg.get("job_dir"):
             job_dir = os.path.expanduser(str(cfg["job_dir"])) if not site.host else str(cfg["job_dir"])
             path = os.path.abspath(job_dir) if not site.host else absolute(site, job_dir)
