@@ -136,7 +136,7 @@ class _Work:
 
 
 class _Helper:
-    """A process that does chunks of tasks."""
+    """A process that does chunks of batches."""
 
     def __init__(self, command: list[str]) -> None:
         # Imported here: few files need no helper, and its import takes longer than their scan.
