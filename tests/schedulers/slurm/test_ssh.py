@@ -17,6 +17,7 @@ import pytest
 from tests.components.serve import free_port
 from tests.components.ssh import LoginNode
 from tests.support.notices import recorded_notices
+from tests.support.waiting import eventually
 from topcoat.errors import SchedulerError
 from topcoat.leftovers import remove_leftovers
 from topcoat.schedulers.slurm import session, ssh
@@ -71,6 +72,18 @@ def test_no_more_blocks_are_made_for_a_command_that_has_ended(site: SshSite) -> 
     made = itertools.count()
     done = site.output(["sh", "-c", "exit 7"], stdin=(bytes(1 << 16) for _ in made), timeout_s=30)
     assert done.exit_code == 7
+
+
+def test_a_command_whose_input_fails_in_the_middle_has_cleaned_up(site: SshSite, tmp_path: Path) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b"one\n"
+        eventually((tmp_path / "made").exists)
+        raise ValueError("no more")
+
+    script = 'trap \'sleep 0.5; rm "$1"\' EXIT; read -r line; touch "$1"; read -r line'
+    with pytest.raises(ValueError, match="no more"):
+        site.output(["/bin/sh", "-c", script, "sh", str(tmp_path / "made")], stdin=blocks(), timeout_s=30)
+    assert os.listdir(tmp_path) == []
 
 
 def test_all_commands_share_one_connection(site: SshSite) -> None:

@@ -24,6 +24,10 @@ WAIT = (
 """Read a command, as `one_line` writes it, and run it. Written for every login shell (sh, csh, fish)."""
 
 
+# The user waits meanwhile.
+_CLEAN_UP_S = 5.0
+
+
 class Session:
     """A remote shell that waits for one command; it ends with the ``with`` block."""
 
@@ -52,10 +56,17 @@ class Session:
             SchedulerError: it takes longer than the time limit, after the last block of its input.
         """
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            _write_all(self._process.stdin, f"{one_line(command)}\n".encode())
-            for block in [stdin] if isinstance(stdin, bytes) else stdin:
-                _write_all(self._process.stdin, block)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                _write_all(self._process.stdin, f"{one_line(command)}\n".encode())
+                for block in [stdin] if isinstance(stdin, bytes) else stdin:
+                    _write_all(self._process.stdin, block)
+        except BaseException:
+            # The command finds that its input is not complete, and removes what it has made.
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLEAN_UP_S)
+            raise
         self._process.stdin.close()
         try:
             code = self._process.wait(timeout_s)
