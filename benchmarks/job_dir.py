@@ -88,7 +88,9 @@ class Place:
 
     def _new(self) -> Path:
         # Earlier copies stay: after thousands of files were removed, ext4 without a journal makes new ones ten times as
-        # slowly for minutes, because it looks at each inode that was freed lately.
+        # slowly for minutes, because it looks at each inode that was freed lately. What the last run wrote is not this
+        # one's to write.
+        os.sync()
         return self.root / f"copy{next(self._numbers)}"
 
 
