@@ -107,6 +107,14 @@ def test_a_job_without_accounting_has_its_records() -> None:
     assert describe_forgotten("7", "TIMEOUT", JobFacts()).msg == "it reached its time limit"
 
 
+def test_before_the_accounting_knows_a_job_its_own_record_says_why_it_failed() -> None:
+    """The message is the one that `describe_ended` gives a moment later."""
+    missing = facts(failure="the snapshot /w/code does not exist on n1")
+    assert describe_forgotten("7", "FAILED", missing, "NonZeroExitCode").msg == missing.failure
+    ended = facts(Record("a-0", "n1", 1, 5, 143))
+    assert describe_forgotten("7", "TIMEOUT", ended).msg == "it reached its time limit"
+
+
 def test_the_error_file_of_a_replica_is_its_structured_error() -> None:
     known = facts(errors={"b-0": '{"message": "boom"}'})
     described = describe_ended("7", [run("FAILED", 1)], known)
