@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.notices import recorded_notices
-from tests.support.waiting import eventually
+from tests.support.waiting import made_when
 from topcoat.builders.programs import run_quick, run_streaming
 from topcoat.errors import DaemonError, TopcoatError
 
@@ -50,11 +49,8 @@ def test_the_wait_for_a_silent_program_is_said_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("topcoat.builders.programs._POLL_S", 0.05)
     lines: list[str] = []
     script = f"until [ -e {tmp_path}/said ]; do sleep 0.05; done; echo done; sleep 0.4"
-    with recorded_notices() as notices:
-        said = threading.Thread(target=lambda: (eventually(lambda: notices), (tmp_path / "said").touch()))
-        said.start()
+    with recorded_notices() as notices, made_when(tmp_path / "said", lambda: notices):
         assert run_streaming(["sh", "-c", script], lines.append, env={"PATH": os.environ["PATH"]}) == 0
-        said.join()
     assert notices == ["waiting for sh"]
     assert lines == ["done"]
 

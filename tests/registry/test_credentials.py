@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.notices import recorded_notices
-from tests.support.waiting import eventually
+from tests.support.waiting import made_when
 from topcoat.errors import CredentialError
 from topcoat.registry.credentials import Credential, Keyring
 
@@ -281,11 +281,8 @@ def test_the_wait_for_a_helper_is_said(home, helper, monkeypatch, tmp_path):
     monkeypatch.setattr("topcoat.notices.notice_if_slow.__wrapped__.__defaults__", (0.1,))
     helper("late", f"until [ -e {tmp_path}/said ]; do sleep 0.05; done\n" + _say("me", "pw"))
     write_docker_config(home, {"credsStore": "late"})
-    with recorded_notices() as notices:
-        said = threading.Thread(target=lambda: (eventually(lambda: notices), (tmp_path / "said").touch()))
-        said.start()
+    with recorded_notices() as notices, made_when(tmp_path / "said", lambda: notices):
         assert Keyring().get("ghcr.io") == _ME
-        said.join()
     assert notices == ["waiting for the credential helper docker-credential-late for ghcr.io"]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 def eventually(condition: Callable[[], object], what: str = "it never came true", timeout: float = 60.0) -> None:
@@ -12,3 +15,17 @@ def eventually(condition: Callable[[], object], what: str = "it never came true"
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
+
+
+@contextmanager
+def made_when(path: Path, condition: Callable[[], object]) -> Iterator[None]:
+    """Make the file *path* once *condition* holds, while a ``with`` block runs."""
+
+    def make() -> None:
+        eventually(condition)
+        path.touch()
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    yield
+    maker.join()

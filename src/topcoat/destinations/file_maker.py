@@ -91,8 +91,12 @@ class FileMaker:
             tree, path = self.scan.source_of(entry)
             source, _, base = path.rpartition("/")
             name = entry.path[start:]
-            is_plain = isinstance(tree, LocalTree) and entry.size <= MAX_SIZE and encode(base) == name
-            if is_plain and isinstance(tree, LocalTree) and entry.mtime < unchanged_since(tree.root):
+            if (
+                isinstance(tree, LocalTree)
+                and entry.size <= MAX_SIZE
+                and encode(base) == name
+                and entry.mtime < unchanged_since(tree.root)
+            ):
                 batches.setdefault((tree, source), []).append((name, entry.size, entry.mode, entry.mtime))
             else:
                 others.add(entry.path)

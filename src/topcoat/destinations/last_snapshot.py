@@ -61,20 +61,16 @@ class LastSnapshot(NamedTuple):
     def has(self, entry: Entry, path: str) -> bool:
         """Tell whether *path* in the directory is still what *entry* says: a job may have written to it."""
         if self.files is not None:
-            return bool(self._same(directory_of(entry), [entry])) and is_unchanged(path, entry)
+            packed = self.files.get(directory_of(entry), b"")
+            return bool(_same_files(packed, [entry])) and is_unchanged(path, entry)
         return is_unchanged(path, entry) and has_content(path, entry)
 
     def same_files(self, directory: bytes, files: SnapshotFiles) -> list[Entry]:
         """Return the files of *directory* that were delivered as they are now."""
-        packed = (self.files or {}).get(directory)
-        current = files.directories[directory]
-        return current if packed and packed == files.packed(directory) else self._same(directory, current)
-
-    def _same(self, directory: bytes, files: Sequence[Entry]) -> list[Entry]:
-        known = _unpack((self.files or {}).get(directory, b""))
-        return [
-            entry for entry in files if known.get(entry.path) == (entry.mode, entry.size, entry.mtime, entry.content)
-        ]
+        if self.files is None:
+            return []
+        packed, current = self.files.get(directory, b""), files.directories[directory]
+        return current if packed and packed == files.packed(directory) else _same_files(packed, current)
 
     @staticmethod
     def write(directory: str, files: SnapshotFiles, *key: str) -> None:
@@ -121,6 +117,12 @@ def _pack(files: Sequence[Entry]) -> bytes:
     except struct.error:
         return b""
     return b"".join([_COUNT.pack(count), numbers, *digests, b"\0".join(paths)])
+
+
+def _same_files(packed: bytes, files: Sequence[Entry]) -> list[Entry]:
+    """Return those of *files* that are in the packed directory with the same facts."""
+    facts = _unpack(packed)
+    return [entry for entry in files if facts.get(entry.path) == (entry.mode, entry.size, entry.mtime, entry.content)]
 
 
 @lru_cache(maxsize=4)

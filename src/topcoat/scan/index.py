@@ -60,8 +60,8 @@ class StatIndex:
     @classmethod
     def load(cls, root: str) -> StatIndex:
         """Read the index of the directory *root*; one that is missing or damaged counts as empty."""
-        known = _CACHE.read(root, parse_map) or {}
-        return cls({decode(directory): packed for directory, packed in known.items()}, root)
+        packed_files = _CACHE.read(root, parse_map) or {}
+        return cls({decode(directory): packed for directory, packed in packed_files.items()}, root)
 
     def digests(self, directory: str, files: Sequence[SourceNode]) -> Sequence[bytes | None]:
         """Return the digest of each of *files*, all files of *directory* sorted by name; None for a file to read."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, 
 
 from topcoat.errors import TopcoatError, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 from topcoat.foreign_text import escaped
+from topcoat.helpers.plain_files import READ_ONLY
 from topcoat.scan import names
 from topcoat.scan.ignore import ignore_hint
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NodeKind = Literal["file", "dir", "link", "other"]
 
 _BLOCK = 1 << 20
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
@@ -142,7 +142,7 @@ def _members(directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
             yield members
         return
     # With a handle, a stat of a member does not resolve the path of the directory again.
-    handle = os.open(names.to_system(directory), _READ_ONLY)
+    handle = os.open(names.to_system(directory), READ_ONLY)
     try:
         with os.scandir(handle) as members:
             yield members
@@ -264,7 +264,7 @@ def _mtime(info: Mapping[str, Any]) -> int:
 
 def _open_regular(full: str, path: str) -> int:
     # If a FIFO has replaced the file, opening it without O_NONBLOCK would wait for a writer.
-    handle = os.open(names.to_system(full), _READ_ONLY)
+    handle = os.open(names.to_system(full), READ_ONLY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise WorkspaceChanged(

@@ -15,7 +15,7 @@ from topcoat.notices import notices_once
 from topcoat.scan.import_paths import import_paths
 from topcoat.scan.job_dirs import without_job_dirs
 from topcoat.scan.retry import retry_if_changed
-from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, Modes, Scan, ScanOptions, begin_scan, scan
+from topcoat.scan.scanner import DIRECTORY_IGNORE_FILES, Modes, Scan, ScanOptions, scan
 from topcoat.scan.snapshot import Snapshot
 from topcoat.specs import CfgVal, Role, Workspace, runopts
 from topcoat.specs.cfg import one_of
@@ -216,6 +216,10 @@ class DirOptions(NamedTuple):
             cfg,
         )
 
+    def scan_options(self, ignore_files: tuple[str, ...]) -> ScanOptions:
+        """Return how `plan_directory` scans a workspace."""
+        return ScanOptions(ignore_files, self.modes)
+
 
 def plan_directory(
     workspace: Workspace,
@@ -230,19 +234,10 @@ def plan_directory(
     Raises:
         JobDirConflict: the destination has other content.
     """
-    scanned = without_job_dirs(scan(workspace, _scan_options(options, ignore_files)), workspace, exclude)
+    scanned = without_job_dirs(scan(workspace, options.scan_options(ignore_files)), workspace, exclude)
     destination.check(scanned.snapshot)
     paths = import_paths(scanned.snapshot, destination.path) if options.pythonpath else ()
     return DirDelivery(scanned, destination, workspace_key(workspace), paths)
-
-
-def begin_to_plan(workspace: Workspace, options: DirOptions, ignore_files: tuple[str, ...]) -> None:
-    """Begin to scan *workspace* as `plan_directory` does, while its caller waits for something else."""
-    begin_scan(workspace, _scan_options(options, ignore_files))
-
-
-def _scan_options(options: DirOptions, ignore_files: tuple[str, ...]) -> ScanOptions:
-    return ScanOptions(ignore_files, options.modes)
 
 
 def _carry_out(plan: Callable[[], DirDelivery]) -> Delivered:

@@ -8,6 +8,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.components.daemons import Docker
 from tests.components.images import Image
+from tests.support.waiting import eventually
 
 WRITE = "mkdir -p out/deep && echo model > out/model.pt && ln -s model.pt out/latest && echo d > out/deep/x"
 
@@ -97,10 +98,7 @@ def test_containers_are_entered_and_copied_from_and_to(
     handle = topcoat("run", "-s", "local_docker", "--detach", *words).out.strip()
     done = topcoat("exec", handle, "--", "sh", "-c", "echo out; echo err >&2; cat; exit 5", input="typed\n")
     assert (done.code, done.out, done.err) == (5, "out\ntyped\n", "err\n")
-    for _ in range(100):
-        if topcoat("exec", handle, "--", "test", "-e", "out/deep/x").code == 0:
-            break
-        time.sleep(0.1)
+    eventually(lambda: topcoat("exec", handle, "--", "test", "-e", "out/deep/x").code == 0)
     assert topcoat("cp", f"{handle}:out", "results").code == 0
     assert (workspace / "results" / "model.pt").read_text() == "model\n"
     assert (workspace / "results" / "latest").is_symlink()

@@ -104,7 +104,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         check_options(cfg)
         site = self._client(str(cfg.get("slurm_host") or "")).site
         if site.host and cfg.get("workspace_type") != "docker":
-            self._snapshots.begin_to_plan(app.roles, cfg)
+            self._snapshots.begin_scans(app.roles, cfg)
         if cfg.get("job_dir"):
             job_dir = os.path.expanduser(str(cfg["job_dir"])) if not site.host else str(cfg["job_dir"])
             path = os.path.abspath(job_dir) if not site.host else absolute(site, job_dir)

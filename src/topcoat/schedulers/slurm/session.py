@@ -6,8 +6,9 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
+from topcoat.helpers.plain_files import write_all
 from topcoat.schedulers.slurm.remote_shell import one_line
 from topcoat.schedulers.slurm.site import MAX_OUTPUT, no_response, program_of
 
@@ -58,9 +59,9 @@ class Session:
         assert self._process.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError):
-                _write_all(self._process.stdin, f"{one_line(command)}\n".encode())
+                write_all(self._process.stdin.fileno(), f"{one_line(command)}\n".encode())
                 for block in [stdin] if isinstance(stdin, bytes) else stdin:
-                    _write_all(self._process.stdin, block)
+                    write_all(self._process.stdin.fileno(), block)
         except BaseException:
             # The command finds that its input is not complete, and removes what it has made.
             self._process.stdin.close()
@@ -87,12 +88,6 @@ class Session:
 
     def __exit__(self, *error: object) -> None:
         self.end()
-
-
-def _write_all(stream: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
 
 
 def _read_all(file: BinaryIO) -> bytes:

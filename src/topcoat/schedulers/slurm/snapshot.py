@@ -7,11 +7,12 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 
 from topcoat.destinations.directory import DirectoryDestination
+from topcoat.scan.scanner import begin_scan
 from topcoat.schedulers.slurm.remote_directory import RemoteDirectory
 from topcoat.schedulers.slurm.site import Site
 from topcoat.schedulers.slurm.ssh import SshSite
 from topcoat.specs import CfgVal, Role, Workspace, runopts
-from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin, begin_to_plan, plan_directory
+from topcoat.workspace.dir_workspace import DirDelivery, DirOptions, DirWorkspaceMixin, plan_directory
 
 DEFAULT_ROOT = "~/.topcoat/jobs"
 
@@ -57,18 +58,18 @@ class SnapshotWorkspace(DirWorkspaceMixin):
         )
         return opts
 
-    def begin_to_plan(self, roles: Sequence[Role], cfg: Mapping[str, CfgVal]) -> None:
+    def begin_scans(self, roles: Sequence[Role], cfg: Mapping[str, CfgVal]) -> None:
         """Begin to scan the workspaces of *roles* while a connection is opened."""
         options = DirOptions.parse(cfg)
         for role in roles:
             if role.workspace:
-                begin_to_plan(role.workspace, options, self.ignore_files)
+                begin_scan(role.workspace, options.scan_options(self.ignore_files))
 
     def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
         site, root = self._find_site(str(options.cfg.get("slurm_host") or "")), job_root(options.cfg)
         if site.host:
             # Meanwhile, the connection is opened.
-            begin_to_plan(workspace, options, self.ignore_files)
+            begin_scan(workspace, options.scan_options(self.ignore_files))
         is_own = f"{directory}/".startswith(f"{absolute(site, root)}/")
         if isinstance(site, SshSite):
             remote = RemoteDirectory(site, directory, link=options.link, is_new=is_own)

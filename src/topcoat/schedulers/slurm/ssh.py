@@ -126,17 +126,19 @@ class SshSite:
         """Return a session of the connection, which is opened first, and open the next one."""
         with self._lock:
             self._open()
-            session, self._next_session = self._next_session, None
-            if session is not None and not session.is_waiting:
-                session.end()
-                session = None
-            session = session or self._new_session()
-            if self._directory:
+            if self._next_session is None or not self._next_session.is_waiting:
+                self._end_next_session()
                 self._next_session = self._new_session()
+            session, self._next_session = self._next_session, self._new_session() if self._directory else None
             return session
 
     def _new_session(self) -> Session:
         return Session(self._words_of(WAIT, "-T"))
+
+    def _end_next_session(self) -> None:
+        if self._next_session is not None:
+            self._next_session.end()
+            self._next_session = None
 
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
@@ -188,10 +190,9 @@ class SshSite:
     def close(self) -> None:
         """End the connection."""
         with self._lock:
-            connection, directory, session = self._connection, self._directory, self._next_session
-            self._connection, self._directory, self._next_session = None, "", None
-        if session is not None:
-            session.end()
+            connection, directory = self._connection, self._directory
+            self._connection, self._directory = None, ""
+            self._end_next_session()
         if connection is not None:
             _end(connection)
         if directory:
@@ -221,9 +222,7 @@ class SshSite:
             )
         if os.name == "nt":  # its OpenSSH has no ControlMaster: each command has a connection of its own
             return
-        if self._next_session is not None:
-            self._next_session.end()
-            self._next_session = None
+        self._end_next_session()
         if self._connection is not None:
             _end(self._connection)
         if self._directory:
