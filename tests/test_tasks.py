@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 import pytest
 
+from tests.support.waiting import eventually
 from topcoat import tasks as tasks_module
-from topcoat.tasks import Task, TaskScope, run_all
+from topcoat.tasks import Task, TaskScope, ahead, run_all
 
 _TIMEOUT_S = 20
 
@@ -307,3 +311,49 @@ class TestRunAll:
         with pytest.raises(ValueError, match="first"):
             run_all([fail, lambda: ended.append(1), fail, lambda: ended.append(2)], max_at_once=1)
         assert sorted(ended) == [1, 2]
+
+
+class TestAhead:
+    def test_all_items_come_in_order(self) -> None:
+        assert list(ahead((number for number in range(1000)), 2)) == [*range(1000)]
+        assert list(ahead((number for number in range(0)), 2)) == []
+
+    def test_no_more_than_the_limit_are_made_before_they_are_taken(self) -> None:
+        made: list[int] = []
+        with closing(ahead(_counted(made), 4)) as numbers:
+            assert next(numbers) == 0
+            eventually(lambda: len(made) == 6)  # one was taken, four wait, and one waits for a place
+            time.sleep(0.02)
+            assert len(made) == 6
+        assert made == [*range(6)]
+
+    def test_an_error_comes_after_the_items_before_it(self) -> None:
+        def items() -> Generator[int, None, None]:
+            yield 1
+            raise ValueError("no more")
+
+        numbers = ahead(items(), 2)
+        assert next(numbers) == 1
+        with pytest.raises(ValueError, match="no more"):
+            next(numbers)
+
+    def test_when_the_caller_stops_early_no_thread_is_left_and_the_items_are_closed(self) -> None:
+        closed: list[bool] = []
+
+        def items() -> Generator[int, None, None]:
+            try:
+                yield from _counted([])
+            finally:
+                closed.append(True)
+
+        before = threading.active_count()
+        with closing(ahead(items(), 2)) as numbers:
+            next(numbers)
+        assert closed
+        eventually(lambda: threading.active_count() <= before)
+
+
+def _counted(made: list[int]) -> Generator[int, None, None]:
+    for number in itertools.count():
+        made.append(number)
+        yield number

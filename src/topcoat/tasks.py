@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -122,3 +123,42 @@ def run_all(functions: Iterable[Callable[[], T]], *, max_at_once: int = 8) -> li
     with TaskScope() as tasks:
         started = [tasks.start(limited(function)) for function in functions]
     return [task.result() for task in started]
+
+
+def ahead(items: Generator[T, None, None], limit: int) -> Generator[T, None, None]:
+    """Return *items*, which a thread makes: at most *limit*, two or more, before they are taken.
+
+    If the iterator is closed before its end, no more are made. An error of *items* is raised after those before it.
+    """
+    import queue
+
+    waiting: queue.Queue[tuple[T] | None] = queue.Queue(limit)
+    stopped = threading.Event()
+    failures: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            with closing(items):
+                for item in items:
+                    waiting.put((item,))
+                    if stopped.is_set():
+                        break
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            waiting.put(None)
+
+    thread = threading.Thread(target=make, name="topcoat-ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            yield item[0]
+        if failures:
+            # Kept nowhere else: its traceback holds all that *items* have open.
+            raise failures.pop()
+    finally:
+        stopped.set()
+        with suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+        thread.join(_INTERRUPTED_WAIT_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from typing import BinaryIO, NamedTuple
@@ -17,6 +16,7 @@ from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry
 from topcoat.scan.tree import reading
 from topcoat.state import spool_file, spooling
+from topcoat.tasks import ahead
 
 # Output is hashed and compressed in blocks of this size: large enough that the interpreter's lock is free meanwhile.
 _BLOCK = 1 << 20
@@ -24,6 +24,8 @@ _BLOCK = 1 << 20
 _MAX_IN_MEMORY = 8 << 20
 # A heavier layer is packed with a second thread.
 _MAX_ONE_THREAD = 4 << 20
+# Blocks that were read and are not compressed yet.
+_MAX_AHEAD = 4
 
 
 class Layer(NamedTuple):
@@ -82,12 +84,11 @@ def pack(group: EntryGroup, scan: Scan, options: PackOptions) -> Packed:
     blob = io.BytesIO() if weight <= _MAX_IN_MEMORY else spool_file("a layer", weight)
     try:
         sink = _Sink(blob, options.compression)
-        with closing(tar_blocks(group, scan, options)) as blocks:
-            if weight < _MAX_ONE_THREAD:
-                for block in blocks:
-                    sink.write(block)
-            else:
-                _write_beside(sink, blocks)
+        blocks = tar_blocks(group, scan, options)
+        # Hashing and compressing release the interpreter's lock to the reader.
+        with closing(blocks if weight < _MAX_ONE_THREAD else ahead(blocks, _MAX_AHEAD)) as blocks:
+            for block in blocks:
+                sink.write(block)
         return sink.finish()
     except BaseException:
         with suppress(OSError):  # on a full disk, closing fails again
@@ -168,33 +169,3 @@ class _Sink:
             self._blob.seek(0)
         diff, stored = f"sha256:{self._diff.hexdigest()}", f"sha256:{self._stored.hexdigest()}"
         return Packed(Layer(diff, stored, self._size), self._blob)
-
-
-def _write_beside(sink: _Sink, blocks: Iterator[bytes]) -> None:
-    """Feed *sink* from a second thread: hashing and compressing release the interpreter's lock to the reader."""
-    import queue
-
-    waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
-    failure: list[BaseException] = []
-
-    def consume() -> None:
-        try:
-            while (block := waiting.get()) is not None:
-                sink.write(block)
-        except BaseException as error:
-            failure.append(error)
-            while waiting.get() is not None:
-                pass
-
-    worker = threading.Thread(target=consume, name="topcoat-pack", daemon=True)
-    worker.start()
-    try:
-        for block in blocks:
-            waiting.put(block)
-            if failure:
-                break
-    finally:
-        waiting.put(None)
-        worker.join()
-    if failure:
-        raise failure[0]
