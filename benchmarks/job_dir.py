@@ -16,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,19 +61,23 @@ class Place:
         self._numbers = iter(range(10**6))
         self._environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache")}
         if login:
-            self._environment["PATH"] = f"{login.bin}:{os.environ['PATH']}"
+            self._environment |= login.environment
 
     def edit(self) -> None:
         """Change one line of one file."""
         edit_line(self.source, next(self._numbers))
 
     def forget(self) -> None:
-        """Remove topcoat's cache: the next delivery is a first one."""
+        """Remove topcoat's cache, and the connection that it keeps open: the next delivery is a first one."""
         shutil.rmtree(self.root / "cache", ignore_errors=True)
+        if self.login:
+            self.login.disconnect()
 
-    def topcoat(self, link: str) -> Delivery:
-        """Deliver into a new job directory."""
-        cfg = {"job_dir": str(self._new()), "link": link, **({"slurm_host": self.login.host} if self.login else {})}
+    def topcoat(self, link: str, *, is_first: bool = False) -> Delivery:
+        """Deliver into a new job directory, beside the earlier ones unless it is the first."""
+        new = self._new()
+        job_dir = new.with_suffix(".first") / new.name if is_first else new
+        cfg = {"job_dir": str(job_dir), "link": link, **({"slurm_host": self.login.host} if self.login else {})}
         command = [sys.executable, "-c", _DELIVER, str(self.root / "W"), json.dumps(cfg)]
         printed: list[bytes] = []
         process = seconds(
@@ -97,15 +102,19 @@ class Place:
 def measure(place: Place, runs: int) -> None:
     """Measure in turns and print a table."""
     rsync: list[float] = []
-    times: dict[str, list[Delivery]] = {step: [] for step in ("first copy", "next edit, copy", "next edit, hard")}
+    times: dict[str, list[Delivery]] = defaultdict(list)
     for _ in range(runs):
         place.edit()
         rsync.append(place.rsync())
         place.forget()
-        times["first copy"].append(place.topcoat("copy"))
+        times["first copy"].append(place.topcoat("copy", is_first=True))
         for link in ("copy", "hard"):
             place.edit()
             times[f"next edit, {link}"].append(place.topcoat(link))
+        if place.login:
+            place.login.disconnect()
+            place.edit()
+            times["hard, new connection"].append(place.topcoat("hard"))
     print(f"rsync {'-az over ssh' if place.login else '-a':14} {statistics.median(rsync):.3f} s")
     for step, deliveries in times.items():
         inner = statistics.median(delivery.inner for delivery in deliveries)

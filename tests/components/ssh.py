@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import getpass
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,16 +25,32 @@ class LoginNode:
         port: its TCP port on 127.0.0.1.
         directory: with the keys, and ``config`` of the client.
         bin: a directory for PATH: its ``ssh`` reads that configuration, and nothing of the user's.
+        runtime: a directory for XDG_RUNTIME_DIR, for the sockets of connections.
     """
 
     host: str
     port: int
     directory: Path
     bin: Path
+    runtime: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a process that reaches it."""
+        return {"PATH": f"{self.bin}:{os.environ['PATH']}", "XDG_RUNTIME_DIR": str(self.runtime)}
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Make the client's ``ssh`` the one that PATH names for the rest of a test."""
-        monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
+        """Make the client's ``ssh`` the one that PATH names for the rest of a test, and open a new connection."""
+        self.disconnect()
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+
+    def disconnect(self) -> None:
+        """End the connections that were kept open."""
+        for socket in self.runtime.glob("topcoat/*"):
+            control = ["-o", f"ControlPath={socket}", "-O", "exit", self.host]
+            subprocess.run([self.bin / "ssh", *control], capture_output=True, check=False, timeout=30)
+            socket.unlink(missing_ok=True)
 
     def add_host(self, name: str, **settings: str) -> None:
         """Add a host to the client's configuration."""
@@ -70,7 +87,7 @@ def login_node(directory: Path, logs: Path, environment: Mapping[str, str] | Non
         **({"SetEnv": variables} if variables else {}),
     }
     (directory / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-    login = f"""
+    config = f"""
 Host login
   HostName 127.0.0.1
   Port {port}
@@ -81,12 +98,15 @@ Host *
   UserKnownHostsFile {directory / "known_hosts"}
   GlobalKnownHostsFile none
 """
-    (directory / "config").write_text(login)
-    programs = directory / "bin"
+    (directory / "config").write_text(config)
+    programs, runtime = directory / "bin", directory / "run"
     programs.mkdir()
+    runtime.mkdir(0o700)
     (programs / "ssh").write_text(f'#!/bin/sh\nexec {ssh} -F {directory / "config"} "$@"\n')
     (programs / "ssh").chmod(0o755)
     command: list[str | Path] = [sshd, "-D", "-e", "-f", directory / "sshd_config"]
     ready = lambda: answers(("127.0.0.1", port))  # noqa: E731
     with serve(command, log=logs / f"{directory.name}.log", env=host.environment(), ready=ready):
-        yield LoginNode("login", port, directory, programs)
+        login = LoginNode("login", port, directory, programs, runtime)
+        yield login
+        login.disconnect()

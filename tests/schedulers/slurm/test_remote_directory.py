@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from tests.components.ssh import LoginNode
 from tests.support import workspaces
 from tests.support.inside import expected, on_disk
+from tests.support.waiting import eventually
 from topcoat.destinations.file_maker import LinkPolicy
+from topcoat.destinations.last_snapshot import LastSnapshot
 from topcoat.errors import DestinationError, JobDirConflict, SchedulerError, WorkspaceChanged
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import ScanOptions, scan
-from topcoat.schedulers.slurm import remote_directory
+from topcoat.schedulers.slurm import remote_scripts
 from topcoat.schedulers.slurm.remote_directory import RemoteDirectory
 from topcoat.schedulers.slurm.ssh import SshSite
 from topcoat.specs import Workspace
@@ -46,10 +49,14 @@ def sent(site: SshSite, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+def _directory(site: SshSite, path: Path, *, link: LinkPolicy = "copy") -> RemoteDirectory:
+    return RemoteDirectory(site, str(path), link=link, last=LastSnapshot.read(site.host, "w"))
+
+
 def _deliver(
     site: SshSite, workspace: Workspace, path: Path, *, link: LinkPolicy = "copy", modes: Any = "portable"
 ) -> bool:
-    destination = RemoteDirectory(site, str(path), link=link, is_new=False)
+    destination = _directory(site, path, link=link)
     return destination.deliver(scan(workspace, ScanOptions(modes=modes)), "w")
 
 
@@ -166,7 +173,7 @@ def test_an_old_snapshot_is_found_without_a_record(
 
 def test_an_old_snapshot_of_another_workspace_does_no_harm(site: SshSite, workspace: Workspace, tmp_path: Path) -> None:
     other = workspaces.write(tmp_path / "other", {"main.py": "print('other')\n", "x": ""})
-    RemoteDirectory(site, str(tmp_path / "jobs/1"), link="hard", is_new=True).deliver(scan(other), "other")
+    _directory(site, tmp_path / "jobs/1", link="hard").deliver(scan(other), "other")
     _deliver(site, workspace, tmp_path / "jobs/2", link="hard")
     assert _held(tmp_path / "jobs/2") == _wanted(workspace)
 
@@ -174,7 +181,7 @@ def test_an_old_snapshot_of_another_workspace_does_no_harm(site: SshSite, worksp
 def test_the_same_snapshot_again_sends_nothing(site: SshSite, workspace: Workspace, tmp_path: Path) -> None:
     _deliver(site, workspace, tmp_path / "1")
     (tmp_path / "1/result.txt").write_text("from the job")
-    destination = RemoteDirectory(site, str(tmp_path / "1"), link="copy", is_new=False)
+    destination = _directory(site, tmp_path / "1")
     assert destination.check(scan(workspace).snapshot)
     assert not _deliver(site, workspace, tmp_path / "1")
     assert (tmp_path / "1/result.txt").read_text() == "from the job"
@@ -197,7 +204,7 @@ def test_anything_else_is_a_conflict(site: SshSite, workspace: Workspace, tmp_pa
             workspaces.write(job, {MARKER: "{"})
     before = on_disk(tmp_path)
     with pytest.raises(JobDirConflict, match=f"{job} on login already holds"):
-        RemoteDirectory(site, str(job), link="copy", is_new=False).check(scan(workspace).snapshot)
+        _directory(site, job).check(scan(workspace).snapshot)
     with pytest.raises(JobDirConflict, match=f"{job} on login already holds"):
         _deliver(site, workspace, job)
     assert on_disk(tmp_path) == before
@@ -240,28 +247,32 @@ def test_a_damaged_archive_is_sent_again_and_then_an_error(
 
 
 def test_a_lost_connection_leaves_nothing(
-    site: SshSite, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: SshSite, login: LoginNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspaces.write(tmp_path / "w", {"huge.bin": os.urandom(8 << 20)})
+    workspace = workspaces.write(tmp_path / "w", {"huge.bin": os.urandom(8 << 20)})
     output = site.output
 
     def cut(command: Any, *, stdin: Any = b"", timeout_s: float) -> Any:
-        if isinstance(stdin, bytes):
-            return output(command, stdin=stdin, timeout_s=timeout_s)
-        blocks = list(stdin)
-        return output(command, stdin=iter(blocks[: len(blocks) // 2]), timeout_s=timeout_s)
+        def blocks() -> Iterator[bytes]:
+            yield next(stdin)
+            yield next(stdin)[: 1 << 20]
+            eventually(lambda: len(os.listdir(tmp_path)) > 1)
+            login.disconnect()
+            yield from stdin
+
+        return output(command, stdin=stdin if isinstance(stdin, bytes) else blocks(), timeout_s=timeout_s)
 
     monkeypatch.setattr(site, "output", cut)
-    with pytest.raises(DestinationError, match="damaged"):
+    with pytest.raises(SchedulerError, match="cannot connect to login over ssh"):
         _deliver(site, workspace, tmp_path / "job")
-    assert sorted(os.listdir(tmp_path)) == ["w"]
+    eventually(lambda: os.listdir(tmp_path) == ["w"])
 
 
 def test_a_file_that_changed_since_the_scan_is_an_error(site: SshSite, workspace: Workspace, tmp_path: Path) -> None:
     scanned = scan(workspace)
     (tmp_path / "w/main.py").write_text("changed since")
     with pytest.raises(WorkspaceChanged, match=r"main\.py"):
-        RemoteDirectory(site, str(tmp_path / "job"), link="copy", is_new=True).deliver(scanned, "w")
+        _directory(site, tmp_path / "job").deliver(scanned, "w")
     assert sorted(os.listdir(tmp_path)) == ["w"]
 
 
@@ -296,7 +307,7 @@ def test_a_place_that_cannot_be_written_is_an_error(site: SshSite, workspace: Wo
 def test_a_machine_without_a_tool_is_an_error(
     site: SshSite, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_directory, "_DELIVER", "PATH=/nonexistent\n" + remote_directory._DELIVER)
+    monkeypatch.setattr(remote_scripts, "DELIVER", "PATH=/nonexistent\n" + remote_scripts.DELIVER)
     with pytest.raises(DestinationError, match="no program 'cp'") as raised:
         _deliver(site, workspace, tmp_path / "job")
     assert "coreutils" in (raised.value.hint or "")

@@ -14,6 +14,7 @@ from topcoat.runner import get_runner
 from topcoat.scan import scanner
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import ScanOptions, scan
+from topcoat.schedulers.slurm.session import Session
 from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace
 from topcoat.schedulers.slurm.ssh import SshSite
 from topcoat.specs import AppDef, Role, Workspace
@@ -28,18 +29,18 @@ def workspace(tmp_path: Path) -> Workspace:
 def scanned_meanwhile(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The workspaces that were read; the connection is not opened before the first one."""
     read: list[Any] = []
-    whole, connect = scanner._scan, SshSite._connect
+    whole, open_ = scanner._scan, SshSite._open
 
     def counted(workspace: Any, *rest: Any) -> scanner.Scan:
         read.append(workspace)
         return whole(workspace, *rest)
 
-    def connect_later(site: SshSite) -> None:
+    def open_later(site: SshSite) -> Session:
         eventually(lambda: read)
-        connect(site)
+        return open_(site)
 
     monkeypatch.setattr(scanner, "_scan", counted)
-    monkeypatch.setattr(SshSite, "_connect", connect_later)
+    monkeypatch.setattr(SshSite, "_open", open_later)
     return read
 
 

@@ -55,9 +55,9 @@ def test_the_second_job_is_sent_its_edit_alone(
     sent: list[list[bytes]] = []
     send = remote_directory.RemoteDirectory._send
 
-    def counted(self: Any, scan: Any, entries: Any, unchanged: Any, base: str) -> Any:
-        sent.append(sorted(entry.path for entry in entries if entry.path not in unchanged and entry.kind == "file"))
-        return send(self, scan, entries, unchanged, base)
+    def counted(self: Any, scan: Any, shipment: Any, archive: Any, base: str) -> Any:
+        sent.append([entry.path for entry in archive.entries])
+        return send(self, scan, shipment, archive, base)
 
     monkeypatch.setattr(remote_directory.RemoteDirectory, "_send", counted)
     app = AppDef("one", [role("r", "python3", "show.py", workspace=Workspace({str(workspace): ""}))])

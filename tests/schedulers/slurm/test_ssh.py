@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.components.serve import free_port
 from tests.components.ssh import LoginNode
-from tests.support.notices import recorded_notices
 from tests.support.waiting import eventually
 from topcoat.errors import SchedulerError
-from topcoat.leftovers import remove_leftovers
-from topcoat.schedulers.slurm import session, ssh
+from topcoat.schedulers.slurm import connection, session, ssh
 from topcoat.schedulers.slurm.remote_shell import one_line, os_error, remote_words
 from topcoat.schedulers.slurm.ssh import SshSite
+from topcoat.tasks import Task
 
 _HOSTILE = [
     "", "a b", "'", '"', "\\", "\\n", "\\0101", "$HOME", "`id`", "$(id)", "!", "!!", ";", "a\nb", "\n", "\t", "*", "~",
@@ -36,10 +37,13 @@ _SHOW_ARGUMENTS = [sys.executable, "-c", "import os, sys; print(list(map(os.fsen
 def test_every_login_shell_passes_hostile_words_on(shell: list[str]) -> None:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} on this machine")
-    line = f"{one_line([*_SHOW_ARGUMENTS, *_HOSTILE])}\n".encode()
-    done = subprocess.run([*shell, "-c", session.WAIT], input=line, capture_output=True, check=True)
+    input_ = f"mark\nmark 0 {one_line([*_SHOW_ARGUMENTS, *_HOSTILE])}\n".encode()
+    done = subprocess.run([*shell, "-c", session.SERVE], input=input_, capture_output=True, check=True)
     expected = str([os.fsencode(word) for word in _HOSTILE])
-    assert done.stdout.removeprefix(session.BEGIN).decode().strip() == expected
+    _, _, output, end, _ = done.stdout.split(b"\x1e", 1)[1].split(b"\x1e")
+    assert output.decode().strip() == expected
+    assert end == b"mark 0"
+    assert done.stderr == b"\x1emark\x1e"
     words = ssh._PLAIN + remote_words([*_SHOW_ARGUMENTS, *_HOSTILE])
     done = subprocess.run([*shell, "-c", words], capture_output=True, check=True)
     assert done.stdout.decode().strip() == expected
@@ -62,16 +66,39 @@ def test_every_exit_code_comes_back(site: SshSite, code: int) -> None:
     assert site.run(["sh", "-c", f"exit {code}"], timeout_s=30).exit_code == code
 
 
-def test_blocks_are_the_input_of_a_command(site: SshSite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 1, 1 << 20])
+def test_bytes_are_the_whole_input_of_a_command(site: SshSite, size: int) -> None:
+    data = os.urandom(size)
+    for _ in range(2):
+        assert site.output(["cat"], stdin=data, timeout_s=30).stdout == data
+
+
+@pytest.mark.parametrize("data", [b"touch made\n", b"mark 0 touch\n" * 10_000])
+def test_input_that_a_command_leaves_is_not_taken_for_a_command(site: SshSite, data: bytes) -> None:
+    for command in (["true"], ["false"], ["sh", "-c", "read -r line"]):
+        site.output(command, stdin=data, timeout_s=30)
+        assert site.run(["echo", "next"], timeout_s=30) == (0, "next\n", "")
+
+
+def test_blocks_are_the_input_of_a_command_that_finds_their_end(site: SshSite, tmp_path: Path) -> None:
     blocks = [os.urandom(1 << 20) for _ in range(5)]
-    site.output(["sh", "-c", 'cat >"$1"', "sh", str(tmp_path / "copy")], stdin=iter(blocks), timeout_s=30)
+    copy = ["sh", "-c", 'head -c "$2" >"$1"', "sh", str(tmp_path / "copy"), str(5 << 20)]
+    site.output(copy, stdin=iter(blocks), timeout_s=30)
     assert (tmp_path / "copy").read_bytes() == b"".join(blocks)
+    assert site.run(["echo", "next"], timeout_s=30).stdout == "next\n"
 
 
 def test_no_more_blocks_are_made_for_a_command_that_has_ended(site: SshSite) -> None:
     made = itertools.count()
     done = site.output(["sh", "-c", "exit 7"], stdin=(bytes(1 << 16) for _ in made), timeout_s=30)
     assert done.exit_code == 7
+    assert site.run(["echo", "next"], timeout_s=30).stdout == "next\n"
+
+
+def test_much_output_is_kept_up_to_a_limit(site: SshSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MAX_OUTPUT", 1 << 20)
+    done = site.output(["sh", "-c", "yes | head -c 20000000; exit 3"], timeout_s=30)
+    assert (done.exit_code, len(done.stdout)) == (3, 1 << 20)
 
 
 def test_a_command_whose_input_fails_in_the_middle_has_cleaned_up(site: SshSite, tmp_path: Path) -> None:
@@ -86,43 +113,131 @@ def test_a_command_whose_input_fails_in_the_middle_has_cleaned_up(site: SshSite,
     assert os.listdir(tmp_path) == []
 
 
-def test_all_commands_share_one_connection(site: SshSite) -> None:
-    ports = {site.run(["sh", "-c", "echo $SSH_CONNECTION"], timeout_s=30).stdout for _ in range(3)}
-    assert len(ports) == 1
-    assert Path(site._directory).stat().st_mode & 0o7777 == 0o700
+_SHELL = ["sh", "-c", "sed -n 's/^PPid://p' /proc/$PPID/status"]
 
 
-def test_closing_ends_the_connection_and_removes_its_directory(site: SshSite) -> None:
-    site.run(["true"], timeout_s=30)
-    connection, directory, waiting = site._connection, site._directory, site._next_session
-    assert connection is not None
-    assert waiting is not None
-    site.close()
-    assert connection.poll() is not None
-    assert not waiting.is_waiting
-    assert not os.path.exists(directory)
-    site.close()
-    assert site.run(["true"], timeout_s=30).exit_code == 0
+def test_commands_one_after_the_other_share_a_shell(site: SshSite) -> None:
+    first = site.run(_SHELL, timeout_s=30).stdout
+    site.run(["sh", "-c", "exit 255"], stdin=b"input", timeout_s=30)
+    assert site.run(_SHELL, timeout_s=30).stdout == first
 
 
-def test_the_connection_ends_with_a_killed_process(login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_side_by_side_have_shells_of_their_own_in_one_connection(site: SshSite) -> None:
+    wait = ["sh", "-c", f"echo $SSH_CONNECTION; {_SHELL[2]}; sleep 0.5"]
+    tasks = [Task(lambda: site.run(wait, timeout_s=30)) for _ in range(4)]
+    connections, shells = zip(*(task.result().stdout.rsplit(None, 1) for task in tasks), strict=True)
+    assert len(set(connections)) == 1
+    assert len(set(shells)) == 4
+
+
+class TestConnection:
+    """One connection serves the commands of all processes."""
+
+    def _connection(self) -> str:
+        site = SshSite("login")
+        try:
+            return site.run(["sh", "-c", "echo $SSH_CONNECTION"], timeout_s=30).stdout
+        finally:
+            site.close()
+
+    @pytest.fixture(autouse=True)
+    def _use(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        login.use(monkeypatch)
+
+    def test_the_next_process_finds_it(self, login: LoginNode) -> None:
+        assert self._connection() == self._connection()
+        assert (login.runtime / "topcoat").stat().st_mode & 0o7777 == 0o700
+
+    def test_it_ends_when_it_was_not_used_for_some_time(
+        self, login: LoginNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TOPCOAT_SSH_KEEP_S", "0")
+        self._connection()
+        eventually(lambda: not list(login.runtime.glob("topcoat/*")))
+
+    @pytest.mark.parametrize("value", ["x", "-1", "1.5", "86401", "9" * 30])
+    def test_another_time_to_keep_it_is_refused(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        monkeypatch.setenv("TOPCOAT_SSH_KEEP_S", value)
+        with pytest.raises(SchedulerError, match="invalid TOPCOAT_SSH_KEEP_S") as raised:
+            self._connection()
+        assert "seconds" in (raised.value.hint or "")
+
+    def test_other_settings_are_another_connection(self, login: LoginNode) -> None:
+        first = self._connection()
+        login.add_host("login", Compression="yes")
+        assert self._connection() != first
+
+    def test_it_holds_neither_the_output_nor_the_directory_of_who_opened_it(self, tmp_path: Path) -> None:
+        code = (
+            "from topcoat.schedulers.slurm.ssh import SshSite\nprint(SshSite('login').run(['echo', '1'], timeout_s=9))"
+        )
+        # Waits for the end of all who have the pipe.
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True, timeout=30)
+        assert b"stdout='1" in done.stdout
+        assert tmp_path not in {process.cwd for process in _ssh_processes()}
+
+    def test_the_users_own_connection_is_used_if_it_is_open(self, login: LoginNode, tmp_path: Path) -> None:
+        login.add_host("login", ControlPath=str(login.runtime / "own"), ControlMaster="no")
+        before = self._connection()
+        subprocess.run([login.bin / "ssh", "-MNf", "login"], check=True, timeout=30, stdout=-3, stderr=-3)
+        try:
+            assert self._connection() == self._connection() != before
+        finally:
+            subprocess.run([login.bin / "ssh", "-O", "exit", "login"], check=True, timeout=30, stderr=-3)
+        assert self._connection() == before
+
+    def test_one_that_does_not_respond_is_left_alone(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = self._connection()
+        (socket,) = login.runtime.glob("topcoat/*")
+        (process,) = (process for process in _ssh_processes() if f"{socket} [mux]" in process.command)
+        monkeypatch.setattr(ssh, "_OPEN_TIMEOUT_S", 0.5)
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            second = self._connection()
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        assert second not in ("", first)
+        assert self._connection() == second
+        os.kill(process.pid, signal.SIGTERM)
+
+    def test_a_directory_of_another_user_is_not_used(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        (login.runtime / "topcoat").chmod(0o755)
+        monkeypatch.setattr("tempfile.tempdir", str(login.runtime))
+        self._connection()
+        (login.runtime / "topcoat").chmod(0o700)
+        assert list((login.runtime / f"topcoat-{os.geteuid()}").iterdir())
+
+    def test_without_a_directory_for_its_socket_each_session_has_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection, "_socket_directory", lambda: "")
+        assert self._connection() != self._connection()
+
+
+class _Process(NamedTuple):
+    pid: int
+    command: str
+    cwd: Path
+
+
+def _ssh_processes() -> list[_Process]:
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (directory / "comm").read_text().strip() == "ssh":
+                command = (directory / "cmdline").read_text()
+                found.append(_Process(int(directory.name), command, (directory / "cwd").readlink()))
+    return found
+
+
+def test_the_sessions_of_a_killed_process_end(login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> None:
     login.use(monkeypatch)
     code = (
         "import os, signal\nfrom topcoat.schedulers.slurm.ssh import SshSite\nsite = SshSite('login')\n"
-        "site.run(['true'], timeout_s=30)\n"
-        "print(site._connection.pid, site._next_session._process.pid, site._directory, flush=True)\n"
+        "print(site.run(['sh', '-c', 'echo $PPID'], timeout_s=30).stdout, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    *pids, directory = done.stdout.split()
-    deadline = time.monotonic() + 10
-    while any(_runs(int(pid)) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(_runs(int(pid)) for pid in pids)
-    with recorded_notices() as notices:
-        remove_leftovers()
-    assert not os.path.exists(directory)
-    assert directory in notices[0]
+    shell = int(done.stdout)
+    eventually(lambda: not _runs(shell))
 
 
 def _runs(pid: int) -> bool:
@@ -132,44 +247,44 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_lost_connection_is_opened_again(site: SshSite) -> None:
+def test_a_lost_connection_is_opened_again(site: SshSite, login: LoginNode) -> None:
     site.run(["true"], timeout_s=30)
-    assert site._connection is not None
-    site._connection.kill()
-    site._connection.wait()
+    login.disconnect()
+    eventually(lambda: not any(waiting.is_usable for waiting in site._waiting))
     assert site.run(["echo", "again"], timeout_s=30).stdout == "again\n"
 
 
-def test_a_session_that_has_ended_while_it_waited_is_replaced(site: SshSite) -> None:
+def test_a_connection_that_is_lost_during_a_command_is_one_error(site: SshSite, login: LoginNode) -> None:
+    task = Task(lambda: site.run(["sleep", "60"], timeout_s=60))
+    eventually(lambda: list(login.runtime.glob("topcoat/*")))
+    eventually(lambda: site._facts is not None)
+    login.disconnect()
+    with pytest.raises(SchedulerError, match="cannot connect to login over ssh"):
+        task.result()
+
+
+def test_closing_ends_the_sessions_and_may_be_done_twice(site: SshSite) -> None:
     site.run(["true"], timeout_s=30)
-    assert site._next_session is not None
-    site._next_session._process.kill()
-    site._next_session._process.wait()
-    assert site.run(["echo", "again"], timeout_s=30).stdout == "again\n"
+    (waiting,) = site._waiting
+    site.close()
+    assert not waiting.is_usable
+    site.close()
+    assert site.run(["true"], timeout_s=30).exit_code == 0
 
 
-def test_the_next_session_runs_its_start_up_files_before_there_is_a_command(site: SshSite) -> None:
-    assert site.run(["echo", "one"], timeout_s=30).stdout == "one\n"
-    waiting = site._next_session
-    assert waiting is not None
-    deadline = time.monotonic() + 30
-    while session.BEGIN not in (printed := _printed_so_far(waiting)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert printed.endswith(session.BEGIN)
-    assert site.run(["sh", "-c", "cat"], stdin=b"two", timeout_s=30).stdout == "two"
-    assert not waiting.is_waiting
+def test_what_start_up_files_print_is_not_output(
+    site: SshSite, login: LoginNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = 'echo "Welcome to the cluster"; printf "\\036"; echo "to stderr" >&2; '
+    monkeypatch.setattr(ssh, "SERVE", noise + session.SERVE)
+    assert site.run(["echo", "one"], timeout_s=30) == (0, "one\n", "")
 
 
-def _printed_so_far(waiting: session.Session) -> bytes:
-    return os.pread(waiting._stdout.fileno(), 1 << 16, 0)
-
-
-def test_what_start_up_files_print_is_not_output(site: SshSite, login: LoginNode, tmp_path: Path) -> None:
-    noisy = tmp_path / "noisy"
-    noisy.write_text('#!/bin/sh\necho "Welcome to the cluster"\necho "to stderr" >&2\nexec /bin/sh "$@"\n')
-    noisy.chmod(0o755)
-    done = subprocess.run([noisy, "-c", session.WAIT], input=b"echo one\n", capture_output=True, check=True)
-    assert done.stdout.partition(session.BEGIN)[2] == b"one\n"
+def test_a_login_that_allows_no_commands_is_one_error(site: SshSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "SERVE", "echo This account is closed.; exit 1")
+    with pytest.raises(SchedulerError, match=r"login did not run a command: This account is closed\.") as raised:
+        site.run(["true"], timeout_s=30)
+    assert "ssh login true" in (raised.value.hint or "")
 
 
 def test_a_command_that_does_not_end_is_ended(site: SshSite) -> None:
@@ -192,10 +307,8 @@ class TestConnectionErrors:
     @pytest.fixture(autouse=True)
     def _nothing_is_left(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         login.use(monkeypatch)
-        monkeypatch.setattr("tempfile.tempdir", "/dev/shm" if Path("/dev/shm").is_dir() else "/tmp")
-        before = set(Path(ssh._socket_parent()).glob("topcoat-ssh-*"))
         yield
-        assert set(Path(ssh._socket_parent()).glob("topcoat-ssh-*")) == before
+        assert not list(login.runtime.glob("topcoat/*"))
 
     def _error(self, host: str) -> SchedulerError:
         site = SshSite(host)
@@ -239,8 +352,8 @@ class TestConnectionErrors:
     def test_a_server_that_never_responds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import socket
 
-        monkeypatch.setattr(ssh, "_CONNECT_TIMEOUT_S", 1)
-        monkeypatch.setattr(ssh, "_OPTIONS", ("ConnectTimeout=1", *ssh._OPTIONS))
+        monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 1)
+        monkeypatch.setattr(connection, "_OPTIONS", ("ConnectTimeout=1", *connection._OPTIONS))
         with socket.socket() as silent:
             silent.bind(("127.0.0.1", 0))
             silent.listen()

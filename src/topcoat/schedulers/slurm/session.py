@@ -1,12 +1,14 @@
-"""One command on a login node: the ssh client is started first, and gets the command when there is one."""
+"""A shell on a login node that runs one command after the other: its start-up files run once, not for each command."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, NamedTuple, NoReturn, TypeVar
 
 from topcoat.helpers.plain_files import write_all
 from topcoat.schedulers.slurm.remote_shell import one_line
@@ -15,81 +17,215 @@ from topcoat.schedulers.slurm.site import MAX_OUTPUT, no_response, program_of
 BEGIN = b"\x1etopcoat\x1e"
 """Printed by the remote shell; everything before it is what its start-up files print."""
 
-EXIT_255 = b"\x1etopcoat 255\x1e"
-"""Printed to stderr by the remote shell if the command's exit code is 255, which is also ssh's own."""
-
-WAIT = (
-    'exec /bin/sh -c \'printf "\\036topcoat\\036"; IFS= read -r words || exit 0; eval "$(printf %b "$words")"; '
-    'code=$?; [ $code != 255 ] || printf "\\036topcoat 255\\036" >&2; exit $code\''
+# A line is the mark of the session, the size of the command's input, and the command as `one_line` writes it. The
+# shell ends if a line has another mark, so that it never takes input for a command; and if a command fails that reads
+# its input itself ("-"), because nobody knows how much of it is left. Written for every login shell (sh, csh, fish).
+SERVE = (
+    "exec /bin/sh -c '"
+    'printf "\\036topcoat\\036%s\\037" "$HOME"; '
+    'for name in zstd; do command -v $name >/dev/null && printf "%s " $name; done; printf "\\036"; '
+    "IFS= read -r mark || exit 0; "
+    'while IFS=" " read -r own size words && [ "$own" = "$mark" ]; do '
+    "case $size in "
+    '0) (eval "$(printf %b "$words")") </dev/null;; '
+    '-) (eval "$(printf %b "$words")");; '
+    '*) head -c $size | { (eval "$(printf %b "$words")"); code=$?; cat >/dev/null; exit $code; };; '
+    "esac; code=$?; "
+    'printf "\\036%s\\036" $mark >&2; printf "\\036%s %s\\036" $mark $code; '
+    "[ $size != - ] || [ $code = 0 ] || exit 0; "
+    "done'"
 )
-"""Read a command, as `one_line` writes it, and run it. Written for every login shell (sh, csh, fish)."""
+"""Print the home directory and which optional programs there are, and run commands until the input ends."""
 
-
+_SEPARATOR = b"\x1e"
+_MAX_TAIL = 64
 # The user waits meanwhile.
 _CLEAN_UP_S = 5.0
+_T = TypeVar("_T")
+
+
+class Facts(NamedTuple):
+    """What a session says of its machine.
+
+    Attributes:
+        home: the home directory; empty if it has none.
+        programs: the optional programs that it has.
+    """
+
+    home: str
+    programs: Sequence[str]
+
+
+class Output(NamedTuple):
+    """What a remote command did; of each output at most `MAX_OUTPUT` bytes are kept."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class SessionEnded(Exception):
+    """The ssh client ended, or did not respond in time, without a result.
+
+    Attributes:
+        exit_code: that of ssh; None if it did not respond.
+        printed: what came to stdout.
+        errors: what came to stderr.
+    """
+
+    def __init__(self, exit_code: int | None, printed: bytes, errors: bytes) -> None:
+        super().__init__(exit_code, printed, errors)
+        self.exit_code, self.printed, self.errors = exit_code, printed, errors
 
 
 class Session:
-    """A remote shell that waits for one command; it ends with the ``with`` block."""
+    """A shell on a login node. One thread uses it at a time."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Start the ssh client *words*, which runs `WAIT`."""
-        self._stdout, self._stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes them)
-        # In a session of its own: ^C is for topcoat, which ends the command itself.
+        """Start the ssh client *words*, which runs `SERVE`."""
+        # In a session of its own: ^C is for topcoat, which ends the command itself. In /: a connection that stays open
+        # holds no directory of the user.
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
-            stdout=self._stdout,
-            stderr=self._stderr,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
+            cwd="/",
             bufsize=0,
         )
+        self._changed = threading.Condition()
+        self._stdout, self._stderr = (
+            _Printed(stream, self._changed) for stream in (self._process.stdout, self._process.stderr) if stream
+        )
+        self._mark = secrets.token_hex(16).encode()
+        self._is_usable = True
 
-    @property
-    def is_waiting(self) -> bool:
-        """Tell whether it can run a command."""
-        return self._process.poll() is None
-
-    def run(self, command: Sequence[str], stdin: bytes | Iterator[bytes], timeout_s: float) -> tuple[int, bytes, bytes]:
-        """Run a command; return ssh's exit code and what was printed to stdout and stderr.
+    def greet(self, timeout_s: float) -> Facts:
+        """Wait until the shell is ready, and return what it says of its machine; called once, before any command.
 
         Raises:
-            SchedulerError: it takes longer than the time limit, after the last block of its input.
+            SessionEnded: ssh has ended, or *timeout_s* is over.
         """
-        assert self._process.stdin is not None
+        facts = self._wait(self._facts, timeout_s) or self._fail()
+        self._write(self._mark + b"\n")
+        return facts
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether it can run another command."""
+        return self._is_usable and self._process.poll() is None
+
+    def run(self, command: Sequence[str], stdin: bytes | Iterator[bytes], timeout_s: float) -> Output:
+        """Run a command.
+
+        Args:
+            command: the words.
+            stdin: its input. Blocks are made while they are sent; the command itself finds their end, and no more are
+                made if it fails before.
+            timeout_s: how long the command may take, after the last block was sent.
+
+        Raises:
+            SessionEnded: the connection is lost.
+            SchedulerError: the time is over.
+        """
+        self._is_usable = False
+        with self._changed:
+            self._stdout.data.clear()
+            self._stderr.data.clear()
+        size, blocks = (str(len(stdin)), iter([stdin])) if isinstance(stdin, bytes) else ("-", stdin)
+        self._write(b"%b %b %b\n" % (self._mark, size.encode(), one_line(command).encode()))
         try:
-            with contextlib.suppress(BrokenPipeError):
-                write_all(self._process.stdin.fileno(), f"{one_line(command)}\n".encode())
-                for block in [stdin] if isinstance(stdin, bytes) else stdin:
-                    write_all(self._process.stdin.fileno(), block)
+            for block in blocks:
+                if not self._write(block):
+                    break
         except BaseException:
-            # The command finds that its input is not complete, and removes what it has made.
-            self._process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_CLEAN_UP_S)
+            self._end_input()
             raise
-        self._process.stdin.close()
-        try:
-            code = self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise no_response(program_of(command), timeout_s) from None
-        return code, _read_all(self._stdout), _read_all(self._stderr)
+        result = self._wait(self._result, timeout_s)
+        if result is None and not self._has_ended():
+            raise no_response(program_of(command), timeout_s)
+        result = result or self._fail()
+        # After a failure, some of the blocks may be left: the shell ends.
+        self._is_usable = size != "-" or result.exit_code == 0
+        return result
 
     def end(self) -> None:
         """End the command, or the shell that waits for one."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._stdout, self._stderr):
-            if stream is not None:
-                stream.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
-    def __enter__(self) -> Session:
-        return self
+    def _end_input(self) -> None:
+        """Let the command find that its input is not complete, and remove what it has made."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLEAN_UP_S)
 
-    def __exit__(self, *error: object) -> None:
-        self.end()
+    def _facts(self) -> Facts | None:
+        facts, end, _ = self._stdout.data.partition(BEGIN)[2].partition(_SEPARATOR)
+        home, _, programs = facts.partition(b"\x1f")
+        return Facts(os.fsdecode(bytes(home)), os.fsdecode(bytes(programs)).split()) if end else None
+
+    def _result(self) -> Output | None:
+        stdout, stderr, mark = self._stdout.data, self._stderr.data, _SEPARATOR + self._mark
+        end = mark + _SEPARATOR
+        at = stdout.rfind(mark, -_MAX_TAIL) if stdout.endswith(_SEPARATOR) and stderr.endswith(end) else -1
+        if at < 0:
+            return None
+        output, errors = stdout[: min(at, MAX_OUTPUT)], stderr.removesuffix(end)[:MAX_OUTPUT]
+        return Output(int(stdout[at + len(mark) : -1]), bytes(output), bytes(errors))
+
+    def _wait(self, find: Callable[[], _T | None], timeout_s: float) -> _T | None:
+        """Wait until *find* finds something in what was printed; None if ssh ends before, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: find() is not None or self._has_ended(), timeout_s)
+            return find()
+
+    def _has_ended(self) -> bool:
+        return self._stdout.is_complete and self._stderr.is_complete
+
+    def _fail(self) -> NoReturn:
+        code = None
+        if self._has_ended():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(_CLEAN_UP_S)
+        raise SessionEnded(code, bytes(self._stdout.data), bytes(self._stderr.data))
+
+    def _write(self, data: bytes) -> bool:
+        """Send *data*; return False if the shell has ended."""
+        assert self._process.stdin is not None
+        try:
+            write_all(self._process.stdin.fileno(), data)
+        except BrokenPipeError:
+            return False
+        return True
 
 
-def _read_all(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(2 * MAX_OUTPUT)
+class _Printed:
+    """One of the outputs of a process, which a thread reads.
+
+    Attributes:
+        data: what has come.
+        is_complete: whether nothing more will come.
+    """
+
+    def __init__(self, stream: IO[bytes], changed: threading.Condition) -> None:
+        self.data = bytearray()
+        self.is_complete = False
+        self._changed = changed
+        threading.Thread(target=self._read, args=(stream,), name="topcoat-ssh", daemon=True).start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            while block := os.read(stream.fileno(), 1 << 16):
+                with self._changed:
+                    self.data += block
+                    # The end says that the command has ended.
+                    del self.data[MAX_OUTPUT:-_MAX_TAIL]
+                    self._changed.notify_all()
+        with self._changed:
+            self.is_complete = True
+            self._changed.notify_all()

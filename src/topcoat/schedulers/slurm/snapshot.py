@@ -7,6 +7,8 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 
 from topcoat.destinations.directory import DirectoryDestination
+from topcoat.destinations.last_snapshot import LastSnapshot
+from topcoat.destinations.push_records import workspace_key
 from topcoat.scan.scanner import begin_scan
 from topcoat.schedulers.slurm.remote_directory import RemoteDirectory
 from topcoat.schedulers.slurm.site import Site
@@ -34,9 +36,9 @@ def absolute(site: Site, path: str) -> str:
     """
     if not site.host:
         return os.path.abspath(os.path.expanduser(path))
-    if path == "~" or path.startswith("~/"):
-        path = posixpath.join(site.home(), path[2:])
-    return posixpath.normpath(posixpath.join(site.home(), path))
+    if not path.startswith("/"):
+        path = posixpath.join(site.home(), path[2:] if path == "~" or path.startswith("~/") else path)
+    return posixpath.normpath(path)
 
 
 class SnapshotWorkspace(DirWorkspaceMixin):
@@ -66,15 +68,15 @@ class SnapshotWorkspace(DirWorkspaceMixin):
                 begin_scan(role.workspace, options.scan_options(self.ignore_files))
 
     def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
-        site, root = self._find_site(str(options.cfg.get("slurm_host") or "")), job_root(options.cfg)
-        if site.host:
+        site = self._find_site(str(options.cfg.get("slurm_host") or ""))
+        if isinstance(site, SshSite):
             # Meanwhile, the connection is opened.
             begin_scan(workspace, options.scan_options(self.ignore_files))
-        is_own = f"{directory}/".startswith(f"{absolute(site, root)}/")
-        if isinstance(site, SshSite):
-            remote = RemoteDirectory(site, directory, link=options.link, is_new=is_own)
+            last = LastSnapshot.read(site.host, workspace_key(workspace))
+            remote = RemoteDirectory(site, absolute(site, directory), link=options.link, last=last)
             return plan_directory(workspace, remote, options, self.ignore_files)
         local = DirectoryDestination(directory, link=options.link)
         # The directories of all jobs: beside their snapshots they have logs.
-        exclude = absolute(site, root) if is_own else options.job_dir
+        root = absolute(site, job_root(options.cfg))
+        exclude = root if f"{directory}/".startswith(f"{root}/") else options.job_dir
         return plan_directory(workspace, local, options, self.ignore_files, exclude=exclude)
