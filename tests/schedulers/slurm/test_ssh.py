@@ -43,7 +43,7 @@ def test_every_login_shell_passes_hostile_words_on(shell: list[str]) -> None:
     _, _, output, end, _ = done.stdout.split(b"\x1e", 1)[1].split(b"\x1e")
     assert output.decode().strip() == expected
     assert end == b"mark 0"
-    assert done.stderr == b"\x1emark\x1e"
+    assert done.stderr == session.BEGIN + b"\x1emark\x1e"
     words = ssh._PLAIN + remote_words([*_SHOW_ARGUMENTS, *_HOSTILE])
     done = subprocess.run([*shell, "-c", words], capture_output=True, check=True)
     assert done.stdout.decode().strip() == expected
@@ -122,9 +122,11 @@ def test_commands_one_after_the_other_share_a_shell(site: SshSite) -> None:
     assert site.run(_SHELL, timeout_s=30).stdout == first
 
 
-def test_commands_side_by_side_have_shells_of_their_own_in_one_connection(site: SshSite) -> None:
-    wait = ["sh", "-c", f"echo $SSH_CONNECTION; {_SHELL[2]}; sleep 0.5"]
-    tasks = [Task(lambda: site.run(wait, timeout_s=30)) for _ in range(4)]
+def test_commands_side_by_side_have_shells_of_their_own_in_one_connection(site: SshSite, tmp_path: Path) -> None:
+    script = f'echo $SSH_CONNECTION; {_SHELL[2]}; touch "$1/$$"; while [ ! -e "$1/gate" ]; do sleep 0.05; done'
+    tasks = [Task(lambda: site.run(["sh", "-c", script, "sh", str(tmp_path)], timeout_s=60)) for _ in range(4)]
+    eventually(lambda: len(os.listdir(tmp_path)) == 4)
+    (tmp_path / "gate").touch()
     connections, shells = zip(*(task.result().stdout.rsplit(None, 1) for task in tasks), strict=True)
     assert len(set(connections)) == 1
     assert len(set(shells)) == 4
@@ -275,7 +277,7 @@ def test_closing_ends_the_sessions_and_may_be_done_twice(site: SshSite) -> None:
 def test_what_start_up_files_print_is_not_output(
     site: SshSite, login: LoginNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise = 'echo "Welcome to the cluster"; printf "\\036"; echo "to stderr" >&2; '
+    noise = 'echo "Welcome to the cluster"; printf "\\036"; (sleep 0.2; echo "to stderr" >&2); '
     monkeypatch.setattr(ssh, "SERVE", noise + session.SERVE)
     assert site.run(["echo", "one"], timeout_s=30) == (0, "one\n", "")
 

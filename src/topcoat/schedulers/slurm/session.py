@@ -15,14 +15,14 @@ from topcoat.schedulers.slurm.remote_shell import one_line
 from topcoat.schedulers.slurm.site import MAX_OUTPUT, no_response, program_of
 
 BEGIN = b"\x1etopcoat\x1e"
-"""Printed by the remote shell; everything before it is what its start-up files print."""
+"""Printed by the remote shell to both outputs; everything before it is what its start-up files print."""
 
 # A line is the mark of the session, the size of the command's input, and the command as `one_line` writes it. The
 # shell ends if a line has another mark, so that it never takes input for a command; and if a command fails that reads
 # its input itself ("-"), because nobody knows how much of it is left. Written for every login shell (sh, csh, fish).
 SERVE = (
     "exec /bin/sh -c '"
-    'printf "\\036topcoat\\036%s\\037" "$HOME"; '
+    'printf "\\036topcoat\\036" >&2; printf "\\036topcoat\\036%s\\037" "$HOME"; '
     'for name in zstd; do command -v $name >/dev/null && printf "%s " $name; done; printf "\\036"; '
     "IFS= read -r mark || exit 0; "
     'while IFS=" " read -r own size words && [ "$own" = "$mark" ]; do '
@@ -167,7 +167,9 @@ class Session:
     def _facts(self) -> Facts | None:
         facts, end, _ = self._stdout.data.partition(BEGIN)[2].partition(_SEPARATOR)
         home, _, programs = facts.partition(b"\x1f")
-        return Facts(os.fsdecode(bytes(home)), os.fsdecode(bytes(programs)).split()) if end else None
+        if not end or BEGIN not in self._stderr.data:
+            return None
+        return Facts(os.fsdecode(bytes(home)), os.fsdecode(bytes(programs)).split())
 
     def _result(self) -> Output | None:
         stdout, stderr, mark = self._stdout.data, self._stderr.data, _SEPARATOR + self._mark
