@@ -37,7 +37,12 @@ class LoginNode:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a process that reaches it."""
-        return {"PATH": f"{self.bin}:{os.environ['PATH']}", "XDG_RUNTIME_DIR": str(self.runtime)}
+        return {
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            # One that `disconnect` does not find, because its socket was removed, ends soon.
+            "TOPCOAT_SSH_KEEP_S": "20",
+        }
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the client's ``ssh`` the one that PATH names for the rest of a test, and open a new connection."""
@@ -47,7 +52,7 @@ class LoginNode:
 
     def disconnect(self) -> None:
         """End the connections that were kept open."""
-        for socket in self.runtime.glob("topcoat/*"):
+        for socket in self.runtime.glob("topcoat*/*"):
             control = ["-o", f"ControlPath={socket}", "-O", "exit", self.host]
             subprocess.run([self.bin / "ssh", *control], capture_output=True, check=False, timeout=30)
             socket.unlink(missing_ok=True)

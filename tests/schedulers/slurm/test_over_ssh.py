@@ -29,6 +29,7 @@ def slurm_login(slurm: Slurm, scratch: Path, logs: Path) -> Iterator[LoginNode]:
 @pytest.fixture
 def laptop(cluster: Slurm, slurm_login: LoginNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LoginNode:
     """A machine that has ssh, Python and no program of Slurm."""
+    slurm_login.use(monkeypatch)
     monkeypatch.delenv("SLURM_CONF")
     programs = tmp_path / "bin"
     programs.mkdir()
