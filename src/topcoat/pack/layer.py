@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from topcoat.oci.compression import Compression, find_compressor
@@ -98,15 +99,21 @@ def pack(group: EntryGroup, scan: Scan, options: PackOptions) -> Packed:
 
 def tar_blocks(group: EntryGroup, scan: Scan, options: PackOptions) -> Generator[bytes, None, None]:
     """Return the tar of *group*, not compressed; raise ``WorkspaceChanged`` as `pack` does."""
-    parts: list[bytes] = []
-    size = 0
-    for part in _parts(group, scan, options):
-        parts.append(part)
-        size += len(part)
-        if size >= _BLOCK:
-            yield b"".join(parts)
-            parts, size = [], 0
-    yield b"".join([*parts, END])
+    yield from in_blocks(chain(_parts(group, scan, options), (END,)), _BLOCK)
+
+
+def in_blocks(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Return *parts* joined to blocks of *size* bytes or more; the last one may be smaller, and none is empty."""
+    waiting: list[bytes] = []
+    waiting_size = 0
+    for part in parts:
+        waiting.append(part)
+        waiting_size += len(part)
+        if waiting_size >= size:
+            yield b"".join(waiting)
+            waiting, waiting_size = [], 0
+    if waiting_size:
+        yield b"".join(waiting)
 
 
 def _parts(group: EntryGroup, scan: Scan, options: PackOptions) -> Iterator[bytes]:

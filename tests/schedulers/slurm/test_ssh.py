@@ -181,11 +181,19 @@ class TestConnection:
     def test_the_users_own_connection_is_used_if_it_is_open(self, login: LoginNode, tmp_path: Path) -> None:
         login.add_host("login", ControlPath=str(login.runtime / "own"), ControlMaster="no")
         before = self._connection()
-        subprocess.run([login.bin / "ssh", "-MNf", "login"], check=True, timeout=30, stdout=-3, stderr=-3)
+        subprocess.run(
+            [login.bin / "ssh", "-MNf", "login"],
+            check=True,
+            timeout=30,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             assert self._connection() == self._connection() != before
         finally:
-            subprocess.run([login.bin / "ssh", "-O", "exit", "login"], check=True, timeout=30, stderr=-3)
+            subprocess.run(
+                [login.bin / "ssh", "-O", "exit", "login"], check=True, timeout=30, stderr=subprocess.DEVNULL
+            )
         assert self._connection() == before
 
     def test_one_that_does_not_respond_is_left_alone(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,9 +282,7 @@ def test_closing_ends_the_sessions_and_may_be_done_twice(site: SshSite) -> None:
     assert site.run(["true"], timeout_s=30).exit_code == 0
 
 
-def test_what_start_up_files_print_is_not_output(
-    site: SshSite, login: LoginNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_start_up_files_print_is_not_output(site: SshSite, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = 'echo "Welcome to the cluster"; printf "\\036"; (sleep 0.2; echo "to stderr" >&2); '
     monkeypatch.setattr(ssh, "SERVE", noise + session.SERVE)
     assert site.run(["echo", "one"], timeout_s=30) == (0, "one\n", "")
@@ -307,7 +313,7 @@ class TestConnectionErrors:
     """One clear error each, and nothing left behind."""
 
     @pytest.fixture(autouse=True)
-    def _nothing_is_left(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    def _nothing_is_left(self, login: LoginNode, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         login.use(monkeypatch)
         yield
         assert not list(login.runtime.glob("topcoat/*"))

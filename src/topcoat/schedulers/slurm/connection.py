@@ -1,7 +1,7 @@
 """The connection to a login node: OpenSSH's own client, so the user's configuration, keys and agent are in force.
 
-All commands share one (ControlMaster): the user's own connection if it is open, else one of topcoat. The first command
-opens that, later ones find it, also those of other processes, and it ends when nobody has used it for some minutes.
+All commands share one connection (ControlMaster): the user's own if it is open, else topcoat's. The first command opens
+topcoat's connection. Later commands use it, in other processes too. It ends some minutes after its last use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from topcoat.schedulers.slurm.remote_shell import last_line
 
 CONNECT_TIMEOUT_S = 20
 KEEP_VARIABLE = "TOPCOAT_SSH_KEEP_S"
-"""How long a connection stays open that nobody uses."""
+"""The variable for the time, in seconds, that topcoat's connection stays open after its last use."""
 
 _DEFAULT_KEEP_S = 600
 _MAX_KEEP_S = 86400
@@ -105,11 +105,6 @@ class Connection:
         # Not asked: the caller finds out, and one that has died is replaced by ssh itself.
         return os.path.exists(self._socket)
 
-    @property
-    def is_shared(self) -> bool:
-        """Tell whether a second session needs no connection of its own."""
-        return self._control != _NOT_SHARED
-
     def words(self, tty: str, remote: str) -> list[str]:
         """Return the words that run *remote* in a session; *tty* is ``-T`` or ``-tt``."""
         return ["ssh", *self._options(), tty, *self._destination, remote]
@@ -134,7 +129,9 @@ class Connection:
     def _ssh(self, *question: str) -> subprocess.CompletedProcess[bytes]:
         words = ["ssh", *self._options(), *question, *self._destination]
         try:
-            return subprocess.run(words, stdin=-3, capture_output=True, timeout=_QUERY_TIMEOUT_S, check=False)
+            return subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_QUERY_TIMEOUT_S, check=False
+            )
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(words, 255, b"", b"")
 

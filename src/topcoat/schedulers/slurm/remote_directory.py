@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Iterator, Set
 from contextlib import closing
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from topcoat.destinations.directory import changed_files, conflict
 from topcoat.destinations.file_maker import LinkPolicy
@@ -137,12 +137,11 @@ class RemoteDirectory:
         """Return an earlier snapshot there, and the archive of what it lacks."""
         if self._last and self._archive:
             return self._last.directory, self._archive
-        if self._earlier is None:
-            self._earlier = self._looked().earlier
-        if not self._earlier:
+        earlier = self._looked().earlier if self._earlier is None else self._earlier
+        if not earlier:
             return "", shipment.archive(frozenset())
-        done = self._run(scripts.CONTENTS, self._earlier, stdin=shipment.file_names(), timeout_s=_CHECK_TIMEOUT_S)
-        return self._earlier, shipment.archive(shipment.same_contents(set(done.stdout.split(b"\0"))))
+        done = self._run(scripts.CONTENTS, earlier, stdin=shipment.file_names(), timeout_s=_CHECK_TIMEOUT_S)
+        return earlier, shipment.archive(shipment.same_contents(set(done.stdout.split(b"\0"))))
 
     def _looked(self) -> _Place:
         """Wait for the look at the place that has begun; a second look is a new one."""
@@ -158,8 +157,9 @@ class RemoteDirectory:
 
     def _send(self, scan: Scan, shipment: Shipment, archive: Archive, base: str) -> Output:
         has_zstd = self._site.has_program("zstd") and importlib.util.find_spec("zstandard") is not None
+        compression: Literal["gzip", "zstd"] = "zstd" if has_zstd else "gzip"
         names, folders, directories = (str(len(part)) for part in archive.head)
-        with closing(archive.blocks(scan, "zstd" if has_zstd else "gzip")) as blocks:
+        with closing(archive.blocks(scan, compression)) as blocks:
             return self._run(
                 scripts.DELIVER,
                 self.path,
@@ -169,7 +169,7 @@ class RemoteDirectory:
                 names,
                 folders,
                 directories,
-                "zstd -dc" if has_zstd else "gzip -dc",
+                f"{compression} -dc",
                 shipment.record_digest,
                 json.dumps({"snapshot": scan.snapshot.digest}),
                 stdin=blocks,

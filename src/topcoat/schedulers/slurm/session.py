@@ -17,9 +17,10 @@ from topcoat.schedulers.slurm.site import MAX_OUTPUT, no_response, program_of
 BEGIN = b"\x1etopcoat\x1e"
 """Printed by the remote shell to both outputs; everything before it is what its start-up files print."""
 
-# A line is the mark of the session, the size of the command's input, and the command as `one_line` writes it. The
-# shell ends if a line has another mark, so that it never takes input for a command; and if a command fails that reads
-# its input itself ("-"), because nobody knows how much of it is left. Written for every login shell (sh, csh, fish).
+# A line is the mark of the session, the size of the command's input, and the command as `one_line` writes it. A line
+# with another mark ends the shell, so that it never takes input for a command. With the size "-", the command reads its
+# input itself; if it fails, the shell ends, because some of the input may be left. Every login shell (sh, csh, fish)
+# understands these quotes.
 SERVE = (
     "exec /bin/sh -c '"
     'printf "\\036topcoat\\036" >&2; printf "\\036topcoat\\036%s\\037" "$HOME"; '

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from topcoat.destinations.last_snapshot import LastSnapshot, SnapshotFiles
 from topcoat.oci.compression import find_compressor
 from topcoat.pack.cut import EntryGroup
-from topcoat.pack.layer import PackOptions, tar_blocks
+from topcoat.pack.layer import PackOptions, in_blocks, tar_blocks
 from topcoat.pack.tar import END, header
 from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import Scan
@@ -105,25 +105,12 @@ class Shipment:
 def _framed(parts: Iterable[bytes]) -> Generator[bytes, None, None]:
     """Return *parts* in blocks as the script reads them: their sizes between them, and their digest at the end."""
     digest = hashlib.sha256()
-    for block in _joined(parts):
+    # The script starts a process for each block.
+    for block in in_blocks(parts, _BLOCK):
         digest.update(block)
         yield b"%d\n" % len(block)
         yield block
     yield b"0 %b\n" % digest.hexdigest().encode()
-
-
-def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
-    # The script starts a process for each block.
-    waiting: list[bytes] = []
-    size = 0
-    for part in parts:
-        waiting.append(part)
-        size += len(part)
-        if size >= _BLOCK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if size:
-        yield b"".join(waiting)
 
 
 def _names(paths: Iterable[bytes]) -> bytes:

@@ -21,12 +21,7 @@ DEFAULT_ROOT = "~/.topcoat/jobs"
 
 def shared_root(site: Site, cfg: Mapping[str, CfgVal]) -> str:
     """Return the directory of the job directories, on a file system that the nodes share."""
-    return absolute(site, job_root(cfg))
-
-
-def job_root(cfg: Mapping[str, CfgVal]) -> str:
-    """Return the run option ``job_root``."""
-    return str(cfg.get("job_root") or DEFAULT_ROOT)
+    return absolute(site, str(cfg.get("job_root") or DEFAULT_ROOT))
 
 
 def absolute(site: Site, path: str) -> str:
@@ -77,6 +72,6 @@ class SnapshotWorkspace(DirWorkspaceMixin):
             return plan_directory(workspace, remote, options, self.ignore_files)
         local = DirectoryDestination(directory, link=options.link)
         # The directories of all jobs: beside their snapshots they have logs.
-        root = absolute(site, job_root(options.cfg))
+        root = shared_root(site, options.cfg)
         exclude = root if f"{directory}/".startswith(f"{root}/") else options.job_dir
         return plan_directory(workspace, local, options, self.ignore_files, exclude=exclude)

@@ -83,9 +83,9 @@ class SshSite:
                 return session
             session.end()
         try:
-            for timeout_s in [_OPEN_TIMEOUT_S] if self._connection.find() else []:
+            if self._connection.find():
                 with suppress(SessionEnded):
-                    return self._new_session(timeout_s)
+                    return self._new_session(_OPEN_TIMEOUT_S)
                 self._connection.forget()
             return self._new_session(2 * CONNECT_TIMEOUT_S)
         except SessionEnded as error:
