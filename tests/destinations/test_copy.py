@@ -155,13 +155,13 @@ class TestSettledFiles:
     def test_a_write_during_the_copy_is_an_error(
         self, settled: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        write = copy.write_all
+        whole = copy.copy_some
 
-        def write_and_meddle(handle: int, data: bytes) -> None:
-            write(handle, data)
+        def copy_and_meddle(source: int, out: int, size: int) -> int:
             os.utime(tmp_path / "w" / name, (1, 1))
+            return whole(source, out, size)
 
-        monkeypatch.setattr(copy, "write_all", write_and_meddle)
+        monkeypatch.setattr(copy, "copy_some", copy_and_meddle)
         with pytest.raises(WorkspaceChanged, match=name):
             copy_file(settled, _entry(settled, name), str(tmp_path / "copy"))
 

@@ -193,6 +193,29 @@ def test_a_file_that_changes_while_it_is_copied_is_not_copied(
     assert not (new / file.name).exists()
 
 
+@pytest.mark.parametrize("sent", [[], [7], [1 << 20, 1]], ids=["nothing", "a part", "several parts"])
+def test_what_the_kernel_does_not_copy_is_read_and_written(
+    sent: list[int], file: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = os.sendfile, list(sent)
+
+    def send_a_part(out: int, source: int, offset: None, count: int) -> int:
+        if not parts:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return whole(out, source, offset, min(parts.pop(0), count))
+
+    monkeypatch.setattr(os, "sendfile", send_a_part)
+    assert do(copy(file, new)) == b""
+    assert (new / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_copy_ends_where_the_file_ends(tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(b"short")
+    with (tmp_path / "short").open("rb") as source, (tmp_path / "new").open("wb") as out:
+        assert plain_files.copy_some(source.fileno(), out.fileno(), 100) == 5
+        assert plain_files.copy_some(source.fileno(), out.fileno(), 95) == 0
+
+
 def test_a_file_that_is_open_for_writing_has_no_digest_if_it_is_young(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as file:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO
 
-from topcoat.helpers.plain_files import FICLONE, READ_ONLY, is_sparse, write_all
+from topcoat.helpers.plain_files import FICLONE, READ_ONLY, copy_some, is_sparse, write_all
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
@@ -140,12 +140,11 @@ def unchanged_since(root: str) -> int:
 def _copy_unchecked(scan: Scan, entry: Entry, source: int, out: int) -> None:
     remaining = entry.size
     while remaining:
-        block = os.read(source, min(_BLOCK, remaining))
-        if not block:
+        count = copy_some(source, out, remaining)
+        if not count:
             raise scan.changed(entry)
-        remaining -= len(block)
-        write_all(out, block)
-        advance("copying", len(block))
+        remaining -= count
+        advance("copying", count)
 
 
 def _copy_checked(scan: Scan, entry: Entry, source: BinaryIO, out: int) -> None:

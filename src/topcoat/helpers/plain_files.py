@@ -167,12 +167,26 @@ def is_sparse(st: os.stat_result) -> bool:
 def _copy_bytes(source: int, out: int, size: int) -> bool:
     """Copy *size* bytes; return False if there are fewer."""
     while size:
-        block = os.read(source, min(_BLOCK, size))
-        if not block:
+        count = copy_some(source, out, size)
+        if not count:
             return False
-        size -= len(block)
-        write_all(out, block)
+        size -= count
     return True
+
+
+def copy_some(source: int, out: int, size: int) -> int:
+    """Copy at most *size* bytes from where two open files stand; return how many, 0 at the end of *source*."""
+    if sys.platform == "linux":
+        try:
+            # On ext4, read and write took 1 to 2.5 times as long. copy_file_range would make reflinks, which wait until
+            # the content is on the disk.
+            if count := os.sendfile(out, source, None, min(size, _BLOCK)):
+                return count
+        except OSError:  # some file systems cannot; of any other error, write says more
+            pass
+    block = os.read(source, min(_BLOCK, size))
+    write_all(out, block)
+    return len(block)
 
 
 def write_all(handle: int, data: bytes) -> None:
