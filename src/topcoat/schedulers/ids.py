@@ -9,6 +9,9 @@ _FIRST = "bcdfghjklmnpqrstvwxz"
 _REST = _FIRST + "0123456789"
 _DEFAULT_LENGTH = 14
 
+ID_LENGTH = 8
+"""Characters of the random end of an application's id."""
+
 
 def make_unique(name: str, string_length: int = 0) -> str:
     """Return *name*, a dash and a random suffix of *string_length* letters and digits (0: 14, over 64 bits).
@@ -32,7 +35,7 @@ def random_id(string_length: int = 0) -> str:
 
 def app_id_for(name: str) -> str:
     """Return a unique application id that is one safe component of a path, a URL and a handle."""
-    return make_unique(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "app", 8)
+    return make_unique(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "app", ID_LENGTH)
 
 
 def dns_label(text: str, limit: int = 63) -> str:
