@@ -96,7 +96,7 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
 
 
 def _sets(roles: Sequence[Role]) -> Iterator[tuple[Role, ...]]:
-    """Return the sets of *roles*, the smallest first: with enough nodes for each set, there are enough for all (Hall)."""
+    """Return the sets of *roles*, small ones first: with enough nodes for each set there are enough for all (Hall)."""
     sizes = range(1, len(roles) + 1) if len(roles) <= _MAX_ROLES_OF_SETS else (1, len(roles))
     return chain.from_iterable(combinations(roles, size) for size in sizes)
 
