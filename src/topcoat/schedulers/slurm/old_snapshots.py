@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
-from topcoat.schedulers.ids import ID_LENGTH
+from topcoat.schedulers.ids import APP_ID_PATTERN
 from topcoat.schedulers.responses import Freeable
 from topcoat.schedulers.slurm.client import SlurmClient
 from topcoat.schedulers.slurm.files import FACTS, JobFiles, is_facts_directory, own_directory
@@ -24,9 +24,6 @@ from topcoat.specs import is_terminal
 _TIMEOUT_S = 3600.0
 _MAX_DAYS = 400
 _MINUTES_OF_A_SUBMISSION = 24 * 60
-# The end of the names that `schedulers.ids` makes.
-_CONSONANT = "[bcdfghjklmnpqrstvwxz]"
-_RANDOM = _CONSONANT + _CONSONANT.replace("]", "0-9]") * (ID_LENGTH - 1)
 
 # A copy keeps its old modification time; a hard link's change time changes with each new link.
 _SNAPSHOT_FILES = f"""export LC_ALL=C
@@ -38,7 +35,7 @@ snapshot_files() {{
 """
 # The root may have any directory of the user. A leftover has the name of a job, and only what a submission makes.
 _LEFTOVER = f"""is_leftover() {{
-  case $1 in *-{_RANDOM}) ;; *) return 1;; esac
+  case $1 in {APP_ID_PATTERN}) ;; *) return 1;; esac
   [ ! -f {FACTS}/job.json ] &&
     [ -z "$(find . -mindepth 1 -maxdepth 1 ! -name {FACTS} ! -name code ! -name '.code.*' | head -c 1)" ] &&
     [ -z "$(find . -maxdepth 2 -mmin -{_MINUTES_OF_A_SUBMISSION} | head -c 1)" ]
