@@ -100,6 +100,18 @@ def test_an_empty_directory_is_filled(workspace: Workspace, tmp_path: Path, how:
     assert not DirectoryDestination(str(job)).deliver(scan(workspace), "w")
 
 
+@pytest.mark.parametrize("mode", [0o2770, 0o700, 0o777])
+def test_an_empty_directory_keeps_its_group_and_mode(workspace: Workspace, tmp_path: Path, mode: int) -> None:
+    job = tmp_path / "job"
+    job.mkdir()
+    if os.geteuid() == 0:
+        os.chown(job, -1, 100)
+    job.chmod(mode)
+    before = job.stat()
+    DirectoryDestination(str(job)).deliver(scan(workspace), "w")
+    assert (job.stat().st_mode, job.stat().st_gid) == (before.st_mode, before.st_gid)
+
+
 def test_parents_are_made_and_the_home_directory_is_known(workspace: Workspace, home: Path) -> None:
     DirectoryDestination("~/a/b/job").deliver(scan(workspace), "w")
     assert _held(home / "a/b/job") == expected(scan(workspace).snapshot)
@@ -160,9 +172,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_full_disk_leaves_nothing(workspace: Workspace, small_disk: Path) -> None:
+@pytest.mark.parametrize("job", ["job", "jobs/1/code"])
+def test_a_full_disk_leaves_nothing(workspace: Workspace, small_disk: Path, job: str) -> None:
     with pytest.raises(DestinationError, match="No space left on device") as raised:
-        DirectoryDestination(str(small_disk / "job")).deliver(scan(workspace), "w")
+        DirectoryDestination(str(small_disk / job)).deliver(scan(workspace), "w")
     assert raised.value.hint
     assert os.listdir(small_disk) == []
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from topcoat.destinations.copy import reflink
@@ -88,10 +89,10 @@ class DirectoryDestination:
         final = os.path.realpath(self.path)
         parent, name = os.path.split(final)
         try:
-            make_directories(Path(parent), 0o755)
             # The helpers start while the rest is made ready, and end before a directory that has failed is removed.
             with (
                 HelperPool(len(scan.snapshot)) as pool,
+                _parents(Path(parent)),
                 private_directory(parent, f".{name}.") as new_dir,
                 pool as helpers,
             ):
@@ -106,7 +107,7 @@ class DirectoryDestination:
                 files = SnapshotFiles([entry for entry in scan.snapshot if entry.path != _MARKER_PATH])
                 maker = FileMaker(str(new_dir), scan, files, earlier, self._link, can_clone=can_clone)
                 _fill(str(new_dir), maker, helpers)
-                os.chmod(new_dir, 0o755)
+                _set_mode(str(new_dir), final)
                 if not self._rename(str(new_dir), final, scan.snapshot):
                     return False
         except TopcoatError:
@@ -133,7 +134,7 @@ class DirectoryDestination:
     def _unwritable(self, error: OSError) -> DestinationError:
         return DestinationError(
             f"cannot fill the job directory {self.path}: {error.strerror or error}",
-            hint="name a directory that you can write with -cfg job_dir=...",
+            hint="name a directory that you can write and that has room: -cfg job_dir=DIR (slurm: or job_root=DIR)",
         )
 
 
@@ -150,6 +151,31 @@ def changed_files(entries: Sequence[Entry]) -> str:
     shown = ", ".join([decode(entry.path) for entry in entries[:_MAX_SHOWN]])
     more = f" and {len(entries) - _MAX_SHOWN} more" if len(entries) > _MAX_SHOWN else ""
     return f"this snapshot, but a job has changed or removed files of it: {shown}{more}"
+
+
+@contextlib.contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the directory *path* and those above it; remove those again, if they are empty, when the block fails."""
+    new = [directory for directory in (path, *path.parents) if not directory.exists()]
+    make_directories(path, 0o755)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for directory in new:
+                directory.rmdir()
+        raise
+
+
+def _set_mode(new_dir: str, final: str) -> None:
+    """Make *new_dir* readable, or give it the group and mode of the empty directory *final* that it replaces."""
+    mode = 0o755
+    with contextlib.suppress(OSError):
+        st = os.stat(final)
+        mode = stat.S_IMODE(st.st_mode)
+        if hasattr(os, "chown"):
+            os.chown(new_dir, -1, st.st_gid)
+    os.chmod(new_dir, mode)
 
 
 def _find_changed(root: str, snapshot: Snapshot) -> list[Entry]:

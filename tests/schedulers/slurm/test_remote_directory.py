@@ -222,8 +222,10 @@ def test_an_empty_or_missing_place_is_filled(site: SshSite, workspace: Workspace
     job = tmp_path / ("job" if how == "directory" else "a/b/job")
     if how == "directory":
         job.mkdir()
+        job.chmod(0o2770)
     assert _deliver(site, workspace, job)
     assert _held(job) == _wanted(workspace)
+    assert job.stat().st_mode & 0o7777 == (0o2770 if how == "directory" else 0o755)
 
 
 def test_a_damaged_archive_is_sent_again_and_then_an_error(
@@ -288,12 +290,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("size", [1 << 19, 3 << 20])
-def test_a_full_disk_is_an_error_and_leaves_nothing(site: SshSite, tmp_path: Path, small_disk: Path, size: int) -> None:
+@pytest.mark.parametrize(("size", "job"), [(1 << 19, "job"), (3 << 20, "job"), (3 << 20, "1/code")])
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    site: SshSite, tmp_path: Path, small_disk: Path, size: int, job: str
+) -> None:
     """Full while the archive arrives, and while it is unpacked."""
     workspace = workspaces.write(tmp_path / "w", {"a": os.urandom(size), "b": b"\0" * (1 << 20)})
     with pytest.raises(DestinationError, match="No space left on device") as raised:
-        _deliver(site, workspace, small_disk / "job")
+        _deliver(site, workspace, small_disk / job)
     assert "job_root=" in (raised.value.hint or "")
     assert os.listdir(small_disk) == []
 

@@ -64,9 +64,12 @@ done
 command -v openssl >/dev/null && digest='openssl dgst -sha256 -r' || digest=sha256sum
 state "$target" "$snapshot" || exit
 [ -z "$base" ] || [ -d "$base" ] || exit {NO_BASE}
-parent=${{target%/*}}
+parent=${{target%/*}} new= made=
+[ -d "$parent/" ] || made=$parent
+trap 'cd /
+[ -z "$new" ] || {{ chmod -R u+rwX -- "$new" && rm -rf -- "$new"; }}
+[ -z "$made" ] || rmdir -- "$made" 2>/dev/null' EXIT
 mkdir -p -- "$parent/" && new=$(mktemp -d -- "$parent/.${{target##*/}}.XXXXXXXX") || exit 1
-trap 'cd / && chmod -R u+rwX -- "$new" && rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 mkdir "$new/code" && printf %s "$marker" >"$new/code/.topcoat.json" && mkfifo "$new/copy" && cd "$new/code" || exit 1
 # Blocks, each behind a line with its size. The last line has the digest of them all.
@@ -99,6 +102,8 @@ fi
 gzip -dc <../directories | tar -xpf - --no-same-owner || exit 1
 [ "$(list | sha256sum)" = "$expected  -" ] || {{ list | gzip -1; exit {DIFFERENT}; }}
 chmod 755 . && chmod 444 .topcoat.json || exit 1
+# An empty directory keeps its group and mode.
+[ ! -d "$target" ] || {{ chgrp --reference="$target" .; chmod --reference="$target" .; }} 2>/dev/null
 if ! mv -T -- "$new/code" "$target"; then
   # Another process was faster.
   state "$target" "$snapshot"; code=$?
