@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.schedulers.copying import extract, move, split_path, temporary_beside
 from topcoat.schedulers.ids import random_id
-from topcoat.schedulers.slurm.client import SlurmClient
+from topcoat.schedulers.slurm.client import QUERY_TIMEOUT_S, SlurmClient
 from topcoat.schedulers.slurm.files import JobFiles, own_directory
 from topcoat.schedulers.slurm.sbatch import options
 from topcoat.schedulers.slurm.site import CommandResult
@@ -55,7 +56,9 @@ class Replica(NamedTuple):
         """Run the replica on *node*, with this process's terminal."""
         tty = sys.stdin.isatty()
         words = self._step(node, tty=tty)
-        arguments = ["terminal", self.role, f"={self.number}", "0", "0", node]
+        shown = self.client.site.run(["scontrol", "-o", "show", "job", self.job_id], timeout_s=QUERY_TIMEOUT_S).stdout
+        restarted = re.search(r"\bRestarts=(\d+)", shown)
+        arguments = ["terminal", self.role, f"={self.number}", "0", "0", node, restarted[1] if restarted else "0"]
         self.client.site.interactive([*words, *arguments], tty=tty)
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
