@@ -1,4 +1,4 @@
-"""The scripts of a job, run here with programs in the place of Slurm's."""
+"""The scripts of a job, most of them run here with programs in the place of Slurm's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.components.slurm import Slurm
+from tests.schedulers.slurm.conftest import log_of, shell
+from topcoat.runner import Runner
+from topcoat.schedulers.api import Stream
 from topcoat.schedulers.slurm.script import ReplicaCommand, RoleStep, batch_script, replica_script
+from topcoat.specs import RetryPolicy
 
 SHELLS = [("/bin/sh",), ("bash", "--posix")]
 SCONTROL = """
@@ -83,7 +88,7 @@ def start_replica(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -101,6 +106,16 @@ def test_a_replica_that_is_being_ended_is_not_started_again(
     assert process.wait(20) == 128 + number
     assert (tmp_path / "starts").read_text() == "start\n"
     assert f" {128 + number} r-0" in (tmp_path / "exit" / "r-0").read_text()
+
+
+def test_cancel_does_not_start_a_replica_again(runner: Runner, cluster: Slurm) -> None:
+    app = shell("echo start; sleep 100", max_retries=3, retry_policy=RetryPolicy.REPLICA)
+    handle = runner.run(app, "slurm")
+    wait_until(lambda: log_of(runner, handle) != "")
+    runner.cancel(handle)
+    runner.wait(handle)
+    assert log_of(runner, handle, streams=Stream.STDOUT) == "start\n"
+    assert "it is restarted" not in log_of(runner, handle)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
