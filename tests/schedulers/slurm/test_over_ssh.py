@@ -95,6 +95,8 @@ def test_a_job_is_cancelled_and_its_files_are_copied(
     scheduler = create_scheduler("topcoat")
     scheduler.copy_from(job_id(handle), "job", 0, "out", tmp_path / "copied")
     assert (tmp_path / "copied").read_text() == "result\n"
+    scheduler.copy_to(job_id(handle), "job", 0, tmp_path / "copied", "new")
+    assert scheduler.execute(job_id(handle), "job", 0, ["cmp", "out", "new"]) == 0
     assert scheduler.execute(job_id(handle), "job", 0, ["sh", "-c", "[ -e show.py ] && exit 7"]) == 7
     scheduler.close()
     assert topcoat("cancel", handle).code == 0

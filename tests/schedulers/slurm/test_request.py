@@ -115,6 +115,7 @@ def test_replicas_that_restart_alone_do_not_restart_the_job() -> None:
         ([role(name="a/b")], "invalid role name 'a/b'"),
         ([role(name="a\nb")], "invalid role name"),
         ([role(name=".topcoat")], "invalid role name"),
+        ([role(name=".hidden")], "invalid role name '.hidden'"),
         ([role(args=["a\0b"])], "NUL"),
         ([role(env={"a=b": "c"})], "invalid name of a variable"),
         ([role(mounts=[BindMount("/a", "/b")])], "has mounts"),
@@ -161,3 +162,10 @@ def test_a_replica_alone_has_torchxs_form() -> None:
     inside = SlurmReplicaRequest.from_role("train-0", role(), {}, nomem=False, container_image="base:1")
     assert inside.srun_opts["container-image"] == "base:1"
     assert inside.sbatch_opts["mem"] == "64000M"
+
+
+@pytest.mark.parametrize("container", ["pyxis", "apptainer"])
+@pytest.mark.parametrize("image", ["./base.sif", "../images/base.sif"])
+def test_the_relative_path_of_an_image_is_refused(container: str, image: str) -> None:
+    with pytest.raises(InvalidApp, match=r"a relative path, and the job runs in another directory"):
+        request(in_container(image=image), container=container)

@@ -114,7 +114,11 @@ def apptainer(role: Role, files: str, workdir: str) -> Containers:
 
 
 def enroot_image(image: str) -> str:
-    """Return *image* as enroot writes it: ``REGISTRY#REPOSITORY:TAG``; a digest takes the place of the tag."""
+    """Return *image* as enroot writes it: ``REGISTRY#REPOSITORY:TAG``; a digest takes the place of the tag.
+
+    Raises:
+        InvalidApp: it is a relative path.
+    """
     if _is_file(image) or "#" in image:
         return image
     reference = Reference.parse(image)
@@ -123,7 +127,11 @@ def enroot_image(image: str) -> str:
 
 
 def apptainer_image(image: str) -> str:
-    """Return *image* as Apptainer writes it; a reference with a digest has no tag there."""
+    """Return *image* as Apptainer writes it; a reference with a digest has no tag there.
+
+    Raises:
+        InvalidApp: it is a relative path.
+    """
     if _is_file(image) or "://" in image:
         return image
     reference = Reference.parse(image)
@@ -132,7 +140,12 @@ def apptainer_image(image: str) -> str:
 
 
 def _is_file(image: str) -> bool:
-    return image.startswith(("/", "./"))
+    if image.startswith(("./", "../")):
+        raise InvalidApp(
+            f"invalid image {image!r}: a relative path, and the job runs in another directory",
+            hint=f"write the absolute path: --image /PATH/{image.rpartition('/')[2]}",
+        )
+    return image.startswith("/")
 
 
 def _plain(path: str) -> str:

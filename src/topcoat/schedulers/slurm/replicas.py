@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import posixpath
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.schedulers.copying import extract, move, split_path, temporary_beside
 from topcoat.schedulers.ids import random_id
-from topcoat.schedulers.slurm.client import SlurmClient
-from topcoat.schedulers.slurm.files import JobFiles
+from topcoat.schedulers.slurm.client import QUERY_TIMEOUT_S, SlurmClient
+from topcoat.schedulers.slurm.files import JobFiles, own_directory
 from topcoat.schedulers.slurm.sbatch import options
 from topcoat.schedulers.slurm.site import CommandResult
 from topcoat.schedulers.slurm.status import JobFacts
@@ -24,6 +24,7 @@ from topcoat.specs import BindMount
 
 _COPY_TIMEOUT_S = 3600.0
 _PIECE = 8 << 20
+_APPEND = ("/bin/sh", "-c", 'umask 077 && cat >> "$1"', "sh")
 
 
 class Replica(NamedTuple):
@@ -55,14 +56,16 @@ class Replica(NamedTuple):
         """Run the replica on *node*, with this process's terminal."""
         tty = sys.stdin.isatty()
         words = self._step(node, tty=tty)
-        arguments = ["terminal", self.role, f"={self.number}", "0", "0", node]
+        shown = self.client.site.run(["scontrol", "-o", "show", "job", self.job_id], timeout_s=QUERY_TIMEOUT_S).stdout
+        restarted = re.search(r"\bRestarts=(\d+)", shown)
+        arguments = ["terminal", self.role, f"={self.number}", "0", "0", node, restarted[1] if restarted else "0"]
         self.client.site.interactive([*words, *arguments], tty=tty)
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
         """Copy a file or directory of the replica to *destination*, which appears whole or not at all."""
-        directory, name = split_path(path)
+        directory, name = self._locate(path)
         with self._archive() as (archive, inner), temporary_beside(destination) as temporary:
-            self._run(["tar", "-cf", inner, "-C", directory, "--", name], f"copy {path}", path)
+            self._run(["tar", "-cf", inner, "-C", directory, "--", name], f"copy {path}")
             with tempfile.TemporaryFile(dir=temporary) as local:
                 while data := self.client.site.read_file(archive, local.tell(), _PIECE):
                     local.write(data)
@@ -75,15 +78,17 @@ class Replica(NamedTuple):
         """Copy a local file or directory into the replica, where it becomes *path*."""
         import tarfile
 
-        directory, name = split_path(path)
+        directory, name = self._locate(path)
         if name == ".":
             name = os.path.basename(os.path.abspath(source))
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            tar.add(source, name)
-        with self._archive() as (archive, inner):
-            self.client.site.write_file(archive, packed.getvalue(), 0o600)
-            self._run(["tar", "-xmf", inner, "--no-same-owner", "-C", directory], f"copy {source} to {path}", path)
+        action = f"copy {source} to {path}"
+        with tempfile.TemporaryFile() as packed, self._archive() as (archive, inner):
+            with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+                tar.add(source, name)
+            packed.seek(0)
+            while data := packed.read(_PIECE):
+                self._check(self.client.site.run([*_APPEND, archive], stdin=data, timeout_s=_COPY_TIMEOUT_S), action)
+            self._run(["tar", "-xmf", inner, "--no-same-owner", "-C", directory], action)
 
     @contextlib.contextmanager
     def _archive(self) -> Iterator[tuple[str, str]]:
@@ -97,29 +102,47 @@ class Replica(NamedTuple):
             with contextlib.suppress(OSError, SchedulerError):
                 self.client.site.remove_tree(path)
 
-    def _run(self, command: Sequence[str], action: str, path: str) -> None:
-        """Run a command in the replica; if it has ended, where its directories are."""
-        if self.is_running:
-            words = self._srun(command)
-        else:
-            directory = self._outside(command[command.index("-C") + 1])
-            words = [*command]
-            words[words.index("-C") + 1] = directory
-        done: CommandResult = self.client.site.run(words, timeout_s=_COPY_TIMEOUT_S)
+    def _run(self, command: Sequence[str], action: str) -> None:
+        """Run a command in the replica; if it does not run, where its directories are."""
+        words = self._srun(command) if self.is_running else command
+        self._check(self.client.site.run(words, timeout_s=_COPY_TIMEOUT_S), action)
+
+    def _check(self, done: CommandResult, action: str) -> None:
         if done.exit_code:
-            lines = [line for line in done.stderr.strip().splitlines() if line.startswith("tar: ")]
+            lines = [line for line in done.stderr.strip().splitlines() if line.startswith(("tar: ", "cat: "))]
             why = lines[0] if lines else f"exit code {done.exit_code}"
             raise SchedulerError(f"cannot {action} of {self.role}/{self.number}: {escaped(why)}")
 
-    def _outside(self, directory: str) -> str:
-        """Return where a directory of a container is without the container: what is mounted stays."""
+    def _locate(self, path: str) -> tuple[str, str]:
+        """Return the directory and the name of *path* where tar runs; the name is ``.`` for a directory as a whole."""
+        directory, name = split_path(path)
+        if self.is_running:
+            return directory, name
+        return (self._outside(path), ".") if name == "." else split_path(self._outside(path))
+
+    def _outside(self, path: str) -> str:
+        """Return where a *path* of the replica is while it does not run.
+
+        Raises:
+            SchedulerError: it is on the replica's node, or in its container: the same path here is another file.
+        """
         role = next(role for role in self.facts.roles() if role.name == self.role)
-        home = role.env.get("WORKSPACE_DIR") or role.image
-        path = posixpath.normpath(posixpath.join(home, directory))
-        for mount in role.mounts:
-            if isinstance(mount, BindMount) and (path == mount.dst_path or path.startswith(f"{mount.dst_path}/")):
-                return mount.src_path + path.removeprefix(mount.dst_path)
-        return path
+        inner_files = self._group["inner_files"]
+        home = role.image if inner_files == self.files.directory else role.env.get("WORKSPACE_DIR", "")
+        full = posixpath.join(home, path)
+        places = {directory: directory for directory in (*self.facts.app["snapshots"], own_directory(self.files))}
+        places[inner_files] = self.files.directory
+        places |= {mount.dst_path: mount.src_path for mount in role.mounts if isinstance(mount, BindMount)}
+        # The longest one is mounted over the others.
+        for place in sorted(places, key=len, reverse=True):
+            inside = posixpath.relpath(full, place) if posixpath.isabs(full) else ".."
+            if inside.split("/")[0] != "..":
+                return posixpath.normpath(posixpath.join(places[place], inside))
+        shared = ", ".join(sorted(places))
+        raise SchedulerError(
+            f"cannot copy {path!r} of {self.role}/{self.number}, which does not run: only files in {shared} are shared",
+            hint="copy it while the replica runs, or let the program write it to one of these directories",
+        )
 
     def _srun(self, command: Sequence[str], *, tty: bool = False) -> list[str]:
         name = f"{self.role}-{self.number}"

@@ -14,7 +14,7 @@ from topcoat.schedulers.env import RANK0_ENV, job_env
 from topcoat.schedulers.local.app_json import role_to_dict
 from topcoat.schedulers.slurm.bundle import JobBundle
 from topcoat.schedulers.slurm.containers import Containers
-from topcoat.schedulers.slurm.files import FACTS, JobFiles
+from topcoat.schedulers.slurm.files import JobFiles
 from topcoat.schedulers.slurm.sbatch import options, role_options, sbatch_options, step_size
 from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, quote, replica_script
 from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
@@ -198,8 +198,11 @@ def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = F
     if interactive and (len(app.roles) > 1 or app.roles[0].num_replicas > 1):
         raise InvalidApp("interactive=true needs an application of one replica", hint="--num-replicas 1")
     for role in app.roles:
-        if role.name in ("", ".", "..", FACTS) or "/" in role.name or _CONTROL.search(role.name):
-            raise InvalidApp(f"invalid role name {role.name!r}: not a file name", hint="rename the role")
+        # The records of the replicas are found with a pattern, which does not match hidden files.
+        if not role.name or role.name.startswith(".") or "/" in role.name or _CONTROL.search(role.name):
+            raise InvalidApp(
+                f"invalid role name {role.name!r}: not a file name without '.' at the beginning", hint="rename the role"
+            )
         texts = [role.entrypoint, *role.args, *role.env, *role.env.values()]
         if any("\0" in text for text in texts) or any("=" in name or not name for name in role.env):
             raise InvalidApp(f"role {role.name!r} has a NUL character, or an invalid name of a variable")

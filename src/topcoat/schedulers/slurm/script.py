@@ -14,6 +14,10 @@ MISSING_EXIT_CODE = 66
 """Exit code of a job whose snapshot or facts directory is missing (EX_NOINPUT of sysexits.h)."""
 
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# bash ends at `export UID=5`, and does not pass on other values that it computes itself.
+_SET_BY_SHELL = re.compile(
+    "_|BASH.*|DIRSTACK|EPOCH.*|EUID|FUNCNAME|GROUPS|HISTCMD|LINENO|OPTIND|PPID|RANDOM|SECONDS|SHELLOPTS|SHLVL|SRANDOM|UID"
+)
 
 FIRST_PORT, PORTS = 20000, 12000
 """Rendezvous ports: below the ephemeral ones (32768 and up), a different one for each job id."""
@@ -21,6 +25,9 @@ FIRST_PORT, PORTS = 20000, 12000
 
 MAX_WAIT_FOR_TERMINAL_S = 900
 """How long a job that needs a terminal keeps its nodes without one."""
+MAX_SILENCE_S = 60
+"""How long such a job keeps its nodes after the last sign of the terminal's step: that may be killed."""
+_MAX_WAIT_FOR_SCRIPT_S = 60
 _WAIT_FOR_TERMINAL = f"""{{
   waited=0
   until [ -e exit/terminal ]; do
@@ -28,7 +35,13 @@ _WAIT_FOR_TERMINAL = f"""{{
     sleep 1
     waited=$((waited + 1))
   done
-  until [ -s exit/terminal ]; do sleep 1; done
+  waited=0
+  until [ -s exit/terminal ]; do
+    [ $waited -lt {MAX_SILENCE_S} ] || fail "the step of the terminal ended without an exit code" ""
+    sleep 1
+    waited=$((waited + 1))
+    ! rmdir exit/alive 2>/dev/null || waited=0
+  done
   exit "$(cat exit/terminal)"
 }} &"""
 
@@ -92,7 +105,8 @@ def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleSte
     return f"""#!/bin/bash
 files={quote(files)}
 fail() {{
-  printf 'topcoat: %s on %s: nothing was run\\n' "$1" "${{SLURMD_NODENAME:-$(hostname)}}" | tee -a exit/failure >&2
+  printf 'topcoat: %s on %s%s\\n' "$1" "${{SLURMD_NODENAME:-$(hostname)}}" "${{2-: nothing was run}}" |
+    tee -a exit/failure >&2
   exit {MISSING_EXIT_CODE}
 }}
 # Slurm starts a job whose working directory is missing in /tmp.
@@ -114,26 +128,33 @@ printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HO
 {start}
 forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
 for signal in TERM USR1 USR2; do trap "forward $signal" "$signal"; done
-code=0 running=$(jobs -p | wc -l)
-while [ "$running" -gt 0 ]; do
-  wait -n; result=$?
-  left=$(jobs -pr | wc -l)
-  # A signal ends the wait, and no step.
-  [ "$left" -lt "$running" ] || continue
-  running=$left
-  [ "$result" -eq 0 ] || {{ code=$result; forward TERM; }}
+code=0 steps=$(jobs -p)
+while [ -n "$steps" ]; do
+  # Also a signal ends this wait, and several steps may have ended.
+  wait -n
+  running=" $(jobs -pr | tr '\\n' ' ') " left=
+  for step in $steps; do
+    case $running in *" $step "*) left="$left $step"; continue ;; esac
+    wait "$step"; result=$?
+    [ "$result" -eq 0 ] || [ "$code" -ne 0 ] || {{ code=$result; forward TERM; }}
+  done
+  steps=$left
 done
 [ "$code" -ne 0 ] || [ -e exit/first/replica ] || exit 0
 
 # The first replica that failed decides: srun returns the exit code of those that were ended because of it.
-name=srun restarts={min(step.restarts for step in steps)}
+name=srun restarts={0 if interactive else min(step.restarts for step in steps)}
 [ ! -e exit/first/replica ] || {{ read -r code restarts; read -r name; }} < exit/first/replica
-restarted=${{SLURM_RESTART_COUNT:-0}}
+# Slurm's own count has also the restarts after a preemption or a failure of a node.
+restarted=0
+[ ! -s restarts ] || read -r restarted < restarts
+# The user's filters would hide the job.
+unset "${{!SQUEUE_@}}"
 if [ "$restarted" -lt "$restarts" ] && [ "$(squeue -h -t all -j "$SLURM_JOB_ID" -o %T | head -n 1)" = RUNNING ]; then
   echo "topcoat: $name ended with exit code $code: restart $((restarted + 1)) of $restarts" >&2
   # Slurm ends this script: a trap would wait for the end of sleep.
   trap - TERM USR1 USR2
-  scontrol requeue "$SLURM_JOB_ID" && sleep 120
+  echo $((restarted + 1)) > restarts && scontrol requeue "$SLURM_JOB_ID" && sleep 120
 fi
 exit "$code"
 """
@@ -176,7 +197,7 @@ def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
 # replica.sh task ROLE FIRST RESTARTS REPLICA_RESTARTS [NODE]: run the replica of this task.
-# replica.sh terminal ROLE =NUMBER 0 0 NODE: run it in the terminal of this task.
+# replica.sh terminal ROLE =NUMBER 0 0 NODE RESTARTED: run it in the terminal of this task.
 # replica.sh be NAME [COMMAND...]: be the replica NAME, or run a command in its place.
 files=${{0%/*}}
 if [ "$1" = be ]; then
@@ -192,6 +213,18 @@ role=$2 restarts=$4 attempts=$(($5 + 1))
 name=$role-$number node=${{6:-${{SLURMD_NODENAME:-$(uname -n)}}}} inner=$files
 cd "$files" || exit {MISSING_EXIT_CODE}
 if [ "$1" = terminal ]; then
+  # This step may start before the script of the job, which removes exit/ of an earlier run.
+  waited=0
+  until {{ read -r job restarted _ < exit/run; }} 2>/dev/null && [ "$job $restarted" = "$SLURM_JOB_ID $7" ]; do
+    [ $waited -lt {_MAX_WAIT_FOR_SCRIPT_S} ] || {{
+      echo "topcoat: the script of the job did not start in {_MAX_WAIT_FOR_SCRIPT_S} s: nothing was run" >&2
+      exit {MISSING_EXIT_CODE}
+    }}
+    sleep 1
+    waited=$((waited + 1))
+  done
+  # The script of the job removes this directory, and ends the job if it does not appear again.
+  while kill -0 $$ 2>/dev/null; do mkdir exit/alive; sleep 5; done >/dev/null 2>&1 &
   : > exit/terminal
 else
   exec >> "logs/$name.out" 2>> "logs/$name.err"
@@ -204,12 +237,15 @@ record() {{
 record - -
 set --
 {wrapper}# A signal is for the replica, which gets it too; this script then writes its exit code.
-trap : TERM INT HUP USR1 USR2
+trap : USR1 USR2
+# These end the job: the replica is not started again.
+trap attempts=0 TERM INT HUP
 while [ $attempts -gt 0 ]; do
   attempts=$((attempts - 1))
+  rm -f "exit/$name.error"
   "$@" /bin/sh "$inner/replica.sh" be "$name"; code=$?
   [ $code -ne 0 ] || break
-  [ $attempts -eq 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
+  [ $attempts -le 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
 done
 record "$(date +%s)" $code
 [ "$mode" != terminal ] || echo $code > exit/terminal
@@ -227,8 +263,8 @@ def _case(command: ReplicaCommand) -> str:
     lines = [f"cd {directory} || {{ printf '%s\\n' {missing} >&2; exit {MISSING_EXIT_CODE}; }}"]
     odd_names = []
     for name, value in command.env.items():
-        if not _SHELL_NAME.fullmatch(name):
-            # A shell has no such variable, a process may.
+        if not _SHELL_NAME.fullmatch(name) or _SET_BY_SHELL.fullmatch(name):
+            # A shell cannot set such a variable, `env` can.
             odd_names.append(quote(f"{name}={value}"))
         elif name == "PYTHONPATH":
             # The code and the job's own value come before that of the user's shell.
