@@ -31,7 +31,7 @@ from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.images import RoleImages
 from topcoat.schedulers.slurm.logs import follow
-from topcoat.schedulers.slurm.options import SlurmOpts, check_options
+from topcoat.schedulers.slurm.options import OTHER_CLUSTER, SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes
 from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
@@ -102,6 +102,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
         """Check the options, and choose the directory of the snapshot: without ``job_dir`` the job has its own."""
         check_options(cfg)
+        if os.environ.get("SBATCH_CLUSTERS") and not cfg.get("slurm_host"):
+            raise InvalidRunConfigException(
+                "SBATCH_CLUSTERS is set, which only sbatch reads: topcoat would not find the job",
+                "sbatch",
+                hint=f"unset SBATCH_CLUSTERS; {OTHER_CLUSTER}",
+            )
         site = self._client(str(cfg.get("slurm_host") or "")).site
         if site.host and cfg.get("workspace_type") != "docker":
             self._snapshots.begin_scans(app.roles, cfg)
