@@ -125,6 +125,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """Refuse what Slurm cannot run before anything is read or copied."""
         check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive)
         options = _with_default_partition(cfg)
+        # An earlier failure may be over.
+        self._unreachable.pop(cfg.slurm_host or "", None)
         check_capacity(app, options, nodes_of(self._partitions(cfg), options))
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
@@ -132,13 +134,15 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _partitions(self, cfg: SlurmOpts) -> list[PartitionNodes]:
         """Return the partitions, none if Slurm cannot be asked: a dry run works without a cluster."""
-        host = cfg.slurm_host or ""
-        if host not in self._known_partitions:
+        return self._partitions_of(cfg.slurm_host or "")
+
+    def _partitions_of(self, host: str) -> list[PartitionNodes]:
+        if host not in self._known_partitions and host not in self._unreachable:
             try:
                 self._known_partitions[host] = self._client(host).partitions()
             except SchedulerError as error:
-                self._known_partitions[host], self._unreachable[host] = [], error
-        return self._known_partitions[host]
+                self._unreachable[host] = error
+        return self._known_partitions.get(host, [])
 
     def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
         return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
@@ -218,9 +222,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """
         cfg = dryrun_info.cfg
         host = str(cfg.get("slurm_host") or "")
-        if host in self._unreachable:
+        if self._unreachable.pop(host, None):
+            # It may respond again since the dry run.
+            self._partitions_of(host)
+        if failure := self._unreachable.get(host):
             discard(self._client(host), dryrun_info.request)
-            raise self._unreachable[host]
+            raise failure
         job_id = submit(self._client(host), dryrun_info.request, str(cfg.get("container") or "none"))
         return observe.app_id_of(job_id, host)
 
@@ -376,9 +383,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         are_deleted = parent == own or parent.startswith(f"{own}/")
         return JobOutputs(parent, [posixpath.relpath(path, parent) for path in written], are_deleted)
 
-    def freeable(self) -> Sequence[Freeable]:
-        """Return the snapshots that no job uses, at the sites that were used before; else of this machine's Slurm."""
-        return [item for host in list(self._clients) or [""] for item in old_snapshots.freeable(self._client(host))]
+    def freeable(self, cfg: Mapping[str, CfgVal] | None = None) -> Sequence[Freeable]:
+        """Return the snapshots that no job uses, at the site that *cfg* names.
+
+        Without *cfg*: at the sites that this object has used; else of this machine's Slurm.
+        """
+        hosts = list(self._clients) or [""] if cfg is None else [str(cfg.get("slurm_host") or "")]
+        return [item for host in hosts for item in old_snapshots.freeable(self._client(host))]
 
     def free(self, item: Freeable) -> None:
         """Remove a snapshot, unless a job uses it by now; files that a job wrote stay."""
