@@ -30,7 +30,7 @@ from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.images import RoleImages
-from topcoat.schedulers.slurm.logs import follow
+from topcoat.schedulers.slurm.logs import follow, patient
 from topcoat.schedulers.slurm.options import OTHER_CLUSTER, SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes
 from topcoat.schedulers.slurm.replicas import Replica
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
 _DELETE_TIMEOUT_S = 60.0
+_MIN_ATTACH_POLL_S = 0.5
 
 
 class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
@@ -298,7 +299,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if stream is not Stream.STDOUT:
             paths.append(files.log(role_name, k, "err"))
             paths += [files.batch_log] if (role_name, k) == replicas[0] else []
-        has_ended = partial(self._has_ended, client, job_id) if should_tail else None
+        has_ended = patient(partial(self._has_ended, client, job_id)) if should_tail else None
         lines = follow(client.site, paths, whole=regex is not None, has_ended=has_ended)
         return lines if regex is None else filter_regex(regex, lines)
 
@@ -342,10 +343,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 f"the job {app_id} has no terminal: it was not submitted with interactive=true",
                 hint="topcoat log -f shows its output; topcoat run -i",
             )
+        pause = _MIN_ATTACH_POLL_S
         while not (rows := [row for row in found.client.queue(found.job_id) if row.state == "RUNNING"]):
             if self._has_ended(found.client, found.job_id):
                 raise SchedulerError(f"the job {app_id} has ended", hint="topcoat status shows why")
-            time.sleep(0.5)
+            time.sleep(pause)
+            pause = min(pause * 1.5, self.poll_interval)
         found.attach(rows[0].nodes)
 
     def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
