@@ -6,6 +6,8 @@ import pytest
 
 from topcoat.errors import InvalidRunConfigException
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options, free_options, time_limit_s
+from topcoat.schedulers.slurm.scheduler import create_scheduler
+from topcoat.specs import AppDef
 
 
 def test_the_options_have_torchxs_names_and_some_more() -> None:
@@ -95,6 +97,13 @@ def test_an_option_that_is_not_free_is_refused_with_the_next_step(option: str, w
     with pytest.raises(InvalidRunConfigException, match=words) as refused:
         free_options({"sbatch": [option]})
     assert hint in (refused.value.hint or "")
+
+
+def test_a_cluster_that_only_sbatch_would_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_CLUSTERS", "other")
+    with pytest.raises(InvalidRunConfigException, match="SBATCH_CLUSTERS is set") as refused:
+        create_scheduler("topcoat").complete_cfg(AppDef("app", []), {}, "app-1")
+    assert "unset SBATCH_CLUSTERS" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("host", ["login", "me@login.example.org", "me@10.0.0.1:2222", "me@[fe80::1]:22", "a_b-c"])
