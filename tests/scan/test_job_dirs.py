@@ -45,6 +45,18 @@ def test_directories_that_only_hold_job_directories_are_left_out(tmp_path: Path)
     assert _paths(workspace, tmp_path / "w/runs/today/1") == {"a", "runs", "runs/empty"}
 
 
+def test_scripts_and_logs_of_earlier_jobs_are_left_out(tmp_path: Path) -> None:
+    workspace = workspaces.write(
+        tmp_path / "w", {"a": "", "replica.sh": "", "d/.topcoat/notes": "", "d/x.topcoat/replica.sh": ""}
+    )
+    before = _paths(workspace, "")
+    for place in (".topcoat/1", "d/.topcoat", "jobs/1/.topcoat", "jobs/new\nline/.topcoat", "run/.topcoat/2"):
+        workspaces.write(
+            tmp_path / "w", {f"{place}/replica.sh": "SECRET=1", f"{place}/logs/r-0.out": "", f"{place}/job.json": ""}
+        )
+    assert _paths(workspace, "") == before - {"d/.topcoat", "d/.topcoat/notes"}
+
+
 def test_targets_and_links_are_followed(tmp_path: Path) -> None:
     workspaces.write(tmp_path / "real", {"a": "", "jobs/1/a": ""})
     (tmp_path / "alias").symlink_to("real")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from topcoat.notices import notice
 from topcoat.scan.names import decode, encode_declared
@@ -14,6 +15,9 @@ from topcoat.specs.projects import Projects
 MARKER = ".topcoat.json"
 """The file at the root of a job directory that says which snapshot it holds."""
 
+# What Slurm's jobs have beside the code, or in it; the scripts hold the variables of a job, which may be secret.
+_FACTS = re.compile(rb"((?:.*/)?\.topcoat)/(?:[^/]+/)?replica\.sh", re.DOTALL)
+
 
 def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan:
     """Leave out of *scan* what topcoat itself put into the workspace: *job_dir*, and job directories of earlier runs.
@@ -22,7 +26,9 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
     """
     entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
     earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
-    left_out = earlier | (_paths_in_workspace(workspace, job_dir) if job_dir else set())
+    scripts = [entry.path for entry in entries if entry.path.endswith(b"/replica.sh")]
+    left_out = earlier | {match[1] for path in scripts if (match := _FACTS.fullmatch(path))}
+    left_out |= _paths_in_workspace(workspace, job_dir) if job_dir else set()
     if not left_out:
         return scan
     below = tuple(path + b"/" for path in left_out)

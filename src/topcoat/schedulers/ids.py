@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from fnmatch import fnmatchcase
 
 _FIRST = "bcdfghjklmnpqrstvwxz"
 _REST = _FIRST + "0123456789"
 _DEFAULT_LENGTH = 14
+
+_ID_LENGTH = 8
+
+APP_ID_PATTERN = f"?*-[{_FIRST}]" + f"[{_REST}]" * (_ID_LENGTH - 1)
+"""The shell pattern of the ids that `app_id_for` makes; hardly any name that a person chooses matches."""
 
 
 def make_unique(name: str, string_length: int = 0) -> str:
@@ -32,7 +38,12 @@ def random_id(string_length: int = 0) -> str:
 
 def app_id_for(name: str) -> str:
     """Return a unique application id that is one safe component of a path, a URL and a handle."""
-    return make_unique(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "app", 8)
+    return make_unique(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "app", _ID_LENGTH)
+
+
+def is_app_id(name: str) -> bool:
+    """Tell whether *name* may be an id of `app_id_for`."""
+    return fnmatchcase(name, APP_ID_PATTERN)
 
 
 def dns_label(text: str, limit: int = 63) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple, Protocol, cast
@@ -251,4 +252,5 @@ def _directories(roles: list[Role], job_dir: str) -> dict[str, str]:
     with_workspace = [role for role in roles if role.workspace] if job_dir else []
     if len({role.workspace for role in with_workspace}) <= 1:
         return {role.name: job_dir for role in with_workspace}
-    return {role.name: os.path.join(job_dir, role.name) for role in with_workspace}
+    # With a slash also on Windows: the directory may be on a login node.
+    return {role.name: posixpath.join(job_dir, role.name) for role in with_workspace}

@@ -45,6 +45,7 @@ def test_what_a_partition_can_run_is_accepted(asked: AppDef, cfg: dict[str, Any]
         (app(memory=16001), {}, "requests 16001 MiB of memory"),
         (app(2, gpu=8), {"partition": "gpu"}, "the partition gpu has 1 such nodes"),
         (app(), {"time": "1:00:01"}, "invalid time '1:00:01': the partition cpu allows 1:00:00"),
+        (app(), {"time": "0"}, "invalid time '0': the partition cpu allows 1:00:00"),
         (app(9), {"partition": "cpu,gpu"}, "the partition cpu has 4 such nodes"),
         (app(), {"partition": "gpus"}, "unknown partition 'gpus'"),
     ],
@@ -57,8 +58,21 @@ def test_what_would_wait_for_ever_is_refused(asked: AppDef, cfg: dict[str, Any],
 
 def test_all_roles_together_need_a_node_for_each_replica() -> None:
     pair = AppDef("a", [Role(name, "", num_replicas=3) for name in "rs"])
-    with pytest.raises(InvalidApp, match="has 6 replicas"):
+    with pytest.raises(InvalidApp, match="the roles 'r', 's' have 6 replicas"):
         check_capacity(pair, {}, [CPU])
+
+
+def test_roles_that_fit_the_same_nodes_need_enough_of_them_together() -> None:
+    roles = [Role(name, "", resource=Resource(1, gpu, 1)) for name, gpu in (("a", 8), ("b", 0), ("c", 8))]
+    with pytest.raises(InvalidApp, match=r"the roles 'a', 'c' have 2 replicas.* has 1 such nodes"):
+        check_capacity(AppDef("x", roles), {"partition": "gpu"}, nodes_of(ALL, {"partition": "gpu"}))
+    check_capacity(AppDef("x", roles[:2]), {"partition": "gpu"}, nodes_of(ALL, {"partition": "gpu"}))
+
+
+def test_many_roles_are_counted_in_short_time() -> None:
+    roles = [Role(f"r{number}", "", resource=Resource(1, 0, 1)) for number in range(40)]
+    with pytest.raises(InvalidApp, match="have 40 replicas"):
+        check_capacity(AppDef("x", roles), {}, nodes_of(ALL, {}))
 
 
 def test_a_cluster_that_cannot_be_asked_refuses_nothing() -> None:

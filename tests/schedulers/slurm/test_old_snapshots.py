@@ -13,6 +13,7 @@ from topcoat.destinations.directory import DirectoryDestination
 from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.errors import SchedulerError
 from topcoat.scan.scanner import scan
+from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.slurm.old_snapshots import find_old_snapshots, remove_old_snapshot
 from topcoat.schedulers.slurm.site import LocalSite
 from topcoat.specs import Workspace
@@ -81,16 +82,48 @@ def test_removing_a_snapshot_of_hard_links_leaves_the_others(tmp_path: Path, wor
     assert not (tmp_path / "jobs/2/code").exists()
 
 
-def test_what_a_killed_submission_left_is_free_after_a_day(tmp_path: Path) -> None:
-    for name in ("old", "new"):
-        workspaces.write(tmp_path / name, {".code.x1/a.py": "a"})
+def _make_old(directory: Path) -> None:
     yesterday = time.time() - 25 * 3600
-    for path in (tmp_path / "old/.code.x1/a.py", tmp_path / "old/.code.x1", tmp_path / "old"):
+    for path in (*directory.rglob("*"), directory):
         os.utime(path, (yesterday, yesterday))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{".code.x1/a.py": "a"}, {"code/.topcoat.json": "{}"}, {".topcoat/script.sh": ""}, {}],
+    ids=["incomplete code", "code", "script", "nothing"],
+)
+def test_what_a_killed_submission_left_is_free_after_a_day(tmp_path: Path, files: dict[str, str]) -> None:
+    old, new = (app_id_for("train") for _ in "ab")
+    for name in (old, new):
+        (tmp_path / name).mkdir()
+        workspaces.write(tmp_path / name, files)
+    _make_old(tmp_path / old)
     (item,) = find_old_snapshots(SITE, str(tmp_path), set())
-    assert item.name == "leftover of the submission of old"
+    assert item.name == f"leftover of the submission of {old}"
     remove_old_snapshot(SITE, item.id.partition(":")[2])
-    assert os.listdir(tmp_path) == ["new"]
+    assert os.listdir(tmp_path) == [new]
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("datasets", {"imagenet/train/x": "data"}),
+        ("project", {"code/.topcoat.json": "{}", "code/a.py": ""}),
+        ("empty", {}),
+        ("data-training", {"code/a.py": ""}),
+        ("run-bcdfghjk", {"code/a.py": "", "result": "beside the code"}),
+        ("run-bcdfghjk", {".topcoat/job.json": "{}", "result": "of a job that Slurm has forgotten"}),
+    ],
+)
+def test_other_directories_of_the_user_are_never_removed(tmp_path: Path, name: str, files: dict[str, str]) -> None:
+    (tmp_path / name).mkdir()
+    workspaces.write(tmp_path / name, files)
+    before = _paths(tmp_path)
+    _make_old(tmp_path / name)
+    assert find_old_snapshots(SITE, str(tmp_path), set()) == []
+    remove_old_snapshot(SITE, str(tmp_path / name))
+    assert _paths(tmp_path) == before
 
 
 def test_hostile_names_and_foreign_files_are_only_names(tmp_path: Path, workspace: Workspace) -> None:

@@ -60,6 +60,20 @@ def test_partitions_have_their_limits() -> None:
     assert (short.time_limit_s, short.nodes, short.memory_mb, short.gpus, short.is_up) == (86400, 2, 2000, 0, False)
 
 
+@pytest.mark.parametrize(
+    ("printed", "cpus"), [("1K", 1024), ("1.50K", 1536), ("1023", 1023), ("64+", 64), ("1K+", 1024)]
+)
+def test_many_cpus_are_printed_in_thousands(printed: str, cpus: int) -> None:
+    (row,) = parse.partitions(table(("main", "up", "infinite", "1", printed, "1", "(null)")))
+    assert row.cpus == cpus
+
+
+def test_gpus_that_are_not_consumed_are_gpus() -> None:
+    gres = "gpu:a100:no_consume:4,gpu:no_consume:2(S:0)"
+    (row,) = parse.partitions(table(("main", "up", "infinite", "1", "1", "1", gres)))
+    assert row.gpus == 6
+
+
 def test_a_record_says_where_and_how_a_replica_ended() -> None:
     text = "n1 100 - - train er-0\nn2 100 105 139 ev'al-1\nhalf a line"
     assert parse.records(text) == {

@@ -1,21 +1,53 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from topcoat.errors import SchedulerError
-from topcoat.schedulers.slurm.site import LocalSite, program_of
+from topcoat.schedulers.slurm.site import LocalSite, is_missing, program_of
 
 SITE = LocalSite()
 
 
 def test_a_command_that_hangs_is_ended() -> None:
     started = time.monotonic()
-    with pytest.raises(SchedulerError, match="Slurm's sleep did not respond within 0 s"):
+    with pytest.raises(SchedulerError, match=r"this machine did not read or write files within 0 s \(sleep\)"):
         SITE.run(["env", "A=1", "sleep", "60"], timeout_s=0.3)
     assert time.monotonic() - started < 30
+
+
+def test_a_command_of_slurm_that_hangs_has_a_hint_on_the_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(SchedulerError, match="Slurm's squeue did not respond") as error:
+        SITE.run(["env", "A=1", "squeue"], timeout_s=0.3)
+    assert "scontrol ping" in str(error.value.hint)
+
+
+def test_exit_code_127_of_a_command_in_a_job_is_its_own() -> None:
+    done = SITE.run(["sh", "-c", "echo 'srun: error: task 0: tar: not found' >&2; exit 127"], timeout_s=10)
+    assert done.exit_code == 127
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"sh: 1: srun: not found\n", True),
+        (b"bash: line 1: srun: command not found\n", True),
+        (b"env: \xe2\x80\x98srun\xe2\x80\x99: No such file or directory\n", True),
+        (b"env: 'srun': No such file or directory\n", True),
+        (b"slurmstepd: error: execve(): tar: No such file or directory\nsrun: error: node1: task 0\n", False),
+        (b"srun: error: tar: not found\n", False),
+    ],
+)
+def test_only_the_program_itself_is_missing(said: bytes, expected: bool) -> None:
+    assert is_missing("srun", said) == expected
 
 
 @pytest.mark.parametrize("command", [["no-such-program"], ["env", "-u", "A", "B=1", "no-such-program", "x"]])

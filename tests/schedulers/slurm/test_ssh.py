@@ -113,6 +113,14 @@ def test_a_command_whose_input_fails_in_the_middle_has_cleaned_up(site: SshSite,
     assert os.listdir(tmp_path) == []
 
 
+def test_a_command_that_takes_no_input_is_ended(site: SshSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.run(["true"], timeout_s=30)
+    monkeypatch.setattr(session, "_STALLED_S", 1.0)
+    with pytest.raises(SchedulerError, match=r"did not read or write files within 1 s \(sleep\)"):
+        site.run(["sleep", "60"], stdin=bytes(32 << 20), timeout_s=600)
+    assert site.run(["echo", "next"], timeout_s=30).stdout == "next\n"
+
+
 _SHELL = ["sh", "-c", "sed -n 's/^PPid://p' /proc/$PPID/status"]
 
 
@@ -297,7 +305,7 @@ def test_a_login_that_allows_no_commands_is_one_error(site: SshSite, monkeypatch
 
 def test_a_command_that_does_not_end_is_ended(site: SshSite) -> None:
     site.run(["true"], timeout_s=30)
-    with pytest.raises(SchedulerError, match="sleep did not respond within 1 s"):
+    with pytest.raises(SchedulerError, match=r"did not read or write files within 1 s \(sleep\)"):
         site.run(["sleep", "30"], timeout_s=1)
     assert site.run(["echo", "next"], timeout_s=30).stdout == "next\n"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations
 
 from topcoat.errors import InvalidApp, InvalidRunConfigException
 from topcoat.schedulers.slurm.options import time_limit_s
 from topcoat.schedulers.slurm.parse import PartitionNodes
-from topcoat.specs import AppDef, CfgVal
+from topcoat.specs import AppDef, CfgVal, Role
 from topcoat.suggest import did_you_mean
+
+# There are 2^N sets.
+_MAX_ROLES_OF_SETS = 10
 
 MIN_MEMORY_MB = 1000
 """Memory of a node below which it is not configured: ParallelCluster's default is 1 MB."""
@@ -58,7 +62,8 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
     where = f"the partition {name}"
     time = cfg.get("time")
     longest = max(row.time_limit_s for row in nodes)
-    if time is not None and time_limit_s(str(time)) > longest:
+    # 0 asks for no limit.
+    if time is not None and (time_limit_s(str(time)) or float("inf")) > longest:
         raise InvalidRunConfigException(
             f"invalid time {time!r}: {where} allows {_duration(longest)}", "time", hint="choose a shorter time limit"
         )
@@ -77,23 +82,28 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
                     f"{available}",
                     hint="request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
                 )
-        fitting = sum(
-            row.nodes
-            for row in nodes
-            if row.cpus >= wanted.cpu and row.gpus >= wanted.gpu and (row.memory_mb >= wanted.memMB or not use_memory)
-        )
-        if role.num_replicas > fitting:
+    # The parts of a heterogeneous job share no node either.
+    for roles in _sets(app.roles):
+        replicas = sum(role.num_replicas for role in roles)
+        count = sum(row.nodes for row in nodes if any(_fits(role, row, use_memory=use_memory) for role in roles))
+        if replicas > count:
+            names = ", ".join(repr(role.name) for role in roles)
+            who = f"role {names} has" if len(roles) == 1 else f"the roles {names} have"
             raise InvalidApp(
-                f"role {role.name!r} has {role.num_replicas} replicas, each on a node of its own, and {where} has "
-                f"{fitting} such nodes",
+                f"{who} {replicas} replicas, each on a node of its own, and {where} has {count} such nodes",
                 hint="choose fewer replicas, or another partition: -cfg partition=NAME (sinfo -s)",
             )
-    replicas, count = sum(role.num_replicas for role in app.roles), sum(row.nodes for row in nodes)
-    if replicas > count:
-        raise InvalidApp(
-            f"the application has {replicas} replicas, each on a node of its own, and {where} has {count} nodes",
-            hint="choose fewer replicas, or another partition: -cfg partition=NAME (sinfo -s)",
-        )
+
+
+def _sets(roles: Sequence[Role]) -> Iterator[tuple[Role, ...]]:
+    """Return the sets of *roles*, small ones first: with enough nodes for each set there are enough for all (Hall)."""
+    sizes = range(1, len(roles) + 1) if len(roles) <= _MAX_ROLES_OF_SETS else (1, len(roles))
+    return chain.from_iterable(combinations(roles, size) for size in sizes)
+
+
+def _fits(role: Role, row: PartitionNodes, *, use_memory: bool) -> bool:
+    wanted = role.resource
+    return row.cpus >= wanted.cpu and row.gpus >= wanted.gpu and (row.memory_mb >= wanted.memMB or not use_memory)
 
 
 def _duration(seconds: float) -> str:

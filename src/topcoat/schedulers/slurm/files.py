@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from topcoat.schedulers.ids import is_app_id
+
 FACTS = ".topcoat"
 """The name of the facts directory in a job directory."""
 
@@ -73,5 +75,9 @@ def own_directory(files: JobFiles) -> str:
 
 
 def is_facts_directory(path: str) -> bool:
-    """Return whether *path*, the working directory of a job of Slurm, is the facts directory of a job of topcoat."""
-    return FACTS in path.split("/")[-2:]
+    """Tell whether *path*, the working directory of a job of Slurm, is the facts directory of a job of topcoat.
+
+    A user may submit other jobs from ``~/.topcoat``: only the name of a job beside `FACTS` says that it is one.
+    """
+    parent, name = path.split("/")[-2:] if path.count("/") > 1 else ("", "")
+    return (name == FACTS and is_app_id(parent)) or (parent == FACTS and is_app_id(name))

@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
+from topcoat.schedulers.ids import APP_ID_PATTERN
 from topcoat.schedulers.responses import Freeable
 from topcoat.schedulers.slurm.client import SlurmClient
 from topcoat.schedulers.slurm.files import FACTS, JobFiles, is_facts_directory, own_directory
@@ -32,23 +33,31 @@ snapshot_files() {{
   find code ! -type d ! $newer {FACTS}/job.json "$@"
 }}
 """
-_FIND = f"""{_SNAPSHOT_FILES}
+# The root may have any directory of the user. A leftover has the name of a job, and only what a submission makes.
+_LEFTOVER = f"""is_leftover() {{
+  case $1 in {APP_ID_PATTERN}) ;; *) return 1;; esac
+  [ ! -f {FACTS}/job.json ] &&
+    [ -z "$(find . -mindepth 1 -maxdepth 1 ! -name {FACTS} ! -name code ! -name '.code.*' | head -c 1)" ] &&
+    [ -z "$(find . -maxdepth 2 -mmin -{_MINUTES_OF_A_SUBMISSION} | head -c 1)" ]
+}}
+"""
+_FIND = f"""{_SNAPSHOT_FILES}{_LEFTOVER}
 cd "$1" 2>/dev/null || exit 0
 for name in *; do
   [ -O "./$name" ] && [ -d "./$name" ] && [ ! -L "./$name" ] && cd "./$name" || continue
   if [ -f {FACTS}/job.json ]; then
     [ ! -d code ] || printf '%s\\t%s\\t%s\\0' snapshot "$(snapshot_files -links 1 -printf '%k\\n' |
       awk '{{ sum += $1 }} END {{ print NR, sum + 0 }}')" "$name"
-  elif [ -z "$(find . -maxdepth 2 -mmin -{_MINUTES_OF_A_SUBMISSION} | head -c 1)" ]; then
+  elif is_leftover "$name"; then
     printf '%s\\t%s\\t%s\\0' leftover "1 $(du -sk . | cut -f 1)" "$name"
   fi
   cd ..
 done
 """
-_REMOVE = f"""{_SNAPSHOT_FILES}
+_REMOVE = f"""{_SNAPSHOT_FILES}{_LEFTOVER}
 cd "$1" 2>/dev/null || exit 0
-[ -f {FACTS}/job.json ] || exec rm -rf -- "$1"
-[ -d code ] || exit 0
+! is_leftover "${{1##*/}}" || exec rm -rf -- "$1"
+[ -f {FACTS}/job.json ] && [ -d code ] || exit 0
 snapshot_files -delete && find code -depth -type d -empty -delete
 """
 

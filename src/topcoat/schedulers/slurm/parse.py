@@ -189,14 +189,15 @@ def _exit(text: str) -> tuple[int, int]:
 
 
 def _number(text: str) -> int:
-    match = re.match(r"\s*(\d{1,15})", text, re.ASCII)
-    return int(match[1]) if match else 0
+    """Return the number at the start of *text*; from 1024 on, sinfo prints CPUs as ``1K`` or ``1.50K``."""
+    match = re.match(r"\s*(\d{1,15}(?:\.\d{1,9})?)([KMG]?)", text, re.ASCII)
+    return int(float(match[1]) * 1024 ** "_KMG".index(match[2] or "_")) if match else 0
 
 
 def _gpus(gres: str) -> int:
-    """Return the number of GPUs in a list like ``gpu:a100:4(S:0-1),lustre:1``."""
+    """Return the number of GPUs in a list like ``gpu:a100:4(S:0-1),gpu:t4:no_consume:2,lustre:1``."""
     return sum(
         int(match[1])
         for item in re.sub(r"\([^)]*\)", "", gres).split(",")
-        if (match := re.fullmatch(r"gpu(?::[^:]+)?:(\d{1,6})", item.strip(), re.ASCII))
+        if (match := re.fullmatch(r"gpu(?::[^:]+){0,2}?:(\d{1,6})", item.strip(), re.ASCII))
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NamedTuple, NoReturn, TypeVar
 
-from topcoat.helpers.plain_files import write_all
 from topcoat.schedulers.slurm.remote_shell import one_line
 from topcoat.schedulers.slurm.site import MAX_OUTPUT, no_response, program_of
 
@@ -40,6 +41,8 @@ SERVE = (
 
 _SEPARATOR = b"\x1e"
 _MAX_TAIL = 64
+# How long the other side may take no input.
+_STALLED_S = 120.0
 # The user waits meanwhile.
 _CLEAN_UP_S = 5.0
 _T = TypeVar("_T")
@@ -82,8 +85,9 @@ class SessionEnded(Exception):
 class Session:
     """A shell on a login node. One thread uses it at a time."""
 
-    def __init__(self, words: Sequence[str]) -> None:
-        """Start the ssh client *words*, which runs `SERVE`."""
+    def __init__(self, words: Sequence[str], host: str) -> None:
+        """Start the ssh client *words*, which runs `SERVE` on *host*."""
+        self._host = host
         # In a session of its own: ^C is for topcoat, which ends the command itself. In /: a connection that stays open
         # holds no directory of the user.
         self._process = subprocess.Popen(
@@ -99,6 +103,11 @@ class Session:
         self._stdout, self._stderr = (
             _Printed(stream, self._changed) for stream in (self._process.stdout, self._process.stderr) if stream
         )
+        self._is_taken: select.poll | None = None
+        if self._process.stdin is not None and sys.platform != "win32":
+            os.set_blocking(self._process.stdin.fileno(), False)
+            self._is_taken = select.poll()
+            self._is_taken.register(self._process.stdin, select.POLLOUT)
         self._mark = secrets.token_hex(16).encode()
         self._is_usable = True
 
@@ -135,17 +144,20 @@ class Session:
             self._stdout.data.clear()
             self._stderr.data.clear()
         size, blocks = (str(len(stdin)), iter([stdin])) if isinstance(stdin, bytes) else ("-", stdin)
-        self._write(b"%b %b %b\n" % (self._mark, size.encode(), one_line(command).encode()))
         try:
+            self._write(b"%b %b %b\n" % (self._mark, size.encode(), one_line(command).encode()))
             for block in blocks:
                 if not self._write(block):
                     break
+        except TimeoutError:
+            self._end_input()
+            raise no_response(program_of(command), _STALLED_S, self._host) from None
         except BaseException:
             self._end_input()
             raise
         result = self._wait(self._result, timeout_s)
         if result is None and not self._has_ended():
-            raise no_response(program_of(command), timeout_s)
+            raise no_response(program_of(command), timeout_s, self._host)
         result = result or self._fail()
         # After a failure, some of the blocks may be left: the shell ends.
         self._is_usable = size != "-" or result.exit_code == 0
@@ -198,10 +210,18 @@ class Session:
         raise SessionEnded(code, bytes(self._stdout.data), bytes(self._stderr.data))
 
     def _write(self, data: bytes) -> bool:
-        """Send *data*; return False if the shell has ended."""
+        """Send *data*; return False if the shell has ended.
+
+        Raises:
+            TimeoutError: the other side takes nothing any more, for example because its file system hangs.
+        """
         assert self._process.stdin is not None
+        handle, left = self._process.stdin.fileno(), memoryview(data)
         try:
-            write_all(self._process.stdin.fileno(), data)
+            while left:
+                if self._is_taken is not None and not self._is_taken.poll(_STALLED_S * 1000):
+                    raise TimeoutError
+                left = left[os.write(handle, left) :]
         except BrokenPipeError:
             return False
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,8 @@ MAX_OUTPUT = 64 << 20
 """Bytes of a command's output that are kept."""
 
 
+_MAX_SAID = 1 << 16
+_OF_SLURM = ("sacct", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 _NOT_OF_A_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 
 
@@ -95,7 +98,7 @@ class LocalSite:
             raise no_response(program_of(command), timeout_s) from None
         except OSError as error:
             raise SchedulerError(f"cannot run {command[0]}: {error.strerror or error}") from error
-        if command[0] == "env" and done.returncode == 127:
+        if done.returncode == 127 and is_missing(program_of(command), done.stderr):
             raise no_program(program_of(command))
         stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
         return CommandResult(done.returncode, stdout, stderr)
@@ -167,6 +170,12 @@ def program_of(command: Sequence[str]) -> str:
     return words[0] if words else command[0]
 
 
+def is_missing(program: str, stderr: bytes) -> bool:
+    """Tell whether a shell, or ``env``, did not find *program*; a job may say so of another program."""
+    name = re.escape(program.encode())
+    return bool(re.search(rb"(^|\W)%b\W{0,5}: (command )?(not found|No such file)" % name, stderr[-_MAX_SAID:]))
+
+
 def no_program(program: str, host: str = "") -> SchedulerError:
     """Return the error for a *program* of Slurm that does not exist on *host*."""
     where = host or "this machine"
@@ -178,9 +187,14 @@ def no_program(program: str, host: str = "") -> SchedulerError:
     return SchedulerError(f"{where} has no program {program!r}", hint=hint)
 
 
-def no_response(program: str, timeout_s: float) -> SchedulerError:
+def no_response(program: str, timeout_s: float, host: str = "") -> SchedulerError:
     """Return the error for a command that did not end in time."""
+    if program in _OF_SLURM:
+        return SchedulerError(
+            f"Slurm's {program} did not respond within {timeout_s:.0f} s",
+            hint="check the controller with: scontrol ping",
+        )
     return SchedulerError(
-        f"Slurm's {program} did not respond within {timeout_s:.0f} s",
-        hint="check the controller with: scontrol ping",
+        f"{host or 'this machine'} did not read or write files within {timeout_s:.0f} s ({program})",
+        hint="check the file system that the nodes share, then run the command again",
     )

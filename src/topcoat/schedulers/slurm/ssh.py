@@ -18,6 +18,7 @@ from topcoat.schedulers.slurm.site import (
     CommandResult,
     LocalSite,
     Site,
+    is_missing,
     no_program,
     program_of,
 )
@@ -45,7 +46,7 @@ class SshSite:
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
         """Run a command on the login node and wait for its end."""
         done = self.output(command, stdin=stdin, timeout_s=timeout_s)
-        if done.exit_code == 127 and any(text in done.stderr for text in (b"not found", b"No such file")):
+        if done.exit_code == 127 and is_missing(program_of(command), done.stderr):
             raise no_program(program_of(command), self.host)
         stdout, stderr = (out.decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
         return CommandResult(done.exit_code, stdout, stderr)
@@ -57,7 +58,7 @@ class SshSite:
             command: the words.
             stdin: its input, or blocks of it, which are made while they are sent. If the command ends before them, the
                 others are not made.
-            timeout_s: how long the command may take, after the last block was sent.
+            timeout_s: how long the command may take, after the last block was sent. A block may take two minutes.
         """
         with self._permits, self._session() as session:
             return session.run(command, stdin, timeout_s)
@@ -92,7 +93,7 @@ class SshSite:
             raise self._failure(error) from None
 
     def _new_session(self, timeout_s: float) -> Session:
-        session = Session(self._connection.words("-T", SERVE))
+        session = Session(self._connection.words("-T", SERVE), self.host)
         try:
             self._facts = session.greet(timeout_s)
         except BaseException:

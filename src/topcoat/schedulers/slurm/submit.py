@@ -11,26 +11,62 @@ from topcoat.schedulers.slurm.images import check_runtime, write_bundle
 from topcoat.schedulers.slurm.request import SlurmBatchRequest, facts_json
 from topcoat.schedulers.slurm.site import Site
 
+# The facts directories of the jobs that this process has submitted: no failed submission may remove their files.
+_submitted: set[str] = set()
+
 
 def submit(client: SlurmClient, request: SlurmBatchRequest, container: str) -> str:
     """Write the files of the job, submit it and return its id; if that fails, remove the files.
 
     Raises:
-        SchedulerError: Slurm cannot be reached or refuses the job, or the shared directory cannot be written.
+        SchedulerError: Slurm cannot be reached or refuses the job, the shared directory cannot be written, or the
+            request has been submitted before.
     """
+    if request.files.directory in _submitted:
+        raise SchedulerError(
+            f"this job has been submitted already, with its files in {request.files.directory}",
+            hint="make another dry run: each one is one job",
+        )
     try:
         check_runtime(client, container)
         _write_files(client.site, request)
-        return client.submit(request.command())
+        job_id = _submit_once(client, request)
     except BaseException:
         discard(client, request)
         raise
+    _submitted.add(request.files.directory)
+    return job_id
+
+
+def _submit_once(client: SlurmClient, request: SlurmBatchRequest) -> str:
+    try:
+        return client.submit(request.command())
+    except BaseException as error:
+        # Slurm may have taken the job although sbatch failed: it did not respond in time, or the connection was lost.
+        job_id = _find(client, request)
+        if not job_id:
+            raise
+        if isinstance(error, Exception):
+            return job_id
+        with contextlib.suppress(SchedulerError):
+            client.cancel(job_id)  # ^C
+        raise
+
+
+def _find(client: SlurmClient, request: SlurmBatchRequest) -> str:
+    """Return the id of the job whose files are those of *request*; no text if Slurm has no such job, or is silent."""
+    with contextlib.suppress(SchedulerError):
+        for row in client.queue_of_user():
+            if row.directory == request.files.directory:
+                return row.job_id
+    return ""
 
 
 def discard(client: SlurmClient, request: SlurmBatchRequest) -> None:
     """Remove the files of a job that was not submitted, and its snapshot unless ``job_dir`` names its place."""
-    with contextlib.suppress(OSError, SchedulerError):
-        client.site.remove_tree(own_directory(request.files))
+    if request.files.directory not in _submitted:
+        with contextlib.suppress(OSError, SchedulerError):
+            client.site.remove_tree(own_directory(request.files))
 
 
 def _write_files(site: Site, request: SlurmBatchRequest) -> None:
