@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from topcoat.errors import SchedulerError
+from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.local.app_json import role_to_dict
 from topcoat.schedulers.slurm import observe
 from topcoat.schedulers.slurm.client import SlurmClient
@@ -57,9 +58,9 @@ def queue(*rows: tuple[str, str, int, str]) -> CommandResult:
     return CommandResult(0, "".join(line + ROW for line in lines), "")
 
 
-def write_job(home: Path, name: str, run: str, code: str = "") -> str:
+def write_job(home: Path, run: str, code: str = "") -> str:
     """Write the directory of a job that has run, and return its facts directory."""
-    facts = home / ".topcoat" / "jobs" / name / ".topcoat"
+    facts = home / ".topcoat" / "jobs" / app_id_for("job") / ".topcoat"
     (facts / "exit").mkdir(parents=True)
     (facts / "job.json").write_text(json.dumps({"roles": [role_to_dict(Role("job", ""))]}))
     (facts / "exit" / "run").write_text(f"{run}\n")
@@ -107,9 +108,9 @@ def test_a_run_whose_directory_the_accounting_does_not_have_yet_is_that_of_the_j
 
 
 def test_of_directories_with_the_same_id_that_of_the_last_run_counts(home: Path) -> None:
-    new = write_job(home, "a", "7 0 2000", "0")
-    write_job(home, "b", "7 0 1000", "3")
-    write_job(home, "c", "77 0 3000", "3")
+    new = write_job(home, "7 0 2000", "0")
+    write_job(home, "7 0 1000", "3")
+    write_job(home, "77 0 3000", "3")
     client = SlurmClient(Commands(squeue=UNKNOWN, sacct=DISABLED))
     assert observe.job_directory(client, "7") == new
 
@@ -118,7 +119,7 @@ def test_of_directories_with_the_same_id_that_of_the_last_run_counts(home: Path)
 def test_without_the_accounting_the_queue_and_the_records_are_enough(
     home: Path, sacct: CommandResult | SchedulerError
 ) -> None:
-    directory = write_job(home, "a", "7 0 2000", "3")
+    directory = write_job(home, "7 0 2000", "3")
     client = SlurmClient(Commands(squeue=queue(("8", "RUNNING", 20, directory)), sacct=sacct))
     assert [(app.app_id, app.state) for app in observe.list_jobs(client)] == [("8", AppState.RUNNING)]
     described = observe.describe("7", client, "7")
@@ -133,7 +134,7 @@ def test_a_job_that_only_the_accounting_knows_is_an_error_while_it_is_down(
     home: Path, sacct: CommandResult | SchedulerError, *, is_started: bool
 ) -> None:
     if is_started:
-        write_job(home, "a", "7 0 2000")
+        write_job(home, "7 0 2000")
     client = SlurmClient(Commands(squeue=UNKNOWN, sacct=sacct))
     with pytest.raises(SchedulerError, match="Connection refused"):
         observe.describe("7", client, "7")
@@ -144,7 +145,7 @@ def test_a_job_that_only_the_accounting_knows_is_an_error_while_it_is_down(
 
 @pytest.mark.parametrize("sacct", [MISSING, DISABLED])
 def test_a_job_that_ended_without_a_record_has_failed(home: Path, sacct: CommandResult | SchedulerError) -> None:
-    write_job(home, "a", "7 0 2000")
+    write_job(home, "7 0 2000")
     client = SlurmClient(Commands(squeue=UNKNOWN, sacct=sacct))
     described = observe.describe("7", client, "7")
     assert described is not None
