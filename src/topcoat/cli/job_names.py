@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from topcoat.errors import InvalidHandle, UnknownApp, UsageError
+
+if TYPE_CHECKING:
+    from topcoat.specs import CfgVal
 
 _HANDLE = re.compile(r"([^\s/:]+://[^\s/]*/[^\s/]+)((?:/[^\s/]+){0,2})/?")
 _MAX_SHOWN = 5
@@ -67,6 +70,29 @@ def known_handles() -> list[str]:
 
     others = [job.handle for job in journal.submitted() if job.scheduler not in LOCAL_SCHEDULERS]
     return [*_local_handles(), *others]
+
+
+class Place(NamedTuple):
+    """Name a scheduler, and with run options where its jobs are."""
+
+    scheduler: str
+    cfg: dict[str, CfgVal]
+
+    def __str__(self) -> str:
+        return " at ".join([self.scheduler, *map(str, self.cfg.values())])
+
+
+def used_places(scheduler: str | None = None) -> list[Place]:
+    """Return the places of this machine's jobs, or of those of *scheduler*: each login node of Slurm is one."""
+    from topcoat.runner import journal
+
+    places = [] if scheduler else [Place(name, {}) for name in LOCAL_SCHEDULERS]
+    for job in journal.submitted():
+        host = job.handle.rpartition("/")[2].partition("@")[2] if job.scheduler == "slurm" else ""
+        place = Place(job.scheduler, {"slurm_host": host} if host else {})
+        if place not in places and scheduler in (None, job.scheduler):
+            places.append(place)
+    return places or [Place(scheduler or "", {})]
 
 
 def _local_handles() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from inspect import signature
 from types import TracebackType
@@ -337,9 +337,12 @@ class Runner:
             raise UsageError("the dry-run info was not created by Runner.dryrun: no scheduler recorded")
         self._scheduler(dryrun_info.scheduler).make_interactive(dryrun_info)
 
-    def freeable(self, scheduler: str) -> Sequence[Freeable]:
-        """Return what a scheduler keeps and no longer needs (``Scheduler.freeable``)."""
-        return self._scheduler(scheduler).freeable()
+    def freeable(self, scheduler: str, cfg: Mapping[str, CfgVal] | None = None) -> Sequence[Freeable]:
+        """Return what a scheduler keeps and no longer needs; *cfg* may say where to look (``Scheduler.freeable``)."""
+        sched = self._scheduler(scheduler)
+        # Most schedulers have one place only.
+        freeable: Callable[..., Sequence[Freeable]] = sched.freeable
+        return freeable(cfg) if signature(freeable).parameters else freeable()
 
     def free(self, scheduler: str, item: Freeable) -> None:
         """Remove an item of ``freeable``."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.schedulers.slurm.logs import follow
+from topcoat.errors import SchedulerError
+from topcoat.schedulers.slurm import logs
+from topcoat.schedulers.slurm.logs import follow, patient
 from topcoat.schedulers.slurm.site import LocalSite
 
 SITE = LocalSite()
@@ -49,3 +51,39 @@ def test_an_unfinished_line_is_shown_while_one_file_is_followed(tmp_path: Path) 
     pieces = follow(SITE, [str(log)], whole=False, has_ended=ended.is_set)
     assert next(iter(pieces)) == "10 %"
     ended.set()
+
+
+def test_a_progress_bar_is_shown_while_several_files_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"10 %\r20 %\r30")
+    (tmp_path / "err").write_bytes(b"a\r\n")
+    paths = [str(tmp_path / "out"), str(tmp_path / "err")]
+    pieces = iter(follow(SITE, paths, whole=False, has_ended=lambda: False))
+    assert [next(pieces) for _ in range(3)] == ["10 %\r", "20 %\r", "a\r\n"]
+    assert read(tmp_path / "out", tmp_path / "err", whole=True) == ["10 %\r20 %\r30", "a\r\n"]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_line_without_an_end_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
+    for name in ("_MAX_PIECE", "_MAX_LINE", "_MAX_READ"):
+        monkeypatch.setattr(logs, name, 10)
+    text = "é" * 500 + "\u2028" + "x" * 55
+    (tmp_path / "out").write_text(text)
+    pieces = read(tmp_path / "out", tmp_path / "err", whole=whole)
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= 20
+
+
+def test_a_failed_look_at_slurm_does_not_end_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([SchedulerError("down"), SchedulerError("down"), True, SchedulerError("down")])
+
+    def has_ended() -> bool:
+        answer = next(answers)
+        if isinstance(answer, SchedulerError):
+            raise answer
+        return answer
+
+    ask = patient(has_ended)
+    assert [ask(), ask(), ask()] == [False, False, True]
+    monkeypatch.setattr(logs, "_MAX_FAILING_S", -1.0)
+    with pytest.raises(SchedulerError):
+        ask()

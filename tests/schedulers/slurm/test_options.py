@@ -6,6 +6,8 @@ import pytest
 
 from topcoat.errors import InvalidRunConfigException
 from topcoat.schedulers.slurm.options import SlurmOpts, check_options, free_options, time_limit_s
+from topcoat.schedulers.slurm.scheduler import create_scheduler
+from topcoat.specs import AppDef
 
 
 def test_the_options_have_torchxs_names_and_some_more() -> None:
@@ -76,6 +78,34 @@ def test_what_sbatch_would_misunderstand_is_refused(cfg: dict[str, Any], key: st
     assert refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("option", "words", "hint"),
+    [
+        ("--output=/x", "--output is set by topcoat", "use instead: topcoat log"),
+        ("--array=1-3", "--array is not available", "submit one job for each value"),
+        ("--clusters=other", "--clusters is not available", "slurm_host=user@login"),
+        ("--container=/bundle", "--container is not available", "-cfg container=oci"),
+        ("--wait", "--wait is not available", "topcoat run --wait"),
+        ("--qos=gpu", "--qos is a run option", "-cfg qos=..."),
+        ("--outpu=/x", "--outpu is the beginning of --output", "in full"),
+        ("--cluster=other", "--cluster is the beginning of --clusters", "in full"),
+        ("--wra=id", "--wra is the beginning of --wrap", "in full"),
+        ("part=main", "--part is the beginning of --partition", "in full"),
+    ],
+)
+def test_an_option_that_is_not_free_is_refused_with_the_next_step(option: str, words: str, hint: str) -> None:
+    with pytest.raises(InvalidRunConfigException, match=words) as refused:
+        free_options({"sbatch": [option]})
+    assert hint in (refused.value.hint or "")
+
+
+def test_a_cluster_that_only_sbatch_would_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_CLUSTERS", "other")
+    with pytest.raises(InvalidRunConfigException, match="SBATCH_CLUSTERS is set") as refused:
+        create_scheduler("topcoat").complete_cfg(AppDef("app", []), {}, "app-1")
+    assert "unset SBATCH_CLUSTERS" in (refused.value.hint or "")
+
+
 @pytest.mark.parametrize("host", ["login", "me@login.example.org", "me@10.0.0.1:2222", "me@[fe80::1]:22", "a_b-c"])
 def test_a_login_node_is_a_host_with_a_user_and_a_port(host: str) -> None:
     check_options({"slurm_host": host})
@@ -86,6 +116,8 @@ def test_a_login_node_is_a_host_with_a_user_and_a_port(host: str) -> None:
     [
         (["--nice=10 --licenses='a b:1'"], {"nice": "10", "licenses": "a b:1"}),
         (["nice=10", "hold"], {"nice": "10", "hold": None}),
+        (["--time-min=5", "--mem-per-gpu=1G"], {"time-min": "5", "mem-per-gpu": "1G"}),
+        (["--gpus=2", "--wait-all-nodes=1"], {"gpus": "2", "wait-all-nodes": "1"}),
         (["--begin=now+1hour", "--spread-job"], {"begin": "now+1hour", "spread-job": None}),
         ("--nice=1", {"nice": "1"}),
         (None, {}),

@@ -69,6 +69,9 @@ def test_a_job_of_two_roles_runs_the_code_of_the_submission(
     shown = topcoat("status", "--json", handle).json
     assert shown["state"] == "RUNNING"
     assert handle in topcoat("list", "-s", "slurm", "-cfg", "slurm_host=login").out
+    listed = topcoat("list", "--json")
+    assert handle in [job["handle"] for job in listed.json["jobs"]]
+    assert "no program" not in listed.err
     gate.touch()
     status = remote.wait(handle)
     assert status is not None
@@ -103,6 +106,18 @@ def test_a_job_is_cancelled_and_its_files_are_copied(
     status = remote.wait(handle)
     assert status is not None
     assert status.state is AppState.CANCELLED
+
+
+def test_old_snapshots_of_a_cluster_over_ssh_are_freed(
+    remote: Runner, cluster: Slurm, cfg: dict[str, CfgVal], workspace: Path, topcoat: Cli, tmp_path: Path
+) -> None:
+    app = AppDef("job", [role("job", "true", workspace=Workspace({str(workspace): ""}))])
+    remote.wait(remote.run(app, "slurm", cfg))
+    freed = topcoat("gc", "--yes", "--json")
+    # Those of other tests are freed too.
+    assert [item["scheduler"] for item in freed.json["items"] if str(tmp_path) in item["id"]] == ["slurm"]
+    assert "no program" not in freed.err
+    assert not list((tmp_path / "shared" / "jobs").glob("*/code"))
 
 
 def test_what_slurm_refuses_leaves_nothing(

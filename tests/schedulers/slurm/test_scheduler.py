@@ -354,11 +354,11 @@ def test_a_job_that_topcoat_did_not_submit_has_a_status_and_is_not_listed(
 
 
 def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
-    cluster: Slurm, topcoat: Cli, workspace: Path, home: Path
+    runner: Runner, cluster: Slurm, topcoat: Cli, workspace: Path, home: Path
 ) -> None:
-    with get_runner() as runner:
-        handle = runner.run(shell("true"), "slurm")
-        runner.wait(handle)
+    with get_runner() as other:
+        handle = other.run(shell("true"), "slurm")
+        other.wait(handle)
         kept = set((home / ".topcoat/jobs").glob("*"))
     cluster.stop("controller")
     try:
@@ -366,6 +366,8 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
         assert done.code == 1
         assert "Slurm's controller is down" in done.err
         assert "scontrol ping" in done.err
+        with pytest.raises(SchedulerError, match="controller is down"):
+            runner.run(shell("true"), "slurm")
         assert set((home / ".topcoat/jobs").glob("*")) == kept
         # The accounting still knows jobs that have ended.
         assert topcoat("status", "--json", handle).json["state"] == "SUCCEEDED"
@@ -376,6 +378,8 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
                 lambda node=node: cluster.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T") == "idle",  # type: ignore[misc]
                 node,
             )
+    # A process that has seen the failure asks again.
+    assert runner.wait(runner.run(shell("true"), "slurm")).state is AppState.SUCCEEDED  # type: ignore[union-attr]
 
 
 def test_a_controller_that_hangs_is_one_clear_error_and_leaves_nothing(

@@ -56,6 +56,11 @@ def test_a_job_runs_while_a_component_runs() -> None:
         ("QOSMaxGRESPerJob", "a limit of the QOS is reached: GRES per job (QOSMaxGRESPerJob)"),
         ("QOSMaxJobsPerUserLimit", "a limit of the QOS is reached: jobs per user (QOSMaxJobsPerUserLimit)"),
         ("AssocGrpCPUMinutesLimit", "a limit of the account is reached: CPU minutes (AssocGrpCPUMinutesLimit)"),
+        ("QOSNotAllowed", "its account or partition does not allow its QOS (QOSNotAllowed)"),
+        ("QOSMinCpuNotSatisfied", "it requests less than the minimum of the QOS: cpu (QOSMinCpuNotSatisfied)"),
+        ("QOSMinGRES", "it requests less than the minimum of the QOS: GRES (QOSMinGRES)"),
+        ("BadConstraints", "no node has what it requests, and it would wait for ever: cancel it (BadConstraints)"),
+        ("JobHoldMaxRequeue", "it was requeued too often, and is held: scontrol release (JobHoldMaxRequeue)"),
         (
             "ReqNodeNotAvail, UnavailableNodes:n2",
             "a node that it requests is not available (ReqNodeNotAvail, UnavailableNodes:n2)",

@@ -48,6 +48,11 @@ def test_the_message_says_how_the_job_ended(ended: Run, message: str) -> None:
     assert describe_ended("7", [ended], JobFacts()).msg == message
 
 
+def test_a_command_beside_a_replica_that_fails_does_not_change_the_message() -> None:
+    ended = run("COMPLETED", 0, derived_exit_code=7, steps=(Step("1", "FAILED", 7, 0),))
+    assert describe_ended("7", [ended], facts(Record("a-0", "n1", 1, 5, 0))).msg == ""
+
+
 def test_the_guilty_component_is_named_and_not_those_that_were_ended_because_of_it() -> None:
     runs = [
         run("FAILED", 15, component=0, derived_signal=15),

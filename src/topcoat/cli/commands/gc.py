@@ -59,17 +59,15 @@ def run(args: Namespace) -> int:
 
 def _items(runner: Runner, scheduler: str | None) -> Iterator[Item]:
     from topcoat.cli.disk import cache_items
-    from topcoat.cli.job_names import LOCAL_SCHEDULERS
+    from topcoat.cli.job_names import used_places
     from topcoat.cli.output import say
     from topcoat.errors import TopcoatError
-    from topcoat.runner import journal
 
-    used = dict.fromkeys([*LOCAL_SCHEDULERS, *(job.scheduler for job in journal.submitted())])
-    for name in [scheduler] if scheduler else used:
+    for place in used_places(scheduler):
         try:
-            yield from (Item(name, item) for item in runner.freeable(name))
+            yield from (Item(place.scheduler, item) for item in runner.freeable(*place))
         except TopcoatError as error:
-            say(f"what {name} keeps is missing here: {error}", hint=error.hint or "")
+            say(f"what {place} keeps is missing here: {error}", hint=error.hint or "")
     if not scheduler:
         yield from (Item("", item) for item in cache_items())
 

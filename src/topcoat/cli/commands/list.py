@@ -8,11 +8,11 @@ from topcoat.cli.arguments import add_cfg, add_json, add_scheduler, open_runner,
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
 
     from topcoat.cli.parser import Parser
     from topcoat.runner import Runner
     from topcoat.schedulers.api import ListAppResponse
+    from topcoat.specs import CfgVal
 
 EXAMPLES = """\
   topcoat list
@@ -36,7 +36,10 @@ def run(args: Namespace) -> int:
         raise UsageError("-cfg needs -s: run options belong to one scheduler", hint="topcoat list -s SCHED -cfg K=V")
     with open_runner() as runner:
         one = args.scheduler
-        jobs = _jobs_of(runner, one, args.cfg) if one else jobs_of_every_scheduler(runner)
+        if one:
+            jobs = _jobs_of(runner, one, parse_cfg(runner.scheduler_run_opts(one), args.cfg))
+        else:
+            jobs = jobs_of_every_scheduler(runner)
     if args.json:
         json_result({"scheduler": args.scheduler, "jobs": [_facts(job) for job in jobs]})
     else:
@@ -51,29 +54,27 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _jobs_of(runner: Runner, scheduler: str, cfg_texts: Sequence[str] = ()) -> list[ListAppResponse]:
+def _jobs_of(runner: Runner, scheduler: str, cfg: dict[str, CfgVal]) -> list[ListAppResponse]:
     from topcoat.runner import config
 
-    cfg = parse_cfg(runner.scheduler_run_opts(scheduler), cfg_texts)
     config.apply(scheduler, cfg)
     return runner.list(scheduler, cfg)
 
 
 def jobs_of_every_scheduler(runner: Runner) -> list[ListAppResponse]:
     """Return the jobs of the schedulers that were used; one that cannot list them gives a message."""
-    from topcoat.cli.job_names import LOCAL_SCHEDULERS
+    from topcoat.cli.job_names import used_places
     from topcoat.cli.output import say
     from topcoat.errors import TopcoatError
-    from topcoat.runner import journal
 
-    used = dict.fromkeys([*LOCAL_SCHEDULERS, *(job.scheduler for job in journal.submitted())])
-    jobs: list[ListAppResponse] = []
-    for scheduler in used:
+    jobs: dict[str, ListAppResponse] = {}
+    for place in used_places():
         try:
-            jobs += _jobs_of(runner, scheduler)
+            # Without options, .torchxconfig may name one of the other places.
+            jobs |= {job.app_handle: job for job in _jobs_of(runner, place.scheduler, dict(place.cfg))}
         except TopcoatError as error:
-            say(f"the jobs of {scheduler} are missing here: {error}", hint=error.hint or "")
-    return sorted(jobs, key=lambda job: job.created.timestamp() if job.created else 0.0, reverse=True)
+            say(f"the jobs of {place} are missing here: {error}", hint=error.hint or "")
+    return sorted(jobs.values(), key=lambda job: job.created.timestamp() if job.created else 0.0, reverse=True)
 
 
 def _duration(job: ListAppResponse) -> float | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import threading
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped, parse_json
@@ -14,7 +14,7 @@ from topcoat.scan.job_dirs import MARKER
 from topcoat.schedulers.slurm import parse
 from topcoat.schedulers.slurm.files import FACTS
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
-from topcoat.schedulers.slurm.site import CommandResult, Site
+from topcoat.schedulers.slurm.site import CommandResult, Site, no_program
 from topcoat.schedulers.slurm.status import JobFacts
 
 QUERY_TIMEOUT_S = 30.0
@@ -24,9 +24,21 @@ MAX_AGE_S = 1.0
 
 MAX_OUTPUTS = 10_000
 _NO_OUTPUTS = (FACTS, MARKER, "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "*.pyc")
-_ENV = ("env", "-u", "SQUEUE_FORMAT", "-u", "SQUEUE_FORMAT2", "-u", "SQUEUE_STATES", "-u", "SACCT_FORMAT", parse.EPOCH)
+# Variables of the user that are options of Slurm's commands: they hide jobs, or make scancel and sbatch do something
+# else. Those of sbatch that are defaults of the user's jobs, such as SBATCH_ACCOUNT, are kept.
+_UNSET = {
+    "squeue": "ACCOUNT ARRAY ARRAY_UNIQUE CLUSTERS EXPAND_PATTERNS FEDERATION FORMAT FORMAT2 LICENSES LOCAL NAMES "
+    "NODELIST ONLY_JOB_STATE PARTITION PRIORITY QOS RESERVATION SIB SIBLING SORT START STATES USERS WCKEY",
+    "sinfo": "CLUSTERS FEDERATION FORMAT LOCAL NODES PARTITION SORT STATES",
+    "scancel": "ACCOUNT ADMIN_COMMENT AUTO_REVOKE BATCH CLUSTERS CRON CTLD FULL HURRY INTERACTIVE NAME NODELIST "
+    "PARTITION QOS RESERVATION SIBLING STATE USER VERBOSE WCKEY",
+    "sacct": "CLUSTERS FEDERATION FORMAT LOCAL",
+    "sbatch": "ARRAY_INX CLUSTERS CONTAINER CONTAINER_ID ERROR EXPORT INPUT JOB_NAME NO_REQUEUE OPEN_MODE OUTPUT "
+    "REQUEUE WAIT",
+}
 # What squeue prints for an id that it does not know, in several releases.
 _UNKNOWN_ID = ("Invalid job id",)
+_NO_ACCOUNTING = "accounting storage is disabled"
 _SECTIONS = """cd "$1" 2>/dev/null || exit 0
 cat job.json 2>/dev/null; printf '\\036'
 cat exit/run 2>/dev/null; printf '\\036'
@@ -53,7 +65,7 @@ class SlurmClient:
         Raises:
             SchedulerError: with what sbatch says.
         """
-        done = self.site.run(command, timeout_s=SUBMIT_TIMEOUT_S)
+        done = self.site.run(_plain(command), timeout_s=SUBMIT_TIMEOUT_S)
         if done.exit_code == 0:
             try:
                 return parse.submitted_id(done.stdout)
@@ -84,18 +96,30 @@ class SlurmClient:
             raise _failed("squeue", done)
         return parse.queue_rows(done.stdout)
 
-    def accounting(self, job_id: str) -> list[Run]:
-        """Return the runs of a job from the accounting; empty for an unknown id, or without accounting."""
-        done = self._sacct("-D", "-j", job_id)
-        runs = [] if done.exit_code else parse.accounting_runs(done.stdout)
-        return [run for run in runs if run.job_id == job_id]
+    def accounting(self, job_id: str, directory: str = "") -> list[Run]:
+        """Return the runs of a job from the accounting; empty for an unknown id, or without accounting.
+
+        Args:
+            job_id: several jobs have the same one if the cluster's ids were reset.
+            directory: the working directory of the job; empty if it is not known: then the newest job is meant.
+
+        Raises:
+            SchedulerError: there is accounting, and it does not respond.
+        """
+        runs = [run for run in self._sacct("-D", "-j", job_id) if run.job_id == job_id]
+        # A requeued job keeps its directory, which the accounting learns some time after the end.
+        own = {directory, ""} if directory else {run.directory for run in runs[-1:]}
+        return [*takewhile(lambda run: run.directory in own, reversed(runs))][::-1]
 
     def accounting_of_user(self, days: int) -> list[Run]:
-        """Return the last runs of this user's jobs of some days; empty without accounting."""
+        """Return the last runs of this user's jobs of some days; empty without accounting.
+
+        Raises:
+            SchedulerError: there is accounting, and it does not respond.
+        """
         # Root would get the jobs of all users.
         user = self.site.run(["id", "-un"], timeout_s=QUERY_TIMEOUT_S).stdout.strip()
-        done = self._sacct("-X", "-S", f"now-{days}days", "-u", user)
-        return [] if done.exit_code else parse.accounting_runs(done.stdout)
+        return self._sacct("-X", "-S", f"now-{days}days", "-u", user)
 
     def cancel(self, job_id: str) -> None:
         """End a job; Slurm ignores one that has ended."""
@@ -153,11 +177,12 @@ class SlurmClient:
         )
 
     def find_directory(self, root: str, job_id: str) -> str:
-        """Return the facts directory below *root* of a job that has run; empty without one."""
-        script = 'cd "$1" 2>/dev/null && grep -ls "^$2 " */.topcoat/exit/run | head -n 1'
+        """Return the facts directory below *root* of the last job with this id that has run; empty without one."""
+        script = 'cd "$1" 2>/dev/null && grep -Hs "^$2 " */.topcoat/exit/run'
         done = self.site.run(["/bin/sh", "-c", script, "sh", root, job_id], timeout_s=QUERY_TIMEOUT_S)
-        found = done.stdout.strip("\n")
-        return f"{root}/{posixpath.dirname(posixpath.dirname(found))}" if found else ""
+        found = re.findall(r"^(.*)/exit/run:\d+ \d+ (\d+)$", done.stdout, re.ASCII | re.MULTILINE)
+        directory, _ = max(found, key=lambda match: int(match[1]), default=("", ""))
+        return f"{root}/{directory}" if directory else ""
 
     def written_files(self, directories: Sequence[str], job_file: str, *, by_time: bool) -> list[str]:
         """Return the files that a job wrote into *directories*, sorted.
@@ -176,10 +201,26 @@ class SlurmClient:
         return sorted(path for path in done.stdout.split("\0") if path)[:MAX_OUTPUTS]
 
     def _query(self, *command: str) -> CommandResult:
-        return self.site.run([*_ENV, *command], timeout_s=QUERY_TIMEOUT_S)
+        return self.site.run(_plain(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
 
-    def _sacct(self, *selection: str) -> CommandResult:
-        return self._query("sacct", "-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS, *selection)
+    def _sacct(self, *selection: str) -> list[Run]:
+        columns = ("-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS)
+        try:
+            done = self._query("sacct", *columns, *selection)
+        except SchedulerError as error:
+            if str(error) == str(no_program("sacct", self.site.host)):
+                return []
+            raise
+        if done.exit_code and _NO_ACCOUNTING not in done.stderr:
+            raise _failed("sacct", done)
+        return [] if done.exit_code else parse.accounting_runs(done.stdout)
+
+
+def _plain(command: Sequence[str], *variables: str) -> list[str]:
+    """Return *command*, one of Slurm's, with *variables* and without the user's variables that are options of it."""
+    program = command[0]
+    names = [f"{program.upper()}_{name}" for name in _UNSET.get(program, "").split()]
+    return ["env", *(word for name in names for word in ("-u", name)), *variables, *command]
 
 
 _HINTS = {
@@ -200,6 +241,7 @@ _HINTS = {
     "Socket timed out": "the controller does not respond: scontrol ping",
     "Could not establish a configuration source": "set SLURM_CONF to the path of slurm.conf, or use a login node: "
     "-cfg slurm_host=user@login",
+    "Problem talking to the database": "Slurm's accounting (slurmdbd) is down: try again later",
     "Unable to open file": "the nodes and the login node must share the file system of job_root",
 }
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from topcoat.errors import SchedulerError
 from topcoat.schedulers.logs import decode
 from topcoat.schedulers.slurm.site import Site
 
 _MIN_POLL_S = 0.1
 _MAX_POLL_S = 2.0
 _MAX_READ = 1 << 20
+_MAX_PIECE = 1 << 20
+_MAX_LINE = 1 << 26
+_MAX_FAILING_S = 300.0
 
 
 def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable[[], bool] | None) -> Iterator[str]:
     """Return the lines of several files together, in the order in which they are read, newlines kept.
+
+    A carriage return ends a line too, unless *whole*. A line that is very long comes in parts.
 
     Args:
         site: where the files are.
@@ -25,7 +31,7 @@ def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable
     if len(paths) == 1:
         yield from decode(_chunks(site, paths[0], has_ended), whole=whole)
         return
-    files = [_Lines(site, path) for path in paths]
+    files = [_Lines(site, path, whole=whole) for path in paths]
     pause = _MIN_POLL_S
     while True:
         # Asked first, then read: what was written before the end must not be missed.
@@ -42,19 +48,49 @@ def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable
             time.sleep(pause)
 
 
-class _Lines:
-    """The whole lines of a file that grows: those of several files must not mix."""
+def patient(has_ended: Callable[[], bool]) -> Callable[[], bool]:
+    """Return *has_ended*, which is now false while Slurm does not respond, for some minutes."""
+    failing_since: float | None = None
 
-    def __init__(self, site: Site, path: str) -> None:
-        self._site, self._path, self._offset, self._rest = site, path, 0, b""
+    def ask() -> bool:
+        nonlocal failing_since
+        try:
+            result = has_ended()
+        except SchedulerError:
+            failing_since = time.monotonic() if failing_since is None else failing_since
+            if time.monotonic() - failing_since > _MAX_FAILING_S:
+                raise
+            return False
+        failing_since = None
+        return result
+
+    return ask
+
+
+class _Lines:
+    """The complete lines of a file that grows: those of several files must not mix."""
+
+    def __init__(self, site: Site, path: str, *, whole: bool) -> None:
+        self._site, self._path, self._whole, self._offset, self._rest = site, path, whole, 0, b""
 
     def read(self, *, is_last: bool) -> Iterable[str]:
         while data := _read(self._site, self._path, self._offset):
             self._offset += len(data)
-            complete, newline, self._rest = (self._rest + data).rpartition(b"\n")
-            yield from decode([complete + newline], whole=True)
+            data = self._rest + data
+            end = self._complete(data)
+            self._rest = data[end:]
+            yield from decode([data[:end]], whole=self._whole)
         if is_last and self._rest:
-            yield from decode([self._rest], whole=True)
+            yield from decode([self._rest], whole=self._whole)
+
+    def _complete(self, data: bytes) -> int:
+        """Return the length of the complete lines, or of nearly everything if the unfinished one is too long."""
+        # A carriage return at the end may be half of a newline.
+        end = max(data.rfind(b"\n"), -1 if self._whole else data.rfind(b"\r", 0, -1)) + 1
+        if len(data) - end <= (_MAX_LINE if self._whole else _MAX_PIECE):
+            return end
+        # The last character may be incomplete: its bytes after the first one begin with the bits 10.
+        return len(data) - next((count for count in range(1, 5) if data[-count] & 0xC0 != 0x80), 1)
 
 
 def _chunks(site: Site, path: str, has_ended: Callable[[], bool] | None) -> Iterator[bytes]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from typing import TypeVar
 
 from topcoat.errors import SchedulerError
+from topcoat.notices import notice
 from topcoat.schedulers.responses import DescribeAppResponse, ListAppResponse
 from topcoat.schedulers.slurm.client import SlurmClient
 from topcoat.schedulers.slurm.files import is_facts_directory
@@ -23,20 +25,25 @@ from topcoat.schedulers.slurm.status import (
 )
 from topcoat.specs import is_terminal
 
+_T = TypeVar("_T")
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 _LIST_DAYS = 14
 _ACCOUNTING_LAG_S = 5.0
 
 
 def describe(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
-    """Return the status of a job; ``None`` if Slurm does not know it."""
+    """Return the status of a job; ``None`` if Slurm does not know it.
+
+    Raises:
+        SchedulerError: neither Slurm nor the job's directory can say it.
+    """
     deadline = time.monotonic() + _ACCOUNTING_LAG_S
     while True:
         rows, failure = try_queue(client, job_id)
         states = [appstate_from_slurm_state(row.state) for row in rows]
         if rows and not is_terminal(combined_state(states)):
             return describe_queued(app_id, rows, _facts(client, rows[0].directory))
-        runs = client.accounting(job_id)
+        runs, accounting_failure = _try_accounting(client, job_id, rows)
         last = last_runs(runs)
         # The accounting learns of the working directory later than of the end.
         directory = rows[0].directory if rows else last[0].directory if last else ""
@@ -50,7 +57,7 @@ def describe(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppRespon
         if failure:
             raise failure
         if not last:
-            return _describe_without_accounting(app_id, client, job_id)
+            return _describe_without_accounting(app_id, client, job_id, accounting_failure)
         if time.monotonic() > deadline:
             # Slurm's controller has lost the job.
             return describe_ended(app_id, runs, _facts(client, directory))
@@ -58,26 +65,29 @@ def describe(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppRespon
         time.sleep(0.3)
 
 
-def _describe_without_accounting(app_id: str, client: SlurmClient, job_id: str) -> DescribeAppResponse | None:
+def _describe_without_accounting(
+    app_id: str, client: SlurmClient, job_id: str, accounting_failure: SchedulerError | None
+) -> DescribeAppResponse | None:
     """Return the status of a job that only its own directory remembers, if that is in the default place."""
     directory = client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
     facts = client.facts(directory) if directory else JobFacts()
+    if accounting_failure and (not facts.roles() or facts.exit_code is None):
+        raise accounting_failure
     if not facts.roles():
         return None
-    state = "" if facts.exit_code is None else "FAILED" if facts.exit_code else "COMPLETED"
-    return describe_forgotten(app_id, state, facts)
+    reason = "it was ended before it could record its exit code" if facts.exit_code is None else ""
+    return describe_forgotten(app_id, "FAILED" if facts.exit_code != 0 else "COMPLETED", facts, reason)
 
 
 def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
     """Return this user's jobs that topcoat submitted, the newest first."""
     jobs: dict[str, Sequence[QueueRow | Run]] = {}
-    runs = client.accounting_of_user(_LIST_DAYS)
-    try:
-        rows = client.queue_of_user()
-    except SchedulerError:
-        if not runs:
-            raise
-        rows = []
+    runs, accounting_failure = _try(lambda: client.accounting_of_user(_LIST_DAYS))
+    rows, failure = _try(client.queue_of_user)
+    if failure and not runs:
+        raise failure
+    if accounting_failure:
+        notice(f"jobs that ended more than some minutes ago are missing here: {accounting_failure}")
     for run in runs:
         jobs[run.job_id] = [*jobs.get(run.job_id, ()), run]
     for row in rows:
@@ -97,14 +107,29 @@ def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
 def job_directory(client: SlurmClient, job_id: str) -> str:
     """Return the working directory of a job; empty for an unknown one."""
     rows, _ = try_queue(client, job_id)
-    directories = [row.directory for row in rows] or [run.directory for run in client.accounting(job_id)]
-    return directories[0] if directories else client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
+    if rows:
+        return rows[0].directory
+    runs, accounting_failure = _try_accounting(client, job_id, rows)
+    directory = runs[-1].directory if runs else client.find_directory(absolute(client.site, DEFAULT_ROOT), job_id)
+    if accounting_failure and not directory:
+        raise accounting_failure
+    return directory
 
 
-def try_queue(client: SlurmClient, job_id: str) -> tuple[list[QueueRow], SchedulerError | None]:
+def try_queue(client: SlurmClient, job_id: str) -> tuple[Sequence[QueueRow], SchedulerError | None]:
     """Return what the controller knows of a job, or why it cannot be asked."""
+    return _try(lambda: client.queue(job_id))
+
+
+def _try_accounting(
+    client: SlurmClient, job_id: str, rows: Sequence[QueueRow]
+) -> tuple[Sequence[Run], SchedulerError | None]:
+    return _try(lambda: client.accounting(job_id, rows[0].directory if rows else ""))
+
+
+def _try(query: Callable[[], Sequence[_T]]) -> tuple[Sequence[_T], SchedulerError | None]:
     try:
-        return client.queue(job_id), None
+        return query(), None
     except SchedulerError as error:
         return [], error
 

@@ -20,12 +20,11 @@ _NO_LIMIT = ("infinite", "unlimited")
 _HOST = re.compile(r"(?:[^\s/@:-][^\s/@:]*@)?(?:[^\s/@:\[-][^\s/@:]*|\[[0-9A-Fa-f:.%\w]+\])(?::\d{1,5})?")
 _SBATCH_OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]+)(?:=(.*))?", re.DOTALL)
 _OURS = {
-    "array": "submit one job for each value",
     "chdir": "the job runs in its snapshot; --workspace chooses it",
     "cpus-per-task": "--cpu",
     "error": "topcoat log shows the output",
     "export": "--env NAME=VALUE",
-    "help": "topcoat runopts slurm",
+    "export-file": "--env NAME=VALUE",
     "job-name": "--name",
     "mem": "--memMB",
     "no-requeue": "--max-retries 0; add a partition that does not preempt",
@@ -36,13 +35,24 @@ _OURS = {
     "output": "topcoat log shows the output",
     "parsable": "the handle has the job's id",
     "requeue": "--max-retries",
-    "test-only": "--dryrun",
-    "usage": "topcoat runopts slurm",
-    "version": "sbatch --version",
-    "wait": "--wait",
+    "tasks-per-node": "--num-replicas",
     "wrap": "topcoat run -s slurm -- COMMAND",
 }
 """Options of sbatch that topcoat sets itself, and what to use instead."""
+
+OTHER_CLUSTER = "-cfg slurm_host=user@login, or set SLURM_CLUSTERS, which all of Slurm's commands read"
+_NOT_AVAILABLE = {
+    "array": "submit one job for each value",
+    "clusters": OTHER_CLUSTER,
+    "container": "-cfg container=oci; the image of the role is the bundle",
+    "container-id": "-cfg container=oci; the image of the role is the bundle",
+    "help": "topcoat runopts slurm",
+    "test-only": "topcoat run --dryrun",
+    "usage": "topcoat runopts slurm",
+    "version": "run it yourself: sbatch --version",
+    "wait": "topcoat run --wait",
+}
+"""Options of sbatch that topcoat cannot have, and what to do instead."""
 
 
 @dataclass
@@ -147,7 +157,7 @@ def free_options(opts: Mapping[str, CfgVal]) -> dict[str, str | None]:
     """Return the other options of sbatch by name; a flag has the value ``None``.
 
     Raises:
-        InvalidRunConfigException: an option is malformed, or one that topcoat sets.
+        InvalidRunConfigException: an option is malformed, set by topcoat, or not available.
     """
     options: dict[str, str | None] = {}
     items = opts.get("sbatch") or []
@@ -165,17 +175,26 @@ def free_options(opts: Mapping[str, CfgVal]) -> dict[str, str | None]:
                     f"invalid sbatch option {word!r}", "sbatch", hint="write --name=value or --name, without spaces"
                 )
             name, value = match.groups()
-            if name in _OURS:
-                raise InvalidRunConfigException(
-                    f"the sbatch option --{name} is set by topcoat", "sbatch", hint=f"use instead: {_OURS[name]}"
-                )
-            if name in _RUN_OPTIONS:
-                raise InvalidRunConfigException(
-                    f"the sbatch option --{name} is a run option", "sbatch", hint=f"-cfg {name}=..."
-                )
+            _check_name(name)
             check_value("sbatch", value)
             options[name] = value
     return options
+
+
+def _check_name(name: str) -> None:
+    """Raise ``InvalidRunConfigException`` if *name* is an option that is not free, or short for one."""
+    fault, hint = "", ""
+    if name in _OURS:
+        fault, hint = "is set by topcoat", f"use instead: {_OURS[name]}"
+    elif name in _NOT_AVAILABLE:
+        fault, hint = "is not available", _NOT_AVAILABLE[name]
+    elif name in _RUN_OPTIONS:
+        fault, hint = "is a run option", f"-cfg {name}=..."
+    elif full := next((full for full in (*_OURS, *_NOT_AVAILABLE, *_RUN_OPTIONS) if full.startswith(name)), None):
+        # sbatch takes the beginning of a name for the name.
+        fault, hint = f"is the beginning of --{full}", "write the name in full"
+    if fault:
+        raise InvalidRunConfigException(f"the sbatch option --{name} {fault}", "sbatch", hint=hint)
 
 
 def time_limit_s(text: str) -> float:

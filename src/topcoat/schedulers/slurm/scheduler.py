@@ -30,8 +30,8 @@ from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.images import RoleImages
-from topcoat.schedulers.slurm.logs import follow
-from topcoat.schedulers.slurm.options import SlurmOpts, check_options
+from topcoat.schedulers.slurm.logs import follow, patient
+from topcoat.schedulers.slurm.options import OTHER_CLUSTER, SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes
 from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
 _DELETE_TIMEOUT_S = 60.0
+_MIN_ATTACH_POLL_S = 0.5
 
 
 class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
@@ -102,6 +103,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def complete_cfg(self, app: AppDef, cfg: Mapping[str, CfgVal], app_id: str) -> Mapping[str, CfgVal]:
         """Check the options, and choose the directory of the snapshot: without ``job_dir`` the job has its own."""
         check_options(cfg)
+        if os.environ.get("SBATCH_CLUSTERS") and not cfg.get("slurm_host"):
+            raise InvalidRunConfigException(
+                "SBATCH_CLUSTERS is set, which only sbatch reads: topcoat would not find the job",
+                "sbatch",
+                hint=f"unset SBATCH_CLUSTERS; {OTHER_CLUSTER}",
+            )
         site = self._client(str(cfg.get("slurm_host") or "")).site
         if site.host and cfg.get("workspace_type") != "docker":
             self._snapshots.begin_scans(app.roles, cfg)
@@ -119,6 +126,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """Refuse what Slurm cannot run before anything is read or copied."""
         check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive)
         options = _with_default_partition(cfg)
+        # An earlier failure may be over.
+        self._unreachable.pop(cfg.slurm_host or "", None)
         check_capacity(app, options, nodes_of(self._partitions(cfg), options))
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
@@ -126,13 +135,15 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _partitions(self, cfg: SlurmOpts) -> list[PartitionNodes]:
         """Return the partitions, none if Slurm cannot be asked: a dry run works without a cluster."""
-        host = cfg.slurm_host or ""
-        if host not in self._known_partitions:
+        return self._partitions_of(cfg.slurm_host or "")
+
+    def _partitions_of(self, host: str) -> list[PartitionNodes]:
+        if host not in self._known_partitions and host not in self._unreachable:
             try:
                 self._known_partitions[host] = self._client(host).partitions()
             except SchedulerError as error:
-                self._known_partitions[host], self._unreachable[host] = [], error
-        return self._known_partitions[host]
+                self._unreachable[host] = error
+        return self._known_partitions.get(host, [])
 
     def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
         return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
@@ -212,9 +223,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """
         cfg = dryrun_info.cfg
         host = str(cfg.get("slurm_host") or "")
-        if host in self._unreachable:
+        if self._unreachable.pop(host, None):
+            # It may respond again since the dry run.
+            self._partitions_of(host)
+        if failure := self._unreachable.get(host):
             discard(self._client(host), dryrun_info.request)
-            raise self._unreachable[host]
+            raise failure
         job_id = submit(self._client(host), dryrun_info.request, str(cfg.get("container") or "none"))
         return observe.app_id_of(job_id, host)
 
@@ -285,7 +299,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if stream is not Stream.STDOUT:
             paths.append(files.log(role_name, k, "err"))
             paths += [files.batch_log] if (role_name, k) == replicas[0] else []
-        has_ended = partial(self._has_ended, client, job_id) if should_tail else None
+        has_ended = patient(partial(self._has_ended, client, job_id)) if should_tail else None
         lines = follow(client.site, paths, whole=regex is not None, has_ended=has_ended)
         return lines if regex is None else filter_regex(regex, lines)
 
@@ -329,10 +343,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 f"the job {app_id} has no terminal: it was not submitted with interactive=true",
                 hint="topcoat log -f shows its output; topcoat run -i",
             )
+        pause = _MIN_ATTACH_POLL_S
         while not (rows := [row for row in found.client.queue(found.job_id) if row.state == "RUNNING"]):
             if self._has_ended(found.client, found.job_id):
                 raise SchedulerError(f"the job {app_id} has ended", hint="topcoat status shows why")
-            time.sleep(0.5)
+            time.sleep(pause)
+            pause = min(pause * 1.5, self.poll_interval)
         found.attach(rows[0].nodes)
 
     def copy_from(self, app_id: str, role: str, replica: int, path: str, destination: str | os.PathLike[str]) -> None:
@@ -370,9 +386,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         are_deleted = parent == own or parent.startswith(f"{own}/")
         return JobOutputs(parent, [posixpath.relpath(path, parent) for path in written], are_deleted)
 
-    def freeable(self) -> Sequence[Freeable]:
-        """Return the snapshots that no job uses, at the sites that were used before; else of this machine's Slurm."""
-        return [item for host in list(self._clients) or [""] for item in old_snapshots.freeable(self._client(host))]
+    def freeable(self, cfg: Mapping[str, CfgVal] | None = None) -> Sequence[Freeable]:
+        """Return the snapshots that no job uses, at the site that *cfg* names.
+
+        Without *cfg*: at the sites that this object has used; else of this machine's Slurm.
+        """
+        hosts = list(self._clients) or [""] if cfg is None else [str(cfg.get("slurm_host") or "")]
+        return [item for host in hosts for item in old_snapshots.freeable(self._client(host))]
 
     def free(self, item: Freeable) -> None:
         """Remove a snapshot, unless a job uses it by now; files that a job wrote stay."""

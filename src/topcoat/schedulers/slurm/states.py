@@ -56,12 +56,14 @@ _ENDINGS = {
     "TIMEOUT": "it reached its time limit",
 }
 _REASONS = {
+    "BadConstraints": "no node has what it requests, and it would wait for ever: cancel it",
     "BeginTime": "it waits for its start time; a restarted job waits some seconds",
     "Dependency": "it waits for another job to end",
     "DependencyNeverSatisfied": "it waits for another job that did not succeed, for ever: cancel it",
     "InvalidAccount": "its account is invalid",
     "InvalidQOS": "its QOS is invalid",
     "JobHeldAdmin": "an administrator holds it",
+    "JobHoldMaxRequeue": "it was requeued too often, and is held: scontrol release",
     "JobHeldUser": "its user holds it: scontrol release",
     "JobLaunchFailure": "it could not be launched on its node; if its job directory is missing there, the nodes do not "
     "share the file system of job_root",
@@ -75,12 +77,13 @@ _REASONS = {
     "PartitionNodeLimit": "it requests more nodes than the partition allows, and would wait for ever",
     "PartitionTimeLimit": "its time limit is above that of the partition, and it would wait for ever",
     "Priority": "other jobs have a higher priority",
+    "QOSNotAllowed": "its account or partition does not allow its QOS",
     "ReqNodeNotAvail": "a node that it requests is not available",
     "Reservation": "it waits for its reservation",
     "Resources": "it waits for free nodes",
     "TimeLimit": "it reached its time limit",
 }
-_LIMIT = re.compile(r"(QOS|Assoc)(?:Grp|Max)?(.*?)(?:Limit)?")
+_LIMIT = re.compile(r"(QOS|Assoc)(?:Grp|Max|(Min))?(.*?)(?:Limit|NotSatisfied)?")
 _WORD = re.compile(r"[A-Z]{2,}s?(?=[A-Z]|\b)|[A-Z][a-z]+|[A-Z]+")
 
 
@@ -115,12 +118,13 @@ def reason_in_words(reason: str) -> str:
         return ""
     name, _, rest = reason.partition(",")
     words = _REASONS.get(name)
-    if words is None and (match := _LIMIT.fullmatch(name)) and match[2]:
+    if words is None and (match := _LIMIT.fullmatch(name)) and match[3]:
         owner = "the QOS" if match[1] == "QOS" else "the account"
         what = " ".join(
-            word if word.isupper() or word[:-1].isupper() else word.lower() for word in _WORD.findall(match[2])
+            word if word.isupper() or word[:-1].isupper() else word.lower() for word in _WORD.findall(match[3])
         )
-        words = f"a limit of {owner} is reached: {what}"
+        fault = f"it requests less than the minimum of {owner}" if match[2] else f"a limit of {owner} is reached"
+        words = f"{fault}: {what}"
     if words is None:
         return reason
     return f"{words} ({name}{', ' + rest.strip() if rest else ''})"

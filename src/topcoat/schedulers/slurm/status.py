@@ -112,8 +112,13 @@ def describe_forgotten(app_id: str, state: str, facts: JobFacts, reason: str = "
 
 
 def why_ended(runs: Sequence[Run], facts: JobFacts, reason: str = "") -> str:
-    """Return in words why a job ended without success; for one that succeeded, whether a step of it failed."""
+    """Return in words why a job ended without success; for one that succeeded, whether a step of it failed.
+
+    Of topcoat's own jobs, a step that failed without effect is a command that was run beside a replica.
+    """
     state = next((run.state for run in runs if run_state(run) is not AppState.SUCCEEDED), "COMPLETED")
+    if state == "COMPLETED" and facts.app:
+        return ""
     if state.startswith("CANCELLED"):
         _, _, uid = state.partition(" by ")
         return f"cancelled by user {uid}" if uid else "cancelled"

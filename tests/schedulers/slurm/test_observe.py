@@ -1,0 +1,184 @@
+"""What is said of a job when Slurm's commands know several jobs of its id, or do not respond."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from topcoat.errors import SchedulerError
+from topcoat.schedulers.ids import app_id_for
+from topcoat.schedulers.local.app_json import role_to_dict
+from topcoat.schedulers.slurm import observe
+from topcoat.schedulers.slurm.client import SlurmClient
+from topcoat.schedulers.slurm.parse import FIELD, ROW
+from topcoat.schedulers.slurm.site import CommandResult, LocalSite, no_program, program_of
+from topcoat.specs import AppState, Role
+
+UNKNOWN = CommandResult(1, "", "slurm_load_jobs error: Invalid job id specified")
+DOWN = CommandResult(1, "", "sacct: error: Problem talking to the database: Connection refused")
+DISABLED = CommandResult(1, "", "Slurm accounting storage is disabled")
+MISSING = no_program("sacct")
+
+
+class Commands(LocalSite):
+    """A site whose programs of Slurm give fixed answers."""
+
+    def __init__(self, **answers: CommandResult | SchedulerError) -> None:
+        self.answers = answers
+        self.commands: list[Sequence[str]] = []
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
+        answer = self.answers.get(program_of(command))
+        if answer is None:
+            return super().run(command, stdin=stdin, timeout_s=timeout_s)
+        self.commands.append(command)
+        if isinstance(answer, SchedulerError):
+            raise answer
+        return answer
+
+
+def accounting(*rows: tuple[str, str, int, str]) -> CommandResult:
+    """Return what sacct prints for rows of an id, a state, a time of submission and a directory."""
+    lines = [
+        FIELD.join((job, state, "0:0", "0:0", str(time), str(time), str(time), "n1", "root", directory, "job"))
+        for job, state, time, directory in rows
+    ]
+    return CommandResult(0, "\n".join(lines), "")
+
+
+def queue(*rows: tuple[str, str, int, str]) -> CommandResult:
+    """Return what squeue prints for rows of an id, a state, a time of submission and a directory."""
+    lines = [
+        FIELD.join((job, state, "None", "n1", str(time), "root", directory, "job"))
+        for job, state, time, directory in rows
+    ]
+    return CommandResult(0, "".join(line + ROW for line in lines), "")
+
+
+def write_job(home: Path, run: str, code: str = "") -> str:
+    """Write the directory of a job that has run, and return its facts directory."""
+    facts = home / ".topcoat" / "jobs" / app_id_for("job") / ".topcoat"
+    (facts / "exit").mkdir(parents=True)
+    (facts / "job.json").write_text(json.dumps({"roles": [role_to_dict(Role("job", ""))]}))
+    (facts / "exit" / "run").write_text(f"{run}\n")
+    if code:
+        (facts / "exit" / "code").write_text(code)
+    return str(facts)
+
+
+def test_an_older_job_with_the_same_id_is_another_job() -> None:
+    old, new = "/jobs/old/.topcoat", "/jobs/new/.topcoat"
+    ended = accounting(("7", "FAILED", 10, old), ("7", "COMPLETED", 20, new))
+    client = SlurmClient(Commands(squeue=UNKNOWN, sacct=ended))
+    described = observe.describe("7", client, "7")
+    assert described is not None
+    assert (described.state, described.num_restarts) == (AppState.SUCCEEDED, 0)
+    assert observe.job_directory(client, "7") == new
+
+
+def test_the_runs_of_a_requeued_job_are_its_restarts() -> None:
+    own = "/jobs/own/.topcoat"
+    ended = accounting(("7", "NODE_FAIL", 10, own), ("7", "COMPLETED", 20, own))
+    described = observe.describe("7", SlurmClient(Commands(squeue=UNKNOWN, sacct=ended)), "7")
+    assert described is not None
+    assert described.num_restarts == 1
+
+
+def test_a_job_that_the_accounting_does_not_have_yet_is_not_an_older_one_with_its_id() -> None:
+    answers = {
+        "squeue": queue(("7", "COMPLETED", 20, "/jobs/new/.topcoat")),
+        "sacct": accounting(("7", "FAILED", 10, "/jobs/old/.topcoat")),
+    }
+    described = observe.describe("7", SlurmClient(Commands(**answers)), "7")
+    assert described is not None
+    assert described.state is AppState.SUCCEEDED
+
+
+def test_a_run_whose_directory_the_accounting_does_not_have_yet_is_that_of_the_job_in_the_queue() -> None:
+    answers = {
+        "squeue": queue(("7", "TIMEOUT", 20, "/jobs/new/.topcoat")),
+        "sacct": accounting(("7", "FAILED", 10, "/jobs/old/.topcoat"), ("7", "NODE_FAIL", 20, "")),
+    }
+    described = observe.describe("7", SlurmClient(Commands(**answers)), "7")
+    assert described is not None
+    assert (described.msg, described.num_restarts) == ("a node failed", 0)
+
+
+def test_of_directories_with_the_same_id_that_of_the_last_run_counts(home: Path) -> None:
+    new = write_job(home, "7 0 2000", "0")
+    write_job(home, "7 0 1000", "3")
+    write_job(home, "77 0 3000", "3")
+    client = SlurmClient(Commands(squeue=UNKNOWN, sacct=DISABLED))
+    assert observe.job_directory(client, "7") == new
+
+
+@pytest.mark.parametrize("sacct", [DOWN, MISSING, DISABLED, SchedulerError("Slurm's sacct did not respond")])
+def test_without_the_accounting_the_queue_and_the_records_are_enough(
+    home: Path, sacct: CommandResult | SchedulerError
+) -> None:
+    directory = write_job(home, "7 0 2000", "3")
+    client = SlurmClient(Commands(squeue=queue(("8", "RUNNING", 20, directory)), sacct=sacct))
+    assert [(app.app_id, app.state) for app in observe.list_jobs(client)] == [("8", AppState.RUNNING)]
+    described = observe.describe("7", client, "7")
+    assert described is not None
+    assert described.state is AppState.FAILED
+    assert observe.job_directory(client, "7") == directory
+
+
+@pytest.mark.parametrize("sacct", [DOWN, SchedulerError("Slurm's sacct did not respond: Connection refused")])
+@pytest.mark.parametrize("is_started", [True, False])
+def test_a_job_that_only_the_accounting_knows_is_an_error_while_it_is_down(
+    home: Path, sacct: CommandResult | SchedulerError, *, is_started: bool
+) -> None:
+    if is_started:
+        write_job(home, "7 0 2000")
+    client = SlurmClient(Commands(squeue=UNKNOWN, sacct=sacct))
+    with pytest.raises(SchedulerError, match="Connection refused"):
+        observe.describe("7", client, "7")
+    if not is_started:
+        with pytest.raises(SchedulerError, match="Connection refused"):
+            observe.job_directory(client, "7")
+
+
+@pytest.mark.parametrize("sacct", [MISSING, DISABLED])
+def test_a_job_that_ended_without_a_record_has_failed(home: Path, sacct: CommandResult | SchedulerError) -> None:
+    write_job(home, "7 0 2000")
+    client = SlurmClient(Commands(squeue=UNKNOWN, sacct=sacct))
+    described = observe.describe("7", client, "7")
+    assert described is not None
+    assert (described.state, described.msg) == (
+        AppState.FAILED,
+        "it was ended before it could record its exit code",
+    )
+    assert observe.describe("9", client, "9") is None
+
+
+@pytest.mark.parametrize("program", ["squeue", "sacct", "scancel", "sinfo", "sbatch"])
+def test_options_in_the_environment_of_the_user_do_not_reach_the_commands(
+    home: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    (home / "bin").mkdir()
+    for name, script in (("scontrol", "true"), (program, "env > ~/env")):
+        (home / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (home / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(home / "bin"), prepend=":")
+    options = [
+        *("SQUEUE_PARTITION", "SQUEUE_USERS", "SCANCEL_STATE", "SCANCEL_INTERACTIVE", "SACCT_FORMAT"),
+        *("SINFO_PARTITION", "SBATCH_WAIT", "SBATCH_CONTAINER", "SBATCH_ARRAY_INX"),
+    ]
+    for name in [*options, "SBATCH_ACCOUNT"]:
+        monkeypatch.setenv(name, "x")
+    client = SlurmClient(LocalSite())
+    if program == "sbatch":
+        with pytest.raises(SchedulerError, match="printed no job id"):
+            client.submit(["sbatch", "script"])
+    elif program == "sinfo":
+        client.partitions()
+    else:
+        {"squeue": client.queue, "sacct": client.accounting, "scancel": client.cancel}[program]("7")
+    names = {line.partition("=")[0] for line in (home / "env").read_text().splitlines()}
+    assert not [name for name in names.intersection(options) if name.startswith(program.upper())]
+    assert "SBATCH_ACCOUNT" in names
