@@ -62,6 +62,7 @@ def test_files_are_copied_out_and_in(scheduler: Scheduler[Any], app_id: str, tmp
     content = os.urandom(5_000_000)
     (tmp_path / "large").write_bytes(content)
     scheduler.copy_to(app_id, "trainer", 0, tmp_path / "large", "/data/copy")
+    scheduler.copy_to(app_id, "trainer", 0, tmp_path / "large", "/data")
     scheduler.copy_from(app_id, "trainer", 0, "/data/copy", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == content
     with pytest.raises(SchedulerError, match=r"/data/absent of trainer/0: tar: .*No such file"):

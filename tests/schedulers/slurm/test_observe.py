@@ -182,3 +182,15 @@ def test_options_in_the_environment_of_the_user_do_not_reach_the_commands(
     names = {line.partition("=")[0] for line in (home / "env").read_text().splitlines()}
     assert not [name for name in names.intersection(options) if name.startswith(program.upper())]
     assert "SBATCH_ACCOUNT" in names
+
+
+def test_a_controller_that_is_down_is_asked_once_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Commands(squeue=CommandResult(1, "", "slurm_load_jobs error: Unable to contact slurm controller"))
+    client = SlurmClient(site)
+    for ask in (client.queue_of_user, lambda: client.queue("7"), lambda: client.queue("8")):
+        with pytest.raises(SchedulerError, match="Unable to contact"):
+            ask()
+    assert len(site.commands) == 1
+    site.answers["squeue"] = queue()
+    monkeypatch.setattr("topcoat.schedulers.slurm.client._MAX_FAILURE_AGE_S", 0.0)
+    assert client.queue("7") == []

@@ -114,6 +114,7 @@ def test_replicas_that_restart_alone_do_not_restart_the_job() -> None:
     [
         ([role(name="a/b")], "invalid role name 'a/b'"),
         ([role(name="a\nb")], "invalid role name"),
+        ([role(name="ü" * 101)], "has more than 200 bytes"),
         ([role(name=".topcoat")], "invalid role name"),
         ([role(name=".hidden")], "invalid role name '.hidden'"),
         ([role(args=["a\0b"])], "NUL"),

@@ -350,7 +350,33 @@ def test_a_job_that_topcoat_did_not_submit_has_a_status_and_is_not_listed(
     assert status is not None
     assert (status.state, status.msg) == (AppState.FAILED, "it ended with exit code 5")
     assert handle not in topcoat("list", "-s", "slurm").out
-    assert topcoat("log", handle).error[0] == f"the job {job} was not submitted by topcoat"
+    for command in ("log", "delete"):
+        assert topcoat(command, handle).error[0] == f"the job {job} was not submitted by topcoat"
+
+
+def test_a_job_that_was_submitted_from_a_directory_of_topcoat_is_not_its_own(
+    runner: Runner, cluster: Slurm, topcoat: Cli, home: Path
+) -> None:
+    handle = runner.run(shell("true"), "slurm")
+    runner.wait(handle)
+    for directory in (home / ".topcoat", home / ".topcoat/jobs"):
+        job = cluster.run("sbatch", "--parsable", "-D", str(directory), "--output=/dev/null", "--wrap", "true")
+        other = f"slurm://topcoat/{job}"
+        assert topcoat("delete", other).error[0] == f"the job {job} was not submitted by topcoat"
+        assert other not in topcoat("list", "-s", "slurm").out
+        assert cluster.run("squeue", "-h", "-j", job, "-t", "all", "-o", "%T") != "CANCELLED"
+    assert (home / ".topcoat/jobs").is_dir()
+
+
+def test_a_deleted_job_is_not_listed(runner: Runner, cluster: Slurm, topcoat: Cli) -> None:
+    kept, deleted = (runner.run(shell("true"), "slurm") for _ in range(2))
+    for handle in (kept, deleted):
+        runner.wait(handle)
+    cluster.wait_until(lambda: deleted in topcoat("list", "-s", "slurm").out, "the accounting")
+    runner.delete(deleted)
+    listed = topcoat("list", "-s", "slurm").out
+    assert kept in listed
+    assert f"{deleted} " not in listed
 
 
 def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
@@ -453,7 +479,9 @@ def test_files_are_copied_out_of_a_replica_and_into_it(
     scheduler = create_scheduler("topcoat")
     (tmp_path / "new").write_text("input")
     scheduler.copy_to(job_id(handle), "job", 0, tmp_path / "new", "out/renamed")
+    scheduler.copy_to(job_id(handle), "job", 0, tmp_path / "new", "out")
     scheduler.copy_from(job_id(handle), "job", 0, "out", tmp_path / "copied")
+    assert (tmp_path / "copied" / "new").read_text() == "input"
     assert (tmp_path / "copied" / "file").read_text() == "result\n"
     assert (tmp_path / "copied" / "renamed").read_text() == "input"
     assert os.readlink(tmp_path / "copied" / "link") == "file"

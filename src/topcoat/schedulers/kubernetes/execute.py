@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import posixpath
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -76,13 +77,19 @@ class RunningReplica:
             move(extracted, destination)
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
-        """Copy a local file or directory into the container, where it becomes *path*."""
+        """Copy a local file or directory into the container, where it becomes *path*, or into that directory."""
         directory, name = split_path(path)
-        if name == ".":
-            name = os.path.basename(os.path.abspath(source))
+        target = posixpath.join(directory, name)
         action = f"cannot copy {source} to {path} of {self._where}"
         # A process that ends before it has read much input keeps the server busy: try with an empty archive first.
-        self._unpack(directory, action, lambda archive: None)
+        try:
+            self._unpack(target, action, lambda archive: None)
+        except SchedulerError:  # no directory yet
+            if name == ".":
+                raise
+            self._unpack(directory, action, lambda archive: None)
+        else:
+            directory, name = target, os.path.basename(os.path.abspath(source))
         self._unpack(directory, action, lambda archive: archive.add(source, name, filter=without_owner))
 
     def _unpack(self, directory: str, action: str, fill: Callable[[tarfile.TarFile], None]) -> None:

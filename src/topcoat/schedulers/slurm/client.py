@@ -22,6 +22,9 @@ SUBMIT_TIMEOUT_S = 90.0
 MAX_AGE_S = 1.0
 """How long a state of a job is believed while its logs are followed, by all of its replicas together."""
 
+# A controller that is down lets squeue try for ten seconds; one command of topcoat asks several times.
+_MAX_FAILURE_AGE_S = 5.0
+
 MAX_OUTPUTS = 10_000
 _NO_OUTPUTS = (FACTS, MARKER, "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "*.pyc")
 # Variables of the user that are options of Slurm's commands: they hide jobs, or make scancel and sbatch do something
@@ -58,6 +61,7 @@ class SlurmClient:
         self.site = site
         self._lock = threading.Lock()
         self._queues: dict[str, tuple[float, list[QueueRow]]] = {}
+        self._failure: tuple[float, SchedulerError | None] = 0.0, None
 
     def submit(self, command: Sequence[str]) -> str:
         """Run sbatch and return the id of the job.
@@ -82,19 +86,13 @@ class SlurmClient:
         with self._lock:
             asked, rows = self._queues.get(job_id, (float("-inf"), []))
             if time.monotonic() - asked >= max_age_s:
-                done = self._query("squeue", "-h", "-t", "all", "-j", job_id, "-o", parse.SQUEUE_FORMAT)
-                if done.exit_code and not any(text in done.stderr for text in _UNKNOWN_ID):
-                    raise _failed("squeue", done)
-                rows = [row for row in parse.queue_rows(done.stdout) if row.job_id == job_id]
+                rows = [row for row in self._squeue("-j", job_id) if row.job_id == job_id]
                 self._queues[job_id] = (time.monotonic(), rows)
             return rows
 
     def queue_of_user(self) -> list[QueueRow]:
         """Return all jobs of this user that the controller has in memory."""
-        done = self._query("squeue", "-h", "-t", "all", "--me", "-o", parse.SQUEUE_FORMAT)
-        if done.exit_code:
-            raise _failed("squeue", done)
-        return parse.queue_rows(done.stdout)
+        return self._squeue("--me")
 
     def accounting(self, job_id: str, directory: str = "") -> list[Run]:
         """Return the runs of a job from the accounting; empty for an unknown id, or without accounting.
@@ -202,6 +200,27 @@ class SlurmClient:
 
     def _query(self, *command: str) -> CommandResult:
         return self.site.run(_plain(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
+
+    def _squeue(self, *selection: str) -> list[QueueRow]:
+        failed, failure = self._failure
+        if failure and time.monotonic() - failed < _MAX_FAILURE_AGE_S:
+            raise failure
+        try:
+            done = self._query("squeue", "-h", "-t", "all", *selection, "-o", parse.SQUEUE_FORMAT)
+            if done.exit_code and not any(text in done.stderr for text in _UNKNOWN_ID):
+                raise _failed("squeue", done)
+        except SchedulerError as error:
+            self._failure = time.monotonic(), error
+            raise
+        return parse.queue_rows(done.stdout)
+
+    def existing(self, directories: Sequence[str]) -> set[str]:
+        """Return those of *directories* that exist; all of them if that cannot be known."""
+        script = 'for path; do [ ! -d "$path" ] || printf "%s\\0" "$path"; done'
+        command = ["xargs", "-0", "-r", "/bin/sh", "-c", script, "sh"]
+        names = "".join(f"{directory}\0" for directory in directories).encode(errors="surrogateescape")
+        done = self.site.run(command, stdin=names, timeout_s=QUERY_TIMEOUT_S)
+        return set(directories) if done.exit_code else set(done.stdout.split("\0")[:-1])
 
     def _sacct(self, *selection: str) -> list[Run]:
         columns = ("-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS)

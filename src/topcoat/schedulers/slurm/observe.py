@@ -93,11 +93,14 @@ def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
     for row in rows:
         # The controller is ahead of the accounting.
         jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
+    # `delete` removes the directory of a job, not its record in the accounting.
+    ended = {run.directory for parts in jobs.values() for run in parts if isinstance(run, Run)}
+    deleted = ended - client.existing([directory for directory in ended if is_facts_directory(directory)])
     apps = []
     # The time of submission is in whole seconds; of two jobs in one second, the higher id is the newer one.
     for job_id, parts in sorted(jobs.items(), key=lambda job: int(job[0]), reverse=True):
         first = min(parts, key=lambda part: part.component)
-        if is_facts_directory(first.directory):
+        if is_facts_directory(first.directory) and first.directory not in deleted:
             state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
             created = None if first.submitted is None else datetime.fromtimestamp(first.submitted).astimezone()
             apps.append(ListAppResponse(app_id_of(job_id, client.site.host), state, name=first.name, created=created))

@@ -47,6 +47,7 @@ _NOT_AVAILABLE = {
     "container": "-cfg container=oci; the image of the role is the bundle",
     "container-id": "-cfg container=oci; the image of the role is the bundle",
     "help": "topcoat runopts slurm",
+    "quiet": "topcoat run --quiet; topcoat reads the id that sbatch prints",
     "test-only": "topcoat run --dryrun",
     "usage": "topcoat runopts slurm",
     "version": "run it yourself: sbatch --version",

@@ -75,10 +75,12 @@ class Replica(NamedTuple):
             move(extracted, destination)
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
-        """Copy a local file or directory into the replica, where it becomes *path*."""
+        """Copy a local file or directory into the replica, where it becomes *path*, or into that directory."""
         import tarfile
 
         directory, name = self._locate(path)
+        if name != "." and not self._try(["test", "-d", posixpath.join(directory, name)]).exit_code:
+            directory, name = posixpath.join(directory, name), "."
         if name == ".":
             name = os.path.basename(os.path.abspath(source))
         action = f"copy {source} to {path}"
@@ -104,8 +106,11 @@ class Replica(NamedTuple):
 
     def _run(self, command: Sequence[str], action: str) -> None:
         """Run a command in the replica; if it does not run, where its directories are."""
+        self._check(self._try(command), action)
+
+    def _try(self, command: Sequence[str]) -> CommandResult:
         words = self._srun(command) if self.is_running else command
-        self._check(self.client.site.run(words, timeout_s=_COPY_TIMEOUT_S), action)
+        return self.client.site.run(words, timeout_s=_COPY_TIMEOUT_S)
 
     def _check(self, done: CommandResult, action: str) -> None:
         if done.exit_code:

@@ -25,6 +25,8 @@ MAX_SCRIPT = 4 << 20
 MAX_GROUPS = 128
 """Components of a heterogeneous job."""
 
+# Of 255 that a name of a file may have; behind it come the number and the kind of a log.
+_MAX_ROLE_NAME = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # The set by rank 0's host: only the job knows them, so its script sets them.
 _SET_BY_SCRIPT = ("TORCHX_RANK0_HOST", "TOPCOAT_RANK0_HOST")
@@ -202,6 +204,11 @@ def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = F
         if not role.name or role.name.startswith(".") or "/" in role.name or _CONTROL.search(role.name):
             raise InvalidApp(
                 f"invalid role name {role.name!r}: not a file name without '.' at the beginning", hint="rename the role"
+            )
+        if len(role.name.encode(errors="surrogateescape")) > _MAX_ROLE_NAME:
+            raise InvalidApp(
+                f"the role name {role.name[:20]!r}... has more than {_MAX_ROLE_NAME} bytes, too many for a file name",
+                hint="choose a shorter name",
             )
         texts = [role.entrypoint, *role.args, *role.env, *role.env.values()]
         if any("\0" in text for text in texts) or any("=" in name or not name for name in role.env):

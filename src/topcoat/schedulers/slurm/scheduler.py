@@ -258,6 +258,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             return
         client, job_id = found
         directory = observe.job_directory(client, job_id)
+        if directory and not is_facts_directory(directory):
+            raise _foreign(app_id)
         if not self._has_ended(client, job_id):
             client.cancel(job_id)
             self._wait_for_end(client, job_id)
@@ -413,7 +415,11 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 if roles:
                     return client, job_id, JobFiles(directory), roles
                 raise UsageError(f"the directory of the job {app_id} is gone: {directory}")
-        raise UsageError(f"the job {app_id} was not submitted by topcoat", hint="topcoat list -s slurm")
+        raise _foreign(app_id)
+
+
+def _foreign(app_id: str) -> UsageError:
+    return UsageError(f"the job {app_id} was not submitted by topcoat", hint="topcoat list -s slurm")
 
 
 def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
