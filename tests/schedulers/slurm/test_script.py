@@ -76,6 +76,7 @@ def start_replica(
     arguments: Sequence[str],
     shell: Sequence[str] = SHELLS[0],
     env: Mapping[str, str] | None = None,
+    exported: Mapping[str, str] | None = None,
     **options: int,
 ) -> subprocess.Popen[bytes]:
     command = ReplicaCommand("r-0", words, env or {}, str(directory))
@@ -83,7 +84,10 @@ def start_replica(
     for name in ("logs", "exit"):
         (directory / name).mkdir(exist_ok=True)
     return subprocess.Popen(
-        [*shell, directory / "replica.sh", *arguments], env=environment(directory), start_new_session=True, **options
+        [*shell, directory / "replica.sh", *arguments],
+        env=environment(directory, **(exported or {})),
+        start_new_session=True,
+        **options,
     )
 
 
@@ -92,6 +96,31 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+_WORDS = (
+    *("name", "role", "node", "files", "number", "mode", "inner", "started", "attempts", "restarts", "address"),
+    *("code", "job", "waited", "steps", "signal"),
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_variables_of_the_submitting_shell_reach_the_replica(tmp_path: Path, shell: Sequence[str]) -> None:
+    exported = {name: f"user's {name}" for name in _WORDS}
+    words = ["sh", "-c", "env > found"]
+    process = start_replica(tmp_path, words, ["task", "r", "0", "0", "0"], shell, exported=exported)
+    assert process.wait(20) == 0
+    found = dict(line.split("=", 1) for line in (tmp_path / "found").read_text().splitlines())
+    assert {name: found[name] for name in _WORDS} == exported
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_names_that_no_shell_can_set_do_not_need_the_path_of_the_role(tmp_path: Path, shell: Sequence[str]) -> None:
+    env = {"PATH": "/nonexistent", "x.y": "1", "UID": "77"}
+    with (tmp_path / "found").open("wb") as found:
+        process = start_replica(tmp_path, ["/usr/bin/env"], ["be", "r-0"], shell, env, stdout=found.fileno())
+    assert process.wait(20) == 0
+    assert {"x.y=1", "UID=77", "PATH=/nonexistent"} <= {*(tmp_path / "found").read_text().splitlines()}
 
 
 @pytest.mark.parametrize("shell", SHELLS)

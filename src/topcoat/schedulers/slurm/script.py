@@ -29,18 +29,18 @@ MAX_SILENCE_S = 60
 """How long such a job keeps its nodes after the last sign of the terminal's step: that may be killed."""
 _MAX_WAIT_FOR_SCRIPT_S = 60
 _WAIT_FOR_TERMINAL = f"""{{
-  waited=0
+  _waited=0
   until [ -e exit/terminal ]; do
-    [ $waited -lt {MAX_WAIT_FOR_TERMINAL_S} ] || fail "no terminal was attached in {MAX_WAIT_FOR_TERMINAL_S} s"
+    [ $_waited -lt {MAX_WAIT_FOR_TERMINAL_S} ] || fail "no terminal was attached in {MAX_WAIT_FOR_TERMINAL_S} s"
     sleep 1
-    waited=$((waited + 1))
+    _waited=$((_waited + 1))
   done
-  waited=0
+  _waited=0
   until [ -s exit/terminal ]; do
-    [ $waited -lt {MAX_SILENCE_S} ] || fail "the step of the terminal ended without an exit code" ""
+    [ $_waited -lt {MAX_SILENCE_S} ] || fail "the step of the terminal ended without an exit code" ""
     sleep 1
-    waited=$((waited + 1))
-    ! rmdir exit/alive 2>/dev/null || waited=0
+    _waited=$((_waited + 1))
+    ! rmdir exit/alive 2>/dev/null || _waited=0
   done
   exit "$(cat exit/terminal)"
 }} &"""
@@ -102,24 +102,25 @@ def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleSte
         f"[ -d {quote(directory)} ] || fail {quote(f'the snapshot {directory} does not exist')}\n"
         for directory in directories
     )
+    # Each variable of these scripts begins with "_": one that the user has exported would get its value.
     return f"""#!/bin/bash
-files={quote(files)}
+_files={quote(files)}
 fail() {{
   printf 'topcoat: %s on %s%s\\n' "$1" "${{SLURMD_NODENAME:-$(hostname)}}" "${{2-: nothing was run}}" |
     tee -a exit/failure >&2
   exit {MISSING_EXIT_CODE}
 }}
 # Slurm starts a job whose working directory is missing in /tmp.
-cd "$files" 2>/dev/null || {{
-  printf 'topcoat: the job directory %s does not exist: nothing was run\\n' "$files" >&2
+cd "$_files" 2>/dev/null || {{
+  printf 'topcoat: the job directory %s does not exist: nothing was run\\n' "$_files" >&2
   exit {MISSING_EXIT_CODE}
 }}
 rm -rf exit && mkdir exit || exit
 printf '%s %s %s\\n' "$SLURM_JOB_ID" "${{SLURM_RESTART_COUNT:-0}}" "$(date +%s)" > exit/run
 trap 'echo "$?" > exit/code' EXIT
-{checks}node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address=$(scontrol -o show node "$node" | sed -n 's/.*[[:space:]]NodeAddr=\\([^[:space:]]*\\).*/\\1/p')
-export TORCHX_RANK0_HOST=${{address:-$node}} TOPCOAT_RANK0_HOST=${{address:-$node}}
+{checks}_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+_address=$(scontrol -o show node "$_node" | sed -n 's/.*[[:space:]]NodeAddr=\\([^[:space:]]*\\).*/\\1/p')
+export TORCHX_RANK0_HOST=${{_address:-$_node}} TOPCOAT_RANK0_HOST=${{_address:-$_node}}
 export TOPCOAT_RANK0_PORT=$(({FIRST_PORT} + SLURM_JOB_ID % {PORTS}))
 # For commands that are run in a replica from outside.
 printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HOST "$TOPCOAT_RANK0_HOST" \\
@@ -127,36 +128,36 @@ printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HO
 
 {start}
 forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
-for signal in TERM USR1 USR2; do trap "forward $signal" "$signal"; done
-code=0 steps=$(jobs -p)
-while [ -n "$steps" ]; do
+for _signal in TERM USR1 USR2; do trap "forward $_signal" "$_signal"; done
+_code=0 _steps=$(jobs -p)
+while [ -n "$_steps" ]; do
   # Also a signal ends this wait, and several steps may have ended.
   wait -n
-  running=" $(jobs -pr | tr '\\n' ' ') " left=
-  for step in $steps; do
-    case $running in *" $step "*) left="$left $step"; continue ;; esac
-    wait "$step"; result=$?
-    [ "$result" -eq 0 ] || [ "$code" -ne 0 ] || {{ code=$result; forward TERM; }}
+  _running=" $(jobs -pr | tr '\\n' ' ') " _left=
+  for _step in $_steps; do
+    case $_running in *" $_step "*) _left="$_left $_step"; continue ;; esac
+    wait "$_step"; _result=$?
+    [ "$_result" -eq 0 ] || [ "$_code" -ne 0 ] || {{ _code=$_result; forward TERM; }}
   done
-  steps=$left
+  _steps=$_left
 done
-[ "$code" -ne 0 ] || [ -e exit/first/replica ] || exit 0
+[ "$_code" -ne 0 ] || [ -e exit/first/replica ] || exit 0
 
 # The first replica that failed decides: srun returns the exit code of those that were ended because of it.
-name=srun restarts={0 if interactive else min(step.restarts for step in steps)}
-[ ! -e exit/first/replica ] || {{ read -r code restarts; read -r name; }} < exit/first/replica
+_name=srun _restarts={0 if interactive else min(step.restarts for step in steps)}
+[ ! -e exit/first/replica ] || {{ read -r _code _restarts; read -r _name; }} < exit/first/replica
 # Slurm's own count has also the restarts after a preemption or a failure of a node.
-restarted=0
-[ ! -s restarts ] || read -r restarted < restarts
+_restarted=0
+[ ! -s restarts ] || read -r _restarted < restarts
 # The user's filters would hide the job.
 unset "${{!SQUEUE_@}}"
-if [ "$restarted" -lt "$restarts" ] && [ "$(squeue -h -t all -j "$SLURM_JOB_ID" -o %T | head -n 1)" = RUNNING ]; then
-  echo "topcoat: $name ended with exit code $code: restart $((restarted + 1)) of $restarts" >&2
+if [ "$_restarted" -lt "$_restarts" ] && [ "$(squeue -h -t all -j "$SLURM_JOB_ID" -o %T | head -n 1)" = RUNNING ]; then
+  echo "topcoat: $_name ended with exit code $_code: restart $((_restarted + 1)) of $_restarts" >&2
   # Slurm ends this script: a trap would wait for the end of sleep.
   trap - TERM USR1 USR2
-  echo $((restarted + 1)) > restarts && scontrol requeue "$SLURM_JOB_ID" && sleep 120
+  echo $((_restarted + 1)) > restarts && scontrol requeue "$SLURM_JOB_ID" && sleep 120
 fi
-exit "$code"
+exit "$_code"
 """
 
 
@@ -189,70 +190,73 @@ def replica_script(steps: Sequence[RoleStep], commands: Sequence[ReplicaCommand]
     """
     wrapped = {step.role: step for step in steps if step.wrapper}
     wrappers = "".join(
-        f"  {quote(role)}) inner={quote(step.inner_files)}; set -- {' '.join(map(quote, step.wrapper))} ;;\n"
+        f"  {quote(role)}) _inner={quote(step.inner_files)}; set -- {' '.join(map(quote, step.wrapper))} ;;\n"
         for role, step in wrapped.items()
     )
     # A terminal's task is in the container already.
-    wrapper = f'[ "$mode" = terminal ] || case $role in\n{wrappers}esac\n' if wrappers else ""
+    wrapper = f'[ "$_mode" = terminal ] || case $_role in\n{wrappers}esac\n' if wrappers else ""
     cases = "".join(_case(command) for command in commands)
     return f"""#!/bin/sh
 # replica.sh task ROLE FIRST RESTARTS REPLICA_RESTARTS [NODE]: run the replica of this task.
 # replica.sh terminal ROLE =NUMBER 0 0 NODE RESTARTED: run it in the terminal of this task.
 # replica.sh be NAME [COMMAND...]: be the replica NAME, or run a command in its place.
-files=${{0%/*}}
+_files=${{0%/*}}
 if [ "$1" = be ]; then
-  name=$2
+  _name=$2
   shift 2
-  [ ! -e "$files/exit/environment" ] || . "$files/exit/environment"
-  case $name in
+  [ ! -e "$_files/exit/environment" ] || . "$_files/exit/environment"
+  case $_name in
 {cases}  esac
   exit {MISSING_EXIT_CODE}
 fi
-case $3 in =*) number=${{3#=}} ;; *) number=$((SLURM_PROCID - $3)) ;; esac
-role=$2 restarts=$4 attempts=$(($5 + 1))
-name=$role-$number node=${{6:-${{SLURMD_NODENAME:-$(uname -n)}}}} inner=$files
-cd "$files" || exit {MISSING_EXIT_CODE}
+case $3 in =*) _number=${{3#=}} ;; *) _number=$((SLURM_PROCID - $3)) ;; esac
+_role=$2 _restarts=$4 _attempts=$(($5 + 1))
+_name=$_role-$_number _node=${{6:-${{SLURMD_NODENAME:-$(uname -n)}}}} _inner=$_files
+cd "$_files" || exit {MISSING_EXIT_CODE}
 if [ "$1" = terminal ]; then
   # This step may start before the script of the job, which removes exit/ of an earlier run.
-  waited=0
-  until {{ read -r job restarted _ < exit/run; }} 2>/dev/null && [ "$job $restarted" = "$SLURM_JOB_ID $7" ]; do
-    [ $waited -lt {_MAX_WAIT_FOR_SCRIPT_S} ] || {{
+  _waited=0
+  until {{ read -r _job _restarted _ < exit/run; }} 2>/dev/null && [ "$_job $_restarted" = "$SLURM_JOB_ID $7" ]; do
+    [ $_waited -lt {_MAX_WAIT_FOR_SCRIPT_S} ] || {{
       echo "topcoat: the script of the job did not start in {_MAX_WAIT_FOR_SCRIPT_S} s: nothing was run" >&2
       exit {MISSING_EXIT_CODE}
     }}
     sleep 1
-    waited=$((waited + 1))
+    _waited=$((_waited + 1))
   done
   # The script of the job removes this directory, and ends the job if it does not appear again.
   while kill -0 $$ 2>/dev/null; do mkdir exit/alive; sleep 5; done >/dev/null 2>&1 &
   : > exit/terminal
 else
-  exec >> "logs/$name.out" 2>> "logs/$name.err"
+  exec >> "logs/$_name.out" 2>> "logs/$_name.err"
 fi
-mode=$1
-started=$(date +%s)
+_mode=$1
+_started=$(date +%s)
 record() {{
-  printf '%s %s %s %s %s\\n' "$node" "$started" "$1" "$2" "$name" > "exit/.$name" && mv -f "exit/.$name" "exit/$name"
+  printf '%s %s %s %s %s\\n' "$_node" "$_started" "$1" "$2" "$_name" > "exit/.$_name" &&
+    mv -f "exit/.$_name" "exit/$_name"
 }}
 record - -
 set --
 {wrapper}# A signal is for the replica, which gets it too; this script then writes its exit code.
 trap : USR1 USR2
 # These end the job: the replica is not started again.
-trap attempts=0 TERM INT HUP
-while [ $attempts -gt 0 ]; do
-  attempts=$((attempts - 1))
-  rm -f "exit/$name.error"
-  "$@" /bin/sh "$inner/replica.sh" be "$name"; code=$?
-  [ $code -ne 0 ] || break
-  [ $attempts -le 0 ] || echo "topcoat: $name ended with exit code $code: it is restarted" >&2
+trap _attempts=0 TERM INT HUP
+while [ $_attempts -gt 0 ]; do
+  _attempts=$((_attempts - 1))
+  rm -f "exit/$_name.error"
+  "$@" /bin/sh "$_inner/replica.sh" be "$_name"; _code=$?
+  [ $_code -ne 0 ] || break
+  # A signal that ended it may come to this script a moment later.
+  [ $_attempts -le 0 ] || sleep 1
+  [ $_attempts -le 0 ] || echo "topcoat: $_name ended with exit code $_code: it is restarted" >&2
 done
-record "$(date +%s)" $code
-[ "$mode" != terminal ] || echo $code > exit/terminal
-if [ $code -ne 0 ] && mkdir exit/first 2>/dev/null; then
-  printf '%s %s\\n%s\\n' $code "$restarts" "$name" > exit/first/replica
+record "$(date +%s)" $_code
+[ "$_mode" != terminal ] || echo $_code > exit/terminal
+if [ $_code -ne 0 ] && mkdir exit/first 2>/dev/null; then
+  printf '%s %s\\n%s\\n' $_code "$_restarts" "$_name" > exit/first/replica
 fi
-exit $code
+exit $_code
 """
 
 
@@ -271,7 +275,10 @@ def _case(command: ReplicaCommand) -> str:
             lines.append(f"export PYTHONPATH={quote(value)}${{PYTHONPATH:+:$PYTHONPATH}}")
         else:
             lines.append(f"export {name}={quote(value)}")
-    env = ["env", *odd_names] if odd_names else []
+    if odd_names:
+        # Found before PATH is that of the role.
+        lines.insert(0, "_env=$(command -v env)")
+    env = ['"$_env"', *odd_names] if odd_names else []
     lines.append(" ".join(["[ $# -gt 0 ] || set --", *map(quote, command.words)]))
     lines.append(" ".join(["exec", *env, '"$@" ;;']))
     return f"  {quote(command.name)})\n" + "".join(f"    {line}\n" for line in lines)
