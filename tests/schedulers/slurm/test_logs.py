@@ -25,7 +25,7 @@ def test_a_missing_file_is_empty(tmp_path: Path) -> None:
 def test_lines_of_several_files_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"a\nb\r\nhalf")
     (tmp_path / "err").write_bytes(b"c\n\xff")
-    assert read(tmp_path / "out", tmp_path / "err") == ["a\n", "b\r\n", "half", "c\n", "\ufffd"]
+    assert read(tmp_path / "out", tmp_path / "err") == ["a\n", "b\r\n", "half", "\n", "c\n", "\ufffd"]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -59,7 +59,7 @@ def test_a_progress_bar_is_shown_while_several_files_are_followed(tmp_path: Path
     paths = [str(tmp_path / "out"), str(tmp_path / "err")]
     pieces = iter(follow(SITE, paths, whole=False, has_ended=lambda: False))
     assert [next(pieces) for _ in range(3)] == ["10 %\r", "20 %\r", "a\r\n"]
-    assert read(tmp_path / "out", tmp_path / "err", whole=True) == ["10 %\r20 %\r30", "a\r\n"]
+    assert read(tmp_path / "out", tmp_path / "err", whole=True) == ["10 %\r20 %\r30", "\n", "a\r\n"]
 
 
 @pytest.mark.parametrize("whole", [False, True])

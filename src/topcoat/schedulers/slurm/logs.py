@@ -36,10 +36,13 @@ def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable
     while True:
         # Asked first, then read: what was written before the end must not be missed.
         is_last = has_ended is None or has_ended()
-        has_grown = False
+        has_grown = is_cut = False
         for file in files:
-            for line in file.read(is_last=is_last):
-                has_grown = True
+            for number, line in enumerate(file.read(is_last=is_last)):
+                if is_last and is_cut and number == 0:
+                    # The last line of another file.
+                    yield "\n"
+                has_grown, is_cut = True, not line.endswith(("\n", "\r"))
                 yield line
         if is_last:
             return

@@ -94,8 +94,8 @@ def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
         # The controller is ahead of the accounting.
         jobs[row.job_id] = [*(other for other in jobs.get(row.job_id, ()) if isinstance(other, QueueRow)), row]
     # `delete` removes the directory of a job, not its record in the accounting.
-    ended = {run.directory for parts in jobs.values() for run in parts if isinstance(run, Run)}
-    deleted = ended - client.existing([directory for directory in ended if is_facts_directory(directory)])
+    recorded = {run.directory for run in runs if is_facts_directory(run.directory)}
+    deleted = recorded - client.existing(sorted(recorded))
     apps = []
     # The time of submission is in whole seconds; of two jobs in one second, the higher id is the newer one.
     for job_id, parts in sorted(jobs.items(), key=lambda job: int(job[0]), reverse=True):
