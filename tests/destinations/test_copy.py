@@ -17,6 +17,7 @@ from tests.support.reflinks import stand_in_for_reflinks
 from topcoat.destinations import copy
 from topcoat.destinations.copy import copy_file
 from topcoat.errors import WorkspaceChanged
+from topcoat.helpers import plain_files
 from topcoat.scan.scanner import Scan, scan
 from topcoat.scan.snapshot import Entry
 from topcoat.specs import Workspace
@@ -155,13 +156,13 @@ class TestSettledFiles:
     def test_a_write_during_the_copy_is_an_error(
         self, settled: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        whole = copy.copy_some
+        whole = plain_files.copy_some
 
         def copy_and_meddle(source: int, out: int, size: int) -> int:
             os.utime(tmp_path / "w" / name, (1, 1))
             return whole(source, out, size)
 
-        monkeypatch.setattr(copy, "copy_some", copy_and_meddle)
+        monkeypatch.setattr(plain_files, "copy_some", copy_and_meddle)
         with pytest.raises(WorkspaceChanged, match=name):
             copy_file(settled, _entry(settled, name), str(tmp_path / "copy"))
 

@@ -181,14 +181,14 @@ def test_a_file_that_changes_while_it_is_copied_is_not_copied(
     file: Path, new: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = copy(file, new)
-    whole = plain_files._copy_bytes
+    whole = plain_files.copy_bytes
 
     def copy_and_meddle(source: int, out: int, size: int) -> bool:
         copied = whole(source, out, size)
         file.touch()
         return copied
 
-    monkeypatch.setattr(plain_files, "_copy_bytes", copy_and_meddle)
+    monkeypatch.setattr(plain_files, "copy_bytes", copy_and_meddle)
     assert do(batch) is None
     assert not (new / file.name).exists()
 

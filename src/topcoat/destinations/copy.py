@@ -8,11 +8,11 @@ import os
 import stat
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import BinaryIO
 
-from topcoat.helpers.plain_files import FICLONE, READ_ONLY, copy_some, is_sparse, write_all
+from topcoat.helpers.plain_files import FICLONE, READ_ONLY, copy_bytes, is_sparse, write_all
 from topcoat.scan.clock import settling_time
 from topcoat.scan.names import to_system
 from topcoat.scan.scanner import Scan
@@ -67,7 +67,8 @@ def copy_file(scan: Scan, entry: Entry, path: str) -> None:
                     with open(out.handle, "rb", buffering=0, closefd=False) as clone:
                         _check(scan, entry, clone)
             elif is_unchanged and not is_sparse(before):
-                _copy_unchecked(scan, entry, handle, out.handle)
+                if not copy_bytes(handle, out.handle, entry.size, partial(advance, "copying")):
+                    raise scan.changed(entry)
             else:
                 with open(handle, "rb", buffering=0, closefd=False) as source:
                     _copy_checked(scan, entry, source, out.handle)
@@ -135,16 +136,6 @@ def _is_settled(st: os.stat_result, entry: Entry, root: str) -> bool:
 def unchanged_since(root: str) -> int:
     """Return the time before which a file in *root* must have changed last to be what any scan found."""
     return _STARTED_NS - settling_time(root)
-
-
-def _copy_unchecked(scan: Scan, entry: Entry, source: int, out: int) -> None:
-    remaining = entry.size
-    while remaining:
-        count = copy_some(source, out, remaining)
-        if not count:
-            raise scan.changed(entry)
-        remaining -= count
-        advance("copying", count)
 
 
 def _copy_checked(scan: Scan, entry: Entry, source: BinaryIO, out: int) -> None:

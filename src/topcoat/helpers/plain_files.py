@@ -16,6 +16,7 @@ import time
 # Spelled out, because the module of that name takes 5 ms; type checkers know the constant.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, BinaryIO
 else:
     Any = object
@@ -137,7 +138,7 @@ def _make(
 ) -> Result:
     out, is_whole = os.open(name, _NEW_FILE, mode, dir_fd=target), False
     try:
-        is_complete = _clone_bytes(source, out, size) if clones else _copy_bytes(source, out, size)
+        is_complete = _clone_bytes(source, out, size) if clones else copy_bytes(source, out, size)
         if is_complete and os.fstat(source).st_ctime_ns == before.st_ctime_ns:
             # The umask leaves most modes as they are.
             if os.fstat(out).st_mode & 0o7777 != mode:
@@ -164,13 +165,15 @@ def is_sparse(st: os.stat_result) -> bool:
     return st.st_size >= _BLOCK and getattr(st, "st_blocks", st.st_size) * 512 < st.st_size
 
 
-def _copy_bytes(source: int, out: int, size: int) -> bool:
-    """Copy *size* bytes; return False if there are fewer."""
+def copy_bytes(source: int, out: int, size: int, done: Callable[[int], object] | None = None) -> bool:
+    """Copy *size* bytes, and call *done* with each number of them; return False if there are fewer."""
     while size:
         count = copy_some(source, out, size)
         if not count:
             return False
         size -= count
+        if done:
+            done(count)
     return True
 
 

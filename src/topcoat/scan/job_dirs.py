@@ -15,8 +15,17 @@ from topcoat.specs.projects import Projects
 MARKER = ".topcoat.json"
 """The file at the root of a job directory that says which snapshot it holds."""
 
-# What Slurm's jobs have beside the code, or in it; the scripts hold the variables of a job, which may be secret.
-_FACTS = re.compile(rb"((?:.*/)?\.topcoat)/(?:[^/]+/)?replica\.sh", re.DOTALL)
+FACTS = ".topcoat"
+"""The directory of a Slurm job's own files, beside its code or in it."""
+
+REPLICA_SCRIPT = "replica.sh"
+"""The first file of a job there; it holds the variables of the job, which may be secret."""
+
+_MARKER = f"/{MARKER}".encode()
+_SCRIPT = f"/{REPLICA_SCRIPT}".encode()
+_FACTS_OF_A_JOB = re.compile(
+    rf"((?:.*/)?{re.escape(FACTS)})/(?:[^/]+/)?{re.escape(REPLICA_SCRIPT)}".encode(), re.DOTALL
+)
 
 
 def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan:
@@ -24,10 +33,10 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
 
     Directories that hold nothing else are left out too, so that the first job and its repetition have one snapshot.
     """
-    entries, marker = scan.snapshot.entries, b"/" + MARKER.encode()
-    earlier = {entry.path.removesuffix(marker) for entry in entries if entry.path.endswith(marker)}
-    scripts = [entry.path for entry in entries if entry.path.endswith(b"/replica.sh")]
-    left_out = earlier | {match[1] for path in scripts if (match := _FACTS.fullmatch(path))}
+    entries = scan.snapshot.entries
+    signs = [entry.path for entry in entries if entry.path.endswith((_MARKER, _SCRIPT))]
+    earlier = {path.removesuffix(_MARKER) for path in signs if path.endswith(_MARKER)}
+    left_out = earlier | {match[1] for path in signs if (match := _FACTS_OF_A_JOB.fullmatch(path))}
     left_out |= _paths_in_workspace(workspace, job_dir) if job_dir else set()
     if not left_out:
         return scan

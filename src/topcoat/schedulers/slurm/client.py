@@ -10,9 +10,8 @@ from itertools import takewhile
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped, parse_json
-from topcoat.scan.job_dirs import MARKER
+from topcoat.scan.job_dirs import FACTS, MARKER
 from topcoat.schedulers.slurm import parse
-from topcoat.schedulers.slurm.files import FACTS
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
 from topcoat.schedulers.slurm.site import CommandResult, Site, no_program
 from topcoat.schedulers.slurm.status import JobFacts
@@ -22,10 +21,9 @@ SUBMIT_TIMEOUT_S = 90.0
 MAX_AGE_S = 1.0
 """How long a state of a job is believed while its logs are followed, by all of its replicas together."""
 
+MAX_OUTPUTS = 10_000
 # A controller that is down lets squeue try for ten seconds; one command of topcoat asks several times.
 _MAX_FAILURE_AGE_S = 5.0
-
-MAX_OUTPUTS = 10_000
 _NO_OUTPUTS = (FACTS, MARKER, "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "*.pyc")
 # Variables of the user that are options of Slurm's commands: they hide jobs, or make scancel and sbatch do something
 # else. Those of sbatch that are defaults of the user's jobs, such as SBATCH_ACCOUNT, are kept.
@@ -198,6 +196,14 @@ class SlurmClient:
         done = self.site.run(command, timeout_s=QUERY_TIMEOUT_S)
         return sorted(path for path in done.stdout.split("\0") if path)[:MAX_OUTPUTS]
 
+    def existing(self, directories: Sequence[str]) -> set[str]:
+        """Return those of *directories* that exist; all of them if that cannot be known."""
+        script = 'for path; do [ ! -d "$path" ] || printf "%s\\0" "$path"; done'
+        command = ["xargs", "-0", "-r", "/bin/sh", "-c", script, "sh"]
+        names = "".join(f"{directory}\0" for directory in directories).encode(errors="surrogateescape")
+        done = self.site.run(command, stdin=names, timeout_s=QUERY_TIMEOUT_S)
+        return set(directories) if done.exit_code else set(done.stdout.split("\0")[:-1])
+
     def _query(self, *command: str) -> CommandResult:
         return self.site.run(_plain(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
 
@@ -213,14 +219,6 @@ class SlurmClient:
             self._failure = time.monotonic(), error
             raise
         return parse.queue_rows(done.stdout)
-
-    def existing(self, directories: Sequence[str]) -> set[str]:
-        """Return those of *directories* that exist; all of them if that cannot be known."""
-        script = 'for path; do [ ! -d "$path" ] || printf "%s\\0" "$path"; done'
-        command = ["xargs", "-0", "-r", "/bin/sh", "-c", script, "sh"]
-        names = "".join(f"{directory}\0" for directory in directories).encode(errors="surrogateescape")
-        done = self.site.run(command, stdin=names, timeout_s=QUERY_TIMEOUT_S)
-        return set(directories) if done.exit_code else set(done.stdout.split("\0")[:-1])
 
     def _sacct(self, *selection: str) -> list[Run]:
         columns = ("-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from topcoat.scan.job_dirs import FACTS, REPLICA_SCRIPT
 from topcoat.schedulers.ids import is_app_id
-
-FACTS = ".topcoat"
-"""The name of the facts directory in a job directory."""
 
 
 class JobFiles(NamedTuple):
@@ -35,7 +33,7 @@ class JobFiles(NamedTuple):
     @property
     def replica_script(self) -> str:
         """The script of a replica."""
-        return f"{self.directory}/replica.sh"
+        return f"{self.directory}/{REPLICA_SCRIPT}"
 
     @property
     def logs(self) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Collection
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
+from topcoat.scan.job_dirs import FACTS
 from topcoat.schedulers.ids import APP_ID_PATTERN
 from topcoat.schedulers.responses import Freeable
 from topcoat.schedulers.slurm.client import SlurmClient
-from topcoat.schedulers.slurm.files import FACTS, JobFiles, is_facts_directory, own_directory
+from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, own_directory
 from topcoat.schedulers.slurm.site import Site
 from topcoat.schedulers.slurm.snapshot import shared_root
 from topcoat.schedulers.slurm.states import appstate_from_slurm_state

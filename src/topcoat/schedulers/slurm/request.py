@@ -191,7 +191,7 @@ class SlurmBatchRequest:
 
         return shown(
             f"{shlex.join(self.command())}\n\n# {self.files.script}\n{self.materialize()}\n"
-            f"# {self.files.directory}/replica.sh\n{self.replica_script()}"
+            f"# {self.files.replica_script}\n{self.replica_script()}"
         )
 
 

@@ -128,16 +128,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         options = _with_default_partition(cfg)
         # An earlier failure may be over.
         self._unreachable.pop(cfg.slurm_host or "", None)
-        check_capacity(app, options, nodes_of(self._partitions(cfg), options))
+        check_capacity(app, options, nodes_of(self._partitions(cfg.slurm_host or ""), options))
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Accept roles without a resource: the defaults of the partition apply."""
 
-    def _partitions(self, cfg: SlurmOpts) -> list[PartitionNodes]:
+    def _partitions(self, host: str) -> list[PartitionNodes]:
         """Return the partitions, none if Slurm cannot be asked: a dry run works without a cluster."""
-        return self._partitions_of(cfg.slurm_host or "")
-
-    def _partitions_of(self, host: str) -> list[PartitionNodes]:
         if host not in self._known_partitions and host not in self._unreachable:
             try:
                 self._known_partitions[host] = self._client(host).partitions()
@@ -200,7 +197,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         job_dir = str(cfg.job_dir or "")
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
-        nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
+        nodes = nodes_of(self._partitions(cfg.slurm_host or ""), _with_default_partition(cfg))
         request = make_request(
             app,
             cfg,
@@ -225,7 +222,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         host = str(cfg.get("slurm_host") or "")
         if self._unreachable.pop(host, None):
             # It may respond again since the dry run.
-            self._partitions_of(host)
+            self._partitions(host)
         if failure := self._unreachable.get(host):
             discard(self._client(host), dryrun_info.request)
             raise failure

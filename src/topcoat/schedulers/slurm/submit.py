@@ -76,7 +76,7 @@ def _write_files(site: Site, request: SlurmBatchRequest) -> None:
         site.make_dir(files.directory, 0o700)
         site.make_dir(files.logs, 0o700)
         for path, data in (
-            (f"{files.directory}/replica.sh", request.replica_script()),
+            (files.replica_script, request.replica_script()),
             (files.script, request.materialize()),
         ):
             site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
