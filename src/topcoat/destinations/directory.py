@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -205,13 +206,31 @@ def _fill(root: str, maker: FileMaker, helpers: HelperPool) -> None:
     snapshot = maker.scan.snapshot
     expect("copying", snapshot.size)
     directories: list[tuple[str, Entry]] = []
+    frame = _make_frame(root, snapshot, directories)
+    others = maker.make_plain(helpers, frame)
+    deque(frame, 0)
+    for entry in others:
+        try:
+            maker.make(entry, f"{root}/{os.fsdecode(entry.path)}")
+        except FileExistsError:
+            raise _name_conflict(root, entry, snapshot) from None
+    # Deepest first: adding a file to a directory changes its time, and its mode may forbid it.
+    made_mode = os.stat(directories[0][0]).st_mode & 0o7777 if directories else 0
+    for path, entry in reversed(directories):
+        if entry.mode != made_mode:
+            os.chmod(path, entry.mode)
+        os.utime(path, ns=(entry.mtime, entry.mtime))
+
+
+def _make_frame(root: str, snapshot: Snapshot, directories: list[tuple[str, Entry]]) -> Iterator[bytes]:
+    """Make the directories and links, parents first; yield the path of each, and put directories into *directories*."""
     for entry in snapshot.entries:
         if entry.kind == "file":
             continue
         path = f"{root}/{os.fsdecode(entry.path)}"
         try:
             if entry.kind == "dir":
-                os.mkdir(path, 0o700)
+                os.mkdir(path, 0o755)
                 directories.append((path, entry))
             else:
                 os.symlink(os.fsdecode(entry.content), path)
@@ -219,15 +238,7 @@ def _fill(root: str, maker: FileMaker, helpers: HelperPool) -> None:
                     os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
         except FileExistsError:
             raise _name_conflict(root, entry, snapshot) from None
-    for entry in maker.make_plain(helpers):
-        try:
-            maker.make(entry, f"{root}/{os.fsdecode(entry.path)}")
-        except FileExistsError:
-            raise _name_conflict(root, entry, snapshot) from None
-    # Deepest first: adding a file to a directory changes its time, and its mode may forbid it.
-    for path, entry in reversed(directories):
-        os.chmod(path, entry.mode)
-        os.utime(path, ns=(entry.mtime, entry.mtime))
+        yield entry.path
 
 
 def _name_conflict(root: str, entry: Entry, snapshot: Snapshot) -> DestinationError:

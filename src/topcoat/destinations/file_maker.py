@@ -42,10 +42,13 @@ class FileMaker:
         self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
         self._clones_workspace = can_clone and _is_on_device(scan, os.stat(root).st_dev)
 
-    def make_plain(self, helpers: HelperPool) -> list[Entry]:
-        """Make the files for which a plain copy, clone or link is enough, and return the others."""
+    def make_plain(self, helpers: HelperPool, directories: Iterator[bytes]) -> list[Entry]:
+        """Make the files for which a plain copy, clone or link is enough, and return the others.
+
+        *directories* makes the directories, parents first, and yields their paths.
+        """
         others: set[bytes] = set()
-        made = helpers.do_all(self._batches(others), functools.partial(advance, "copying"))
+        made = helpers.do_all(self._batches(directories, others), functools.partial(advance, "copying"))
         start = len(self._system_root)
         for (_, _, target, _, batch), results in made:
             if None in results:
@@ -63,10 +66,14 @@ class FileMaker:
         else:
             copy_file(self.scan, entry, path)
 
-    def _batches(self, others: set[bytes]) -> Iterator[Batch]:
+    def _batches(self, frame: Iterator[bytes], others: set[bytes]) -> Iterator[Batch]:
         """Divide the files into batches; put those into *others* that are not plain."""
+        made = {b""}
         earlier = None if self._how == "clone" and self._clones_workspace else self._earlier
         for directory, entries in self._files.directories.items():
+            # Helpers make files while the other directories are made.
+            while directory not in made:
+                made.add(next(frame))
             if earlier is None:
                 yield from self._workspace_batches(directory, entries, others)
             elif earlier.files is None:
