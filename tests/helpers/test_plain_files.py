@@ -276,3 +276,16 @@ def test_the_script_imports_little() -> None:
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert "marshal" in imported
     assert not imported & {"topcoat", "typing", "hashlib", "signal", "enum"}
+
+
+def test_a_directory_is_listed_and_a_link_to_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "\udcff").write_bytes(b"12")
+    (tmp_path / "link").symlink_to("d")
+    listed, *others = plain_files.do(("list", bytes(tmp_path), b"", (), [(b"d", 0), (b"link", 0), (b"gone", 0)]))
+    st = (tmp_path / "d" / "\udcff").stat()
+    assert listed is not None
+    assert plain_files.unpack_members(listed) == [
+        ("\udcff", "file", st.st_mode & 0o7777, 2, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, None)
+    ]
+    assert others == [None, None]

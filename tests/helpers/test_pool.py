@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from topcoat.errors import TopcoatError
 from topcoat.helpers import plain_files, pool
 from topcoat.helpers.plain_files import Batch, Result
-from topcoat.helpers.pool import HelperPool
+from topcoat.helpers.pool import Background, HelperPool
 
 COUNT = 1500
 
@@ -126,6 +127,33 @@ def test_a_helper_that_is_killed_in_the_middle_is_an_error(batch: Batch) -> None
         with pytest.raises(TopcoatError, match="a helper process was killed") as caught:
             helpers.do_all([batch])
     assert "again" in str(caught.value.hint)
+
+
+def test_in_the_background_helpers_do_each_file_once(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "do", None)
+    results: list[tuple[Batch, list[Result]]] = []
+    with HelperPool(COUNT) as helpers:
+        background = Background(helpers, [batch], 16)
+        while sum(len(done) for _, done in results) < COUNT:
+            results += background.collect()
+        assert background.collect() == []
+    assert digests(results) == EXPECTED
+    assert {len(done) <= 16 for _, done in results} == {True}
+
+
+def test_without_helpers_nothing_is_done_in_the_background(batch: Batch) -> None:
+    with HelperPool(1) as helpers:
+        assert Background(helpers, [batch], 16).collect() == []
+
+
+def test_a_helper_that_is_killed_in_the_background_is_an_error(batch: Batch) -> None:
+    with HelperPool(COUNT) as helpers:
+        wait_until_ready(helpers)
+        background = Background(helpers, [batch], 16)
+        background.collect()
+        os.kill(processes(helpers)[0], signal.SIGKILL)
+        with pytest.raises(TopcoatError, match="a helper process was killed"):
+            deque(iter(background.collect, None), 0)
 
 
 def test_a_helper_that_stops_answering_is_an_error(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:

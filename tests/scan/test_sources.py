@@ -32,7 +32,12 @@ def memory() -> Iterator[AbstractFileSystem]:
 def test_a_directory_is_a_scan_root(tmp_path: Path) -> None:
     for source in (str(tmp_path), f"file://{tmp_path}", f"{tmp_path}/"):
         (project,) = find_scan_roots(Workspace({source: "lib/x"}))
-        assert (project.label, project.target, project.file, project.local) == (str(tmp_path), b"lib/x", None, True)
+        assert (project.label, project.target, project.file, project.tree.is_local) == (
+            str(tmp_path),
+            b"lib/x",
+            None,
+            True,
+        )
         assert isinstance(project.tree, LocalTree)
 
 
@@ -111,7 +116,7 @@ def test_a_directory_below_the_home_directory_is_accepted(home: Path) -> None:
 def test_a_remote_directory_is_named_by_its_url(memory: AbstractFileSystem) -> None:
     memory.pipe("/ws/a.py", b"x")
     (project,) = find_scan_roots(Workspace({"memory://ws": "lib"}))
-    assert (project.label, project.target, project.file, project.local) == ("memory://ws", b"lib", None, False)
+    assert (project.label, project.target, project.file, project.tree.is_local) == ("memory://ws", b"lib", None, False)
     assert isinstance(project.tree, FsspecTree)
 
 

@@ -1,4 +1,4 @@
-"""Read, copy, clone and link plain files: no program writes them at the moment, and they have no holes.
+"""List directories; read, copy, clone and link plain files: no program writes them now, and they have no holes.
 
 Run as a script, this is a helper process of `pool`. It imports nothing of the package and little else, so that it
 starts in 10 ms.
@@ -28,11 +28,19 @@ File = tuple[Any, ...]
 """A file's name, its size in bytes, and the other arguments of the function that reads or makes it."""
 
 Batch = tuple[str, bytes, bytes, tuple[int, ...], list[File]]
-"""Files of one directory: what is done (``digest``, ``copy``, ``clone`` or ``link``), the directory, that of the new
-files (none for digests), the arguments that all files share, and the files."""
+"""Files of one directory: what is done (a key of `_FUNCTIONS`), the directory, that of the new files (none if none are
+made), the arguments that all files share, and the files."""
 
 Result = bytes | None
-"""The digest of a file, or no bytes for one that was made; None if the file is not plain: then nothing was made."""
+"""The digest of a file, the packed list of a directory, or no bytes for a file that was made; None if the file is not
+plain: then nothing was made."""
+
+Member = tuple[str, str, int, int, int, int, int, None]
+"""A member of a directory: name, kind, permission bits, size in bytes, mtime and ctime in nanoseconds, inode, and
+nothing in the place of what only remote file systems say."""
+
+KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
+"""The kinds of members that a snapshot can hold, by their part of ``st_mode``."""
 
 LENGTH = 4
 """Bytes of the length of a message to a helper, and from it."""
@@ -208,7 +216,39 @@ def link(source: int, target: int, name: bytes, size: int, mode: int, mtime: int
     return b""
 
 
-_FUNCTIONS: dict[str, Any] = {"digest": digest, "copy": copy, "clone": clone, "link": link}
+def list_members(directory: int | str) -> list[Member]:
+    """List a directory, which may be open."""
+    members: list[Member] = []
+    add, kinds = members.append, KINDS
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                st = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # deleted since the directory was read, such as an editor's temporary file
+                continue
+            mode = st.st_mode
+            kind = kinds.get(mode & 0o170000, "other")
+            # A warm scan spends most of its time here.
+            add((entry.name, kind, mode & 0o7777, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, None))
+    return members
+
+
+def pack_members(root: int, path: bytes, _size: int) -> Result:
+    """Return the members of the directory *path* below *root* as `unpack_members` takes them."""
+    handle = os.open(path, READ_ONLY | _NO_FOLLOW, dir_fd=root)
+    try:
+        return marshal.dumps(list_members(handle))
+    finally:
+        os.close(handle)
+
+
+def unpack_members(packed: bytes) -> list[Member]:
+    """Return what `pack_members` has packed."""
+    members: list[Member] = marshal.loads(packed)
+    return members
+
+
+_FUNCTIONS: dict[str, Any] = {"digest": digest, "copy": copy, "clone": clone, "link": link, "list": pack_members}
 
 
 def is_open_for_writing(source: int | BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""Read or make many plain files with several processors: helper processes do a part of them.
+"""Read or make many plain files, and list directories, with several processors: helper processes do a part.
 
 Threads would not help: each system call is short, and they would wait for each other between two of them.
 """
@@ -48,7 +48,7 @@ class HelperPool:
         if count >= MIN_FILES and is_python and hasattr(os, "sched_getaffinity"):
             with suppress(OSError):  # too many processes: then there are fewer helpers
                 for _ in range(min(len(os.sched_getaffinity(0)) - 1, _MAX_HELPERS)):
-                    self._helpers.append(_Helper([sys.executable, "-I", "-S", program]))
+                    self._helpers.append(_Helper([sys.executable, "-I", "-S", "-X", "utf8", program]))
 
     def __enter__(self) -> HelperPool:
         return self
@@ -84,6 +84,28 @@ class HelperPool:
         return work.results
 
 
+class Background:
+    """Batches that helpers do while this process does something else."""
+
+    def __init__(self, pool: HelperPool, batches: Iterable[Batch], chunk_files: int) -> None:
+        self._helpers = pool._helpers
+        self._chunks = chunks(batches, chunk_files)
+        self._work = _Work(None)
+
+    def collect(self) -> list[tuple[Batch, list[Result]]]:
+        """Return what has been done since the last call, and give the helpers more to do; do not wait.
+
+        Raises:
+            TopcoatError: a helper process was killed.
+        """
+        for helper in self._helpers:
+            helper.read(self._work, 0)
+            while helper.is_free and (chunk := next(self._chunks, None)):
+                helper.give(chunk)
+        done, self._work.results = self._work.results, []
+        return done
+
+
 class Chunk(NamedTuple):
     """Batches that are done in one go, and the bytes of their files."""
 
@@ -91,13 +113,13 @@ class Chunk(NamedTuple):
     size: int
 
 
-def chunks(batches: Iterable[Batch]) -> Iterator[Chunk]:
+def chunks(batches: Iterable[Batch], max_files: int = _MAX_CHUNK_FILES) -> Iterator[Chunk]:
     """Make chunks of bounded size of *batches*, in their order."""
     chunk: list[Batch] = []
     count = total = 0
-    for batch, size in chain.from_iterable(map(_divided, batches)):
+    for batch, size in chain.from_iterable(_divided(batch, max_files) for batch in batches):
         files = len(batch[-1])
-        if chunk and (count + files > _MAX_CHUNK_FILES or total + size > _MAX_CHUNK_SIZE):
+        if chunk and (count + files > max_files or total + size > _MAX_CHUNK_SIZE):
             yield Chunk(chunk, total)
             chunk, count, total = [], 0, 0
         chunk.append(batch)
@@ -107,14 +129,14 @@ def chunks(batches: Iterable[Batch]) -> Iterator[Chunk]:
         yield Chunk(chunk, total)
 
 
-def _divided(batch: Batch) -> Iterator[tuple[Batch, int]]:
+def _divided(batch: Batch, max_files: int) -> Iterator[tuple[Batch, int]]:
     """Divide a batch that is too large for a chunk; a single file may be. Each part comes with its bytes."""
     how, source, target, shared, files = batch
     size = sum([file[1] for file in files])
-    if len(files) > _MAX_CHUNK_FILES or (size > _MAX_CHUNK_SIZE and len(files) > 1):
+    if len(files) > max_files or (size > _MAX_CHUNK_SIZE and len(files) > 1):
         half = len(files) // 2
         for part in (files[:half], files[half:]):
-            yield from _divided((how, source, target, shared, part))
+            yield from _divided((how, source, target, shared, part), max_files)
     elif files:
         yield batch, size
 

@@ -63,6 +63,15 @@ class StatIndex:
         packed_files = _CACHE.read(root, parse_map) or {}
         return cls({decode(directory): packed for directory, packed in packed_files.items()}, root)
 
+    def __len__(self) -> int:
+        """Return the number of files of the last scan."""
+        return sum([_COUNT.unpack_from(packed)[0] for packed in self._known.values()])
+
+    @property
+    def directories(self) -> list[str]:
+        """The directories of the last scan that had files, in the order of the scan."""
+        return [*self._known]
+
     def digests(self, directory: str, files: Sequence[SourceNode]) -> Sequence[bytes | None]:
         """Return the digest of each of *files*, all files of *directory* sorted by name; None for a file to read."""
         known = self._known.get(directory)

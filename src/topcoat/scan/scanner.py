@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
@@ -22,6 +22,7 @@ from topcoat.scan.content import Content, digest_at_once, digest_file, read_file
 from topcoat.scan.exclude import excluded_inodes, is_excluded
 from topcoat.scan.ignore import DEFAULT_PATTERNS, IgnoreRules, ignore_hint
 from topcoat.scan.index import StatIndex, drop_if_wrong
+from topcoat.scan.listed_ahead import listed_ahead
 from topcoat.scan.names import ERRORS, decode, encode, to_system
 from topcoat.scan.retry import has_kept_scan, keep_scan, kept_scan
 from topcoat.scan.snapshot import Entry, Snapshot
@@ -197,13 +198,15 @@ class _ProjectScan:
         self._kept: set[str] = set()
         # The nodes of files that were being written, by directory.
         self._changing: dict[str, dict[str, SourceNode]] = {}
+        self._list_directory: Callable[[str], list[SourceNode]] = project.tree.list
         self._is_patient = project.file is not None
         self._excluded_inodes = excluded_inodes()
         if project.file is not None:
             self._add_file("", project.file, target=project.target)
-        elif project.local:
+        elif isinstance(project.tree, LocalTree):
             self._index = StatIndex.load(project.label)
-            self._walk(options)
+            with listed_ahead(project.tree, self._index) as self._list_directory:
+                self._walk(options)
             self._index.save()
             self._scan_changing_again()
         else:
@@ -295,7 +298,7 @@ class _ProjectScan:
 
     def _list(self, path: str) -> list[SourceNode]:
         try:
-            nodes = self.project.tree.list(path)
+            nodes = self._list_directory(path)
         except WorkspaceNotFound:
             if not path:
                 raise

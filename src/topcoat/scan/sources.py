@@ -19,14 +19,12 @@ class ScanRoot(NamedTuple):
         tree: the directory to walk, or the one that holds *file*.
         target: path below the remote root; empty for the root itself.
         file: set if the source is a single file; *target* is then the path of the file.
-        local: whether a stat index can be kept.
     """
 
     label: str
     tree: Tree
     target: bytes
     file: SourceNode | None
-    local: bool
 
 
 def find_scan_roots(workspace: Projects) -> list[ScanRoot]:
@@ -57,9 +55,9 @@ def _find(source: str, target: str) -> ScanRoot:
                 f"{path} is a home directory or the root of a file system, not a workspace",
                 hint='run from the project\'s directory, name it with --workspace DIR, or use --workspace ""',
             )
-        return ScanRoot(path, LocalTree(path), target_path, None, True)
+        return ScanRoot(path, LocalTree(path), target_path, None)
     parent, name = os.path.split(path)
-    return _single_file(path, LocalTree(parent), target_path, from_system(name), local=True)
+    return _single_file(path, LocalTree(parent), target_path, from_system(name))
 
 
 def local_path(source: str) -> str | None:
@@ -114,16 +112,16 @@ def _find_remote(source: str, target_path: bytes) -> ScanRoot:
             hint="check the URL given with --workspace or in the role's workspace",
         )
     if is_directory:
-        return ScanRoot(source, FsspecTree(fs, path), target_path, None, False)
+        return ScanRoot(source, FsspecTree(fs, path), target_path, None)
     parent, _, name = path.rpartition("/")
-    return _single_file(source, FsspecTree(fs, parent), target_path, name, local=False)
+    return _single_file(source, FsspecTree(fs, parent), target_path, name)
 
 
-def _single_file(label: str, tree: Tree, target_path: bytes, name: str, *, local: bool) -> ScanRoot:
+def _single_file(label: str, tree: Tree, target_path: bytes, name: str) -> ScanRoot:
     node = tree.stat(name)
     if node.kind != "file":
         raise InvalidWorkspace(
             f"workspace {label} is neither a directory nor a file",
             hint="name the directory that holds the code with --workspace DIR",
         )
-    return ScanRoot(label, tree, target_path or encode(name), node, local)
+    return ScanRoot(label, tree, target_path or encode(name), node)

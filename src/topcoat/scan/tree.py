@@ -6,13 +6,14 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 from topcoat.errors import TopcoatError, WorkspaceChanged, WorkspaceError, WorkspaceNotFound
 from topcoat.foreign_text import escaped
-from topcoat.helpers.plain_files import READ_ONLY
+from topcoat.helpers.plain_files import KINDS, READ_ONLY, Member, list_members
 from topcoat.scan import names
 from topcoat.scan.ignore import ignore_hint
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 NodeKind = Literal["file", "dir", "link", "other"]
 
 _BLOCK = 1 << 20
-_KINDS: dict[int, NodeKind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
 class Version(NamedTuple):
@@ -54,6 +54,10 @@ class SourceNode(NamedTuple):
     def version(self) -> Version:
         """The version of a local file."""
         return Version(self.size, self.mtime, self.ctime)
+
+
+# Without a function of our own: a warm scan comes here for each file.
+_new_node: Callable[[Member], SourceNode] = partial(tuple.__new__, SourceNode)
 
 
 class Tree(Protocol):
@@ -95,20 +99,8 @@ class LocalTree:
 
     def list(self, path: str) -> list[SourceNode]:
         full = self.full(path)
-        nodes: list[SourceNode] = []
-        add, kinds, new = nodes.append, _KINDS, tuple.__new__
-        with reading(full, path), _members(full) as members:
-            for member in members:
-                try:
-                    st = member.stat(follow_symlinks=False)
-                except FileNotFoundError:  # deleted since the directory was read, such as an editor's temporary file
-                    continue
-                # `_local_node` and `SourceNode.__new__` spelled out: a warm scan spends most of its time here.
-                mode = st.st_mode
-                kind, bits = kinds.get(mode & 0o170000, "other"), mode & 0o7777
-                values = (member.name, kind, bits, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, None)
-                add(new(SourceNode, values))
-        return nodes if names.IS_UTF8 else [node._replace(name=names.from_system(node.name)) for node in nodes]
+        with reading(full, path):
+            return local_nodes(_list_members(full))
 
     def stat(self, path: str) -> SourceNode:
         full = self.full(path)
@@ -135,17 +127,19 @@ class LocalTree:
             return os.readlink(full) if names.IS_UTF8 else names.decode(os.readlink(names.encode(full)))
 
 
-@contextmanager
-def _members(directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+def local_nodes(members: Iterable[Member]) -> list[SourceNode]:
+    """Return the nodes of the *members* of a local directory."""
+    nodes = list(map(_new_node, members))
+    return nodes if names.IS_UTF8 else [node._replace(name=names.from_system(node.name)) for node in nodes]
+
+
+def _list_members(directory: str) -> list[Member]:
     if os.scandir not in os.supports_fd:
-        with os.scandir(directory) as members:
-            yield members
-        return
+        return list_members(directory)
     # With a handle, a stat of a member does not resolve the path of the directory again.
     handle = os.open(names.to_system(directory), READ_ONLY)
     try:
-        with os.scandir(handle) as members:
-            yield members
+        return list_members(handle)
     finally:
         os.close(handle)
 
@@ -236,7 +230,7 @@ def version_of(handle: int) -> Version:
 
 def _local_node(name: str, st: os.stat_result) -> SourceNode:
     mode = st.st_mode
-    kind = _KINDS.get(stat.S_IFMT(mode), "other")
+    kind = cast(NodeKind, KINDS.get(stat.S_IFMT(mode), "other"))
     return SourceNode(name, kind, mode & 0o7777, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
 
 
