@@ -54,6 +54,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=
 PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9
 PartitionName=short Nodes=ALL MaxTime=1 State=UP
+PartitionName=pairs Nodes=ALL MaxTime=INFINITE MaxNodes=2 State=UP
 """
 _NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=2000 Gres=gpu:2 Feature=local"
@@ -81,7 +82,7 @@ _ACCOUNTS = (
 
 
 class Slurm:
-    """A running cluster: partitions main, low (preempted), high and short (one minute); QOS gpu1 and strict."""
+    """A running cluster: partitions main, low (preempted), high, short (a minute), pairs (2 nodes); two QOS."""
 
     def __init__(self, directory: Path, logs: Path, env: Mapping[str, str]) -> None:
         self.directory, self.env = directory, env

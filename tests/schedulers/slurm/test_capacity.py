@@ -10,9 +10,9 @@ from topcoat.schedulers.slurm.parse import PartitionNodes
 from topcoat.specs import AppDef, Resource, Role
 
 INFINITE = float("inf")
-CPU = PartitionNodes("cpu", True, True, 3600.0, 4, 8, 16000, 0)
-GPU = PartitionNodes("gpu", False, True, INFINITE, 2, 32, 256000, 4)
-BIG = PartitionNodes("gpu", False, True, INFINITE, 1, 64, 512000, 8)
+CPU = PartitionNodes("cpu", True, True, 3600.0, 1, INFINITE, 4, 8, 16000, 0)
+GPU = PartitionNodes("gpu", False, True, INFINITE, 1, INFINITE, 2, 32, 256000, 4)
+BIG = PartitionNodes("gpu", False, True, INFINITE, 1, INFINITE, 1, 64, 512000, 8)
 ALL = [CPU, GPU, BIG]
 
 
@@ -54,6 +54,24 @@ def test_what_would_wait_for_ever_is_refused(asked: AppDef, cfg: dict[str, Any],
     with pytest.raises((InvalidApp, InvalidRunConfigException), match=words) as refused:
         check_capacity(asked, cfg, nodes_of(ALL, cfg))
     assert refused.value.hint
+
+
+def test_a_partition_has_a_number_of_nodes_for_each_role_of_a_job() -> None:
+    limited = CPU._replace(min_nodes=2, max_nodes=3)
+    pair = AppDef("a", [Role(name, "", num_replicas=2) for name in "rs"])
+    check_capacity(pair, {}, [limited])
+    for replicas, limit in ((1, "at least 2"), (4, "at most 3")):
+        with pytest.raises(InvalidApp, match=f"{replicas} replicas.* the partition cpu allows {limit} nodes"):
+            check_capacity(app(replicas), {}, [limited])
+    check_capacity(app(4), {"partition": "cpu,gpu"}, [limited, BIG._replace(nodes=9)])
+
+
+def test_nodes_that_are_excluded_do_not_count() -> None:
+    cfg = {"exclude": "n[1-2]"}
+    with pytest.raises(InvalidApp, match=r"has 3 replicas.* has 2 such nodes, without those of exclude=n\[1-2\]"):
+        check_capacity(app(3), cfg, [CPU._replace(nodes=2)])
+    with pytest.raises(InvalidApp, match="has 0 such nodes"):
+        check_capacity(app(), cfg, [CPU._replace(nodes=0)])
 
 
 def test_all_roles_together_need_a_node_for_each_replica() -> None:

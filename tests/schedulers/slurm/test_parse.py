@@ -52,11 +52,12 @@ def test_each_run_of_a_requeued_job_has_its_own_steps() -> None:
 
 def test_partitions_have_their_limits() -> None:
     text = table(
-        ("main*", "up", "infinite", "4", "64", "512000", "gpu:a100:4(S:0-1),lustre:1,gpu:t4:2"),
-        ("short", "down", "1-00:00:00", "2+", "4", "2000+", "(null)"),
+        ("main*", "up", "infinite", "1-infinite", "4", "64", "512000", "gpu:a100:4(S:0-1),lustre:1,gpu:t4:2"),
+        ("short", "down", "1-00:00:00", "2-16", "2+", "4", "2000+", "(null)"),
     )
     main, short = parse.partitions(text)
     assert (main.partition, main.is_default, main.is_up, main.gpus) == ("main", True, True, 6)
+    assert (main.min_nodes, main.max_nodes, short.min_nodes, short.max_nodes) == (1, float("inf"), 2, 16)
     assert (short.time_limit_s, short.nodes, short.memory_mb, short.gpus, short.is_up) == (86400, 2, 2000, 0, False)
 
 
@@ -64,13 +65,13 @@ def test_partitions_have_their_limits() -> None:
     ("printed", "cpus"), [("1K", 1024), ("1.50K", 1536), ("1023", 1023), ("64+", 64), ("1K+", 1024)]
 )
 def test_many_cpus_are_printed_in_thousands(printed: str, cpus: int) -> None:
-    (row,) = parse.partitions(table(("main", "up", "infinite", "1", printed, "1", "(null)")))
+    (row,) = parse.partitions(table(("main", "up", "infinite", "1", "1", printed, "1", "(null)")))
     assert row.cpus == cpus
 
 
 def test_gpus_that_are_not_consumed_are_gpus() -> None:
     gres = "gpu:a100:no_consume:4,gpu:no_consume:2(S:0)"
-    (row,) = parse.partitions(table(("main", "up", "infinite", "1", "1", "1", gres)))
+    (row,) = parse.partitions(table(("main", "up", "infinite", "1", "1", "1", "1", gres)))
     assert row.gpus == 6
 
 

@@ -286,6 +286,16 @@ def test_gpus_are_requested_for_each_node(runner: Runner, cluster: Slurm) -> Non
         (shell("true", resource=Resource(cpu=1, gpu=9, memMB=1)), {}, InvalidApp, "requests 9 GPUs"),
         (shell("true", resource=Resource(cpu=1, gpu=0, memMB=9999)), {}, InvalidApp, "requests 9999 MiB of memory"),
         (shell("true", num_replicas=5), {}, InvalidApp, "has 5 replicas"),
+        (shell("true", num_replicas=3), {"partition": "pairs"}, InvalidApp, "pairs allows at most 2 nodes"),
+        (shell("true", num_replicas=4), {"exclude": "n1"}, InvalidApp, "3 such nodes, without those of exclude=n1"),
+        (shell("true"), {"nodelist": "n1,n2"}, SchedulerError, "invalid number of nodes"),
+        (
+            AppDef("job", [role(name, "true", num_replicas=2) for name in "ab"]),
+            {"exclude": "n[1,3]"},
+            InvalidApp,
+            "the roles 'a', 'b' have 4 replicas.* 2 such nodes, without",
+        ),
+        (AppDef("job", [role(name, "true") for name in "ab"]), {"nodelist": "n1"}, InvalidApp, "roles share no node"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, str) else "",
 )

@@ -69,19 +69,7 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
         )
     use_memory = memory_is_configured(nodes)
     for role in app.roles:
-        wanted = role.resource
-        largest = {
-            "CPUs": (wanted.cpu, max(row.cpus for row in nodes)),
-            "GPUs": (wanted.gpu, max(row.gpus for row in nodes)),
-            "MiB of memory": (wanted.memMB if use_memory else 0, max(row.memory_mb for row in nodes)),
-        }
-        for what, (requested, available) in largest.items():
-            if requested > available:
-                raise InvalidApp(
-                    f"each replica of role {role.name!r} requests {requested} {what}, and a node of {where} has "
-                    f"{available}",
-                    hint="request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
-                )
+        _check_role(role, where, nodes, use_memory=use_memory)
     # The parts of a heterogeneous job share no node either.
     for roles in _sets(app.roles):
         replicas = sum(role.num_replicas for role in roles)
@@ -89,10 +77,34 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
         if replicas > count:
             names = ", ".join(repr(role.name) for role in roles)
             who = f"role {names} has" if len(roles) == 1 else f"the roles {names} have"
+            without = f", without those of exclude={cfg['exclude']}" if cfg.get("exclude") else ""
             raise InvalidApp(
-                f"{who} {replicas} replicas, each on a node of its own, and {where} has {count} such nodes",
+                f"{who} {replicas} replicas, each on a node of its own, and {where} has {count} such nodes{without}",
                 hint="choose fewer replicas, or another partition: -cfg partition=NAME (sinfo -s)",
             )
+
+
+def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_memory: bool) -> None:
+    wanted = role.resource
+    largest = {
+        "CPUs": (wanted.cpu, max(row.cpus for row in nodes)),
+        "GPUs": (wanted.gpu, max(row.gpus for row in nodes)),
+        "MiB of memory": (wanted.memMB if use_memory else 0, max(row.memory_mb for row in nodes)),
+    }
+    for what, (requested, available) in largest.items():
+        if requested > available:
+            raise InvalidApp(
+                f"a replica of role {role.name!r} requests {requested} {what}, and a node of {where} has {available}",
+                hint="request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
+            )
+    # Of a heterogeneous job, each part has these limits.
+    count, low, high = role.num_replicas, nodes[0].min_nodes, nodes[0].max_nodes
+    if not low <= count <= high:
+        limit = f"at most {high:.0f} nodes" if count > high else f"at least {low} nodes"
+        raise InvalidApp(
+            f"role {role.name!r} has {count} replicas, each on a node of its own, and {where} allows {limit}",
+            hint="choose another number of replicas, or another partition: -cfg partition=NAME (sinfo -o '%P %s')",
+        )
 
 
 def _sets(roles: Sequence[Role]) -> Iterator[tuple[Role, ...]]:

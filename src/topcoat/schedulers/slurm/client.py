@@ -123,8 +123,8 @@ class SlurmClient:
         if done.exit_code:
             raise _failed("scancel", done)
 
-    def partitions(self) -> list[PartitionNodes]:
-        """Return the partitions with their nodes.
+    def partitions(self, exclude: str = "") -> list[PartitionNodes]:
+        """Return the partitions with their nodes, without those that *exclude* lists; a partition may have none left.
 
         Raises:
             SchedulerError: the controller cannot be reached.
@@ -137,10 +137,9 @@ class SlurmClient:
             raise SchedulerError(
                 f"Slurm's controller is down, or does not respond: {escaped(down) or 'no answer'}", hint="scontrol ping"
             )
-        done = self._query("sinfo", "-h", "-a", "-e", "-o", parse.SINFO_FORMAT)
-        if done.exit_code:
-            raise _failed("sinfo", done)
-        return parse.partitions(done.stdout)
+        rows = self._sinfo()
+        excluded = {row._replace(nodes=0): row.nodes for row in self._sinfo("-n", exclude)} if exclude else {}
+        return [row._replace(nodes=row.nodes - excluded.get(row._replace(nodes=0), 0)) for row in rows]
 
     def has_oci_conf(self) -> bool:
         """Return whether the cluster has an ``oci.conf``, beside its ``slurm.conf``."""
@@ -207,6 +206,12 @@ class SlurmClient:
     def _query(self, *command: str) -> CommandResult:
         return self.site.run(_plain(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
 
+    def _sinfo(self, *selection: str) -> list[PartitionNodes]:
+        done = self._query("sinfo", "-h", "-a", "-e", *selection, "-o", parse.SINFO_FORMAT)
+        if done.exit_code:
+            raise _failed("sinfo", done)
+        return parse.partitions(done.stdout)
+
     def _squeue(self, *selection: str) -> list[QueueRow]:
         failed, failure = self._failure
         if failure and time.monotonic() - failed < _MAX_FAILURE_AGE_S:
@@ -244,8 +249,9 @@ _HINTS = {
     "Invalid partition name": "sinfo -s lists the partitions: -cfg partition=NAME",
     "Invalid account": "sacctmgr show associations user=$USER lists your accounts: -cfg account=NAME",
     "Invalid qos": "sacctmgr show qos lists them: -cfg qos=NAME",
-    "Requested node configuration is not available": "no node has so many CPUs, GPUs or so much memory: "
-    "sinfo -N -o '%N %c %m %G'",
+    "Requested node configuration is not available": "no node that constraint, exclude and nodelist leave has so many "
+    "CPUs, GPUs or so much memory: sinfo -N -o '%N %c %m %G %f'",
+    "invalid number of nodes": "nodelist names more nodes than the job has replicas",
     "Invalid generic resource": "sinfo -o '%P %G' lists the generic resources",
     "Invalid feature": "sinfo -o '%P %f' lists the features: -cfg constraint=FEATURE",
     "Invalid node name": "sinfo -N lists the nodes",

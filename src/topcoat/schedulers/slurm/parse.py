@@ -17,7 +17,7 @@ MAX_ROWS = 200_000
 
 SQUEUE_FORMAT = FIELD.join(("%i", "%T", "%r", "%N", "%V", "%u", "%Z", "%j")) + ROW
 SACCT_FIELDS = "jobid,state,exitcode,derivedexitcode,submit,start,end,nodelist,user,workdir,jobname"
-SINFO_FORMAT = FIELD.join(("%P", "%a", "%l", "%D", "%c", "%m", "%G")) + ROW
+SINFO_FORMAT = FIELD.join(("%P", "%a", "%l", "%s", "%D", "%c", "%m", "%G")) + ROW
 EPOCH = "SLURM_TIME_FORMAT=%s"
 """The variable that makes squeue and sacct print times as seconds since 1970."""
 
@@ -68,12 +68,20 @@ class Run(NamedTuple):
 
 
 class PartitionNodes(NamedTuple):
-    """Hold the equal nodes of a partition, from sinfo."""
+    """Hold the equal nodes of a partition, from sinfo, and the limits of a job there.
+
+    Attributes:
+        nodes: how many of them there are.
+        min_nodes: a job has at least so many.
+        max_nodes: a job has at most so many; infinite without a limit.
+    """
 
     partition: str
     is_default: bool
     is_up: bool
     time_limit_s: float
+    min_nodes: int
+    max_nodes: float
     nodes: int
     cpus: int
     memory_mb: int
@@ -127,7 +135,7 @@ def accounting_runs(text: str) -> list[Run]:
 def partitions(text: str) -> list[PartitionNodes]:
     """Return the rows of sinfo in `SINFO_FORMAT`."""
     rows = []
-    for column, availability, limit, count, cpus, memory, gres in _table(text, ROW, 7):
+    for column, availability, limit, job_size, count, cpus, memory, gres in _table(text, ROW, 8):
         name = column.strip()
         try:
             limit_s = time_limit_s(limit.strip())
@@ -139,6 +147,7 @@ def partitions(text: str) -> list[PartitionNodes]:
                 name.endswith("*"),
                 availability == "up",
                 limit_s,
+                *_range(job_size),
                 _number(count),
                 _number(cpus),
                 _number(memory),
@@ -192,6 +201,12 @@ def _number(text: str) -> int:
     """Return the number at the start of *text*; from 1024 on, sinfo prints CPUs as ``1K`` or ``1.50K``."""
     match = re.match(r"\s*(\d{1,15}(?:\.\d{1,9})?)([KMG]?)", text, re.ASCII)
     return int(float(match[1]) * 1024 ** "_KMG".index(match[2] or "_")) if match else 0
+
+
+def _range(text: str) -> tuple[int, float]:
+    """Return the bounds of ``1-16``, ``1-infinite`` or ``4``."""
+    low, dash, high = text.strip().partition("-")
+    return _number(low), _number(high if dash else low) or float("inf")
 
 
 def _gpus(gres: str) -> int:

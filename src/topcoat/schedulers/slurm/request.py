@@ -195,8 +195,13 @@ class SlurmBatchRequest:
         )
 
 
-def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = False) -> None:
+def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = False, nodelist: str = "") -> None:
     """Raise ``InvalidApp`` if Slurm cannot run *app*."""
+    if nodelist and len(app.roles) > 1:
+        raise InvalidApp(
+            f"every role must have the nodes nodelist={nodelist}, and roles share no node",
+            hint="leave nodelist out, or choose nodes with constraint, exclude or reservation",
+        )
     if interactive and (len(app.roles) > 1 or app.roles[0].num_replicas > 1):
         raise InvalidApp("interactive=true needs an application of one replica", hint="--num-replicas 1")
     for role in app.roles:

@@ -76,7 +76,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
-        self._known_partitions: dict[str, list[PartitionNodes]] = {}
+        self._known_partitions: dict[tuple[str, str], list[PartitionNodes]] = {}
         self._unreachable: dict[str, SchedulerError] = {}
 
     def close(self) -> None:
@@ -124,23 +124,24 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Refuse what Slurm cannot run before anything is read or copied."""
-        check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive)
+        check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive, nodelist=cfg.nodelist or "")
         options = _with_default_partition(cfg)
         # An earlier failure may be over.
         self._unreachable.pop(cfg.slurm_host or "", None)
-        check_capacity(app, options, nodes_of(self._partitions(cfg.slurm_host or ""), options))
+        check_capacity(app, options, nodes_of(self._partitions(options), options))
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Accept roles without a resource: the defaults of the partition apply."""
 
-    def _partitions(self, host: str) -> list[PartitionNodes]:
+    def _partitions(self, cfg: Mapping[str, CfgVal]) -> list[PartitionNodes]:
         """Return the partitions, none if Slurm cannot be asked: a dry run works without a cluster."""
-        if host not in self._known_partitions and host not in self._unreachable:
+        host, exclude = str(cfg.get("slurm_host") or ""), str(cfg.get("exclude") or "")
+        if (host, exclude) not in self._known_partitions and host not in self._unreachable:
             try:
-                self._known_partitions[host] = self._client(host).partitions()
+                self._known_partitions[host, exclude] = self._client(host).partitions(exclude)
             except SchedulerError as error:
                 self._unreachable[host] = error
-        return self._known_partitions.get(host, [])
+        return self._known_partitions.get((host, exclude), [])
 
     def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
         return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
@@ -197,7 +198,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         job_dir = str(cfg.job_dir or "")
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
-        nodes = nodes_of(self._partitions(cfg.slurm_host or ""), _with_default_partition(cfg))
+        nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
         request = make_request(
             app,
             cfg,
@@ -222,7 +223,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         host = str(cfg.get("slurm_host") or "")
         if self._unreachable.pop(host, None):
             # It may respond again since the dry run.
-            self._partitions(host)
+            self._partitions(cfg)
         if failure := self._unreachable.get(host):
             discard(self._client(host), dryrun_info.request)
             raise failure
