@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,16 @@ _COMPONENTS = "tests.components.fixtures"
 # Other processes share the machine: a slow example is not a failure.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture(scope="session")
+def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the locale ``xx_XX``, whose encoding is ISO-8859-1; empty if it cannot be made here."""
+    directory = tmp_path_factory.mktemp("locales")
+    if shutil.which("localedef"):
+        command = ["localedef", "-c", "-i", "POSIX", "-f", "ISO-8859-1", str(directory / "xx_XX")]
+        subprocess.run(command, capture_output=True, check=False)
+    return directory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

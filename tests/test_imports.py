@@ -19,7 +19,7 @@ ROWS = (
     ("errors", "version", "torchx_alias"),
     (
         *("state", "records", "linked_files", "regular_files", "leftovers"),
-        *("tasks", "notices", "transfers", "suggest", "foreign_text", "aws"),
+        *("tasks", "notices", "transfers", "suggest", "foreign_text", "system_text", "aws"),
     ),
     ("plugins",),
     ("specs",),

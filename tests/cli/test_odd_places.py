@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -91,16 +90,6 @@ _ALIKE = {
     *("umask", "sigint-ignored", "columns-10", "no-session", "home-a-file", "state-full"),
 }
 _FEW = ("unknown", "ls", "build", "run", "run-dryrun", "list", "log")
-
-
-@pytest.fixture(scope="session")
-def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the locale ``xx_XX``, whose encoding is ISO-8859-1."""
-    directory = tmp_path_factory.mktemp("locales")
-    if shutil.which("localedef"):
-        command = ["localedef", "-c", "-i", "POSIX", "-f", "ISO-8859-1", str(directory / "xx_XX")]
-        subprocess.run(command, capture_output=True, check=False)
-    return directory
 
 
 @pytest.fixture

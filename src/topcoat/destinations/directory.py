@@ -27,6 +27,7 @@ from topcoat.scan.names import decode
 from topcoat.scan.scanner import Scan
 from topcoat.scan.snapshot import Entry, Snapshot
 from topcoat.state import make_directories, make_private, state_dir
+from topcoat.system_text import system_text
 from topcoat.transfers import expect
 
 # A file system that does not keep permission bits shows another mode.
@@ -43,7 +44,7 @@ class DirectoryDestination:
         """Fill *job_dir* (``~`` is expanded); with *link* ``hard``, unchanged files are hard links to those of the
         workspace's last job directory, so a job that writes in place changes both.
         """
-        self.path = os.path.abspath(os.path.expanduser(job_dir))
+        self.path = os.path.abspath(os.path.expanduser(system_text(job_dir)))
         self._link = link
 
     def check(self, snapshot: Snapshot) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from topcoat.errors import InvalidApp
 from topcoat.foreign_text import parse_json
 from topcoat.schedulers.slurm.containers import DEFAULT_WORKDIR
+from topcoat.system_text import system_bytes
 
 ROOT = "rootfs"
 # What config.json mounts anew, and what a container writes to.
@@ -104,7 +105,7 @@ def job_config(base: BaseBundle, mounts: Sequence[tuple[str, str, bool]], workdi
         "mounts": [*inner, *own, *writable, *(_bind(*mount) for mount in mounts)],
         "linux": linux,
     }
-    return json.dumps(document, indent=1).encode()
+    return system_bytes(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def _bind(source: str, destination: str, read_only: bool) -> dict[str, object]:

@@ -15,6 +15,7 @@ from topcoat.schedulers.slurm import parse
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
 from topcoat.schedulers.slurm.site import CommandResult, Site, no_program
 from topcoat.schedulers.slurm.status import JobFacts
+from topcoat.system_text import system_bytes
 
 QUERY_TIMEOUT_S = 30.0
 SUBMIT_TIMEOUT_S = 90.0
@@ -40,6 +41,13 @@ _UNSET = {
 # What squeue prints for an id that it does not know, in several releases.
 _UNKNOWN_ID = ("Invalid job id",)
 _NO_ACCOUNTING = "accounting storage is disabled"
+_MATCH = """IFS=
+for pattern; do
+  found=
+  for path in $pattern; do [ ! -d "$path" ] || found=$path; done
+  printf '%s\\0' "$found"
+done
+"""
 _SECTIONS = """cd "$1" 2>/dev/null || exit 0
 cat job.json 2>/dev/null; printf '\\036'
 cat exit/run 2>/dev/null; printf '\\036'
@@ -199,7 +207,7 @@ class SlurmClient:
         """Return those of *directories* that exist; all of them if that cannot be known."""
         script = 'for path; do [ ! -d "$path" ] || printf "%s\\0" "$path"; done'
         command = ["xargs", "-0", "-r", "/bin/sh", "-c", script, "sh"]
-        names = "".join(f"{directory}\0" for directory in directories).encode(errors="surrogateescape")
+        names = system_bytes("".join(f"{directory}\0" for directory in directories))
         done = self.site.run(command, stdin=names, timeout_s=QUERY_TIMEOUT_S)
         return set(directories) if done.exit_code else set(done.stdout.split("\0")[:-1])
 
@@ -235,7 +243,17 @@ class SlurmClient:
             raise
         if done.exit_code and _NO_ACCOUNTING not in done.stderr:
             raise _failed("sacct", done)
-        return [] if done.exit_code else parse.accounting_runs(done.stdout)
+        return [] if done.exit_code else self._with_paths(parse.accounting_runs(done.stdout))
+
+    def _with_paths(self, runs: list[Run]) -> list[Run]:
+        """Undo what the accounting's database makes of a character that it does not have: a question mark."""
+        lost = sorted({run.directory for run in runs if "?" in run.directory})
+        if not lost:
+            return runs
+        patterns = [re.sub(r"[^?/\w]", r"\\\g<0>", path).replace("?", "*") for path in lost]
+        done = self.site.run(["/bin/sh", "-c", _MATCH, "sh", *patterns], timeout_s=QUERY_TIMEOUT_S)
+        found = dict(zip(lost, done.stdout.split("\0"), strict=False))
+        return [run._replace(directory=found.get(run.directory) or run.directory) for run in runs]
 
 
 def _plain(command: Sequence[str], *variables: str) -> list[str]:

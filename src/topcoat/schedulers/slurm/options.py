@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from topcoat.errors import InvalidRunConfigException
 from topcoat.schedulers.structured_opts import StructuredOpts
 from topcoat.specs import CfgVal
+from topcoat.system_text import system_bytes
 
 CONTAINERS = ("none", "pyxis", "apptainer", "oci")
 MAX_VALUE = 1024
@@ -148,7 +149,7 @@ def check_value(key: str, value: CfgVal) -> None:
     text = str(value)
     if not text.strip():
         raise InvalidRunConfigException(f"the run option {key!r} is empty", key, hint=f"leave {key} out")
-    if "\0" in text or len(text.encode(errors="surrogateescape")) > MAX_VALUE:
+    if "\0" in text or len(system_bytes(text)) > MAX_VALUE:
         raise InvalidRunConfigException(
             f"invalid {key}: it has a NUL character, or more than {MAX_VALUE} bytes", key, hint="shorten it"
         )

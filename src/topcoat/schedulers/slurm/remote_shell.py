@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from topcoat.foreign_text import escaped
+from topcoat.system_text import system_bytes
 
 _PLAIN_BYTES = frozenset(range(32, 127)) - frozenset(b"'\\!")
 
@@ -44,7 +45,7 @@ def remote_words(command: Sequence[str]) -> str:
 
 def one_line(command: Sequence[str]) -> str:
     """Return *command* as a line of plain characters; ``printf %b`` decodes it."""
-    text = shlex.join(command).encode(errors="surrogateescape")
+    text = system_bytes(shlex.join(command))
     return "".join([chr(byte) if byte in _PLAIN_BYTES else f"\\0{byte:03o}" for byte in text])
 
 

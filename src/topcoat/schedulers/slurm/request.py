@@ -18,6 +18,7 @@ from topcoat.schedulers.slurm.files import JobFiles
 from topcoat.schedulers.slurm.sbatch import options, role_options, sbatch_options, step_size
 from topcoat.schedulers.slurm.script import JOB_ID, ReplicaCommand, RoleStep, batch_script, quote, replica_script
 from topcoat.specs import AppDef, CfgVal, RetryPolicy, Role, macros
+from topcoat.system_text import system_bytes
 from topcoat.version import __version__
 
 MAX_SCRIPT = 4 << 20
@@ -210,7 +211,7 @@ def check_app(app: AppDef, *, has_container: bool = False, interactive: bool = F
             raise InvalidApp(
                 f"invalid role name {role.name!r}: not a file name without '.' at the beginning", hint="rename the role"
             )
-        if len(role.name.encode(errors="surrogateescape")) > _MAX_ROLE_NAME:
+        if len(system_bytes(role.name)) > _MAX_ROLE_NAME:
             raise InvalidApp(
                 f"the role name {role.name[:20]!r}... has more than {_MAX_ROLE_NAME} bytes, too many for a file name",
                 hint="choose a shorter name",
@@ -324,7 +325,7 @@ def make_request(
 
 def check_size(request: SlurmBatchRequest) -> None:
     """Raise ``InvalidApp`` if sbatch would refuse the script for its size."""
-    size = len(request.materialize().encode(errors="surrogateescape"))
+    size = len(system_bytes(request.materialize()))
     if size > MAX_SCRIPT:
         raise InvalidApp(f"the batch script has {size} bytes, and Slurm accepts {MAX_SCRIPT}")
 
@@ -354,5 +355,5 @@ def _facts(
 
 
 def facts_json(request: SlurmBatchRequest) -> bytes:
-    """Return the content of ``job.json``."""
-    return json.dumps(request.facts, indent=1, default=str).encode(errors="surrogateescape")
+    """Return the content of ``job.json``: with the bytes of names, which other locales read as other text."""
+    return system_bytes(json.dumps(request.facts, indent=1, default=str, ensure_ascii=False))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from topcoat.errors import SchedulerError
+from topcoat.system_text import system_text
 
 MAX_OUTPUT = 64 << 20
 """Bytes of a command's output that are kept."""
@@ -23,7 +24,7 @@ _NOT_OF_A_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 
 
 class CommandResult(NamedTuple):
-    """Hold what a command did; text that is not UTF-8 is kept as ``surrogateescape`` does."""
+    """Hold what a command did; text is decoded as paths are, so that those in it can be used."""
 
     exit_code: int
     stdout: str
@@ -31,7 +32,7 @@ class CommandResult(NamedTuple):
 
 
 class Site(Protocol):
-    """Run commands and use files where Slurm is. Paths are absolute POSIX paths there.
+    """Run commands and use files where Slurm is. Paths are absolute POSIX paths there, and may have any characters.
 
     File methods raise the ``OSError`` that the same call raises on this machine (``FileNotFoundError``, ``ENOSPC``).
     All methods may be called from several threads. Only a lost or refused connection raises ``SchedulerError``.
@@ -84,7 +85,7 @@ class LocalSite:
         try:
             # In a session of its own: ^C is for topcoat, which ends the command itself.
             done = subprocess.run(
-                command,
+                [system_text(word) for word in command],
                 input=stdin,
                 capture_output=True,
                 timeout=timeout_s,
@@ -100,13 +101,15 @@ class LocalSite:
             raise SchedulerError(f"cannot run {command[0]}: {error.strerror or error}") from error
         if done.returncode == 127 and is_missing(program_of(command), done.stderr):
             raise no_program(program_of(command))
-        stdout, stderr = (out[:MAX_OUTPUT].decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
-        return CommandResult(done.returncode, stdout, stderr)
+        return CommandResult(
+            done.returncode, os.fsdecode(done.stdout[:MAX_OUTPUT]), os.fsdecode(done.stderr[:MAX_OUTPUT])
+        )
 
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
         try:
-            return subprocess.run(command, check=False, env=_environment()).returncode
+            words = [system_text(word) for word in command]
+            return subprocess.run(words, check=False, env=_environment()).returncode
         except FileNotFoundError:
             raise no_program(command[0]) from None
 
@@ -116,12 +119,13 @@ class LocalSite:
 
     def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
         """Return a part of a file."""
-        with open(path, "rb") as file:
+        with open(system_text(path), "rb") as file:
             file.seek(offset)
             return file.read(limit)
 
     def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Write a file beside its place and rename it there."""
+        path = system_text(path)
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".topcoat-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -135,14 +139,15 @@ class LocalSite:
 
     def make_dir(self, path: str, mode: int = 0o755) -> None:
         """Create a directory and its parents."""
-        os.makedirs(path, mode, exist_ok=True)
+        os.makedirs(system_text(path), mode, exist_ok=True)
 
     def list_dir(self, path: str) -> list[str]:
         """Return the names in a directory."""
-        return sorted(os.listdir(path))
+        return sorted(os.listdir(system_text(path)))
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory or a file."""
+        path = system_text(path)
         with contextlib.suppress(FileNotFoundError):
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)

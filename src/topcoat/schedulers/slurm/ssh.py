@@ -48,8 +48,7 @@ class SshSite:
         done = self.output(command, stdin=stdin, timeout_s=timeout_s)
         if done.exit_code == 127 and is_missing(program_of(command), done.stderr):
             raise no_program(program_of(command), self.host)
-        stdout, stderr = (out.decode(errors="surrogateescape") for out in (done.stdout, done.stderr))
-        return CommandResult(done.exit_code, stdout, stderr)
+        return CommandResult(done.exit_code, os.fsdecode(done.stdout), os.fsdecode(done.stderr))
 
     def output(self, command: Sequence[str], *, stdin: bytes | Iterator[bytes] = b"", timeout_s: float) -> Output:
         """Run a command and return its output as bytes; any exit code is returned.

@@ -10,6 +10,7 @@ from topcoat.schedulers.slurm.files import own_directory
 from topcoat.schedulers.slurm.images import check_runtime, write_bundle
 from topcoat.schedulers.slurm.request import SlurmBatchRequest, facts_json
 from topcoat.schedulers.slurm.site import Site
+from topcoat.system_text import system_bytes
 
 # The facts directories of the jobs that this process has submitted: no failed submission may remove their files.
 _submitted: set[str] = set()
@@ -79,7 +80,7 @@ def _write_files(site: Site, request: SlurmBatchRequest) -> None:
             (files.replica_script, request.replica_script()),
             (files.script, request.materialize()),
         ):
-            site.write_file(path, data.encode(errors="surrogateescape"), 0o700)
+            site.write_file(path, system_bytes(data), 0o700)
         for bundle in request.bundles:
             write_bundle(site, bundle)
         site.write_file(files.job_json, facts_json(request), 0o600)
