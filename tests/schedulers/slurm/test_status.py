@@ -101,6 +101,14 @@ def test_replicas_of_a_running_job_have_states_of_their_own() -> None:
     assert (described.num_restarts, described.msg) == (2, "")
 
 
+def test_a_job_that_is_suspended_says_so_and_has_not_been_restarted() -> None:
+    known = facts(Record("a-0", "n1", 1, None, None), restarts=2)
+    described = describe_queued("7", [queued("SUSPENDED")], known)
+    assert (described.num_restarts, described.state) == (2, AppState.PENDING)
+    assert described.msg.startswith("it is suspended: scontrol resume")
+    assert described.roles_statuses[0].replicas[0].hostname == "n1"
+
+
 def test_the_runs_of_a_job_are_its_restarts() -> None:
     assert describe_ended("7", [run("REQUEUED"), run("NODE_FAIL"), run("COMPLETED")], JobFacts()).num_restarts == 2
 

@@ -55,6 +55,15 @@ _ENDINGS = {
     "REVOKED": "another cluster runs it",
     "TIMEOUT": "it reached its time limit",
 }
+_WAITING = {
+    "CONFIGURING": "its nodes are being started",
+    "POWER_UP_NODE": "its nodes are being started",
+    "REQUEUE_HOLD": "it was requeued, and is held: scontrol release",
+    "RESV_DEL_HOLD": "its reservation was deleted, and it is held: scontrol release",
+    "SPECIAL_EXIT": "it was requeued with an exit code, and is held: scontrol release",
+    "STOPPED": "a signal has stopped it",
+    "SUSPENDED": "it is suspended: scontrol resume, or it goes on when a more important job has ended",
+}
 _REASONS = {
     "BadConstraints": "no node has what it requests, and it would wait for ever: cancel it",
     "BeginTime": "it waits for its start time; a restarted job waits some seconds",
@@ -111,11 +120,11 @@ def ending_in_words(state: str) -> str:
     return _ENDINGS.get(state.split(" ", 1)[0], "")
 
 
-def reason_in_words(reason: str) -> str:
-    """Return a reason of Slurm in words, with Slurm's own word behind; empty for none."""
+def reason_in_words(reason: str, state: str = "") -> str:
+    """Return a reason of Slurm in words, with Slurm's own word behind; without one, what *state* says of a wait."""
     reason = reason.strip("() ")
     if reason in ("", "None"):
-        return ""
+        return _WAITING.get(state, "")
     name, _, rest = reason.partition(",")
     words = _REASONS.get(name)
     if words is None and (match := _LIMIT.fullmatch(name)) and match[3]:

@@ -68,9 +68,10 @@ def run_state(run: Run) -> AppState:
 def describe_queued(app_id: str, rows: Sequence[QueueRow], facts: JobFacts) -> DescribeAppResponse:
     """Return the status of a job that waits or runs."""
     state = combined_state(appstate_from_slurm_state(row.state) for row in rows)
-    waits = state is AppState.PENDING
+    # One that is suspended has begun, and goes on later.
+    waits = state is AppState.PENDING and not any(row.state in ("SUSPENDED", "STOPPED") for row in rows)
     restarts = 0 if facts.restarts is None else facts.restarts + waits
-    reasons = [reason_in_words(row.reason) for row in rows] if waits else []
+    reasons = [reason_in_words(row.reason, row.state) for row in rows] if state is AppState.PENDING else []
     message = next((reason for reason in reasons if reason), "")
     records = {} if waits else facts.records
     return _response(
