@@ -156,6 +156,20 @@ def test_a_job_that_ended_without_a_record_has_failed(home: Path, sacct: Command
     assert observe.describe("9", client, "9") is None
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [(("a-b",), "a-b"), (("two-train", "two-trainer"), "two"), (("x-y-a", "x-y-b", "x-y-c"), "x-y"), (("a", "b"), "a")],
+)
+def test_a_job_of_several_roles_is_listed_by_the_name_of_the_application(names: tuple[str, ...], shown: str) -> None:
+    facts = f"/jobs/{app_id_for('job')}/.topcoat"
+    rows = [
+        FIELD.join((f"7+{part}", "RUNNING", "None", "n1", "1", "root", facts, name)) for part, name in enumerate(names)
+    ]
+    answer = CommandResult(0, "".join(row + ROW for row in rows), "")
+    client = SlurmClient(Commands(squeue=answer, sacct=DISABLED))
+    assert [job.name for job in observe.list_jobs(client)] == [shown]
+
+
 @pytest.mark.parametrize("program", ["squeue", "sacct", "scancel", "sinfo", "sbatch"])
 def test_options_in_the_environment_of_the_user_do_not_reach_the_commands(
     home: Path, monkeypatch: pytest.MonkeyPatch, program: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -103,8 +104,17 @@ def list_jobs(client: SlurmClient) -> list[ListAppResponse]:
         if is_facts_directory(first.directory) and first.directory not in deleted:
             state = combined_state(appstate_from_slurm_state(part.state) for part in parts)
             created = None if first.submitted is None else datetime.fromtimestamp(first.submitted).astimezone()
-            apps.append(ListAppResponse(app_id_of(job_id, client.site.host), state, name=first.name, created=created))
+            apps.append(
+                ListAppResponse(app_id_of(job_id, client.site.host), state, name=_common_name(parts), created=created)
+            )
     return sorted(apps, key=lambda app: app.created or _EPOCH, reverse=True)
+
+
+def _common_name(parts: Sequence[QueueRow | Run]) -> str:
+    """Return the name of the application: its roles are called ``APPLICATION-ROLE``, or it has only one."""
+    names = sorted({part.name for part in parts})
+    application = posixpath.commonprefix(names).rpartition("-")[0] if len(names) > 1 else ""
+    return application or names[0]
 
 
 def job_directory(client: SlurmClient, job_id: str) -> str:
