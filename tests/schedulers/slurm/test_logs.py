@@ -8,7 +8,7 @@ import pytest
 
 from topcoat.errors import SchedulerError
 from topcoat.schedulers.slurm import logs
-from topcoat.schedulers.slurm.logs import follow, patient
+from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.site import LocalSite
 
 SITE = LocalSite()
@@ -73,17 +73,21 @@ def test_a_line_without_an_end_comes_in_parts(tmp_path: Path, monkeypatch: pytes
     assert max(map(len, pieces)) <= 20
 
 
-def test_a_failed_look_at_slurm_does_not_end_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([SchedulerError("down"), SchedulerError("down"), True, SchedulerError("down")])
+def test_a_connection_that_is_lost_does_not_end_the_following(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.schedulers.slurm.patience._PAUSE_S", 0.0)
+    (tmp_path / "out").write_text("one\ntwo\n")
+    failures = [SchedulerError("lost"), SchedulerError("lost")]
 
-    def has_ended() -> bool:
-        answer = next(answers)
-        if isinstance(answer, SchedulerError):
-            raise answer
-        return answer
+    class LostSite(LocalSite):
+        def read_file(self, path: str, offset: int = 0, limit: int = 3) -> bytes:
+            if offset == 3 and failures:
+                raise failures.pop()
+            return super().read_file(path, offset, 3)
 
-    ask = patient(has_ended)
-    assert [ask(), ask(), ask()] == [False, False, True]
-    monkeypatch.setattr(logs, "_MAX_FAILING_S", -1.0)
+    for paths in ([tmp_path / "out"], [tmp_path / "out", tmp_path / "err"]):
+        lines = follow(LostSite(), [*map(str, paths)], whole=False, has_ended=lambda: True)
+        assert "".join(lines) == "one\ntwo\n"
+        assert failures == []
+        failures.append(SchedulerError("lost"))
     with pytest.raises(SchedulerError):
-        ask()
+        "".join(follow(LostSite(), [str(tmp_path / "out")], whole=False, has_ended=None))

@@ -396,7 +396,12 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
         handle = other.run(shell("true"), "slurm")
         other.wait(handle)
         kept = set((home / ".topcoat/jobs").glob("*"))
+    waiting = runner.run(shell("sleep 5"), "slurm")
+    assert state_of(runner, waiting) is not None
+    waited: list[object] = []
+    waiter = threading.Thread(target=lambda: waited.append(runner.wait(waiting)))
     cluster.stop("controller")
+    waiter.start()
     try:
         done = topcoat("run", "-s", "slurm", "--", "true")
         assert done.code == 1
@@ -414,6 +419,9 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
                 lambda node=node: cluster.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T") == "idle",  # type: ignore[misc]
                 node,
             )
+    # Who waits for a job waits on.
+    waiter.join(60)
+    assert [status.state for status in waited] == [AppState.SUCCEEDED]  # type: ignore[attr-defined]
     # A process that has seen the failure asks again.
     assert runner.wait(runner.run(shell("true"), "slurm")).state is AppState.SUCCEEDED  # type: ignore[union-attr]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
-from topcoat.errors import SchedulerError
 from topcoat.schedulers.logs import decode
+from topcoat.schedulers.slurm.patience import outlast
 from topcoat.schedulers.slurm.site import Site
+
+Read = Callable[[str, int], bytes]
+"""Returns a part of the file at a path, from an offset on."""
 
 _MIN_POLL_S = 0.1
 _MAX_POLL_S = 2.0
 _MAX_READ = 1 << 20
 _MAX_PIECE = 1 << 20
 _MAX_LINE = 1 << 26
-_MAX_FAILING_S = 300.0
 
 
 def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable[[], bool] | None) -> Iterator[str]:
@@ -26,12 +29,18 @@ def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable
         site: where the files are.
         paths: the files; a missing one counts as empty.
         whole: return whole lines only.
-        has_ended: continue until it returns true: nothing more will be written. ``None``: until the end of the files.
+        has_ended: continue until it returns true: nothing more will be written. Meanwhile, the connection may be lost
+            for some minutes. ``None``: until the end of the files.
     """
+
+    def read(path: str, offset: int) -> bytes:
+        piece = partial(_read, site, path, offset)
+        return piece() if has_ended is None else outlast(piece)
+
     if len(paths) == 1:
-        yield from decode(_chunks(site, paths[0], has_ended), whole=whole)
+        yield from decode(_chunks(read, paths[0], has_ended), whole=whole)
         return
-    files = [_Lines(site, path, whole=whole) for path in paths]
+    files = [_Lines(read, path, whole=whole) for path in paths]
     pause = _MIN_POLL_S
     while True:
         # Asked first, then read: what was written before the end must not be missed.
@@ -51,33 +60,14 @@ def follow(site: Site, paths: Sequence[str], *, whole: bool, has_ended: Callable
             time.sleep(pause)
 
 
-def patient(has_ended: Callable[[], bool]) -> Callable[[], bool]:
-    """Return *has_ended*, which is now false while Slurm does not respond, for some minutes."""
-    failing_since: float | None = None
-
-    def ask() -> bool:
-        nonlocal failing_since
-        try:
-            result = has_ended()
-        except SchedulerError:
-            failing_since = time.monotonic() if failing_since is None else failing_since
-            if time.monotonic() - failing_since > _MAX_FAILING_S:
-                raise
-            return False
-        failing_since = None
-        return result
-
-    return ask
-
-
 class _Lines:
     """The complete lines of a file that grows: those of several files must not mix."""
 
-    def __init__(self, site: Site, path: str, *, whole: bool) -> None:
-        self._site, self._path, self._whole, self._offset, self._rest = site, path, whole, 0, b""
+    def __init__(self, read: Read, path: str, *, whole: bool) -> None:
+        self._read, self._path, self._whole, self._offset, self._rest = read, path, whole, 0, b""
 
     def read(self, *, is_last: bool) -> Iterable[str]:
-        while data := _read(self._site, self._path, self._offset):
+        while data := self._read(self._path, self._offset):
             self._offset += len(data)
             data = self._rest + data
             end = self._complete(data)
@@ -96,12 +86,12 @@ class _Lines:
         return len(data) - next((count for count in range(1, 5) if data[-count] & 0xC0 != 0x80), 1)
 
 
-def _chunks(site: Site, path: str, has_ended: Callable[[], bool] | None) -> Iterator[bytes]:
+def _chunks(read: Read, path: str, has_ended: Callable[[], bool] | None) -> Iterator[bytes]:
     offset, pause = 0, _MIN_POLL_S
     while True:
         is_last = has_ended is None or has_ended()
         before = offset
-        while data := _read(site, path, offset):
+        while data := read(path, offset):
             offset += len(data)
             yield data
         if is_last:

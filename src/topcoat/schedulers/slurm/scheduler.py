@@ -30,9 +30,10 @@ from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.images import RoleImages
-from topcoat.schedulers.slurm.logs import follow, patient
+from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import OTHER_CLUSTER, SlurmOpts, check_options
 from topcoat.schedulers.slurm.parse import PartitionNodes
+from topcoat.schedulers.slurm.patience import outlast, patient
 from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
     SlurmBatchRequest,
@@ -76,6 +77,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
+        self._described: set[str] = set()
         self._known_partitions: dict[tuple[str, str], list[PartitionNodes]] = {}
         self._unreachable: dict[str, SchedulerError] = {}
 
@@ -234,10 +236,15 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """Return what Slurm and the job's directory say of an application.
 
         Raises:
-            SchedulerError: Slurm cannot be reached.
+            SchedulerError: Slurm cannot be reached; if it knew the job before, for five minutes: somebody waits.
         """
         found = self._find(app_id)
-        return None if found is None else observe.describe(app_id, *found)
+        if found is None:
+            return None
+        ask = partial(observe.describe, app_id, *found)
+        response = outlast(ask) if app_id in self._described else ask()
+        self._described.add(app_id)
+        return response
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this user's jobs that topcoat submitted: those that Slurm has in memory, and those of two weeks."""
