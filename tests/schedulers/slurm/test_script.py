@@ -223,6 +223,18 @@ def test_a_terminal_waits_for_the_script_of_its_run(tmp_path: Path) -> None:
     assert (tmp_path / "exit" / "terminal").read_text() == "0\n"
 
 
+def test_a_second_terminal_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "exit").mkdir()
+    (tmp_path / "exit" / "run").write_text("7 0 1\n")
+    words = ["terminal", "r", "=0", "0", "0", "n1", "0"]
+    first = start_replica(tmp_path, ["sh", "-c", "touch started; until [ -e go ]; do sleep 0.1; done"], words)
+    wait_until((tmp_path / "started").exists)
+    assert start_replica(tmp_path, ["touch", "second"], words).wait(20) == 66
+    (tmp_path / "go").touch()
+    assert first.wait(20) == 0
+    assert not (tmp_path / "second").exists()
+
+
 def test_an_interactive_job_ends_when_the_step_of_its_terminal_is_killed(tmp_path: Path) -> None:
     batch = start_batch(tmp_path, [step()], {"-lt 60": "-lt 3"}, interactive=True)
     wait_until((tmp_path / "exit" / "run").exists)

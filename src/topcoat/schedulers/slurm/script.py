@@ -224,9 +224,12 @@ if [ "$1" = terminal ]; then
     sleep 1
     _waited=$((_waited + 1))
   done
+  (set -C && : > exit/terminal) 2>/dev/null || {{
+    echo "topcoat: another terminal is attached to $_name: nothing was run" >&2
+    exit {MISSING_EXIT_CODE}
+  }}
   # The script of the job removes this directory, and ends the job if it does not appear again.
   while kill -0 $$ 2>/dev/null; do mkdir exit/alive; sleep 5; done >/dev/null 2>&1 &
-  : > exit/terminal
 else
   exec >> "logs/$_name.out" 2>> "logs/$_name.err"
 fi
