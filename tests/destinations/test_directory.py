@@ -199,6 +199,20 @@ def test_a_place_that_cannot_be_written_is_an_error(workspace: Workspace, tmp_pa
     assert "job_dir=" in (raised.value.hint or "")
 
 
+def test_a_mount_point_is_an_error_that_says_so(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(old: str, new: str) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    (tmp_path / "job").mkdir()
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(DestinationError, match="busy") as raised:
+        DirectoryDestination(str(tmp_path / "job")).deliver(scan(workspace), "w")
+    assert "it is a mount point" in (raised.value.hint or "")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 @pytest.mark.parametrize("name", ["main.py", "large.bin"])
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("changed")])
 def test_a_file_that_changed_since_the_scan_is_an_error(

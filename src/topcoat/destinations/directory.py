@@ -6,6 +6,7 @@ The directory is created beside its final place and renamed. A small file in it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -73,7 +74,7 @@ class DirectoryDestination:
         try:
             return os.path.isdir(self.path) and not os.listdir(self.path)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error.strerror or str(error)) from error
 
     def deliver(self, scan: Scan, workspace_key: str) -> bool:
         """Fill the directory with the snapshot of *scan*; return False if it has that snapshot already.
@@ -115,7 +116,7 @@ class DirectoryDestination:
         except TopcoatError:
             raise
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error.strerror or str(error)) from error
         LastSnapshot.write(final, files, workspace_key)
         return True
 
@@ -133,12 +134,6 @@ class DirectoryDestination:
             raise
         return True
 
-    def _unwritable(self, error: OSError) -> DestinationError:
-        return DestinationError(
-            f"cannot fill the job directory {self.path}: {error.strerror or error}",
-            hint="name a directory that you can write and that has room: -cfg job_dir=DIR (slurm: or job_root=DIR)",
-        )
-
 
 def conflict(place: str, what: str) -> JobDirConflict:
     """Return the error for a job directory at *place* that already holds *what*."""
@@ -146,6 +141,14 @@ def conflict(place: str, what: str) -> JobDirConflict:
         f"the job directory {place} already holds {what}",
         hint="name another one with -cfg job_dir=..., or remove it",
     )
+
+
+def unwritable(place: str, why: str) -> DestinationError:
+    """Return the error for a job directory at *place* that cannot be written."""
+    hint = "name a directory that you can write and that has room: -cfg job_dir=DIR (slurm: or job_root=DIR)"
+    if why == os.strerror(errno.EBUSY):
+        hint = "it is a mount point, which cannot be replaced: name a new directory below it with -cfg job_dir=DIR"
+    return DestinationError(f"cannot fill the job directory {place}: {why}", hint=hint)
 
 
 def changed_files(entries: Sequence[Entry]) -> str:

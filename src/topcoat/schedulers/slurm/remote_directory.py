@@ -15,7 +15,7 @@ from collections.abc import Iterator, Set
 from contextlib import closing
 from typing import Literal, NamedTuple
 
-from topcoat.destinations.directory import changed_files, conflict
+from topcoat.destinations.directory import changed_files, conflict, unwritable
 from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.destinations.last_snapshot import LastSnapshot
 from topcoat.errors import DestinationError, JobDirConflict
@@ -187,7 +187,7 @@ class RemoteDirectory:
         return conflict(self._place, "other files, or another snapshot of the workspace")
 
     def _unwritable(self, done: Output) -> DestinationError:
-        text = os_error(done.stderr, self.path).strerror
+        text = str(os_error(done.stderr, self.path).strerror)
         if done.exit_code == scripts.NO_TOOL:
             return DestinationError(
                 f"cannot fill the job directory {self._place}: that machine has no program {text!r}",
@@ -197,10 +197,7 @@ class RemoteDirectory:
             scripts.DAMAGED: "the archive arrived damaged",
             scripts.DIFFERENT: "the unpacked files differ from the snapshot",
         }.get(done.exit_code, text)
-        return DestinationError(
-            f"cannot fill the job directory {self._place}: {what}",
-            hint="name a directory that you can write there with -cfg job_dir=... or job_root=...",
-        )
+        return unwritable(self._place, what)
 
 
 def _unpacked(done: Output) -> list[bytes]:

@@ -17,7 +17,7 @@ _ERRORS = {
     os.strerror(number): number
     for number in (
         errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
-        errno.EISDIR, errno.ENAMETOOLONG,
+        errno.EISDIR, errno.ENAMETOOLONG, errno.EBUSY,
     )
 }  # fmt: skip
 # What tar says if only a part of a block fits on the disk.
