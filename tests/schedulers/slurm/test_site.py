@@ -96,3 +96,9 @@ def test_the_variables_of_a_job_that_runs_topcoat_are_no_options_of_the_next_job
     variables = SITE.run(["env"], timeout_s=10).stdout
     assert "SLURM_NTASKS" not in variables
     assert "SLURM_CONF=/conf" in variables
+
+
+@pytest.mark.parametrize("words", [["no-srun"], ["env", "-u", "SRUN_CONTAINER", "no-srun", "--pty"]])
+def test_a_missing_program_for_the_terminal_is_an_error(words: list[str]) -> None:
+    with pytest.raises(SchedulerError, match="this machine has no program 'no-srun'"):
+        LocalSite().interactive(words, tty=True)

@@ -35,6 +35,7 @@ _UNSET = {
     "scancel": "ACCOUNT ADMIN_COMMENT AUTO_REVOKE BATCH CLUSTERS CRON CTLD FULL HURRY INTERACTIVE NAME NODELIST "
     "PARTITION QOS RESERVATION SIBLING STATE USER VERBOSE WCKEY",
     "sacct": "CLUSTERS FEDERATION FORMAT LOCAL",
+    "srun": "CONTAINER CONTAINER_ID ERROR EXPORT_ENV INPUT OUTPUT",
     "sbatch": "ARRAY_INX CLUSTERS CONTAINER CONTAINER_ID ERROR EXPORT INPUT JOB_NAME NO_REQUEUE OPEN_MODE OUTPUT "
     "REQUEUE WAIT",
 }
@@ -75,7 +76,7 @@ class SlurmClient:
         Raises:
             SchedulerError: with what sbatch says.
         """
-        done = self.site.run(_plain(command), timeout_s=SUBMIT_TIMEOUT_S)
+        done = self.site.run(as_written(command), timeout_s=SUBMIT_TIMEOUT_S)
         if done.exit_code == 0:
             try:
                 return parse.submitted_id(done.stdout)
@@ -212,7 +213,7 @@ class SlurmClient:
         return set(directories) if done.exit_code else set(done.stdout.split("\0")[:-1])
 
     def _query(self, *command: str) -> CommandResult:
-        return self.site.run(_plain(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
+        return self.site.run(as_written(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
 
     def _sinfo(self, *selection: str) -> list[PartitionNodes]:
         done = self._query("sinfo", "-h", "-a", "-e", *selection, "-o", parse.SINFO_FORMAT)
@@ -256,7 +257,7 @@ class SlurmClient:
         return [run._replace(directory=found.get(run.directory) or run.directory) for run in runs]
 
 
-def _plain(command: Sequence[str], *variables: str) -> list[str]:
+def as_written(command: Sequence[str], *variables: str) -> list[str]:
     """Return *command*, one of Slurm's, with *variables* and without the user's variables that are options of it."""
     program = command[0]
     names = [f"{program.upper()}_{name}" for name in _UNSET.get(program, "").split()]

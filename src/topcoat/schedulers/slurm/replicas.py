@@ -15,7 +15,7 @@ from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.schedulers.copying import extract, move, split_path, temporary_beside
 from topcoat.schedulers.ids import random_id
-from topcoat.schedulers.slurm.client import QUERY_TIMEOUT_S, SlurmClient
+from topcoat.schedulers.slurm.client import QUERY_TIMEOUT_S, SlurmClient, as_written
 from topcoat.schedulers.slurm.files import JobFiles, own_directory
 from topcoat.schedulers.slurm.sbatch import options
 from topcoat.schedulers.slurm.site import CommandResult
@@ -156,7 +156,7 @@ class Replica(NamedTuple):
     def _step(self, node: str, *, tty: bool) -> list[str]:
         """Return the command that runs the replica's script on *node*, in the replica's container."""
         group, groups = self._group, self.facts.app["groups"]
-        words = ["srun", "--overlap", f"--jobid={self.job_id}", "--nodes=1", "--ntasks=1", "--quiet"]
+        words = as_written(["srun", "--overlap", f"--jobid={self.job_id}", "--nodes=1", "--ntasks=1", "--quiet"])
         words += [f"--het-group={groups.index(group)}"] if len(groups) > 1 else []
         words += [f"--nodelist={node}", f"--chdir={self.files.directory}"]
         words += ["--pty"] if tty else []

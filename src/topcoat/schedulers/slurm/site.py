@@ -107,11 +107,9 @@ class LocalSite:
 
     def interactive(self, command: Sequence[str], *, tty: bool) -> int:
         """Run a command with this process's standard input, output and error."""
-        try:
-            words = [system_text(word) for word in command]
-            return subprocess.run(words, check=False, env=_environment()).returncode
-        except FileNotFoundError:
-            raise no_program(command[0]) from None
+        if shutil.which(program_of(command)) is None:
+            raise no_program(program_of(command))
+        return subprocess.run([system_text(word) for word in command], check=False, env=_environment()).returncode
 
     def home(self) -> str:
         """Return the user's home directory."""
