@@ -9,23 +9,28 @@ from pathlib import Path
 import pytest
 
 from tests.support import workspaces
-from topcoat.destinations.directory import DirectoryDestination
 from topcoat.destinations.file_maker import LinkPolicy
 from topcoat.errors import SchedulerError
-from topcoat.scan.scanner import scan
 from topcoat.schedulers.ids import app_id_for
+from topcoat.schedulers.slurm.client import SlurmClient
+from topcoat.schedulers.slurm.files import JobFiles
 from topcoat.schedulers.slurm.old_snapshots import find_old_snapshots, remove_old_snapshot
 from topcoat.schedulers.slurm.site import LocalSite
-from topcoat.specs import Workspace
+from topcoat.schedulers.slurm.snapshot import SnapshotWorkspace
+from topcoat.specs import Role, Workspace
 
 SITE = LocalSite()
 
 
 def _job(root: Path, name: str, workspace: Workspace, link: LinkPolicy = "copy") -> str:
     """Make the directory of a job, as a submission does; return its facts directory."""
-    DirectoryDestination(f"{root}/{name}/code", link=link).deliver(scan(workspace), "w")
+    planner = SnapshotWorkspace(lambda host: SITE)
+    code = f"{root}/{name}/code"
+    planner.build_workspaces([Role("r", "", workspace=workspace)], {"job_dir": code, "link": link})
     time.sleep(0.02)
     workspaces.write(root / name, {".topcoat/job.json": f'{{"link": "{link}"}}', ".topcoat/logs/r-0.out": "log"})
+    if link == "hard":
+        (root / name / ".topcoat/delivered").write_bytes(planner.delivered_to([code]))
     time.sleep(0.02)
     return f"{root}/{name}/.topcoat"
 
@@ -73,11 +78,16 @@ def test_removing_a_snapshot_of_hard_links_leaves_the_others(tmp_path: Path, wor
     sizes = [item.size for item in find_old_snapshots(SITE, str(tmp_path / "jobs"), facts)]
     # Both have the files: only their markers would be given back.
     assert all((size or 0) < 8192 for size in sizes)
-    workspaces.write(tmp_path / "jobs/1/code", {"out": "written"})
+    workspaces.write(tmp_path / "jobs/1/code", {"out": "written", "d/old-time": "of an archive"})
+    os.utime(tmp_path / "jobs/1/code/d/old-time", (1, 1))
+    files, code = JobFiles(facts[0]), str(tmp_path / "jobs/1/code")
+    written = SlurmClient(SITE).written_files([code], files, are_linked=True)
+    assert written == [f"{code}/d/old-time", f"{code}/out"]
     remove_old_snapshot(SITE, str(tmp_path / "jobs/1"))
-    assert _paths(tmp_path / "jobs/1/code") == {"out"}
+    assert _paths(tmp_path / "jobs/1/code") == {"out", "d", "d/old-time"}
     assert (tmp_path / "jobs/2/code/a.py").read_text() == "a" * 5000
     # The files of the second have a new change time now, and are still no outputs.
+    assert SlurmClient(SITE).written_files([str(tmp_path / "jobs/2/code")], JobFiles(facts[1]), are_linked=True) == []
     remove_old_snapshot(SITE, str(tmp_path / "jobs/2"))
     assert not (tmp_path / "jobs/2/code").exists()
 

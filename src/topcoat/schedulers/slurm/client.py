@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import posixpath
 import re
 import threading
 import time
@@ -12,6 +15,7 @@ from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped, parse_json
 from topcoat.scan.job_dirs import FACTS, MARKER
 from topcoat.schedulers.slurm import parse
+from topcoat.schedulers.slurm.files import JobFiles
 from topcoat.schedulers.slurm.parse import PartitionNodes, QueueRow, Run
 from topcoat.schedulers.slurm.site import CommandResult, Site, no_program
 from topcoat.schedulers.slurm.status import JobFacts
@@ -188,21 +192,28 @@ class SlurmClient:
         directory, _ = max(found, key=lambda match: int(match[1]), default=("", ""))
         return f"{root}/{directory}" if directory else ""
 
-    def written_files(self, directories: Sequence[str], job_file: str, *, by_time: bool) -> list[str]:
+    def written_files(self, directories: Sequence[str], files: JobFiles, *, are_linked: bool) -> list[str]:
         """Return the files that a job wrote into *directories*, sorted.
 
         Args:
-            directories: the snapshots, complete before *job_file* was written.
-            job_file: written before the job started.
-            by_time: compare modification times: the time of change of a hard link changes with each new link.
+            directories: the snapshots, complete before the job's files were written.
+            files: the job's own files.
+            are_linked: files of the snapshots may be hard links, whose time of change changes with each new link.
         """
         if not directories:
             return []
         names = [word for name in _NO_OUTPUTS for word in ("-name", name, "-prune", "-o")]
-        test = "-newer" if by_time else "-cnewer"
-        command = ["find", *directories, *names, "!", "-type", "d", test, job_file, "-print0"]
-        done = self.site.run(command, timeout_s=QUERY_TIMEOUT_S)
-        return sorted(path for path in done.stdout.split("\0") if path)[:MAX_OUTPUTS]
+        # A program may give its files old modification times, as tar and rsync do; the time of change cannot be set.
+        changed = ["-newer", files.job_json, "-printf", r"!%p\0", "-o", "-cnewer", files.job_json, "-printf", r"?%p\0"]
+        command = ["find", *directories, *names, "!", "-type", "d", "(", *changed, ")"]
+        found = [path for path in self.site.run(command, timeout_s=QUERY_TIMEOUT_S).stdout.split("\0") if path]
+        delivered: set[str] = set()
+        if are_linked and any(path.startswith("?") for path in found):
+            root = posixpath.commonpath(directories)
+            with contextlib.suppress(OSError):
+                paths = os.fsdecode(self.site.read_file(files.delivered)).split("\0")
+                delivered = {f"?{root}/{path}" for path in paths}
+        return sorted(path[1:] for path in found if path not in delivered)[:MAX_OUTPUTS]
 
     def existing(self, directories: Sequence[str]) -> set[str]:
         """Return those of *directories* that exist; all of them if that cannot be known."""

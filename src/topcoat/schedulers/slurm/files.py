@@ -26,6 +26,11 @@ class JobFiles(NamedTuple):
         return f"{self.directory}/job.json"
 
     @property
+    def delivered(self) -> str:
+        """The paths of the snapshot's files, of hard links only: what else is there, the job wrote."""
+        return f"{self.directory}/delivered"
+
+    @property
     def script(self) -> str:
         """The batch script."""
         return f"{self.directory}/script.sh"

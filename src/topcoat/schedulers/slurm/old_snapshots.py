@@ -26,13 +26,17 @@ _TIMEOUT_S = 3600.0
 _MAX_DAYS = 400
 _MINUTES_OF_A_SUBMISSION = 24 * 60
 
-# A copy keeps its old modification time; a hard link's change time changes with each new link.
+# The files of the snapshot that the job has not changed, as `SlurmClient.written_files` finds the others. Coreutils of
+# before 2016 have no `comm -z`: then there are none of a snapshot of hard links.
 _SNAPSHOT_FILES = f"""export LC_ALL=C
 snapshot_files() {{
-  newer=-cnewer
-  ! grep -q '"link": "hard"' {FACTS}/job.json || newer=-newer
-  find code ! -type d ! $newer {FACTS}/job.json "$@"
+  if grep -q '"link": "hard"' {FACTS}/job.json; then
+    find code ! -type d ! -newer {FACTS}/job.json -printf '%P\\0' | sort -z | comm -z -12 - {FACTS}/delivered
+  else
+    find code ! -type d ! -newer {FACTS}/job.json ! -cnewer {FACTS}/job.json -printf '%P\\0'
+  fi
 }}
+in_code() {{ (cd code && xargs -0 -r "$@"); }}
 """
 # The root may have any directory of the user. A leftover has the name of a job, and only what a submission makes.
 _LEFTOVER = f"""is_leftover() {{
@@ -47,8 +51,8 @@ cd "$1" 2>/dev/null || exit 0
 for name in *; do
   [ -O "./$name" ] && [ -d "./$name" ] && [ ! -L "./$name" ] && cd "./$name" || continue
   if [ -f {FACTS}/job.json ]; then
-    [ ! -d code ] || printf '%s\\t%s\\t%s\\0' snapshot "$(snapshot_files -links 1 -printf '%k\\n' |
-      awk '{{ sum += $1 }} END {{ print NR, sum + 0 }}')" "$name"
+    [ ! -d code ] || printf '%s\\t%s\\t%s\\0' snapshot "$(snapshot_files | in_code stat -c '%h %b %B' -- |
+      awk '$1 == 1 {{ count += 1; bytes += $2 * $3 }} END {{ print count + 0, int(bytes / 1024) }}')" "$name"
   elif is_leftover "$name"; then
     printf '%s\\t%s\\t%s\\0' leftover "1 $(du -sk . | cut -f 1)" "$name"
   fi
@@ -59,7 +63,7 @@ _REMOVE = f"""{_SNAPSHOT_FILES}{_LEFTOVER}
 cd "$1" 2>/dev/null || exit 0
 ! is_leftover "${{1##*/}}" || exec rm -rf -- "$1"
 [ -f {FACTS}/job.json ] && [ -d code ] || exit 0
-snapshot_files -delete && find code -depth -type d -empty -delete
+snapshot_files | in_code rm -f -- && find code -depth -type d -empty -delete
 """
 
 

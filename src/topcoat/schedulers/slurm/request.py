@@ -133,6 +133,7 @@ class SlurmBatchRequest:
         facts: the content of ``job.json``.
         bundles: the bundles of the roles, for Slurm's own containers.
         interactive: whether the replica waits for a terminal.
+        delivered: the content of ``delivered``; empty if the files of the snapshots are no hard links.
     """
 
     cmd: list[str]
@@ -145,6 +146,7 @@ class SlurmBatchRequest:
     facts: dict[str, Any]
     bundles: list[JobBundle] = field(default_factory=list)
     interactive: bool = False
+    delivered: bytes = b""
 
     def materialize(self) -> str:
         """Return the batch script."""

@@ -211,7 +211,9 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             use_memory=memory_is_configured(nodes),
         )
         request.bundles = [self._images(cfg).bundle(role, files) for role in app.roles if cfg.container == "oci"]
-        request.facts["link"] = cfg.get("link", "copy")
+        request.facts["link"] = link = cfg.get("link", "copy")
+        if link == "hard":
+            request.delivered = self._snapshots.delivered_to(request.facts["snapshots"])
         check_size(request)
         return AppDryRunInfo(request, str)
 
@@ -385,7 +387,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             return None
         facts = client.facts(files.directory)
         snapshots = [str(path) for path in facts.app.get("snapshots", [])]
-        written = client.written_files(snapshots, files.job_json, by_time=facts.app.get("link") == "hard")
+        written = client.written_files(snapshots, files, are_linked=facts.app.get("link") == "hard")
         if not written:
             return None
         parent = posixpath.commonpath(snapshots)

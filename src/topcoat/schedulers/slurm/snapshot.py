@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from topcoat.destinations.directory import DirectoryDestination
 from topcoat.destinations.last_snapshot import LastSnapshot
 from topcoat.destinations.push_records import workspace_key
+from topcoat.scan.job_dirs import MARKER
 from topcoat.scan.scanner import begin_scan
+from topcoat.scan.snapshot import Snapshot
 from topcoat.schedulers.slurm.remote_directory import RemoteDirectory
 from topcoat.schedulers.slurm.site import Site
 from topcoat.schedulers.slurm.ssh import SshSite
@@ -43,6 +45,8 @@ class SnapshotWorkspace(DirWorkspaceMixin):
         """Take a function that returns the site of a ``slurm_host``."""
         super().__init__()
         self._find_site = find_site
+        # What was planned last, by path.
+        self._planned: dict[str, Snapshot] = {}
 
     def workspace_opts(self) -> runopts:
         """Add the directory of all jobs to the options of directory workspaces."""
@@ -62,7 +66,22 @@ class SnapshotWorkspace(DirWorkspaceMixin):
             if role.workspace:
                 begin_scan(role.workspace, options.scan_options(self.ignore_files))
 
+    def delivered_to(self, directories: Sequence[str]) -> bytes:
+        """Return the paths of all files that go to *directories*, below the directory that has them all, sorted."""
+        paths: set[bytes] = set()
+        for directory in set(directories).intersection(self._planned):
+            inner = posixpath.relpath(directory, posixpath.commonpath(directories))
+            prefix = b"" if inner == "." else os.fsencode(f"{inner}/")
+            files = [entry.path for entry in self._planned[directory] if entry.kind != "dir"]
+            paths.update([prefix + path for path in (MARKER.encode(), *files)])
+        return b"".join([path + b"\0" for path in sorted(paths)])
+
     def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
+        delivery = self._plan(workspace, directory, options)
+        self._planned[delivery.destination.path] = delivery.scan.snapshot
+        return delivery
+
+    def _plan(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
         site = self._find_site(str(options.cfg.get("slurm_host") or ""))
         if isinstance(site, SshSite):
             # Meanwhile, the connection is opened.

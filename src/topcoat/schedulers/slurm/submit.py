@@ -83,6 +83,8 @@ def _write_files(site: Site, request: SlurmBatchRequest) -> None:
             site.write_file(path, system_bytes(data), 0o700)
         for bundle in request.bundles:
             write_bundle(site, bundle)
+        if request.delivered:
+            site.write_file(files.delivered, request.delivered, 0o600)
         site.write_file(files.job_json, facts_json(request), 0o600)
     except OSError as error:
         raise SchedulerError(
