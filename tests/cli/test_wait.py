@@ -11,8 +11,9 @@ import pytest
 from tests.cli.conftest import Cli, environment
 from tests.support.signals import default_signals
 from topcoat.cli.wait import failure, wait_for
-from topcoat.errors import AppFailed, UnknownApp
+from topcoat.errors import AppFailed, SchedulerError, UnknownApp
 from topcoat.runner import get_runner
+from topcoat.schedulers.responses import ReplicaTimes
 from topcoat.specs import AppState, AppStatus
 
 
@@ -116,6 +117,22 @@ def test_a_second_interrupt_does_not_wait_for_the_end(polls: int) -> None:
         wait_for(runner, "x:///a", logs=False, cancel=True)
     assert runner.cancelled == ["x:///a"]
     assert runner.polls == (1 if polls else -1)
+
+
+def test_a_job_has_succeeded_although_its_files_cannot_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow:
+        def wait(self, handle: str, wait_interval: float) -> AppStatus:
+            return AppStatus(AppState.SUCCEEDED)
+
+        def replica_times(self, handle: str) -> list[ReplicaTimes]:
+            return []
+
+        def outputs(self, handle: str) -> None:
+            raise SchedulerError("no response within 30 s")
+
+    runner: Any = Slow()
+    assert wait_for(runner, "x:///a", logs=False, cancel=False).state is AppState.SUCCEEDED
+    assert "which files it wrote is not known: no response within 30 s" in capsys.readouterr().err
 
 
 def test_a_job_that_vanishes_is_an_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from tests.support import workspaces
 from tests.support.notices import recorded_notices
 
@@ -55,6 +56,12 @@ def test_scripts_and_logs_of_earlier_jobs_are_left_out(tmp_path: Path) -> None:
             tmp_path / "w", {f"{place}/replica.sh": "SECRET=1", f"{place}/logs/r-0.out": "", f"{place}/job.json": ""}
         )
     assert _paths(workspace, "") == before - {"d/.topcoat", "d/.topcoat/notes"}
+
+
+@pytest.mark.parametrize("name", ["job.json", "script.sh", "delivered", "logs/slurm.log"])
+def test_a_pattern_that_leaves_out_the_scripts_ships_nothing_else(tmp_path: Path, name: str) -> None:
+    workspace = workspaces.write(tmp_path / "w", {"a": "", f"jobs/1/.topcoat/{name}": "", "jobs/1/.topcoat/logs/x": ""})
+    assert _paths(workspace, "") == {"a"}
 
 
 def test_targets_and_links_are_followed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from topcoat.cli.disk import warn_if_large
 from topcoat.cli.follow import LogQuery, print_logs, replicas_of, unknown_app, wait_until_started
 from topcoat.cli.output import result, say, write_stderr
-from topcoat.errors import AppFailed, OutputError
+from topcoat.errors import AppFailed, OutputError, SchedulerError
 
 if TYPE_CHECKING:
     from topcoat.runner import Runner
@@ -83,7 +83,12 @@ def say_end(runner: Runner, handle: str, status: AppStatus) -> None:
 
 
 def _say_outputs(runner: Runner, handle: str) -> None:
-    outputs = runner.outputs(handle)
+    try:
+        outputs = runner.outputs(handle)
+    except SchedulerError as error:
+        # The job has ended all the same.
+        say(f"which files it wrote is not known: {error}")
+        return
     if outputs is not None:
         say(str(outputs) + "; topcoat delete removes them with the job" * outputs.are_deleted)
 

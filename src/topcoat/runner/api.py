@@ -199,7 +199,11 @@ class Runner:
         if scheduler is None or app is None:
             raise UsageError("the dry-run info was not created by Runner.dryrun: no scheduler recorded")
         sched = self._scheduler(scheduler)
-        delivered = dryrun_info.deliver()
+        try:
+            delivered = dryrun_info.deliver()
+        except BaseException:
+            sched.abandon(dryrun_info)
+            raise
         if delivered:
             apply_images(app.roles, delivered)
             sched.update_request(dryrun_info, delivered)

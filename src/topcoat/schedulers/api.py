@@ -163,6 +163,9 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
         image. The default leaves the request as it is.
         """
 
+    def abandon(self, dryrun_info: AppDryRunInfo[Any]) -> None:
+        """Remove what a delivery that failed has left for this request. The default does nothing."""
+
     def _typed_cfg(self, resolved: Mapping[str, CfgVal]) -> T:
         opts = type(self)._opts_type()
         return cast(T, resolved if opts is None else opts.from_cfg(resolved))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli, environment
+from topcoat.errors import SchedulerError
+from topcoat.runner import Runner
 from topcoat.schedulers.local import jobs as local_jobs
 
 WRITES = "mkdir -p out; echo 1 > out/step-1.pt; echo 2 > out/step-2.pt; echo changed >> train.py"
@@ -43,6 +45,17 @@ def test_force_deletes_them_and_says_where_they_were(cli: Cli, job: tuple[str, P
     done = cli("delete", "--force", handle)
     assert (done.code, done.out) == (0, "")
     assert done.err.startswith(f"topcoat: deleting 3 files of the job in {directory}: ")
+    assert not directory.parent.exists()
+
+
+def test_force_needs_no_list_of_them(cli: Cli, job: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Runner, handle: str) -> None:
+        raise SchedulerError("no response within 30 s")
+
+    handle, directory = job
+    monkeypatch.setattr(Runner, "outputs", fail)
+    assert cli("delete", handle).error[0] == "no response within 30 s"
+    assert cli("delete", "--force", handle).code == 0
     assert not directory.parent.exists()
 
 

@@ -10,7 +10,10 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.components.daemons import Docker
 from tests.components.images import Image
+from topcoat.errors import SchedulerError
+from topcoat.runner import Runner
 from topcoat.schedulers.local import retention
+from topcoat.schedulers.responses import Freeable
 
 
 def test_old_jobs_give_their_unchanged_code_and_keep_what_they_wrote(
@@ -33,6 +36,24 @@ def test_old_jobs_give_their_unchanged_code_and_keep_what_they_wrote(
     assert "SUCCEEDED" in cli("status", old).out
     assert cli("cp", f"{old}:result.txt", "copy.txt").code == 0
     assert cli("gc", "--json").json["items"] == []
+
+
+def test_what_cannot_be_freed_does_not_stop_the_others(
+    cli: Cli, workspace: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[str] = []
+
+    def free(self: Runner, scheduler: str, item: Freeable) -> None:
+        if item.id == "a":
+            raise SchedulerError("cannot remove it")
+        freed.append(item.id)
+
+    monkeypatch.setattr(Runner, "freeable", lambda *_: [Freeable(f"snapshot {name}", name, 5) for name in "ab"])
+    monkeypatch.setattr(Runner, "free", free)
+    done = cli("gc", "--yes", "-s", "slurm")
+    assert freed == ["b"]
+    assert "topcoat: snapshot a stays: cannot remove it" in done.err
+    assert "freed 5 B" in done.err
 
 
 def _make_old(home: Path, handle: str) -> None:

@@ -33,7 +33,7 @@ def app(replicas: int = 1, cpu: int = 1, gpu: int = 0, memory: int = 1) -> AppDe
     ],
 )
 def test_what_a_partition_can_run_is_accepted(asked: AppDef, cfg: dict[str, Any]) -> None:
-    check_capacity(asked, cfg, nodes_of(ALL, cfg))
+    check_capacity(asked, cfg, nodes_of(ALL, cfg.get("partition", "")))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_a_partition_can_run_is_accepted(asked: AppDef, cfg: dict[str, Any]
 )
 def test_what_would_wait_for_ever_is_refused(asked: AppDef, cfg: dict[str, Any], words: str) -> None:
     with pytest.raises((InvalidApp, InvalidRunConfigException), match=words) as refused:
-        check_capacity(asked, cfg, nodes_of(ALL, cfg))
+        check_capacity(asked, cfg, nodes_of(ALL, cfg.get("partition", "")))
     assert refused.value.hint
 
 
@@ -83,14 +83,14 @@ def test_all_roles_together_need_a_node_for_each_replica() -> None:
 def test_roles_that_fit_the_same_nodes_need_enough_of_them_together() -> None:
     roles = [Role(name, "", resource=Resource(1, gpu, 1)) for name, gpu in (("a", 8), ("b", 0), ("c", 8))]
     with pytest.raises(InvalidApp, match=r"the roles 'a', 'c' have 2 replicas.* has 1 such nodes"):
-        check_capacity(AppDef("x", roles), {"partition": "gpu"}, nodes_of(ALL, {"partition": "gpu"}))
-    check_capacity(AppDef("x", roles[:2]), {"partition": "gpu"}, nodes_of(ALL, {"partition": "gpu"}))
+        check_capacity(AppDef("x", roles), {"partition": "gpu"}, nodes_of(ALL, "gpu"))
+    check_capacity(AppDef("x", roles[:2]), {"partition": "gpu"}, nodes_of(ALL, "gpu"))
 
 
 def test_many_roles_are_counted_in_short_time() -> None:
     roles = [Role(f"r{number}", "", resource=Resource(1, 0, 1)) for number in range(40)]
     with pytest.raises(InvalidApp, match="have 40 replicas"):
-        check_capacity(AppDef("x", roles), {}, nodes_of(ALL, {}))
+        check_capacity(AppDef("x", roles), {}, nodes_of(ALL, ""))
 
 
 def test_a_cluster_that_cannot_be_asked_refuses_nothing() -> None:
@@ -107,5 +107,5 @@ def test_a_partition_without_configured_memory_is_asked_for_none() -> None:
 
 def test_without_a_cluster_any_partition_is_accepted() -> None:
     cfg = {"partition": "gpu"}
-    assert nodes_of([], cfg) == []
+    assert nodes_of([], "gpu") == []
     check_capacity(AppDef("a", [Role("r", "", resource=Resource(2, 1, 1024))]), cfg, [])

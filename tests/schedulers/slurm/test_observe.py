@@ -170,6 +170,49 @@ def test_a_job_of_several_roles_is_listed_by_the_name_of_the_application(names: 
     assert [job.name for job in observe.list_jobs(client)] == [shown]
 
 
+ROW_OF_SINFO = FIELD.join(("main*", "up", "infinite", "1-infinite", "4", "8", "16000", "(null)")) + ROW
+
+
+@pytest.mark.parametrize(
+    ("config", "are_chosen", "decides"),
+    [
+        ("JobSubmitPlugins        = (null)\nTotalNodes=4", False, True),
+        ("JobSubmitPlugins = lua\n", False, False),
+        ("JobSubmitPlugins = lua\n", True, True),
+        ("State=UP TotalCPUs=80 TotalNodes=10 ", True, False),
+    ],
+    ids=["plain", "plugin", "plugin, partition chosen", "hidden nodes"],
+)
+def test_sinfo_does_not_decide_where_a_plugin_does_or_nodes_are_hidden(
+    config: str, are_chosen: bool, decides: bool
+) -> None:
+    client = SlurmClient(Commands(sinfo=CommandResult(0, ROW_OF_SINFO, ""), scontrol=CommandResult(0, config, "")))
+    assert client.decides_capacity({"main"}, are_chosen=are_chosen) is decides
+
+
+def test_a_cluster_that_hides_its_nodes_can_be_used() -> None:
+    denied = CommandResult(1, "", "slurm_load_node: Access/permission denied")
+    client = SlurmClient(Commands(sinfo=denied, scontrol=CommandResult(0, "", "")))
+    assert client.partitions("n1") == []
+
+
+def test_the_accounting_of_the_cluster_of_the_other_commands_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Commands(sacct=accounting(("7", "COMPLETED", 10, "/jobs/job-bcdfghjk/.topcoat")))
+    for clusters, words in (("", []), ("gpu", ["-M", "gpu"])):
+        monkeypatch.setenv("SLURM_CLUSTERS", clusters)
+        SlurmClient(site).accounting("7")
+        assert [word for word in site.commands[-1] if word in ("-M", "gpu")] == words
+
+
+def test_a_shorter_time_is_asked_for_if_the_accounting_refuses_a_long_one() -> None:
+    refused = CommandResult(1, "", "sacct: error: Too wide of a date range in query")
+    site = Commands(sacct=refused)
+    with pytest.raises(SchedulerError, match="Too wide"):
+        SlurmClient(site).accounting_of_user(400)
+    asked = [word for command in site.commands for word in command if word.startswith("now-")]
+    assert asked == ["now-400days", "now-60days", "now-14days", "now-2days"]
+
+
 @pytest.mark.parametrize("program", ["squeue", "sacct", "scancel", "sinfo", "sbatch"])
 def test_options_in_the_environment_of_the_user_do_not_reach_the_commands(
     home: Path, monkeypatch: pytest.MonkeyPatch, program: str

@@ -46,7 +46,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def test_only_snapshots_of_ended_jobs_are_free(tmp_path: Path, workspace: Workspace) -> None:
     ended, _ = (_job(tmp_path / "jobs", name, workspace) for name in ("ended", "running or of another cluster"))
-    (item,) = find_old_snapshots(SITE, str(tmp_path / "jobs"), {ended})
+    (item,) = find_old_snapshots(SITE, str(tmp_path / "jobs"), "", {ended})
     assert item.name == "snapshot of ended"
     assert item.id == f":{tmp_path}/jobs/ended"
     assert (item.size or 0) >= 10_000
@@ -62,20 +62,39 @@ def test_removing_keeps_logs_and_what_the_job_wrote(tmp_path: Path, workspace: W
         "code", "code/a.py", "code/d", "code/d/checkpoint", "code/d/old-time",
         ".topcoat", ".topcoat/job.json", ".topcoat/logs", ".topcoat/logs/r-0.out",
     }  # fmt: skip
-    assert find_old_snapshots(SITE, str(tmp_path), {facts}) == []
+    assert find_old_snapshots(SITE, str(tmp_path), "", {facts}) == []
     remove_old_snapshot(SITE, str(tmp_path / "1"))
+
+
+def test_directories_that_a_job_made_read_only_are_no_obstacle(tmp_path: Path, workspace: Workspace) -> None:
+    _job(tmp_path, "1", workspace)
+    (tmp_path / "1/code/d").chmod(0o555)
+    remove_old_snapshot(SITE, str(tmp_path / "1"))
+    assert not (tmp_path / "1/code").exists()
+    _job(tmp_path, "2", workspace)
+    for directory in ("2/code/d", "2/code", "2"):
+        (tmp_path / directory).chmod(0o555)
+    SITE.remove_tree(str(tmp_path / "2"))
+    assert not (tmp_path / "2").exists()
+
+
+def test_one_directory_alone_is_looked_at(tmp_path: Path, workspace: Workspace) -> None:
+    facts = [_job(tmp_path, name, workspace) for name in ("1", "2")]
+    (item,) = find_old_snapshots(SITE, str(tmp_path), "2", facts)
+    assert item.id == f":{tmp_path}/2"
+    assert find_old_snapshots(SITE, str(tmp_path), "3", facts) == []
 
 
 def test_a_snapshot_without_outputs_is_removed_whole(tmp_path: Path, workspace: Workspace) -> None:
     facts = _job(tmp_path, "1", workspace)
     remove_old_snapshot(SITE, str(tmp_path / "1"))
     assert not (tmp_path / "1/code").exists()
-    assert find_old_snapshots(SITE, str(tmp_path), {facts}) == []
+    assert find_old_snapshots(SITE, str(tmp_path), "", {facts}) == []
 
 
 def test_removing_a_snapshot_of_hard_links_leaves_the_others(tmp_path: Path, workspace: Workspace) -> None:
     facts = [_job(tmp_path / "jobs", name, workspace, "hard") for name in ("1", "2")]
-    sizes = [item.size for item in find_old_snapshots(SITE, str(tmp_path / "jobs"), facts)]
+    sizes = [item.size for item in find_old_snapshots(SITE, str(tmp_path / "jobs"), "", facts)]
     # Both have the files: only their markers would be given back.
     assert all((size or 0) < 8192 for size in sizes)
     workspaces.write(tmp_path / "jobs/1/code", {"out": "written", "d/old-time": "of an archive"})
@@ -109,7 +128,7 @@ def test_what_a_killed_submission_left_is_free_after_a_day(tmp_path: Path, files
         (tmp_path / name).mkdir()
         workspaces.write(tmp_path / name, files)
     _make_old(tmp_path / old)
-    (item,) = find_old_snapshots(SITE, str(tmp_path), set())
+    (item,) = find_old_snapshots(SITE, str(tmp_path), "", set())
     assert item.name == f"leftover of the submission of {old}"
     remove_old_snapshot(SITE, item.id.partition(":")[2])
     assert os.listdir(tmp_path) == [new]
@@ -131,7 +150,7 @@ def test_other_directories_of_the_user_are_never_removed(tmp_path: Path, name: s
     workspaces.write(tmp_path / name, files)
     before = _paths(tmp_path)
     _make_old(tmp_path / name)
-    assert find_old_snapshots(SITE, str(tmp_path), set()) == []
+    assert find_old_snapshots(SITE, str(tmp_path), "", set()) == []
     remove_old_snapshot(SITE, str(tmp_path / name))
     assert _paths(tmp_path) == before
 
@@ -140,15 +159,15 @@ def test_hostile_names_and_foreign_files_are_only_names(tmp_path: Path, workspac
     facts = [_job(tmp_path / "jobs", name, workspace) for name in ("a b", "-n", "new\nline", "tab\tx", "$(id)")]
     (tmp_path / "jobs/file").touch()
     (tmp_path / "jobs/link").symlink_to("a b")
-    items = find_old_snapshots(SITE, str(tmp_path / "jobs"), facts)
+    items = find_old_snapshots(SITE, str(tmp_path / "jobs"), "", facts)
     assert {item.id for item in items} == {f":{Path(path).parent}" for path in facts}
     for item in items:
         remove_old_snapshot(SITE, item.id.partition(":")[2])
-    assert find_old_snapshots(SITE, str(tmp_path / "jobs"), facts) == []
+    assert find_old_snapshots(SITE, str(tmp_path / "jobs"), "", facts) == []
 
 
 def test_a_missing_root_has_no_snapshots(tmp_path: Path) -> None:
-    assert find_old_snapshots(SITE, str(tmp_path / "missing"), set()) == []
+    assert find_old_snapshots(SITE, str(tmp_path / "missing"), "", set()) == []
     remove_old_snapshot(SITE, str(tmp_path / "missing"))
 
 

@@ -151,6 +151,24 @@ def test_a_mount_that_a_runtime_cannot_express_is_refused(container: str, mount:
         request(in_container(mounts=[mount]), container=container)
 
 
+@pytest.mark.parametrize("cfg", [{"gres": "gpu:a100:2"}, {"sbatch": ["--gpus=2"]}])
+def test_apptainer_gets_the_gpus_that_any_option_asks_for(cfg: dict[str, CfgVal]) -> None:
+    without = in_container(resource=Resource(1, 0, 100))
+    assert "--nv" in request(without, container="apptainer", **cfg).replica_script()
+    assert "--nv" not in request(without, container="apptainer").replica_script()
+
+
+def test_a_mounted_file_must_exist_as_a_snapshot_must(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    mounts = [BindMount(str(tmp_path / "token"), "/token"), BindMount(str(tmp_path / "gone"), "/gone")]
+    script = request(in_container(mounts=mounts), container="pyxis").materialize()
+    checks = [line for line in script.splitlines() if line.startswith("[ -e /")]
+    done = subprocess.run(
+        ["sh", "-c", "fail() { echo $1; }\n" + "\n".join(checks)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"the directory or file {tmp_path}/gone does not exist\n"
+
+
 def test_a_replica_alone_has_torchxs_form() -> None:
     alone = SlurmReplicaRequest.from_role("train-0", role(args=["a b"]), {"partition": "gpu"}, nomem=True)
     assert alone.materialize() == (

@@ -15,8 +15,17 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.components.slurm import Slurm
 from tests.schedulers.slurm.conftest import job_id, log_of, role, shell, state_of
-from topcoat.errors import InvalidApp, InvalidRunConfigException, JobDirConflict, SchedulerError, UsageError
+from topcoat.destinations.directory import DirectoryDestination
+from topcoat.errors import (
+    DestinationError,
+    InvalidApp,
+    InvalidRunConfigException,
+    JobDirConflict,
+    SchedulerError,
+    UsageError,
+)
 from topcoat.runner import Runner, get_runner
+from topcoat.scan.scanner import Scan
 from topcoat.schedulers.api import Stream
 from topcoat.schedulers.slurm import client
 from topcoat.schedulers.slurm.scheduler import create_scheduler
@@ -395,11 +404,12 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
     with get_runner() as other:
         handle = other.run(shell("true"), "slurm")
         other.wait(handle)
-        kept = set((home / ".topcoat/jobs").glob("*"))
-    waiting = runner.run(shell("sleep 5"), "slurm")
-    assert state_of(runner, waiting) is not None
+    waits = get_runner()
+    waiting = waits.run(shell("sleep 5"), "slurm")
+    assert state_of(waits, waiting) is not None
     waited: list[object] = []
-    waiter = threading.Thread(target=lambda: waited.append(runner.wait(waiting)))
+    waiter = threading.Thread(target=lambda: waited.append(waits.wait(waiting)))
+    kept = set((home / ".topcoat/jobs").glob("*"))
     cluster.stop("controller")
     waiter.start()
     try:
@@ -656,3 +666,44 @@ def test_only_an_interactive_job_has_a_terminal(runner: Runner, cluster: Slurm, 
         create_scheduler("topcoat").attach(job_id(handle), "job", 0)
     with pytest.raises(InvalidApp, match="one replica"):
         runner.run(shell("true", num_replicas=2), "slurm", {"interactive": True})
+
+
+def test_a_delivery_that_fails_leaves_no_code_of_other_roles(
+    runner: Runner, workspace: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").write_text("x")
+    code, deliver = [Workspace({str(path): ""}) for path in (workspace, other)], DirectoryDestination.deliver
+
+    def fail(self: DirectoryDestination, scan: Scan, key: str) -> bool:
+        if self.path.endswith("/b"):
+            raise DestinationError("no space")
+        return deliver(self, scan, key)
+
+    monkeypatch.setattr(DirectoryDestination, "deliver", fail)
+    app = AppDef("job", [role(name, "true", workspace=each) for name, each in zip("ab", code, strict=True)])
+    with pytest.raises(DestinationError, match="no space"):
+        runner.run(app, "slurm")
+    assert not list((home / ".topcoat/jobs").glob("*"))
+
+
+def test_a_cancelled_replica_has_time_to_end(runner: Runner, cluster: Slurm, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    app = shell(f"trap 'sleep 0.5; touch {saved}; exit 0' TERM; touch {tmp_path}/began; sleep 60 & wait")
+    handle = runner.run(app, "slurm")
+    cluster.wait_until((tmp_path / "began").exists, "the job")
+    runner.cancel(handle)
+    runner.wait(handle)
+    cluster.wait_until(saved.exists, "the end of the replica", timeout=10)
+
+
+def test_a_term_before_the_end_reaches_the_replica(runner: Runner, cluster: Slurm, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    app = shell(f"trap 'sleep 2; touch {saved}; exit 0' TERM; touch {tmp_path}/began; sleep 60 & wait")
+    handle = runner.run(app, "slurm")
+    cluster.wait_until((tmp_path / "began").exists, "the job")
+    # As --signal=B:TERM does.
+    cluster.run("scancel", "--batch", "--signal=TERM", job_id(handle))
+    cluster.wait_until(saved.exists, "the signal", timeout=20)
+    assert runner.wait(handle).state is AppState.SUCCEEDED  # type: ignore[union-attr]

@@ -33,6 +33,10 @@ for word; do
   esac
 done
 """
+SCANCEL = """
+echo "$*$SCANCEL_USER" >> cancels
+touch gate
+"""
 SQUEUE = """
 [ -n "$SQUEUE_STATES$SQUEUE_PARTITION" ] || echo RUNNING
 """
@@ -46,7 +50,7 @@ def environment(directory: Path, **variables: str) -> dict[str, str]:
     programs = directory / "programs"
     if not programs.exists():
         programs.mkdir()
-        for name, text in (("scontrol", SCONTROL), ("srun", SRUN), ("squeue", SQUEUE)):
+        for name, text in (("scontrol", SCONTROL), ("srun", SRUN), ("squeue", SQUEUE), ("scancel", SCANCEL)):
             (programs / name).write_text(f"#!/bin/sh{text}")
             (programs / name).chmod(0o755)
     own = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
@@ -61,7 +65,7 @@ def start_batch(
     interactive: bool = False,
     **variables: str,
 ) -> subprocess.Popen[bytes]:
-    text = batch_script(str(directory), [], steps, interactive=interactive)
+    text = batch_script(str(directory), {}, steps, interactive=interactive)
     for old, new in replacements.items():
         assert old in text
         text = text.replace(old, new)
@@ -204,6 +208,20 @@ def test_the_users_filters_of_squeue_do_not_prevent_a_retry(tmp_path: Path) -> N
     filters = {"SQUEUE_STATES": "PENDING", "SQUEUE_PARTITION": "other"}
     start_batch(tmp_path, [step("ends3", restarts=1)], **filters).wait(20)
     assert (tmp_path / "requeues").exists()
+
+
+def test_a_term_reaches_the_replicas_and_does_not_kill_them(tmp_path: Path) -> None:
+    batch = start_batch(tmp_path, [step("ends5")], SCANCEL_USER="somebody")
+    wait_until((tmp_path / "exit" / "run").exists)
+    time.sleep(0.5)
+    batch.send_signal(signal.SIGTERM)
+    assert batch.wait(20) == 5
+    assert (tmp_path / "cancels").read_text() == "-s TERM 7\n"
+
+
+def test_steps_are_waited_for_without_the_wait_of_newer_shells(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    assert start_batch(tmp_path, [step("ends3"), step("waits")], {"[123].*|": "*) _wait='sleep 1' ;; x|"}).wait(20) == 3
 
 
 def test_an_interactive_job_is_not_requeued(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from topcoat.cli.arguments import JOB_METAVAR, add_json
 from topcoat.cli.output import say
-from topcoat.errors import UsageError
+from topcoat.errors import SchedulerError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -66,7 +66,12 @@ def _finished(older_than: str | None) -> list[str]:
 
 def _delete(runner: Runner, handle: str, *, force: bool) -> bool:
     """Remove a job, after a question if that needs one; tell whether it was removed."""
-    outputs = runner.outputs(handle)
+    try:
+        outputs = runner.outputs(handle)
+    except SchedulerError:
+        if not force:
+            raise
+        outputs = None
     if outputs is not None and outputs.are_deleted:
         if force:
             say(f"deleting {outputs}")

@@ -42,8 +42,7 @@ def run(args: Namespace) -> int:
     with open_runner() as runner:
         items = list(_items(runner, args.scheduler))
         if args.yes:
-            for item in items:
-                _free(runner, item)
+            items = [item for item in items if _free(runner, item)]
     total = sum(item.freeable.size or 0 for item in items)
     if args.json:
         facts = [{"scheduler": scheduler or None, **item._asdict()} for scheduler, item in items]
@@ -72,10 +71,18 @@ def _items(runner: Runner, scheduler: str | None) -> Iterator[Item]:
         yield from (Item("", item) for item in cache_items())
 
 
-def _free(runner: Runner, item: Item) -> None:
+def _free(runner: Runner, item: Item) -> bool:
+    """Free an item, and tell whether that was possible; the next one may be."""
     from topcoat.cli.disk import free_cache_item
+    from topcoat.cli.output import say
+    from topcoat.errors import TopcoatError
 
-    if item.scheduler:
-        runner.free(item.scheduler, item.freeable)
-    else:
-        free_cache_item(item.freeable)
+    try:
+        if item.scheduler:
+            runner.free(item.scheduler, item.freeable)
+        else:
+            free_cache_item(item.freeable)
+    except TopcoatError as error:
+        say(f"{item.freeable.name} stays: {error}", hint=error.hint or "")
+        return False
+    return True

@@ -18,13 +18,12 @@ MIN_MEMORY_MB = 1000
 """Memory of a node below which it is not configured: ParallelCluster's default is 1 MB."""
 
 
-def nodes_of(partitions: Sequence[PartitionNodes], cfg: Mapping[str, CfgVal]) -> list[PartitionNodes]:
-    """Return the nodes of the partitions that a job may run in; none if *partitions* are not known.
+def nodes_of(partitions: Sequence[PartitionNodes], chosen: str) -> list[PartitionNodes]:
+    """Return the nodes of the *chosen* partitions, or of the default one; none if *partitions* are not known.
 
     Raises:
         InvalidRunConfigException: there is no such partition.
     """
-    chosen = str(cfg.get("partition") or "")
     if not chosen or not partitions:
         return [row for row in partitions if row.is_default]
     names = {row.partition for row in partitions}
@@ -62,14 +61,14 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
     where = f"the partition {name}"
     time = cfg.get("time")
     longest = max(row.time_limit_s for row in nodes)
-    # 0 asks for no limit.
-    if time is not None and (time_limit_s(str(time)) or float("inf")) > longest:
+    # 0 asks for no limit. A QOS may take the place of the limits of a partition (sacctmgr(1), Flags).
+    if time is not None and not cfg.get("qos") and (time_limit_s(str(time)) or float("inf")) > longest:
         raise InvalidRunConfigException(
             f"invalid time {time!r}: {where} allows {_duration(longest)}", "time", hint="choose a shorter time limit"
         )
     use_memory = memory_is_configured(nodes)
     for role in app.roles:
-        _check_role(role, where, nodes, use_memory=use_memory)
+        _check_role(role, where, nodes, use_memory=use_memory, has_limits=not cfg.get("qos"))
     # The parts of a heterogeneous job share no node either.
     for roles in _sets(app.roles):
         replicas = sum(role.num_replicas for role in roles)
@@ -84,7 +83,7 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
             )
 
 
-def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_memory: bool) -> None:
+def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_memory: bool, has_limits: bool) -> None:
     wanted = role.resource
     largest = {
         "CPUs": (wanted.cpu, max(row.cpus for row in nodes)),
@@ -99,7 +98,7 @@ def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_
             )
     # Of a heterogeneous job, each part has these limits.
     count, low, high = role.num_replicas, nodes[0].min_nodes, nodes[0].max_nodes
-    if not low <= count <= high:
+    if has_limits and not low <= count <= high:
         limit = f"at most {high:.0f} nodes" if count > high else f"at least {low} nodes"
         raise InvalidApp(
             f"role {role.name!r} has {count} replicas, each on a node of its own, and {where} allows {limit}",

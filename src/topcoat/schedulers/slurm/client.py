@@ -8,7 +8,7 @@ import posixpath
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from topcoat.errors import SchedulerError
@@ -22,11 +22,15 @@ from topcoat.schedulers.slurm.status import JobFacts
 from topcoat.system_text import system_bytes
 
 QUERY_TIMEOUT_S = 30.0
-SUBMIT_TIMEOUT_S = 90.0
-MAX_AGE_S = 1.0
-"""How long a state of a job is believed while its logs are followed, by all of its replicas together."""
+SUBMIT_TIMEOUT_S = 180.0
+"""sbatch itself waits for two minutes while the queue is full."""
+
+MIN_AGE_S = 1.0
+"""How long a state of a job is believed at least while its logs are followed, by all of its replicas together."""
 
 MAX_OUTPUTS = 10_000
+# The accounting may refuse long ones: MaxQueryTimeRange of slurmdbd.conf.
+_WINDOWS_DAYS = (60, 14, 2)
 # A controller that is down lets squeue try for ten seconds; one command of topcoat asks several times.
 _MAX_FAILURE_AGE_S = 5.0
 _NO_OUTPUTS = (FACTS, MARKER, "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "*.pyc")
@@ -128,7 +132,14 @@ class SlurmClient:
         """
         # Root would get the jobs of all users.
         user = self.site.run(["id", "-un"], timeout_s=QUERY_TIMEOUT_S).stdout.strip()
-        return self._sacct("-X", "-S", f"now-{days}days", "-u", user)
+        windows = [days, *(window for window in _WINDOWS_DAYS if window < days)]
+        for window in windows:
+            try:
+                return self._sacct("-X", "-S", f"now-{window}days", "-u", user)
+            except SchedulerError as error:
+                if window == windows[-1] or "Too wide" not in str(error):
+                    raise
+        return []
 
     def cancel(self, job_id: str) -> None:
         """End a job; Slurm ignores one that has ended."""
@@ -153,6 +164,23 @@ class SlurmClient:
         rows = self._sinfo()
         excluded = {row._replace(nodes=0): row.nodes for row in self._sinfo("-n", exclude)} if exclude else {}
         return [row._replace(nodes=row.nodes - excluded.get(row._replace(nodes=0), 0)) for row in rows]
+
+    def decides_capacity(self, partitions: Collection[str], *, are_chosen: bool) -> bool:
+        """Tell whether what sinfo says of *partitions* decides if a job can run there.
+
+        A plugin of the cluster may choose another partition, unless they *are_chosen* by the user. sinfo may hide the
+        nodes of a cloud that are off (without ``PrivateData=cloud`` of slurm.conf).
+        """
+        config = self._query("scontrol", "show", "config").stdout
+        if not are_chosen and re.search(r"^JobSubmitPlugins\s*= *[^(\s]", config, re.MULTILINE):
+            return False
+        rows = self._sinfo()
+        for name in partitions:
+            shown = self._query("scontrol", "-o", "show", "partition", name).stdout
+            total = re.search(r"\bTotalNodes=(\d+)", shown)
+            if total and int(total[1]) > sum(row.nodes for row in rows if row.partition == name):
+                return False
+        return True
 
     def has_oci_conf(self) -> bool:
         """Return whether the cluster has an ``oci.conf``, beside its ``slurm.conf``."""
@@ -228,6 +256,8 @@ class SlurmClient:
 
     def _sinfo(self, *selection: str) -> list[PartitionNodes]:
         done = self._query("sinfo", "-h", "-a", "-e", *selection, "-o", parse.SINFO_FORMAT)
+        if "denied" in done.stderr:
+            return []  # PrivateData=nodes or partitions: users may submit, and not see
         if done.exit_code:
             raise _failed("sinfo", done)
         return parse.partitions(done.stdout)
@@ -246,7 +276,10 @@ class SlurmClient:
         return parse.queue_rows(done.stdout)
 
     def _sacct(self, *selection: str) -> list[Run]:
-        columns = ("-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS)
+        columns = ["-n", "-P", f"--delimiter={parse.FIELD}", "-o", parse.SACCT_FIELDS]
+        # The other commands read the variable themselves.
+        if clusters := self.site.variable("SLURM_CLUSTERS"):
+            columns += ["-M", clusters]
         try:
             done = self._query("sacct", *columns, *selection)
         except SchedulerError as error:

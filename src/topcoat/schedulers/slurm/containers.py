@@ -105,9 +105,9 @@ def pyxis(role: Role, files: str, workdir: str) -> Containers:
     )
 
 
-def apptainer(role: Role, files: str, workdir: str) -> Containers:
-    """Return the command line of Apptainer; ``--nv`` for a role with GPUs."""
-    words = ["apptainer", "exec", "--nv"] if role.resource.gpu > 0 else ["apptainer", "exec"]
+def apptainer(role: Role, files: str, workdir: str, *, has_gpus: bool) -> Containers:
+    """Return the command line of Apptainer; with *has_gpus*, ``--nv``."""
+    words = ["apptainer", "exec", "--nv"] if has_gpus else ["apptainer", "exec"]
     for source, target, read_only in binds(role, files):
         words += ["--bind", f"{_plain(source)}:{_plain(target)}{':ro' * read_only}"]
     return Containers(wrapper=[*words, "--pwd", workdir, apptainer_image(role.image)])

@@ -18,6 +18,7 @@ from topcoat.schedulers.slurm.containers import (
     pyxis,
 )
 from topcoat.schedulers.slurm.files import JobFiles
+from topcoat.schedulers.slurm.options import free_options
 from topcoat.schedulers.slurm.request import RolePlace
 from topcoat.schedulers.slurm.site import Site
 from topcoat.specs import BindMount, CfgVal, Role
@@ -77,7 +78,10 @@ class RoleImages:
         if self._container == "pyxis":
             return pyxis(role, files.directory, workdir)
         if self._container == "apptainer":
-            return apptainer(role, files.directory, workdir)
+            # `gres`, `gpus`, `gpus-per-node`: the user may ask for GPUs in several ways.
+            asked = [str(self._cfg.get("gres") or ""), *map(str, free_options(self._cfg).items())]
+            has_gpus = role.resource.gpu > 0 or any("gpu" in text for text in asked)
+            return apptainer(role, files.directory, workdir, has_gpus=has_gpus)
         env = self._base_bundle(role).env
         return Containers(srun={"container": _bundle_path(role, files)}, task_has_env=False, env=env)
 

@@ -48,7 +48,8 @@ _LEFTOVER = f"""is_leftover() {{
 """
 _FIND = f"""{_SNAPSHOT_FILES}{_LEFTOVER}
 cd "$1" 2>/dev/null || exit 0
-for name in *; do
+[ "$2" ] && set -- "$2" || set -- *
+for name; do
   [ -O "./$name" ] && [ -d "./$name" ] && [ ! -L "./$name" ] && cd "./$name" || continue
   if [ -f {FACTS}/job.json ]; then
     [ ! -d code ] || printf '%s\\t%s\\t%s\\0' snapshot "$(snapshot_files | in_code stat -c '%h %b %B' -- |
@@ -63,23 +64,23 @@ _REMOVE = f"""{_SNAPSHOT_FILES}{_LEFTOVER}
 cd "$1" 2>/dev/null || exit 0
 ! is_leftover "${{1##*/}}" || exec rm -rf -- "$1"
 [ -f {FACTS}/job.json ] && [ -d code ] || exit 0
+find code -type d ! -perm -u+wx -exec chmod u+wx {{}} +
 snapshot_files | in_code rm -f -- && find code -depth -type d -empty -delete
 """
 
 
 def freeable(client: SlurmClient) -> list[Freeable]:
     """Return the old snapshots below the default root, and below the roots of the jobs that Slurm knows."""
-    ended = _ended(client)
+    ended = ended_jobs(client)
     roots = {posixpath.dirname(own_directory(JobFiles(path))) for path in ended if path.endswith(f"/{FACTS}")}
     roots.add(shared_root(client.site, {}))
-    return [item for root in sorted(roots) for item in find_old_snapshots(client.site, root, ended)]
+    return [item for root in sorted(roots) for item in find_old_snapshots(client.site, root, "", ended)]
 
 
-def free(client: SlurmClient, item: Freeable) -> None:
-    """Remove an old snapshot, unless a job uses it by now."""
+def free(client: SlurmClient, item: Freeable, ended: Collection[str]) -> None:
+    """Remove an old snapshot, unless a job uses it by now; *ended* are the facts directories of the ended jobs."""
     _, path = split_id(item.id)
-    found = find_old_snapshots(client.site, posixpath.dirname(path), _ended(client))
-    if any(other.id == item.id for other in found):
+    if find_old_snapshots(client.site, *posixpath.split(path), ended):
         remove_old_snapshot(client.site, path)
 
 
@@ -89,7 +90,7 @@ def split_id(item: str) -> tuple[str, str]:
     return host, f"/{path}"
 
 
-def _ended(client: SlurmClient) -> set[str]:
+def ended_jobs(client: SlurmClient) -> set[str]:
     """Return the facts directories of the jobs that have ended, as Slurm says."""
     states = [(run.directory, run_state(run)) for run in client.accounting_of_user(_MAX_DAYS)]
     states += [(row.directory, appstate_from_slurm_state(row.state)) for row in client.queue_of_user()]
@@ -97,18 +98,19 @@ def _ended(client: SlurmClient) -> set[str]:
     return {directory for directory, _ in states if is_facts_directory(directory)} - active
 
 
-def find_old_snapshots(site: Site, root: str, ended: Collection[str]) -> list[Freeable]:
+def find_old_snapshots(site: Site, root: str, name: str, ended: Collection[str]) -> list[Freeable]:
     """Return the snapshots of ended jobs below *root*, and what submissions that were killed a day ago left there.
 
     Args:
         site: where the directory is.
         root: the directory of the jobs.
+        name: of one directory below it; empty for all.
         ended: the facts directories of the jobs of which Slurm says that they have ended.
 
     Raises:
         SchedulerError: the directory cannot be read.
     """
-    done = site.run(["/bin/sh", "-c", _FIND, "sh", root], timeout_s=_TIMEOUT_S)
+    done = site.run(["/bin/sh", "-c", _FIND, "sh", root, name], timeout_s=_TIMEOUT_S)
     if done.exit_code:
         raise SchedulerError(f"cannot list the snapshots in {root}: {escaped(done.stderr.strip())}")
     items = []

@@ -39,7 +39,7 @@ class RolePlace(NamedTuple):
 
     Attributes:
         directory: their working directory.
-        required: directories of the node that must exist.
+        required: directories and files of the node that must exist.
         inner_files: the facts directory as a replica sees it.
         img_root: the value of the macro.
         container: how they are put into containers.
@@ -129,7 +129,7 @@ class SlurmBatchRequest:
         job_dir: the directory of the code that the user chose; ``None`` for the job's own.
         max_retries: how often a failure restarts the job.
         files: where the job's files are.
-        required: the directories that must exist when the job starts.
+        required: the directories and files that must exist when the job starts.
         facts: the content of ``job.json``.
         bundles: the bundles of the roles, for Slurm's own containers.
         interactive: whether the replica waits for a terminal.
@@ -150,7 +150,11 @@ class SlurmBatchRequest:
 
     def materialize(self) -> str:
         """Return the batch script."""
-        return batch_script(self.files.directory, self.required, self._steps(), interactive=self.interactive)
+        required = {
+            path: "the snapshot" if path in self.facts["snapshots"] else "the directory or file"
+            for path in self.required
+        }
+        return batch_script(self.files.directory, required, self._steps(), interactive=self.interactive)
 
     def replica_script(self) -> str:
         """Return the script of the replicas."""

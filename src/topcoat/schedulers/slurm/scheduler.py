@@ -7,12 +7,13 @@ import os
 import posixpath
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
+from topcoat.errors import InvalidApp, InvalidRunConfigException, SchedulerError, UsageError
+from topcoat.notices import notice
 from topcoat.schedulers.api import (
     DescribeAppResponse,
     Freeable,
@@ -26,7 +27,7 @@ from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
 from topcoat.schedulers.slurm import observe, old_snapshots
 from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
-from topcoat.schedulers.slurm.client import MAX_AGE_S, SlurmClient
+from topcoat.schedulers.slurm.client import MIN_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.images import RoleImages
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
 _DELETE_TIMEOUT_S = 60.0
+_MAX_AGE_S = 15.0
+_ASKED_PER_TIME = 20
+# Jobs that have ended do not start again, except by hand.
+_MAX_ENDED_AGE_S = 60.0
 _MIN_ATTACH_POLL_S = 0.5
 
 
@@ -78,6 +83,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         }
         self._clients: dict[str, SlurmClient] = {}
         self._described: set[str] = set()
+        # The jobs that have ended, by host, and when that was asked.
+        self._ended: dict[str, tuple[float, frozenset[str]]] = {}
         self._known_partitions: dict[tuple[str, str], list[PartitionNodes]] = {}
         self._unreachable: dict[str, SchedulerError] = {}
 
@@ -127,10 +134,17 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Refuse what Slurm cannot run before anything is read or copied."""
         check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive, nodelist=cfg.nodelist or "")
-        options = _with_default_partition(cfg)
+        host = cfg.slurm_host or ""
         # An earlier failure may be over.
-        self._unreachable.pop(cfg.slurm_host or "", None)
-        check_capacity(app, options, nodes_of(self._partitions(options), options))
+        self._unreachable.pop(host, None)
+        partition, nodes = self._nodes(cfg)
+        try:
+            check_capacity(app, cfg, nodes)
+        except (InvalidApp, InvalidRunConfigException) as refusal:
+            names = {row.partition for row in nodes}
+            if self._client(host).decides_capacity(names, are_chosen=bool(partition)):
+                raise
+            notice(f"{refusal}; it is submitted all the same, because this cluster may have more than sinfo shows")
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Accept roles without a resource: the defaults of the partition apply."""
@@ -144,6 +158,15 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             except SchedulerError as error:
                 self._unreachable[host] = error
         return self._known_partitions.get((host, exclude), [])
+
+    def _nodes(self, cfg: SlurmOpts) -> tuple[str, list[PartitionNodes]]:
+        """Return the partition that the user has chosen, and the nodes that the job may have."""
+        partitions = self._partitions(cfg)
+        partition = str(cfg.partition or "")
+        if partitions and not partition:
+            # sbatch reads it.
+            partition = self._client(cfg.slurm_host or "").site.variable("SBATCH_PARTITION")
+        return partition, nodes_of(partitions, partition)
 
     def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
         return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
@@ -200,7 +223,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         job_dir = str(cfg.job_dir or "")
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
-        nodes = nodes_of(self._partitions(cfg), _with_default_partition(cfg))
+        _, nodes = self._nodes(cfg)
         request = make_request(
             app,
             cfg,
@@ -233,6 +256,10 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             raise failure
         job_id = submit(self._client(host), dryrun_info.request, str(cfg.get("container") or "none"))
         return observe.app_id_of(job_id, host)
+
+    def abandon(self, dryrun_info: AppDryRunInfo[SlurmBatchRequest]) -> None:
+        """Remove the job's own directory: of several roles, some may have their code already."""
+        discard(self._client(str(dryrun_info.cfg.get("slurm_host") or "")), dryrun_info.request)
 
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Return what Slurm and the job's directory say of an application.
@@ -271,7 +298,11 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             client.cancel(job_id)
             self._wait_for_end(client, job_id)
         if is_facts_directory(directory):
-            client.site.remove_tree(own_directory(JobFiles(directory)))
+            own = own_directory(JobFiles(directory))
+            try:
+                client.site.remove_tree(own)
+            except OSError as error:
+                raise SchedulerError(f"cannot remove the job directory {own}: {error.strerror or error}") from error
 
     def _wait_for_end(self, client: SlurmClient, job_id: str) -> None:
         deadline = time.monotonic() + _DELETE_TIMEOUT_S
@@ -308,11 +339,21 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if stream is not Stream.STDOUT:
             paths.append(files.log(role_name, k, "err"))
             paths += [files.batch_log] if (role_name, k) == replicas[0] else []
-        has_ended = patient(partial(self._has_ended, client, job_id)) if should_tail else None
+        has_ended = patient(self._ends_of(client, job_id)) if should_tail else None
         lines = follow(client.site, paths, whole=regex is not None, has_ended=has_ended)
         return lines if regex is None else filter_regex(regex, lines)
 
-    def _has_ended(self, client: SlurmClient, job_id: str, max_age_s: float = MAX_AGE_S) -> bool:
+    def _ends_of(self, client: SlurmClient, job_id: str) -> Callable[[], bool]:
+        """Return a function that tells whether a job has ended; the longer it runs, the more seldom is Slurm asked."""
+        began = time.monotonic()
+
+        def has_ended() -> bool:
+            age = (time.monotonic() - began) / _ASKED_PER_TIME
+            return self._has_ended(client, job_id, max_age_s=min(max(age, MIN_AGE_S), _MAX_AGE_S))
+
+        return has_ended
+
+    def _has_ended(self, client: SlurmClient, job_id: str, max_age_s: float = MIN_AGE_S) -> bool:
         rows = client.queue(job_id, max_age_s=max_age_s)
         return all(is_terminal(appstate_from_slurm_state(row.state)) for row in rows)
 
@@ -353,7 +394,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
                 hint="topcoat log -f shows its output; topcoat run -i",
             )
         pause = _MIN_ATTACH_POLL_S
-        while not (rows := [row for row in found.client.queue(found.job_id) if row.state == "RUNNING"]):
+        ask = partial(found.client.queue, found.job_id)
+        while not (rows := [row for row in outlast(ask) if row.state == "RUNNING"]):
             if self._has_ended(found.client, found.job_id):
                 raise SchedulerError(f"the job {app_id} has ended", hint="topcoat status shows why")
             time.sleep(pause)
@@ -405,7 +447,12 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
     def free(self, item: Freeable) -> None:
         """Remove a snapshot, unless a job uses it by now; files that a job wrote stay."""
-        old_snapshots.free(self._client(old_snapshots.split_id(item.id)[0]), item)
+        host = old_snapshots.split_id(item.id)[0]
+        asked, ended = self._ended.get(host, (float("-inf"), frozenset()))
+        if time.monotonic() - asked > _MAX_ENDED_AGE_S:
+            ended = frozenset(old_snapshots.ended_jobs(self._client(host)))
+            self._ended[host] = time.monotonic(), ended
+        old_snapshots.free(self._client(host), item, ended)
 
     def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:
         """Return where a job of topcoat is, its files and its roles.
@@ -427,12 +474,6 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
 
 def _foreign(app_id: str) -> UsageError:
     return UsageError(f"the job {app_id} was not submitted by topcoat", hint="topcoat list -s slurm")
-
-
-def _with_default_partition(cfg: SlurmOpts) -> Mapping[str, CfgVal]:
-    """Return *cfg* with the partition that sbatch takes from the environment."""
-    default = "" if cfg.slurm_host or cfg.partition else os.environ.get("SBATCH_PARTITION", "")
-    return {**cfg, "partition": default} if default else cfg
 
 
 def create_scheduler(session_name: str, docker_client: DockerClient | None = None, **kwargs: object) -> SlurmScheduler:

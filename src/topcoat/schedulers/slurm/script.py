@@ -88,19 +88,18 @@ def quote(text: str) -> str:
     return '"$SLURM_JOB_ID"'.join([shlex.quote(part) if part else "" for part in text.split(JOB_ID)]) or "''"
 
 
-def batch_script(files: str, directories: Sequence[str], steps: Sequence[RoleStep], *, interactive: bool) -> str:
+def batch_script(files: str, required: Mapping[str, str], steps: Sequence[RoleStep], *, interactive: bool) -> str:
     """Return the script that Slurm runs on the first node.
 
     Args:
         files: the facts directory.
-        directories: the snapshots and other directories that must exist on the node.
+        required: what must exist on the node, by path: a snapshot, or another directory or file.
         steps: one for each role, in the order of the groups.
         interactive: leave the start of the replica to a terminal, and wait for its end.
     """
     start = _WAIT_FOR_TERMINAL if interactive else _sruns(steps)
     checks = "".join(
-        f"[ -d {quote(directory)} ] || fail {quote(f'the snapshot {directory} does not exist')}\n"
-        for directory in directories
+        f"[ -e {quote(path)} ] || fail {quote(f'{what} {path} does not exist')}\n" for path, what in required.items()
     )
     # Each variable of these scripts begins with "_": one that the user has exported would get its value.
     return f"""#!/bin/bash
@@ -128,11 +127,15 @@ printf 'export %s=%s\\n' TORCHX_RANK0_HOST "$TORCHX_RANK0_HOST" TOPCOAT_RANK0_HO
 
 {start}
 forward() {{ kill "-$1" $(jobs -pr) 2>/dev/null; }}
-for _signal in TERM USR1 USR2; do trap "forward $_signal" "$_signal"; done
+for _signal in USR1 USR2; do trap "forward $_signal" "$_signal"; done
+# srun would kill the replicas at once; so they get the signal themselves.
+trap '(unset "${{!SCANCEL_@}}"; scancel -s TERM "$SLURM_JOB_ID") 2>/dev/null' TERM
+# bash has it since 4.3.
+case "${{BASH_VERSINFO[0]}}.${{BASH_VERSINFO[1]}}" in [123].*|4.[012]) _wait='sleep 1' ;; *) _wait='wait -n' ;; esac
 _code=0 _steps=$(jobs -p)
 while [ -n "$_steps" ]; do
   # Also a signal ends this wait, and several steps may have ended.
-  wait -n
+  $_wait
   _running=" $(jobs -pr | tr '\\n' ' ') " _left=
   for _step in $_steps; do
     case $_running in *" $_step "*) _left="$_left $_step"; continue ;; esac

@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, NamedTuple, NoReturn, TypeVar
 
 from topcoat.schedulers.slurm.remote_shell import one_line
@@ -24,7 +24,8 @@ BEGIN = b"\x1etopcoat\x1e"
 # understands these quotes.
 SERVE = (
     "exec /bin/sh -c '"
-    'printf "\\036topcoat\\036" >&2; printf "\\036topcoat\\036%s\\037" "$HOME"; '
+    'printf "\\036topcoat\\036" >&2; printf "\\036topcoat\\036"; '
+    'printf "%s\\037" "$HOME" "$SLURM_CLUSTERS" "$SBATCH_PARTITION"; '
     'for name in zstd; do command -v $name >/dev/null && printf "%s " $name; done; printf "\\036"; '
     "IFS= read -r mark || exit 0; "
     'while IFS=" " read -r own size words && [ "$own" = "$mark" ]; do '
@@ -37,7 +38,7 @@ SERVE = (
     "[ $size != - ] || [ $code = 0 ] || exit 0; "
     "done'"
 )
-"""Print the home directory and which optional programs there are, and run commands until the input ends."""
+"""Print the home directory, variables and which optional programs there are, and run commands until the input ends."""
 
 _SEPARATOR = b"\x1e"
 _MAX_TAIL = 64
@@ -53,10 +54,12 @@ class Facts(NamedTuple):
 
     Attributes:
         home: the home directory; empty if it has none.
+        variables: those that decide what Slurm's commands do, by name.
         programs: the optional programs that it has.
     """
 
     home: str
+    variables: Mapping[str, str]
     programs: Sequence[str]
 
 
@@ -179,10 +182,10 @@ class Session:
 
     def _facts(self) -> Facts | None:
         facts, end, _ = self._stdout.data.partition(BEGIN)[2].partition(_SEPARATOR)
-        home, _, programs = facts.partition(b"\x1f")
         if not end or BEGIN not in self._stderr.data:
             return None
-        return Facts(os.fsdecode(bytes(home)), os.fsdecode(bytes(programs)).split())
+        home, clusters, partition, programs = os.fsdecode(bytes(facts)).split("\x1f")
+        return Facts(home, {"SLURM_CLUSTERS": clusters, "SBATCH_PARTITION": partition}, programs.split())
 
     def _result(self) -> Output | None:
         stdout, stderr, mark = self._stdout.data, self._stderr.data, _SEPARATOR + self._mark

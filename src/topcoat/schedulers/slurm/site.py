@@ -9,14 +9,18 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from topcoat.errors import SchedulerError
+from topcoat.foreign_text import escaped
 from topcoat.system_text import system_text
 
 MAX_OUTPUT = 64 << 20
 """Bytes of a command's output that are kept."""
 
+
+Variable = Literal["SLURM_CLUSTERS", "SBATCH_PARTITION"]
+"""Variables that decide what Slurm's commands do."""
 
 _MAX_SAID = 1 << 16
 _OF_SLURM = ("sacct", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
@@ -55,6 +59,9 @@ class Site(Protocol):
 
     def home(self) -> str:
         """Return the user's home directory."""
+
+    def variable(self, name: Variable) -> str:
+        """Return a variable of the environment that Slurm's commands have; empty without it."""
 
     def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
         """Return at most *limit* bytes of a file from *offset* on; none behind its end."""
@@ -95,8 +102,8 @@ class LocalSite:
             )
         except FileNotFoundError:
             raise no_program(command[0]) from None
-        except subprocess.TimeoutExpired:
-            raise no_response(program_of(command), timeout_s) from None
+        except subprocess.TimeoutExpired as error:
+            raise no_response(program_of(command), timeout_s, said=error.stderr or b"") from None
         except OSError as error:
             raise SchedulerError(f"cannot run {command[0]}: {error.strerror or error}") from error
         if done.returncode == 127 and is_missing(program_of(command), done.stderr):
@@ -114,6 +121,10 @@ class LocalSite:
     def home(self) -> str:
         """Return the user's home directory."""
         return os.path.expanduser("~")
+
+    def variable(self, name: Variable) -> str:
+        """Return a variable of this process."""
+        return os.environ.get(name, "")
 
     def read_file(self, path: str, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes:
         """Return a part of a file."""
@@ -148,6 +159,10 @@ class LocalSite:
         path = system_text(path)
         with contextlib.suppress(FileNotFoundError):
             if os.path.isdir(path) and not os.path.islink(path):
+                # A job may have made directories read-only, as the caches of some tools are.
+                for directory, _, _ in os.walk(path):
+                    with contextlib.suppress(OSError):
+                        os.chmod(directory, 0o700)
                 shutil.rmtree(path)
             else:
                 os.unlink(path)
@@ -190,11 +205,12 @@ def no_program(program: str, host: str = "") -> SchedulerError:
     return SchedulerError(f"{where} has no program {program!r}", hint=hint)
 
 
-def no_response(program: str, timeout_s: float, host: str = "") -> SchedulerError:
-    """Return the error for a command that did not end in time."""
+def no_response(program: str, timeout_s: float, host: str = "", said: bytes = b"") -> SchedulerError:
+    """Return the error for a command that did not end in time; *said* is its standard error."""
     if program in _OF_SLURM:
+        last = escaped(said.decode(errors="replace").strip().rpartition("\n")[2])
         return SchedulerError(
-            f"Slurm's {program} did not respond within {timeout_s:.0f} s",
+            f"Slurm's {program} did not respond within {timeout_s:.0f} s{f': {last}' if last else ''}",
             hint="check the controller with: scontrol ping",
         )
     return SchedulerError(

@@ -18,16 +18,18 @@ from topcoat.schedulers.slurm.site import (
     CommandResult,
     LocalSite,
     Site,
+    Variable,
     is_missing,
     no_program,
     program_of,
 )
 
 _FILE_TIMEOUT_S = 120.0
+_REMOVE_TIMEOUT_S = 3600.0
 # sshd allows 10 sessions in one connection by default (MaxSessions).
 _MAX_SESSIONS = 8
-# An open connection whose network has gone does not respond.
-_OPEN_TIMEOUT_S = 5.0
+# An open connection whose network has gone does not respond; the start-up files of a login shell may take long.
+_OPEN_TIMEOUT_S = 30.0
 _PLAIN = 'exec /bin/sh -c \'eval "$(printf %b "$1")"\' sh '
 
 
@@ -121,6 +123,10 @@ class SshSite:
             raise SchedulerError(f"{self.host} has no home directory for this user", hint="set HOME there")
         return home
 
+    def variable(self, name: Variable) -> str:
+        """Return a variable of the environment there."""
+        return self._known_facts().variables[name]
+
     def has_program(self, name: str) -> bool:
         """Tell whether the login node has one of the optional programs."""
         return name in self._known_facts().programs
@@ -151,7 +157,7 @@ class SshSite:
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory or a file."""
-        self._shell('rm -rf -- "$1"', path)
+        self._shell('chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"', path, timeout_s=_REMOVE_TIMEOUT_S)
 
     def close(self) -> None:
         """End the sessions that wait; the connection stays open for other commands."""
@@ -159,9 +165,11 @@ class SshSite:
             while self._waiting:
                 self._waiting.pop().end()
 
-    def _shell(self, script: str, path: str, *args: str, stdin: bytes = b"") -> bytes:
+    def _shell(
+        self, script: str, path: str, *args: str, stdin: bytes = b"", timeout_s: float = _FILE_TIMEOUT_S
+    ) -> bytes:
         command = ["env", "LC_ALL=C", "/bin/sh", "-c", script, "sh", path, *args]
-        done = self.output(command, stdin=stdin, timeout_s=_FILE_TIMEOUT_S)
+        done = self.output(command, stdin=stdin, timeout_s=timeout_s)
         if done.exit_code:
             raise os_error(done.stderr, path)
         return done.stdout
