@@ -12,8 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from topcoat.errors import InvalidApp, InvalidRunConfigException, SchedulerError, UsageError
-from topcoat.notices import notice
+from topcoat.errors import InvalidRunConfigException, SchedulerError, UsageError
 from topcoat.schedulers.api import (
     DescribeAppResponse,
     Freeable,
@@ -26,14 +25,13 @@ from topcoat.schedulers.api import (
 from topcoat.schedulers.ids import app_id_for
 from topcoat.schedulers.logs import filter_regex
 from topcoat.schedulers.slurm import observe, old_snapshots
-from topcoat.schedulers.slurm.capacity import check_capacity, memory_is_configured, nodes_of
 from topcoat.schedulers.slurm.client import MIN_AGE_S, SlurmClient
 from topcoat.schedulers.slurm.containers import MountedPlan
 from topcoat.schedulers.slurm.files import JobFiles, is_facts_directory, job_files, own_directory
 from topcoat.schedulers.slurm.images import RoleImages
 from topcoat.schedulers.slurm.logs import follow
 from topcoat.schedulers.slurm.options import OTHER_CLUSTER, SlurmOpts, check_options
-from topcoat.schedulers.slurm.parse import PartitionNodes
+from topcoat.schedulers.slurm.partitions import Partitions
 from topcoat.schedulers.slurm.patience import outlast, patient
 from topcoat.schedulers.slurm.replicas import Replica
 from topcoat.schedulers.slurm.request import (
@@ -85,8 +83,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         self._described: set[str] = set()
         # The jobs that have ended, by host, and when that was asked.
         self._ended: dict[str, tuple[float, frozenset[str]]] = {}
-        self._known_partitions: dict[tuple[str, str], list[PartitionNodes]] = {}
-        self._unreachable: dict[str, SchedulerError] = {}
+        self._partitions = Partitions(self._client)
 
     def close(self) -> None:
         """Close the connections to login nodes and container engines."""
@@ -134,39 +131,10 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
     def _pre_build_validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Refuse what Slurm cannot run before anything is read or copied."""
         check_app(app, has_container=cfg.container != "none", interactive=cfg.interactive, nodelist=cfg.nodelist or "")
-        host = cfg.slurm_host or ""
-        # An earlier failure may be over.
-        self._unreachable.pop(host, None)
-        partition, nodes = self._nodes(cfg)
-        try:
-            check_capacity(app, cfg, nodes)
-        except (InvalidApp, InvalidRunConfigException) as refusal:
-            names = {row.partition for row in nodes}
-            if self._client(host).decides_capacity(names, are_chosen=bool(partition)):
-                raise
-            notice(f"{refusal}; it is submitted all the same, because this cluster may have more than sinfo shows")
+        self._partitions.check(app, cfg)
 
     def _validate(self, app: AppDef, scheduler: str, cfg: SlurmOpts) -> None:
         """Accept roles without a resource: the defaults of the partition apply."""
-
-    def _partitions(self, cfg: Mapping[str, CfgVal]) -> list[PartitionNodes]:
-        """Return the partitions, none if Slurm cannot be asked: a dry run works without a cluster."""
-        host, exclude = str(cfg.get("slurm_host") or ""), str(cfg.get("exclude") or "")
-        if (host, exclude) not in self._known_partitions and host not in self._unreachable:
-            try:
-                self._known_partitions[host, exclude] = self._client(host).partitions(exclude)
-            except SchedulerError as error:
-                self._unreachable[host] = error
-        return self._known_partitions.get((host, exclude), [])
-
-    def _nodes(self, cfg: SlurmOpts) -> tuple[str, list[PartitionNodes]]:
-        """Return the partition that the user has chosen, and the nodes that the job may have."""
-        partitions = self._partitions(cfg)
-        partition = str(cfg.partition or "")
-        if partitions and not partition:
-            # sbatch reads it.
-            partition = self._client(cfg.slurm_host or "").site.variable("SBATCH_PARTITION")
-        return partition, nodes_of(partitions, partition)
 
     def _images(self, cfg: Mapping[str, CfgVal]) -> RoleImages:
         return RoleImages(self._client(str(cfg.get("slurm_host") or "")).site, cfg)
@@ -223,7 +191,6 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         job_dir = str(cfg.job_dir or "")
         is_default = posixpath.basename(posixpath.dirname(job_dir)) == app_id
         files = job_files(app_id, shared_root(site, cfg), "" if is_default else job_dir)
-        _, nodes = self._nodes(cfg)
         request = make_request(
             app,
             cfg,
@@ -231,7 +198,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             session_name=self.session_name,
             files=files,
             places={role.name: self._images(cfg).place(role, files) for role in app.roles},
-            use_memory=memory_is_configured(nodes),
+            use_memory=self._partitions.have_memory(cfg),
         )
         request.bundles = [self._images(cfg).bundle(role, files) for role in app.roles if cfg.container == "oci"]
         request.facts["link"] = link = cfg.get("link", "copy")
@@ -248,10 +215,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """
         cfg = dryrun_info.cfg
         host = str(cfg.get("slurm_host") or "")
-        if self._unreachable.pop(host, None):
-            # It may respond again since the dry run.
-            self._partitions(cfg)
-        if failure := self._unreachable.get(host):
+        if failure := self._partitions.failure(cfg):
             discard(self._client(host), dryrun_info.request)
             raise failure
         job_id = submit(self._client(host), dryrun_info.request, str(cfg.get("container") or "none"))
