@@ -17,7 +17,15 @@ from topcoat.runner.dry_run import Submission, dry_run
 from topcoat.runner.prebuild import prebuild
 from topcoat.scan.retry import retry_if_changed
 from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
-from topcoat.schedulers.api import Freeable, JobOutputs, ListAppResponse, ReplicaTimes, Scheduler, Stream
+from topcoat.schedulers.api import (
+    DescribeAppResponse,
+    Freeable,
+    JobOutputs,
+    ListAppResponse,
+    ReplicaTimes,
+    Scheduler,
+    Stream,
+)
 from topcoat.specs import (
     AppDef,
     AppDryRunInfo,
@@ -259,7 +267,9 @@ class Runner:
     def status(self, app_handle: AppHandle) -> AppStatus | None:
         """Return the status of an application, ``None`` if its scheduler does not know it."""
         sched, app_id = self._find(app_handle)
-        response = sched.describe(app_id)
+        return self._status(app_handle, sched.describe(app_id))
+
+    def _status(self, app_handle: AppHandle, response: DescribeAppResponse | None) -> AppStatus | None:
         if response is None:
             self._apps.pop(app_handle, None)
             return None
@@ -275,14 +285,17 @@ class Runner:
     def wait(self, app_handle: AppHandle, wait_interval: float = 10) -> AppStatus | None:
         """Wait until an application has ended and return its status, ``None`` if its scheduler does not know it.
 
-        The pause between two status requests grows up to *wait_interval* seconds, or ``Scheduler.poll_interval``.
+        The pause between two status requests grows up to *wait_interval* seconds, or ``Scheduler.poll_interval``. Once
+        the scheduler has responded, it may be silent for some time (``Scheduler.describe_patiently``).
         """
-        sched, _ = self._find(app_handle)
+        sched, app_id = self._find(app_handle)
         max_pause = min(wait_interval, sched.poll_interval)
         pause = 0.05
-        while (status := self.status(app_handle)) is not None and not status.is_terminal():
+        status = self.status(app_handle)
+        while status is not None and not status.is_terminal():
             time.sleep(min(pause, max_pause))
             pause *= 1.5
+            status = self._status(app_handle, sched.describe_patiently(app_id))
         return status
 
     def cancel(self, app_handle: AppHandle) -> None:

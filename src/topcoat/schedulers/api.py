@@ -195,6 +195,13 @@ class Scheduler(WorkspaceHooks, abc.ABC, Generic[T]):
     def describe(self, app_id: str) -> DescribeAppResponse | None:
         """Return what the backend knows of an application, ``None`` if it has none of that id."""
 
+    def describe_patiently(self, app_id: str) -> DescribeAppResponse | None:
+        """Return what `describe` returns, for somebody who waits: a failure that may pass is borne for a while.
+
+        The default is `describe`.
+        """
+        return self.describe(app_id)
+
     @abc.abstractmethod
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return the applications of this backend; *cfg* may say where to look."""

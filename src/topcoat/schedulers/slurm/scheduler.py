@@ -80,7 +80,6 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
-        self._described: set[str] = set()
         # The jobs that have ended, by host, and when that was asked.
         self._ended: dict[str, tuple[float, frozenset[str]]] = {}
         self._partitions = Partitions(self._client)
@@ -229,15 +228,14 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         """Return what Slurm and the job's directory say of an application.
 
         Raises:
-            SchedulerError: Slurm cannot be reached; if it knew the job before, for five minutes: somebody waits.
+            SchedulerError: Slurm cannot be reached.
         """
         found = self._find(app_id)
-        if found is None:
-            return None
-        ask = partial(observe.describe, app_id, *found)
-        response = outlast(ask) if app_id in self._described else ask()
-        self._described.add(app_id)
-        return response
+        return None if found is None else observe.describe(app_id, *found)
+
+    def describe_patiently(self, app_id: str) -> DescribeAppResponse | None:
+        """Return what `describe` returns; bear it for five minutes that Slurm cannot be reached."""
+        return outlast(partial(self.describe, app_id))
 
     def list(self, cfg: Mapping[str, CfgVal] | None = None) -> list[ListAppResponse]:
         """Return this user's jobs that topcoat submitted: those that Slurm has in memory, and those of two weeks."""
