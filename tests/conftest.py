@@ -29,6 +29,16 @@ def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(params=["ASCII", "ISO-8859-1"])
+def odd_locale(request: pytest.FixtureRequest, locales: Path) -> dict[str, str]:
+    """The variables of a locale that is not UTF-8."""
+    if request.param == "ASCII":
+        return {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    if not any(locales.iterdir()):
+        pytest.skip("localedef cannot make a locale here")
+    return {"LC_ALL": "xx_XX", "LOCPATH": str(locales), "PYTHONUTF8": "0"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-components", action="store_true", help="leave out every test that needs more than Python")
 
