@@ -37,7 +37,7 @@ class _Runner:
             counts[role] = counts.get(role, 0) + 1
         return AppDef("app", [Role(name, "", num_replicas=number) for name, number in counts.items()])
 
-    def status(self, handle: str) -> AppStatus | None:
+    def status(self, handle: str, *, patient: bool = False) -> AppStatus | None:
         state = next(self.states, None)
         return None if state is None else AppStatus(state)
 

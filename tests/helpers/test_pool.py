@@ -133,6 +133,7 @@ def test_in_the_background_helpers_do_each_file_once(batch: Batch, monkeypatch: 
     monkeypatch.setattr(pool, "do", None)
     results: list[tuple[Batch, list[Result]]] = []
     with HelperPool(COUNT) as helpers:
+        wait_until_ready(helpers)
         background = Background(helpers, [batch], 16)
         while sum(len(done) for _, done in results) < COUNT:
             results += background.collect()

@@ -52,8 +52,9 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     collect = Background.collect
 
     def collect_all(self: Background) -> list[tuple[Batch, list[Result]]]:
-        done = collect(self)
-        while any(helper._given for helper in self._helpers) or not all(helper._is_ready for helper in self._helpers):
+        done, deadline = collect(self), time.monotonic() + 60
+        while any(helper._given or not helper._is_ready for helper in self._helpers):
+            assert time.monotonic() < deadline
             done += collect(self)
         return done
 

@@ -69,9 +69,11 @@ def wait_until_started(runner: Runner, handle: str, *, for_logs: bool = True) ->
     pause = 0.02
     is_ready = for_logs and runner.follows_pending(handle)
     with notice_if_slow(f"waiting for {handle} to start"):
-        while (status := runner.status(handle)) is not None and not (is_ready or is_started(status.state)):
+        status = runner.status(handle)
+        while status is not None and not (is_ready or is_started(status.state)):
             time.sleep(pause)
             pause = min(pause * 1.5, 2.0)
+            status = runner.status(handle, patient=True)
     if status is None:
         raise unknown_app(handle)
     return status

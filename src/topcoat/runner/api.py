@@ -18,7 +18,6 @@ from topcoat.runner.prebuild import prebuild
 from topcoat.scan.retry import retry_if_changed
 from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
 from topcoat.schedulers.api import (
-    DescribeAppResponse,
     Freeable,
     JobOutputs,
     ListAppResponse,
@@ -264,12 +263,13 @@ class Runner:
             cfg.update(opts.cfg_from_str(text))
         return cfg
 
-    def status(self, app_handle: AppHandle) -> AppStatus | None:
-        """Return the status of an application, ``None`` if its scheduler does not know it."""
-        sched, app_id = self._find(app_handle)
-        return self._status(app_handle, sched.describe(app_id))
+    def status(self, app_handle: AppHandle, *, patient: bool = False) -> AppStatus | None:
+        """Return the status of an application, ``None`` if its scheduler does not know it.
 
-    def _status(self, app_handle: AppHandle, response: DescribeAppResponse | None) -> AppStatus | None:
+        With *patient*, for somebody who waits, the scheduler may be silent for a while.
+        """
+        sched, app_id = self._find(app_handle)
+        response = sched.describe_patiently(app_id) if patient else sched.describe(app_id)
         if response is None:
             self._apps.pop(app_handle, None)
             return None
@@ -286,16 +286,16 @@ class Runner:
         """Wait until an application has ended and return its status, ``None`` if its scheduler does not know it.
 
         The pause between two status requests grows up to *wait_interval* seconds, or ``Scheduler.poll_interval``. Once
-        the scheduler has responded, it may be silent for some time (``Scheduler.describe_patiently``).
+        the scheduler knows the application, it may be silent for some time (``Scheduler.describe_patiently``).
         """
-        sched, app_id = self._find(app_handle)
+        sched, _ = self._find(app_handle)
         max_pause = min(wait_interval, sched.poll_interval)
         pause = 0.05
-        status = self.status(app_handle)
+        status = self.status(app_handle, patient=app_handle in self._apps)
         while status is not None and not status.is_terminal():
             time.sleep(min(pause, max_pause))
             pause *= 1.5
-            status = self._status(app_handle, sched.describe_patiently(app_id))
+            status = self.status(app_handle, patient=True)
         return status
 
     def cancel(self, app_handle: AppHandle) -> None:

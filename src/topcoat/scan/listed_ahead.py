@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from topcoat.errors import TopcoatError
 from topcoat.helpers.plain_files import Batch, unpack_members
 from topcoat.helpers.pool import Background, HelperPool
 from topcoat.scan import names
@@ -31,11 +32,16 @@ def listed_ahead(tree: LocalTree, index: StatIndex) -> Iterator[Callable[[str], 
     batch: Batch = ("list", names.encode(tree.root), b"", (), directories)
     listed: dict[bytes, bytes] = {}
     with HelperPool(len(index)) as pool:
-        background = Background(pool, [batch], _CHUNK_DIRECTORIES)
+        background: Background | None = Background(pool, [batch], _CHUNK_DIRECTORIES)
 
         def list_directory(path: str) -> list[SourceNode]:
-            for (*_, files), results in background.collect():
-                listed.update({file[0]: packed for file, packed in zip(files, results, strict=True) if packed})
+            nonlocal background
+            try:
+                for (*_, files), results in background.collect() if background else ():
+                    listed.update({file[0]: packed for file, packed in zip(files, results, strict=True) if packed})
+            except TopcoatError:
+                # A helper was killed.
+                background = None
             packed = listed.pop(names.encode(path), None)
             return tree.list(path) if packed is None else local_nodes(unpack_members(packed))
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_freed_does_not_stop_the_others(
     monkeypatch.setattr(Runner, "freeable", lambda *_: [Freeable(f"snapshot {name}", name, 5) for name in "ab"])
     monkeypatch.setattr(Runner, "free", free)
     done = cli("gc", "--yes", "-s", "slurm")
-    assert freed == ["b"]
+    assert (done.code, freed) == (1, ["b"])
     assert "topcoat: snapshot a stays: cannot remove it" in done.err
     assert "freed 5 B" in done.err
 

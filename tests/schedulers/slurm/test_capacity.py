@@ -66,6 +66,13 @@ def test_a_partition_has_a_number_of_nodes_for_each_role_of_a_job() -> None:
     check_capacity(app(4), {"partition": "cpu,gpu"}, [limited, BIG._replace(nodes=9)])
 
 
+def test_replicas_in_bundles_are_parts_of_one_node_and_a_qos_may_lift_the_limits() -> None:
+    limited = CPU._replace(max_nodes=2)
+    for cfg in ({"container": "oci"}, {"qos": "long"}):
+        check_capacity(app(3), cfg, [limited])
+    check_capacity(app(), {"qos": "long", "time": "9-0"}, [limited])
+
+
 def test_nodes_that_are_excluded_do_not_count() -> None:
     cfg = {"exclude": "n[1-2]"}
     with pytest.raises(InvalidApp, match=r"has 3 replicas.* has 2 such nodes, without those of exclude=n\[1-2\]"):

@@ -190,6 +190,34 @@ def test_sinfo_does_not_decide_where_a_plugin_does_or_nodes_are_hidden(
     assert client.decides_capacity({"main"}, are_chosen=are_chosen) is decides
 
 
+class Sinfo(Commands):
+    """A cluster that has, and excludes, nodes with two kinds of GPU."""
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> CommandResult:
+        counts = (2, 3) if "-n" in command else (10, 10)
+        rows = zip(counts, ("gpu:a100:4", "gpu:v100:4"), strict=True)
+        answer = [FIELD.join(("main*", "up", "infinite", "1-2", str(count), "8", "16000", gpu)) for count, gpu in rows]
+        self.answers["sinfo"] = CommandResult(0, "".join(row + ROW for row in answer), "")
+        return super().run(command, stdin=stdin, timeout_s=timeout_s)
+
+
+def test_excluded_nodes_are_taken_from_equal_ones_once() -> None:
+    client = SlurmClient(Sinfo(scontrol=CommandResult(0, "", "")))
+    assert [row.nodes for row in client.partitions("n[1-5]")] == [15]
+    assert [row.nodes for row in client.partitions()] == [20]
+
+
+def test_a_path_with_question_marks_of_the_accounting_is_found_again(tmp_path: Path) -> None:
+    facts = tmp_path / "jürgen 日's [x]*" / app_id_for("job") / ".topcoat"
+    facts.mkdir(parents=True)
+    (tmp_path / "jurgen").mkdir()
+    lost = str(facts).replace("日", "?").replace("ü", "?")
+    gone = lost.replace(".topcoat", "gone")
+    rows = accounting(("7", "COMPLETED", 10, lost), ("8", "COMPLETED", 10, gone))
+    client = SlurmClient(Commands(sacct=rows))
+    assert [run.directory for run in client.accounting_of_user(1)] == [str(facts), gone]
+
+
 def test_a_cluster_that_hides_its_nodes_can_be_used() -> None:
     denied = CommandResult(1, "", "slurm_load_node: Access/permission denied")
     client = SlurmClient(Commands(sinfo=denied, scontrol=CommandResult(0, "", "")))

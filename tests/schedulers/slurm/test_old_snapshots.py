@@ -111,6 +111,17 @@ def test_removing_a_snapshot_of_hard_links_leaves_the_others(tmp_path: Path, wor
     assert not (tmp_path / "jobs/2/code").exists()
 
 
+def test_without_a_list_of_what_was_delivered_files_with_new_times_are_outputs(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    facts = _job(tmp_path, "1", workspace, "hard")
+    os.remove(f"{facts}/delivered")
+    os.link(tmp_path / "1/code/a.py", tmp_path / "another")
+    workspaces.write(tmp_path / "1/code", {"out": "written"})
+    code = str(tmp_path / "1/code")
+    assert SlurmClient(SITE).written_files([code], JobFiles(facts), are_linked=True) == [f"{code}/out"]
+
+
 def _make_old(directory: Path) -> None:
     yesterday = time.time() - 25 * 3600
     for path in (*directory.rglob("*"), directory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,10 +41,13 @@ def test_a_failure_that_passes_is_outlasted(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(patience, "_NOTICE_AFTER_S", -1.0)
     assert outlast(answering(SchedulerError("down"), SchedulerError("down"), True))
     assert caplog.messages == ["down; trying again for 5 minutes"]
+    ask = patient(answering(SchedulerError("down"), SchedulerError("down"), True))
+    assert [ask(), ask(), ask()] == [False, False, True]
+    assert len(caplog.messages) == 2
 
 
 def test_a_failure_that_lasts_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 300.0, 301.0])
-    monkeypatch.setattr(patience.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(patience, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
     with pytest.raises(SchedulerError, match="still down"):
         outlast(answering(SchedulerError("down"), SchedulerError("down"), SchedulerError("still down"), True))

@@ -211,9 +211,9 @@ def test_the_users_filters_of_squeue_do_not_prevent_a_retry(tmp_path: Path) -> N
 
 
 def test_a_term_reaches_the_replicas_and_does_not_kill_them(tmp_path: Path) -> None:
-    batch = start_batch(tmp_path, [step("ends5")], SCANCEL_USER="somebody")
-    wait_until((tmp_path / "exit" / "run").exists)
-    time.sleep(0.5)
+    after_the_traps = {"_code=0 _steps": "touch trapped; _code=0 _steps"}
+    batch = start_batch(tmp_path, [step("ends5")], after_the_traps, SCANCEL_USER="somebody")
+    wait_until((tmp_path / "trapped").exists)
     batch.send_signal(signal.SIGTERM)
     assert batch.wait(20) == 5
     assert (tmp_path / "cancels").read_text() == "-s TERM 7\n"

@@ -40,20 +40,20 @@ def run(args: Namespace) -> int:
     from topcoat.cli.sizes import human_size
 
     with open_runner() as runner:
-        items = list(_items(runner, args.scheduler))
+        found = items = list(_items(runner, args.scheduler))
         if args.yes:
-            items = [item for item in items if _free(runner, item)]
+            items = [item for item in found if _free(runner, item)]
     total = sum(item.freeable.size or 0 for item in items)
     if args.json:
         facts = [{"scheduler": scheduler or None, **item._asdict()} for scheduler, item in items]
         json_result({"freed": args.yes, "size": total, "items": facts})
-        return 0
+        return int(len(items) < len(found))
     rows = [(human_size(item.size), scheduler, item.name) for scheduler, item in items]
     if rows:
         result(table([("SIZE", "SCHEDULER", "WHAT"), *rows]))
     text = f"{'freed' if args.yes else 'can be freed:'} {human_size(total)}"
     say(text if args.yes or not items else f"{text}; topcoat gc --yes frees it")
-    return 0
+    return int(len(items) < len(found))
 
 
 def _items(runner: Runner, scheduler: str | None) -> Iterator[Item]:

@@ -68,7 +68,10 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
         )
     use_memory = memory_is_configured(nodes)
     for role in app.roles:
-        _check_role(role, where, nodes, use_memory=use_memory, has_limits=not cfg.get("qos"))
+        _check_role(role, where, nodes, use_memory=use_memory)
+        if not cfg.get("qos"):
+            # In Slurm's own containers, each replica is a part of its own.
+            _check_size(role, 1 if cfg.get("container") == "oci" else role.num_replicas, where, nodes[0])
     # The parts of a heterogeneous job share no node either.
     for roles in _sets(app.roles):
         replicas = sum(role.num_replicas for role in roles)
@@ -83,7 +86,7 @@ def _check_partition(app: AppDef, cfg: Mapping[str, CfgVal], name: str, nodes: S
             )
 
 
-def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_memory: bool, has_limits: bool) -> None:
+def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_memory: bool) -> None:
     wanted = role.resource
     largest = {
         "CPUs": (wanted.cpu, max(row.cpus for row in nodes)),
@@ -96,12 +99,15 @@ def _check_role(role: Role, where: str, nodes: Sequence[PartitionNodes], *, use_
                 f"a replica of role {role.name!r} requests {requested} {what}, and a node of {where} has {available}",
                 hint="request less, or choose another partition: -cfg partition=NAME (sinfo -o '%P %c %m %G')",
             )
-    # Of a heterogeneous job, each part has these limits.
-    count, low, high = role.num_replicas, nodes[0].min_nodes, nodes[0].max_nodes
-    if has_limits and not low <= count <= high:
+
+
+def _check_size(role: Role, count: int, where: str, partition: PartitionNodes) -> None:
+    """Raise if the part of a job for *role*, which has *count* nodes, has too many or too few of them."""
+    low, high = partition.min_nodes, partition.max_nodes
+    if not low <= count <= high:
         limit = f"at most {high:.0f} nodes" if count > high else f"at least {low} nodes"
         raise InvalidApp(
-            f"role {role.name!r} has {count} replicas, each on a node of its own, and {where} allows {limit}",
+            f"role {role.name!r} has {role.num_replicas} replicas, each on a node of its own; {where} allows {limit}",
             hint="choose another number of replicas, or another partition: -cfg partition=NAME (sinfo -o '%P %s')",
         )
 

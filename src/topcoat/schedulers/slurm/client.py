@@ -8,7 +8,8 @@ import posixpath
 import re
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 
 from topcoat.errors import SchedulerError
@@ -161,9 +162,9 @@ class SlurmClient:
             raise SchedulerError(
                 f"Slurm's controller is down, or does not respond: {escaped(down) or 'no answer'}", hint="scontrol ping"
             )
-        rows = self._sinfo()
-        excluded = {row._replace(nodes=0): row.nodes for row in self._sinfo("-n", exclude)} if exclude else {}
-        return [row._replace(nodes=row.nodes - excluded.get(row._replace(nodes=0), 0)) for row in rows]
+        counts = _counted(self._sinfo())
+        counts.subtract(_counted(self._sinfo("-n", exclude)) if exclude else ())
+        return [row._replace(nodes=count) for row, count in counts.items()]
 
     def decides_capacity(self, partitions: Collection[str], *, are_chosen: bool) -> bool:
         """Tell whether what sinfo says of *partitions* decides if a job can run there.
@@ -235,13 +236,14 @@ class SlurmClient:
         changed = ["-newer", files.job_json, "-printf", r"!%p\0", "-o", "-cnewer", files.job_json, "-printf", r"?%p\0"]
         command = ["find", *directories, *names, "!", "-type", "d", "(", *changed, ")"]
         found = [path for path in self.site.run(command, timeout_s=QUERY_TIMEOUT_S).stdout.split("\0") if path]
-        delivered: set[str] = set()
         if are_linked and any(path.startswith("?") for path in found):
-            root = posixpath.commonpath(directories)
+            root, paths = posixpath.commonpath(directories), ""
             with contextlib.suppress(OSError):
-                paths = os.fsdecode(self.site.read_file(files.delivered)).split("\0")
-                delivered = {f"?{root}/{path}" for path in paths}
-        return sorted(path[1:] for path in found if path not in delivered)[:MAX_OUTPUTS]
+                paths = os.fsdecode(self.site.read_file(files.delivered))
+            delivered = {f"?{root}/{path}" for path in paths.split("\0")}
+            # Without the list, only a new time of modification says something.
+            found = [path for path in found if path.startswith("!") or (paths and path not in delivered)]
+        return sorted(path[1:] for path in found)[:MAX_OUTPUTS]
 
     def existing(self, directories: Sequence[str]) -> set[str]:
         """Return those of *directories* that exist; all of them if that cannot be known."""
@@ -295,10 +297,23 @@ class SlurmClient:
         lost = sorted({run.directory for run in runs if "?" in run.directory})
         if not lost:
             return runs
-        patterns = [re.sub(r"[^?/\w]", r"\\\g<0>", path).replace("?", "*") for path in lost]
-        done = self.site.run(["/bin/sh", "-c", _MATCH, "sh", *patterns], timeout_s=QUERY_TIMEOUT_S)
+        # bash does not find "\\ " if nothing separates words.
+        patterns = [re.sub(r"[^?/ \w]", r"\\\g<0>", path).replace("?", "*").replace(" ", "[ ]") for path in lost]
+        done = self.site.run(
+            ["xargs", "-0", "-r", "/bin/sh", "-c", _MATCH, "sh"],
+            stdin=system_bytes("".join(f"{pattern}\0" for pattern in patterns)),
+            timeout_s=QUERY_TIMEOUT_S,
+        )
         found = dict(zip(lost, done.stdout.split("\0"), strict=False))
         return [run._replace(directory=found.get(run.directory) or run.directory) for run in runs]
+
+
+def _counted(rows: Iterable[PartitionNodes]) -> Counter[PartitionNodes]:
+    """Return the number of equal nodes: sinfo has a row for each kind of GPU."""
+    counts: Counter[PartitionNodes] = Counter()
+    for row in rows:
+        counts[row._replace(nodes=0)] += row.nodes
+    return counts
 
 
 def as_written(command: Sequence[str], *variables: str) -> list[str]:

@@ -31,7 +31,8 @@ _MINUTES_OF_A_SUBMISSION = 24 * 60
 _SNAPSHOT_FILES = f"""export LC_ALL=C
 snapshot_files() {{
   if grep -q '"link": "hard"' {FACTS}/job.json; then
-    find code ! -type d ! -newer {FACTS}/job.json -printf '%P\\0' | sort -z | comm -z -12 - {FACTS}/delivered
+    find code ! -type d ! -newer {FACTS}/job.json -printf '%P\\0' | sort -z |
+      comm -z -12 - {FACTS}/delivered 2>/dev/null
   else
     find code ! -type d ! -newer {FACTS}/job.json ! -cnewer {FACTS}/job.json -printf '%P\\0'
   fi
@@ -64,7 +65,7 @@ _REMOVE = f"""{_SNAPSHOT_FILES}{_LEFTOVER}
 cd "$1" 2>/dev/null || exit 0
 ! is_leftover "${{1##*/}}" || exec rm -rf -- "$1"
 [ -f {FACTS}/job.json ] && [ -d code ] || exit 0
-find code -type d ! -perm -u+wx -exec chmod u+wx {{}} +
+find code -type d ! -perm -u+rwx -exec chmod u+rwx {{}} \\;
 snapshot_files | in_code rm -f -- && find code -depth -type d -empty -delete
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from topcoat.errors import InvalidApp, InvalidRunConfigException, SchedulerError
 from topcoat.notices import notice
@@ -32,11 +32,11 @@ class Partitions:
         # An earlier failure may be over.
         self._failures.pop(_host(cfg), None)
         partition, nodes = self._nodes(cfg)
+        qos = cfg.get("qos") or (self._find_client(_host(cfg)).site.variable("SBATCH_QOS") if nodes else "")
         try:
-            check_capacity(app, cfg, nodes)
+            check_capacity(app, {**cfg, "qos": qos}, nodes)
         except (InvalidApp, InvalidRunConfigException) as refusal:
-            client, names = self._find_client(_host(cfg)), {row.partition for row in nodes}
-            if client.decides_capacity(names, are_chosen=bool(partition)):
+            if self._decides({row.partition for row in nodes}, cfg, are_chosen=bool(partition)):
                 raise
             notice(f"{refusal}; it is submitted all the same, because this cluster may have more than sinfo shows")
 
@@ -49,6 +49,12 @@ class Partitions:
         if self._failures.pop(_host(cfg), None):
             self._rows(cfg)
         return self._failures.get(_host(cfg))
+
+    def _decides(self, names: Collection[str], cfg: Mapping[str, CfgVal], *, are_chosen: bool) -> bool:
+        try:
+            return self._find_client(_host(cfg)).decides_capacity(names, are_chosen=are_chosen)
+        except SchedulerError:
+            return False
 
     def _nodes(self, cfg: Mapping[str, CfgVal]) -> tuple[str, list[PartitionNodes]]:
         """Return the partition that the user has chosen, and the nodes that the job may have."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from topcoat.errors import SchedulerError
-from topcoat.notices import notice, notices_once
+from topcoat.notices import notice
 
 _T = TypeVar("_T")
 _MAX_FAILING_S = 300.0
@@ -22,13 +22,12 @@ def outlast(ask: Callable[[], _T]) -> _T:
         SchedulerError: it failed for five minutes.
     """
     patience = _Patience()
-    with notices_once():
-        while True:
-            try:
-                return ask()
-            except SchedulerError as error:
-                patience.bear(error)
-            time.sleep(_PAUSE_S)
+    while True:
+        try:
+            return ask()
+        except SchedulerError as error:
+            patience.bear(error)
+        time.sleep(_PAUSE_S)
 
 
 def patient(has_ended: Callable[[], bool]) -> Callable[[], bool]:
@@ -53,6 +52,7 @@ class _Patience:
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self._has_told = False
 
     def bear(self, error: SchedulerError) -> None:
         """Raise *error* if failures have lasted too long."""
@@ -60,5 +60,6 @@ class _Patience:
         lasted = time.monotonic() - self._since
         if lasted > _MAX_FAILING_S:
             raise error
-        if lasted > _NOTICE_AFTER_S:
+        if lasted > _NOTICE_AFTER_S and not self._has_told:
+            self._has_told = True
             notice(f"{error}; trying again for {_MAX_FAILING_S / 60:.0f} minutes")

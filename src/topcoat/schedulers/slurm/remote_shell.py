@@ -31,6 +31,10 @@ check() {
 """
 READ = _CHECK + 'check "$1"; [ ! -d "$1" ] || fail "Is a directory"; tail -c +"$2" -- "$1" | head -c "$3"'
 LIST = _CHECK + 'check "$1"; [ -d "$1" ] || fail "Not a directory"; cd -- "$1" && find . ! -name . -prune -print0'
+# Directories that a job made read-only; a file may have other names elsewhere.
+REMOVE = """
+rm -rf -- "$1" 2>/dev/null || { find "$1" -type d ! -perm -u+rwx -exec chmod u+rwx {} \\; ; rm -rf -- "$1"; }
+"""
 WRITE = """
 new=$(mktemp "${1%/*}/.topcoat-XXXXXX") || exit 1
 cat >"$new" && chmod "$2" "$new" && mv -f -- "$new" "$1" || { rm -f -- "$new"; exit 1; }

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _APP_ID = re.compile(r"(\d{1,18})(?:@([^\s/]+))?", re.ASCII)
 _CODE = "code"
 _DELETE_TIMEOUT_S = 60.0
+_REMOVE_TIMEOUT_S = 3600.0
 _MAX_AGE_S = 15.0
 _ASKED_PER_TIME = 20
 # Jobs that have ended do not start again, except by hand.
@@ -80,8 +81,8 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
             "docker": DockerWorkspaceMixin(docker_client=docker_client),
         }
         self._clients: dict[str, SlurmClient] = {}
-        # The jobs that have ended, by host, and when that was asked.
-        self._ended: dict[str, tuple[float, frozenset[str]]] = {}
+        # The jobs that have ended, by host, or why that is not known, and when it was asked.
+        self._ended: dict[str, tuple[float, frozenset[str] | SchedulerError]] = {}
         self._partitions = Partitions(self._client)
 
     def close(self) -> None:
@@ -262,7 +263,7 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         if is_facts_directory(directory):
             own = own_directory(JobFiles(directory))
             try:
-                client.site.remove_tree(own)
+                client.site.remove_tree(own, timeout_s=_REMOVE_TIMEOUT_S)
             except OSError as error:
                 raise SchedulerError(f"cannot remove the job directory {own}: {error.strerror or error}") from error
 
@@ -412,8 +413,13 @@ class SlurmScheduler(MultiWorkspaceMixin, Scheduler[SlurmOpts]):
         host = old_snapshots.split_id(item.id)[0]
         asked, ended = self._ended.get(host, (float("-inf"), frozenset()))
         if time.monotonic() - asked > _MAX_ENDED_AGE_S:
-            ended = frozenset(old_snapshots.ended_jobs(self._client(host)))
+            try:
+                ended = frozenset(old_snapshots.ended_jobs(self._client(host)))
+            except SchedulerError as error:
+                ended = error
             self._ended[host] = time.monotonic(), ended
+        if isinstance(ended, SchedulerError):
+            raise ended
         old_snapshots.free(self._client(host), item, ended)
 
     def _job(self, app_id: str) -> tuple[SlurmClient, str, JobFiles, Sequence[Role]]:

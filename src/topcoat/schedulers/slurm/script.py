@@ -228,7 +228,7 @@ if [ "$1" = terminal ]; then
     _waited=$((_waited + 1))
   done
   (set -C && : > exit/terminal) 2>/dev/null || {{
-    echo "topcoat: another terminal is attached to $_name: nothing was run" >&2
+    echo "topcoat: a terminal is, or was, attached to $_name: nothing was run" >&2
     exit {MISSING_EXIT_CODE}
   }}
   # The script of the job removes this directory, and ends the job if it does not appear again.

@@ -25,7 +25,7 @@ BEGIN = b"\x1etopcoat\x1e"
 SERVE = (
     "exec /bin/sh -c '"
     'printf "\\036topcoat\\036" >&2; printf "\\036topcoat\\036"; '
-    'printf "%s\\037" "$HOME" "$SLURM_CLUSTERS" "$SBATCH_PARTITION"; '
+    'printf "%s\\037" "$HOME" "$SLURM_CLUSTERS" "$SBATCH_PARTITION" "$SBATCH_QOS"; '
     'for name in zstd; do command -v $name >/dev/null && printf "%s " $name; done; printf "\\036"; '
     "IFS= read -r mark || exit 0; "
     'while IFS=" " read -r own size words && [ "$own" = "$mark" ]; do '
@@ -184,8 +184,9 @@ class Session:
         facts, end, _ = self._stdout.data.partition(BEGIN)[2].partition(_SEPARATOR)
         if not end or BEGIN not in self._stderr.data:
             return None
-        home, clusters, partition, programs = os.fsdecode(bytes(facts)).split("\x1f")
-        return Facts(home, {"SLURM_CLUSTERS": clusters, "SBATCH_PARTITION": partition}, programs.split())
+        home, *values, programs = os.fsdecode(bytes(facts)).split("\x1f")
+        names = ("SLURM_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS")
+        return Facts(home, dict(zip(names, values, strict=True)), programs.split())
 
     def _result(self) -> Output | None:
         stdout, stderr, mark = self._stdout.data, self._stderr.data, _SEPARATOR + self._mark

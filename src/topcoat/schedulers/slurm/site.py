@@ -15,11 +15,14 @@ from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.system_text import system_text
 
+FILE_TIMEOUT_S = 120.0
+"""How long a small file, or the directory of a job that has not run, may take."""
+
 MAX_OUTPUT = 64 << 20
 """Bytes of a command's output that are kept."""
 
 
-Variable = Literal["SLURM_CLUSTERS", "SBATCH_PARTITION"]
+Variable = Literal["SLURM_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS"]
 """Variables that decide what Slurm's commands do."""
 
 _MAX_SAID = 1 << 16
@@ -75,7 +78,7 @@ class Site(Protocol):
     def list_dir(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
 
-    def remove_tree(self, path: str) -> None:
+    def remove_tree(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
         """Remove a directory with everything in it, or a file; do nothing if it does not exist."""
 
     def close(self) -> None:
@@ -154,21 +157,30 @@ class LocalSite:
         """Return the names in a directory."""
         return sorted(os.listdir(system_text(path)))
 
-    def remove_tree(self, path: str) -> None:
+    def remove_tree(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
         """Remove a directory or a file."""
         path = system_text(path)
         with contextlib.suppress(FileNotFoundError):
             if os.path.isdir(path) and not os.path.islink(path):
-                # A job may have made directories read-only, as the caches of some tools are.
-                for directory, _, _ in os.walk(path):
-                    with contextlib.suppress(OSError):
-                        os.chmod(directory, 0o700)
-                shutil.rmtree(path)
+                try:
+                    shutil.rmtree(path)
+                except PermissionError:
+                    _open_directories(path)
+                    shutil.rmtree(path)
             else:
                 os.unlink(path)
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
+
+
+def _open_directories(path: str) -> None:
+    """Let the user write to *path* and the directories below: a job may have made them read-only, as caches are."""
+    os.chmod(path, 0o700)
+    for parent, names, _ in os.walk(path):
+        for directory in [f"{parent}/{name}" for name in names]:
+            if not os.path.islink(directory):
+                os.chmod(directory, 0o700)
 
 
 def _environment() -> dict[str, str]:

@@ -45,7 +45,7 @@ class SnapshotWorkspace(DirWorkspaceMixin):
         """Take a function that returns the site of a ``slurm_host``."""
         super().__init__()
         self._find_site = find_site
-        # What was planned last, by path.
+        # What was planned and is not submitted yet, by path.
         self._planned: dict[str, Snapshot] = {}
 
     def workspace_opts(self) -> runopts:
@@ -72,13 +72,14 @@ class SnapshotWorkspace(DirWorkspaceMixin):
         for directory in set(directories).intersection(self._planned):
             inner = posixpath.relpath(directory, posixpath.commonpath(directories))
             prefix = b"" if inner == "." else os.fsencode(f"{inner}/")
-            files = [entry.path for entry in self._planned[directory] if entry.kind != "dir"]
+            files = [entry.path for entry in self._planned.pop(directory) if entry.kind != "dir"]
             paths.update([prefix + path for path in (MARKER.encode(), *files)])
         return b"".join([path + b"\0" for path in sorted(paths)])
 
     def _plan_directory(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:
         delivery = self._plan(workspace, directory, options)
-        self._planned[delivery.destination.path] = delivery.scan.snapshot
+        if options.link == "hard":
+            self._planned[delivery.destination.path] = delivery.scan.snapshot
         return delivery
 
     def _plan(self, workspace: Workspace, directory: str, options: DirOptions) -> DirDelivery:

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
 from topcoat.schedulers.slurm.connection import CONNECT_TIMEOUT_S, Connection
-from topcoat.schedulers.slurm.remote_shell import LIST, READ, WRITE, last_line, os_error, remote_words
+from topcoat.schedulers.slurm.remote_shell import LIST, READ, REMOVE, WRITE, last_line, os_error, remote_words
 from topcoat.schedulers.slurm.session import SERVE, Facts, Output, Session, SessionEnded
 from topcoat.schedulers.slurm.site import (
+    FILE_TIMEOUT_S,
     MAX_OUTPUT,
     CommandResult,
     LocalSite,
@@ -24,8 +25,6 @@ from topcoat.schedulers.slurm.site import (
     program_of,
 )
 
-_FILE_TIMEOUT_S = 120.0
-_REMOVE_TIMEOUT_S = 3600.0
 # sshd allows 10 sessions in one connection by default (MaxSessions).
 _MAX_SESSIONS = 8
 # An open connection whose network has gone does not respond; the start-up files of a login shell may take long.
@@ -155,9 +154,9 @@ class SshSite:
         names = self._shell(LIST, path).split(b"\0")[:-1]
         return sorted(os.fsdecode(name.removeprefix(b"./")) for name in names)
 
-    def remove_tree(self, path: str) -> None:
+    def remove_tree(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
         """Remove a directory or a file."""
-        self._shell('chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"', path, timeout_s=_REMOVE_TIMEOUT_S)
+        self._shell(REMOVE, path, timeout_s=timeout_s)
 
     def close(self) -> None:
         """End the sessions that wait; the connection stays open for other commands."""
@@ -166,7 +165,7 @@ class SshSite:
                 self._waiting.pop().end()
 
     def _shell(
-        self, script: str, path: str, *args: str, stdin: bytes = b"", timeout_s: float = _FILE_TIMEOUT_S
+        self, script: str, path: str, *args: str, stdin: bytes = b"", timeout_s: float = FILE_TIMEOUT_S
     ) -> bytes:
         command = ["env", "LC_ALL=C", "/bin/sh", "-c", script, "sh", path, *args]
         done = self.output(command, stdin=stdin, timeout_s=timeout_s)
