@@ -405,7 +405,8 @@ def test_a_controller_that_is_down_is_one_clear_error_and_leaves_nothing(
         handle = other.run(shell("true"), "slurm")
         other.wait(handle)
     waits = get_runner()
-    waiting = waits.run(shell("sleep 5"), "slurm")
+    # Not one that runs: its node would be busy for long when the controller is back.
+    waiting = waits.run(shell("true"), "slurm", {"sbatch": ["--begin=now+10"]})
     waited: list[object] = []
     waiter = threading.Thread(target=lambda: waited.append(waits.wait(waiting)))
     waiter.start()
