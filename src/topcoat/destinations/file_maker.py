@@ -42,13 +42,13 @@ class FileMaker:
         self._earlier_root = os.fsencode(f"{earlier.directory}/") if earlier else b""
         self._clones_workspace = can_clone and _is_on_device(scan, os.stat(root).st_dev)
 
-    def make_plain(self, helpers: HelperPool, directories: Iterator[bytes]) -> list[Entry]:
+    def make_plain(self, helpers: HelperPool, frame: Iterator[bytes]) -> list[Entry]:
         """Make the files for which a plain copy, clone or link is enough, and return the others.
 
-        *directories* makes the directories, parents first, and yields their paths.
+        *frame* makes the directories and links, parents first, and yields their paths.
         """
         others: set[bytes] = set()
-        made = helpers.do_all(self._batches(directories, others), functools.partial(advance, "copying"))
+        made = helpers.do_all(self._batches(frame, others), functools.partial(advance, "copying"))
         start = len(self._system_root)
         for (_, _, target, _, batch), results in made:
             if None in results:

@@ -17,14 +17,7 @@ from topcoat.runner.dry_run import Submission, dry_run
 from topcoat.runner.prebuild import prebuild
 from topcoat.scan.retry import retry_if_changed
 from topcoat.schedulers import SchedulerFactory, get_scheduler_factories, unknown_scheduler
-from topcoat.schedulers.api import (
-    Freeable,
-    JobOutputs,
-    ListAppResponse,
-    ReplicaTimes,
-    Scheduler,
-    Stream,
-)
+from topcoat.schedulers.api import Freeable, JobOutputs, ListAppResponse, ReplicaTimes, Scheduler, Stream
 from topcoat.specs import (
     AppDef,
     AppDryRunInfo,

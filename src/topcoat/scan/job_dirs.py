@@ -21,13 +21,15 @@ FACTS = ".topcoat"
 REPLICA_SCRIPT = "replica.sh"
 """The first file of a job there; it holds the variables of the job, which may be secret."""
 
+BATCH_SCRIPT, JOB_JSON, DELIVERED, BATCH_LOG = "script.sh", "job.json", "delivered", "logs/slurm.log"
+"""Other files of a job there."""
+
 _MARKER = f"/{MARKER}".encode()
-# Some of them may be left out by a pattern.
-_SIGNS = tuple(f"/{name}".encode() for name in (REPLICA_SCRIPT, "script.sh", "job.json", "delivered", "slurm.log"))
+# A pattern of the user may leave out some of them.
+_NAMES = (REPLICA_SCRIPT, BATCH_SCRIPT, JOB_JSON, DELIVERED, BATCH_LOG)
+_SIGNS = (_MARKER, *(f"/{name}".encode() for name in _NAMES))
 _FACTS_OF_A_JOB = re.compile(
-    rf"((?:.*/)?{re.escape(FACTS)})/(?:[^/]+/)?(?:{re.escape(REPLICA_SCRIPT)}|script\.sh|job\.json|delivered|"
-    r"logs/slurm\.log)".encode(),
-    re.DOTALL,
+    rf"((?:.*/)?{re.escape(FACTS)})/(?:[^/]+/)?(?:{'|'.join(map(re.escape, _NAMES))})".encode(), re.DOTALL
 )
 
 
@@ -37,7 +39,7 @@ def without_job_dirs(scan: Scan, workspace: Projects, job_dir: str = "") -> Scan
     Directories that hold nothing else are left out too, so that the first job and its repetition have one snapshot.
     """
     entries = scan.snapshot.entries
-    signs = [entry.path for entry in entries if entry.path.endswith((_MARKER, *_SIGNS))]
+    signs = [entry.path for entry in entries if entry.path.endswith(_SIGNS)]
     earlier = {path.removesuffix(_MARKER) for path in signs if path.endswith(_MARKER)}
     left_out = earlier | {match[1] for path in signs if (match := _FACTS_OF_A_JOB.fullmatch(path))}
     left_out |= _paths_in_workspace(workspace, job_dir) if job_dir else set()

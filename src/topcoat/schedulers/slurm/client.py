@@ -163,7 +163,8 @@ class SlurmClient:
                 f"Slurm's controller is down, or does not respond: {escaped(down) or 'no answer'}", hint="scontrol ping"
             )
         counts = _counted(self._sinfo())
-        counts.subtract(_counted(self._sinfo("-n", exclude)) if exclude else ())
+        if exclude:
+            counts.subtract(_counted(self._sinfo("-n", exclude)))
         return [row._replace(nodes=count) for row, count in counts.items()]
 
     def decides_capacity(self, partitions: Collection[str], *, are_chosen: bool) -> bool:
@@ -248,10 +249,14 @@ class SlurmClient:
     def existing(self, directories: Sequence[str]) -> set[str]:
         """Return those of *directories* that exist; all of them if that cannot be known."""
         script = 'for path; do [ ! -d "$path" ] || printf "%s\\0" "$path"; done'
-        command = ["xargs", "-0", "-r", "/bin/sh", "-c", script, "sh"]
-        names = system_bytes("".join(f"{directory}\0" for directory in directories))
-        done = self.site.run(command, stdin=names, timeout_s=QUERY_TIMEOUT_S)
+        done = self._run_for(directories, script)
         return set(directories) if done.exit_code else set(done.stdout.split("\0")[:-1])
+
+    def _run_for(self, words: Iterable[str], script: str) -> CommandResult:
+        """Run a shell script whose arguments are *words*; for very many of them, several times."""
+        stdin = system_bytes("".join(f"{word}\0" for word in words))
+        command = ["xargs", "-0", "-r", "/bin/sh", "-c", script, "sh"]
+        return self.site.run(command, stdin=stdin, timeout_s=QUERY_TIMEOUT_S)
 
     def _query(self, *command: str) -> CommandResult:
         return self.site.run(as_written(command, parse.EPOCH), timeout_s=QUERY_TIMEOUT_S)
@@ -299,12 +304,7 @@ class SlurmClient:
             return runs
         # bash does not find "\\ " if nothing separates words.
         patterns = [re.sub(r"[^?/ \w]", r"\\\g<0>", path).replace("?", "*").replace(" ", "[ ]") for path in lost]
-        done = self.site.run(
-            ["xargs", "-0", "-r", "/bin/sh", "-c", _MATCH, "sh"],
-            stdin=system_bytes("".join(f"{pattern}\0" for pattern in patterns)),
-            timeout_s=QUERY_TIMEOUT_S,
-        )
-        found = dict(zip(lost, done.stdout.split("\0"), strict=False))
+        found = dict(zip(lost, self._run_for(patterns, _MATCH).stdout.split("\0"), strict=False))
         return [run._replace(directory=found.get(run.directory) or run.directory) for run in runs]
 
 

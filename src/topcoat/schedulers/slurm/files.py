@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from topcoat.scan.job_dirs import FACTS, REPLICA_SCRIPT
+from topcoat.scan.job_dirs import BATCH_LOG, BATCH_SCRIPT, DELIVERED, FACTS, JOB_JSON, REPLICA_SCRIPT
 from topcoat.schedulers.ids import is_app_id
 
 
@@ -23,17 +23,17 @@ class JobFiles(NamedTuple):
     @property
     def job_json(self) -> str:
         """The application and its roles, written before the submission."""
-        return f"{self.directory}/job.json"
+        return f"{self.directory}/{JOB_JSON}"
 
     @property
     def delivered(self) -> str:
         """The paths of the snapshot's files, of hard links only: what else is there, the job wrote."""
-        return f"{self.directory}/delivered"
+        return f"{self.directory}/{DELIVERED}"
 
     @property
     def script(self) -> str:
         """The batch script."""
-        return f"{self.directory}/script.sh"
+        return f"{self.directory}/{BATCH_SCRIPT}"
 
     @property
     def replica_script(self) -> str:
@@ -48,7 +48,7 @@ class JobFiles(NamedTuple):
     @property
     def batch_log(self) -> str:
         """What the batch script, srun and Slurm itself print."""
-        return f"{self.logs}/slurm.log"
+        return f"{self.directory}/{BATCH_LOG}"
 
     @property
     def records(self) -> str:

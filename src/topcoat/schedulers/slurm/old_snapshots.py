@@ -26,8 +26,8 @@ _TIMEOUT_S = 3600.0
 _MAX_DAYS = 400
 _MINUTES_OF_A_SUBMISSION = 24 * 60
 
-# The files of the snapshot that the job has not changed, as `SlurmClient.written_files` finds the others. Coreutils of
-# before 2016 have no `comm -z`: then there are none of a snapshot of hard links.
+# The files of the snapshot that the job has not changed, as `SlurmClient.written_files` finds the others. Coreutils
+# older than 2016 have no `comm -z`: a snapshot of hard links then stays as it is.
 _SNAPSHOT_FILES = f"""export LC_ALL=C
 snapshot_files() {{
   if grep -q '"link": "hard"' {FACTS}/job.json; then

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, NamedTuple, NoReturn, TypeVar
 
 from topcoat.schedulers.slurm.remote_shell import one_line
-from topcoat.schedulers.slurm.site import MAX_OUTPUT, no_response, program_of
+from topcoat.schedulers.slurm.site import MAX_OUTPUT, VARIABLES, Variable, no_response, program_of
 
 BEGIN = b"\x1etopcoat\x1e"
 """Printed by the remote shell to both outputs; everything before it is what its start-up files print."""
@@ -25,7 +25,7 @@ BEGIN = b"\x1etopcoat\x1e"
 SERVE = (
     "exec /bin/sh -c '"
     'printf "\\036topcoat\\036" >&2; printf "\\036topcoat\\036"; '
-    'printf "%s\\037" "$HOME" "$SLURM_CLUSTERS" "$SBATCH_PARTITION" "$SBATCH_QOS"; '
+    'printf "%s\\037" "$HOME" ' + " ".join(f'"${name}"' for name in VARIABLES) + "; "
     'for name in zstd; do command -v $name >/dev/null && printf "%s " $name; done; printf "\\036"; '
     "IFS= read -r mark || exit 0; "
     'while IFS=" " read -r own size words && [ "$own" = "$mark" ]; do '
@@ -54,12 +54,12 @@ class Facts(NamedTuple):
 
     Attributes:
         home: the home directory; empty if it has none.
-        variables: those that decide what Slurm's commands do, by name.
+        variables: those of `VARIABLES`, by name.
         programs: the optional programs that it has.
     """
 
     home: str
-    variables: Mapping[str, str]
+    variables: Mapping[Variable, str]
     programs: Sequence[str]
 
 
@@ -185,8 +185,7 @@ class Session:
         if not end or BEGIN not in self._stderr.data:
             return None
         home, *values, programs = os.fsdecode(bytes(facts)).split("\x1f")
-        names = ("SLURM_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS")
-        return Facts(home, dict(zip(names, values, strict=True)), programs.split())
+        return Facts(home, dict(zip(VARIABLES, values, strict=True)), programs.split())
 
     def _result(self) -> Output | None:
         stdout, stderr, mark = self._stdout.data, self._stderr.data, _SEPARATOR + self._mark

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from topcoat.errors import SchedulerError
 from topcoat.foreign_text import escaped
@@ -24,6 +24,8 @@ MAX_OUTPUT = 64 << 20
 
 Variable = Literal["SLURM_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS"]
 """Variables that decide what Slurm's commands do."""
+
+VARIABLES: tuple[Variable, ...] = get_args(Variable)
 
 _MAX_SAID = 1 << 16
 _OF_SLURM = ("sacct", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
